@@ -1,0 +1,1 @@
+"""Ratings and where they come from: files, frames, open data sets, splits, planted truth."""

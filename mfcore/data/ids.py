@@ -1,0 +1,107 @@
+"""Names of rows: integers, strings or any hashable, looked up in batches."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+
+
+def as_id_array(name: str, values: Any) -> np.ndarray:
+    """Return ids as a 1-D array: int64 for integers, else objects (strings, tuples, ...).
+
+    Raises TypeError for floats (NaN is not equal to itself) and booleans.
+    """
+    array = values if isinstance(values, np.ndarray) else _from_sequence(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64, copy=False)
+    if array.dtype.kind in "fbc":
+        raise TypeError(f"{name} must be integers, strings or other hashables, "
+                        f"got dtype {array.dtype}")
+    return array.astype(object, copy=False)
+
+
+def _from_sequence(values: Any) -> np.ndarray:
+    if hasattr(values, "__array__"):
+        return np.asarray(values)
+    values = list(values)
+    if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+           for value in values):
+        return np.array(values, np.int64)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return (distinct ids, row number of each value).
+
+    Integers come out sorted; other ids sorted where they compare, else as they came.
+    """
+    array = as_id_array(name, values)
+    if array.dtype != object:
+        return _factorize_integers(array)
+    codes: dict[Any, int] = {}
+    rows = np.fromiter((codes.setdefault(value, len(codes)) for value in array),
+                       np.int64, len(array))
+    distinct = as_id_array(name, list(codes)).astype(object)
+    try:
+        order = np.argsort(distinct, kind="stable")
+    except TypeError:
+        return distinct, rows
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    return distinct[order], place[rows]
+
+
+def _factorize_integers(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    if high - low > 4 * array.size + 1_000_000:
+        distinct, rows = np.unique(array, return_inverse=True)
+        return distinct, rows
+    present = np.zeros(high - low + 1, bool)
+    present[array - low] = True
+    place = np.cumsum(present, dtype=np.int64) - 1
+    return np.flatnonzero(present) + low, place[array - low]
+
+
+class Ids:
+    """Distinct ids of the rows of a matrix; `positions` finds rows, -1 where unknown.
+
+    Raises ValueError for repeated ids.
+    """
+
+    def __init__(self, name: str, values: Any) -> None:
+        self.values = as_id_array(name, values).copy()
+        self.values.flags.writeable = False
+        if self.values.dtype == object:
+            distinct = len(set(self.values.tolist()))
+        else:
+            distinct = np.unique(self.values).size
+        if distinct < self.values.size:
+            raise ValueError(f"{name} must be distinct, got {self.values.size} ids of which "
+                             f"{distinct} differ")
+
+    @cached_property
+    def _by_value(self) -> dict[Any, int]:
+        return {value: row for row, value in enumerate(self.values.tolist())}
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.values, kind="stable")
+
+    def positions(self, values: Any) -> np.ndarray:
+        """Return the row number of each id as int64, -1 where the id is unknown."""
+        if self.values.dtype == object:
+            return np.fromiter((self._by_value.get(value, -1) for value in values), np.int64)
+        array = np.asarray(values)
+        if array.dtype.kind not in "iu" or not self.values.size:
+            return np.full(len(array), -1, np.int64)
+        order = self._order
+        place = order[np.searchsorted(self.values, array, sorter=order).clip(0, order.size - 1)]
+        return np.where(self.values[place] == array, place, -1).astype(np.int64)

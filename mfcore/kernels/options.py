@@ -1,0 +1,21 @@
+"""The Numba options of every kernel, named once.
+
+* `nogil`: kernels run on threads of a pool, several at a time.
+* `fastmath` as a named subset: sums may be reordered into vector lanes and products
+  fused; NaN and infinity keep their meaning, so `isfinite` still works.
+* `boundscheck` stays None, so that NUMBA_BOUNDSCHECK=1 can switch it on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+# A kernel: compiled once, kept on disk.
+KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy",
+                          "fastmath": FASTMATH}
+# A helper that must melt into the kernel that calls it (constant sizes propagate).
+INLINE: dict[str, Any] = {**KERNEL, "forceinline": True}
+# Sums whose order is a promise.
+EXACT: dict[str, Any] = {**KERNEL, "fastmath": False}

@@ -1,0 +1,187 @@
+"""Equal-cost chunks on a thread pool, with results that do not depend on the threads.
+
+Chunk boundaries are a function of the data alone, each chunk writes only its own rows,
+and partial sums are added in chunk order.  So 1, 2 and 8 threads give the same bits.
+
+BLAS changes its bits with its own number of threads.  One process-wide guard therefore
+holds it at one thread while any of our work runs (first in limits, last out restores),
+and large products are cut into fixed tiles that run on our pool.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mfcore import validation
+
+Result = TypeVar("Result")
+
+# A chunk of CSR rows holds at least this many cells, and a sweep at most so many chunks.
+CHUNK_CELLS = 8_000
+MAX_CHUNKS = 256
+# Rows of a Gram are summed in chunks of this size, in order, in float64.
+GRAM_ROWS = 8192
+
+
+def thread_count(n_threads: int | None) -> int:
+    """Return the number of threads to use; None means the CPUs this process may use."""
+    if n_threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") \
+            else os.cpu_count() or 1
+    return validation.integer("n_threads", n_threads, low=1, high=4096)
+
+
+class _BlasGuard:
+    """Holds BLAS at one thread while at least one holder is inside."""
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._limits: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                self._limits = threadpool_limits(limits=1, user_api="blas")
+            self._holders += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                self._limits.restore_original_limits()
+                self._limits = None
+
+
+_guard = _BlasGuard()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Hold BLAS at one thread inside the block; nests, also across Python threads."""
+    _guard.enter()
+    try:
+        yield
+    finally:
+        _guard.leave()
+
+
+class Pool:
+    """A few threads for one call, with BLAS held at one thread: `with Pool(n) as pool`.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        Threads to use; None for all CPUs of the affinity mask.
+    """
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        self.n_threads = thread_count(n_threads)
+        self._executor: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        _guard.enter()
+        if self.n_threads > 1:
+            self._executor = ThreadPoolExecutor(self.n_threads, "mfcore")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        _guard.leave()
+
+    def map(self, function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]],
+            cost: Sequence[float] | None = None) -> list[Result]:
+        """Call `function(*a)` for each a in `arguments`; return results in that order.
+
+        Dearest calls start first where `cost` is given.  When one fails, or on Ctrl-C,
+        queued calls are cancelled and running ones finish (they still write) before
+        the exception leaves.
+        """
+        if self._executor is None:
+            return [function(*each) for each in arguments]
+        order = range(len(arguments)) if cost is None else np.argsort(
+            -np.asarray(cost, float), kind="stable")
+        futures: dict[int, Future[Result]] = {
+            int(i): self._executor.submit(function, *arguments[i]) for i in order}
+        _wait(list(futures.values()))
+        return [futures[i].result() for i in range(len(arguments))]
+
+
+def _wait(futures: list[Future[Any]]) -> None:
+    try:
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise
+
+
+def equal_cost_chunks(indptr: np.ndarray, per_row: float = 16.0) -> np.ndarray:
+    """Cut CSR rows into chunks of about equal cost; return the boundaries.
+
+    Parameters
+    ----------
+    indptr : ndarray, shape (n_rows + 1,)
+        CSR row pointer; a row costs its stored cells plus `per_row`.
+    per_row : float
+        Fixed cost of a row, in cells.  A very long row makes a chunk of its own.
+
+    Returns
+    -------
+    bounds : ndarray of int64, shape (n_chunks + 1,)
+        Chunk c is rows bounds[c] to bounds[c + 1]; a function of the data alone.
+    """
+    n_rows = len(indptr) - 1
+    cost = np.asarray(indptr, np.float64) + per_row * np.arange(n_rows + 1)
+    n_chunks = int(np.clip(cost[-1] // CHUNK_CELLS, 1, MAX_CHUNKS))
+    cuts = np.searchsorted(cost, np.linspace(0.0, cost[-1], n_chunks + 1))
+    cuts[0], cuts[-1] = 0, n_rows
+    return np.unique(cuts).astype(np.int64) if n_rows else np.zeros(2, np.int64)
+
+
+def row_chunks(n_rows: int, size: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of fixed-size chunks of `n_rows` rows."""
+    return [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def gram(X: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return XᵀX, shape (k, k), summed in float64 over fixed chunks in order.
+
+    Within a chunk the product runs in X's own precision.
+    """
+    k = X.shape[1]
+    parts = pool.map(lambda start, stop: X[start:stop].T @ X[start:stop],
+                     row_chunks(X.shape[0], GRAM_ROWS))
+    total = np.zeros((k, k))
+    for part in parts:
+        total += part
+    return total
+
+
+def tiled_product(X: np.ndarray, Y: np.ndarray, pool: Pool, *,
+                  out: np.ndarray | None = None) -> np.ndarray:
+    """Return X @ Y, computed in fixed tiles of rows on the pool."""
+    if out is None:
+        out = np.empty((X.shape[0], Y.shape[1]), np.result_type(X, Y))
+
+    def tile(start: int, stop: int) -> None:
+        np.matmul(X[start:stop], Y, out=out[start:stop])
+
+    pool.map(tile, row_chunks(X.shape[0], GRAM_ROWS))
+    return out

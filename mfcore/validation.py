@@ -1,0 +1,164 @@
+"""Every complaint about an input, in one voice: name, demand, what came, the cure.
+
+Each function returns the checked value, so that a check reads as an assignment:
+
+    n_epochs = integer("n_epochs", n_epochs, low=1)
+
+Checks run before any work is done and never change the value's meaning.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+
+
+class NotFittedError(ValueError, AttributeError):
+    """An estimator was asked for a result before `fit`."""
+
+
+class DivergenceError(FloatingPointError):
+    """Training left the finite numbers; the last finite state is kept."""
+
+
+def integer(name: str, value: Any, *, low: int = 0, high: int | None = None) -> int:
+    """Return `value` as an int, or raise if it is not a whole number in [low, high].
+
+    Raises TypeError for another type (booleans included), ValueError out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {_shown(value)}")
+    if value < low or (high is not None and value > high):
+        demand = f">= {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be {demand}, got {value}")
+    return int(value)
+
+
+def real(name: str, value: Any, *, low: float = -math.inf, high: float = math.inf,
+         above: float | None = None) -> float:
+    """Return `value` as a float, or raise if it is not finite, in [low, high], > `above`.
+
+    Raises TypeError for another type (booleans included), ValueError out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {_shown(value)}")
+    inside = low <= value <= high and (above is None or value > above)
+    if not math.isfinite(value) or not inside:
+        raise ValueError(f"{name} must be finite{_interval(low, high, above)}, got {value}")
+    return float(value)
+
+
+def choice(name: str, value: Any, known: Collection[Any]) -> Any:
+    """Return `value` if it is one of `known`, else raise a ValueError that lists them."""
+    if not isinstance(value, (str, type(None))) or value not in known:
+        listed = ", ".join(map(repr, known))
+        raise ValueError(f"{name} must be one of {listed}, got {_shown(value)}")
+    return value
+
+
+def real_or_choice(name: str, value: Any, known: Collection[Any], *,
+                   low: float = -math.inf, high: float = math.inf) -> Any:
+    """Return a name out of `known` or a finite number in [low, high]."""
+    if isinstance(value, (str, type(None))):
+        if value in known:
+            return value
+        listed = ", ".join(map(repr, known))
+        raise ValueError(f"{name} must be a number or one of {listed}, got {value!r}")
+    return real(name, value, low=low, high=high)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise a TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {_shown(value)}")
+    return bool(value)
+
+
+def numeric(name: str, values: Any) -> np.ndarray:
+    """Return `values` as an array of bool, integer or float dtype.
+
+    Raises TypeError for objects, strings, complex numbers and ragged nestings.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise TypeError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
+    return array
+
+
+def vector(name: str, values: Any, length: int | None = None) -> np.ndarray:
+    """Return `values` as a one-dimensional numeric array of the given length."""
+    array = numeric(name, values)
+    if array.ndim != 1 or (length is not None and array.size != length):
+        wanted = "(n,)" if length is None else f"({length},)"
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    return array
+
+
+def finite(name: str, values: np.ndarray) -> np.ndarray:
+    """Return `values`, or raise a ValueError that names the first NaN or infinity."""
+    if values.dtype.kind == "f" and not np.isfinite(np.sum(values)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            first = int(bad[0])
+            raise ValueError(f"{name} must be finite, got {values.flat[first]} at position "
+                             f"{first} ({bad.size} in all); drop or fill these cells first")
+    return values
+
+
+def nonnegative(name: str, values: np.ndarray) -> np.ndarray:
+    """Return `values`, or raise a ValueError that names the first negative one."""
+    if values.size and values.min() < 0:
+        first = int(np.argmax(values < 0))
+        raise ValueError(f"{name} must be >= 0, got {values.flat[first]} at position {first}")
+    return values
+
+
+def positions(name: str, values: Any, size: int) -> np.ndarray:
+    """Return row numbers as int64, or raise: TypeError if not whole, IndexError outside."""
+    array = vector(name, np.atleast_1d(np.asarray(values)) if np.size(values) else
+                   np.empty(0, np.int64))
+    if array.dtype.kind not in "ui":
+        raise TypeError(f"{name} must be row numbers (integers), got dtype {array.dtype}")
+    outside = (array < 0) | (array >= size)
+    if outside.any():
+        listed = ", ".join(map(str, array[outside][:5]))
+        raise IndexError(f"{name} must be in [0, {size - 1}], got {listed}")
+    return array.astype(np.int64, copy=False)
+
+
+def same_length(**arrays: Collection[Any]) -> None:
+    """Raise a ValueError that shows the lengths unless all arrays have the same."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"arrays must have the same length, got {shown}")
+
+
+def known_ids(name: str, values: Iterable[Any], found: np.ndarray) -> None:
+    """Raise a KeyError that names the ids for which `found` is -1."""
+    missing = [value for value, place in zip(values, found, strict=True) if place < 0]
+    if missing:
+        shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        raise KeyError(f"{name} not seen in training: {shown}")
+
+
+def _interval(low: float, high: float, above: float | None) -> str:
+    if above is not None:
+        return f" and > {above:g}" + (f" and <= {high:g}" if high < math.inf else "")
+    if low > -math.inf and high < math.inf:
+        return f" and in [{low:g}, {high:g}]"
+    if low > -math.inf:
+        return f" and >= {low:g}"
+    return f" and <= {high:g}" if high < math.inf else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text[:57]}..." if len(text) > 60 else text
