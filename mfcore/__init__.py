@@ -1,1 +1,60 @@
-"""mfcore."""
+"""Recommenders of the matrix factorization family, derived by hand.
+
+    from mfcore import MatrixFactorization, fetch
+    data = fetch("ml-100k")
+    model = MatrixFactorization(random_state=0).fit(data.ratings)
+    items, scores = model.recommend([196], k=10)
+
+Public names are resolved on first use (PEP 562), so that `import mfcore` reads no more
+than NumPy and compiles nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# The one name resolved at once, as a module has it too: an import binds a submodule to its
+# package once, when it is first loaded, and would hide the function if that came later.
+from mfcore.gradcheck import gradcheck
+
+if TYPE_CHECKING:
+    from mfcore.data.datasets import fetch
+    from mfcore.data.ratings import Ratings
+    from mfcore.data.readers import read_ratings
+    from mfcore.metrics.evaluate import cross_validate, evaluate
+    from mfcore.models.base import load
+    from mfcore.models.baselines import BiasOnly, Popularity
+    from mfcore.models.implicit import ImplicitMF
+    from mfcore.models.matrix_factorization import MatrixFactorization
+
+__version__ = "0.1.0"
+
+__all__ = ["BiasOnly", "ImplicitMF", "MatrixFactorization", "Popularity", "Ratings",
+           "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
+           "read_ratings"]
+
+_HOMES = {
+    "BiasOnly": "mfcore.models.baselines",
+    "ImplicitMF": "mfcore.models.implicit",
+    "MatrixFactorization": "mfcore.models.matrix_factorization",
+    "Popularity": "mfcore.models.baselines",
+    "Ratings": "mfcore.data.ratings",
+    "cross_validate": "mfcore.metrics.evaluate",
+    "evaluate": "mfcore.metrics.evaluate",
+    "fetch": "mfcore.data.datasets",
+    "load": "mfcore.models.base",
+    "read_ratings": "mfcore.data.readers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mfcore' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

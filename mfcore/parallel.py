@@ -160,17 +160,32 @@ def row_chunks(n_rows: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
 
-def gram(X: np.ndarray, pool: Pool) -> np.ndarray:
-    """Return XᵀX, shape (k, k), summed in float64 over fixed chunks in order.
+def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
+         dtype: type | None = None) -> np.ndarray:
+    """Return XᵀX, summed in float64 over fixed chunks in order.
 
-    Within a chunk the product runs in X's own precision.
+    Parameters
+    ----------
+    X : ndarray, shape (n, k)
+    beside : sequence of ndarray, shape (n,) each
+        Further columns, set to the right of X.
+    dtype : type or None
+        Precision of the products within a chunk; None: X's own.
+
+    Returns
+    -------
+    G : ndarray of float64, shape (k + len(beside), k + len(beside))
     """
-    k = X.shape[1]
-    parts = pool.map(lambda start, stop: X[start:stop].T @ X[start:stop],
-                     row_chunks(X.shape[0], GRAM_ROWS))
-    total = np.zeros((k, k))
-    for part in parts:
-        total += part
+    def part(start: int, stop: int) -> np.ndarray:
+        columns = [block[start:stop] for block in (X, *beside)]
+        rows = np.column_stack(columns) if beside else columns[0]
+        rows = rows.astype(dtype or X.dtype, copy=False)
+        return rows.T @ rows
+
+    width = X.shape[1] + len(beside)
+    total = np.zeros((width, width))
+    for product in pool.map(part, row_chunks(X.shape[0], GRAM_ROWS)):
+        total += product
     return total
 
 

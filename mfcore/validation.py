@@ -149,6 +149,29 @@ def known_ids(name: str, values: Iterable[Any], found: np.ndarray) -> None:
         raise KeyError(f"{name} not seen in training: {shown}")
 
 
+def share(name: str, value: Any) -> float:
+    """Return `value` as a float, or raise if it is not strictly between 0 and 1."""
+    number = real(name, value)
+    if not 0 < number < 1:
+        raise ValueError(f"{name} must be a share between 0 and 1, both excluded, got {value}")
+    return number
+
+
+def random_generator(name: str, value: Any) -> np.random.Generator:
+    """Return a Generator: from a seed >= 0, a Generator as it is, fresh entropy for None.
+
+    Raises TypeError for another type (booleans included), ValueError for a negative seed.
+    """
+    if isinstance(value, np.random.Generator):
+        return value
+    if value is None:
+        return np.random.default_rng()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, a numpy Generator or None, "
+                        f"got {_shown(value)}")
+    return np.random.default_rng(integer(name, value))
+
+
 def _interval(low: float, high: float, above: float | None) -> str:
     if above is not None:
         return f" and > {above:g}" + (f" and <= {high:g}" if high < math.inf else "")

@@ -7,15 +7,21 @@ Both orientations are canonical CSR (sorted, no duplicates) and read-only.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.canonical import (
+    Duplicates,
+    aligned_weights,
+    canonical_csr,
+    frozen,
+    merge,
+    read_only,
+)
 from mfcore.data.ids import Ids, factorize
-
-Duplicates = Literal["error", "last", "mean", "sum"]
 
 
 class Ratings:
@@ -51,8 +57,8 @@ class Ratings:
 
     def __init__(self, matrix: Any, *, weights: Any = None, user_ids: Any = None,
                  item_ids: Any = None, copy: bool = True) -> None:
-        by_user = _canonical_csr(matrix, copy)
-        state = {"by_user": by_user, "weights": _aligned_weights(weights, by_user),
+        by_user = canonical_csr(matrix, copy)
+        state = {"by_user": by_user, "weights": aligned_weights(weights, by_user),
                  "_users": _names("user_ids", user_ids, by_user.shape[0]),
                  "_items": _names("item_ids", item_ids, by_user.shape[1])}
         self.__setstate__(state)
@@ -81,11 +87,9 @@ class Ratings:
                       validation.vector("values", values, len(rows))}
         if weights is not None:
             columns_of["weights"] = validation.vector("weights", weights, len(rows))
-        rows, columns, merged = _merge(rows, columns, columns_of, duplicates)
-        indptr = np.zeros(len(user_ids) + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=len(user_ids)), out=indptr[1:])
-        matrix = sp.csr_array((merged["values"], columns, indptr),
-                              shape=(len(user_ids), len(item_ids)))
+        shape = (len(user_ids), len(item_ids))
+        indptr, columns, merged = merge(rows, columns, shape, columns_of, duplicates)
+        matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
         return cls(matrix, weights=merged.get("weights"), user_ids=user_ids,
                    item_ids=item_ids, copy=False)
 
@@ -140,7 +144,7 @@ class Ratings:
     @cached_property
     def by_item(self) -> sp.csr_array:
         """The transpose in CSR, shape (n_items, n_users), built on first use."""
-        return _frozen(self.by_user.T.tocsr())
+        return frozen(self.by_user.T.tocsr())
 
     @cached_property
     def weights_by_item(self) -> np.ndarray | None:
@@ -149,7 +153,7 @@ class Ratings:
             return None
         pattern = self.by_user
         turned = sp.csr_array((self.weights, pattern.indices, pattern.indptr), pattern.shape)
-        return _read_only(turned.T.tocsr().data)
+        return read_only(turned.T.tocsr().data)
 
     @cached_property
     def users_of_cells(self) -> np.ndarray:
@@ -204,9 +208,9 @@ class Ratings:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             if isinstance(value, sp.csr_array):
-                _frozen(value)
+                frozen(value)
             elif isinstance(value, np.ndarray):
-                _read_only(value)
+                read_only(value)
             self.__dict__[name] = value
 
     def __repr__(self) -> str:
@@ -218,74 +222,6 @@ class Ratings:
 def as_ratings(name: str, ratings: Any) -> Ratings:
     """Return Ratings as they are, or made from a scipy sparse matrix."""
     return ratings if isinstance(ratings, Ratings) else Ratings(ratings)
-
-
-def _canonical_csr(matrix: Any, copy: bool) -> sp.csr_array:
-    if not sp.issparse(matrix):
-        raise TypeError(f"ratings must be Ratings or a scipy sparse matrix, got "
-                        f"{type(matrix).__name__}; scipy.sparse.csr_array(dense) makes one "
-                        f"(its zeros count as missing)")
-    if matrix.ndim != 2:
-        raise ValueError(f"ratings must have two dimensions, got shape {matrix.shape}")
-    stored = matrix.nnz
-    csr = sp.csr_array(matrix)
-    _check_indices(csr)
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    if csr.nnz != stored:
-        raise ValueError(f"ratings must hold each (user, item) once, got {stored} cells of "
-                         f"which {csr.nnz} differ; Ratings.from_arrays(..., duplicates=...) "
-                         f"says how to merge")
-    values = _compact_values("ratings", csr.data, csr)
-    index_type = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
-    fresh = sp.csr_array((values, csr.indices.astype(index_type, copy=False),
-                          csr.indptr.astype(index_type, copy=False)), shape=csr.shape)
-    fresh.has_canonical_format = True
-    return _frozen(fresh.copy() if copy else fresh)
-
-
-def _check_indices(csr: sp.csr_array) -> None:
-    """SciPy trusts stored indices; a wrong one would read foreign memory in a kernel."""
-    indptr, n_items = csr.indptr, csr.shape[1]
-    whole = len(indptr) == csr.shape[0] + 1 and indptr[0] == 0 and \
-        (np.diff(indptr) >= 0).all() and indptr[-1] <= len(csr.indices)
-    if not whole:
-        raise ValueError("ratings have a broken row pointer (indptr)")
-    if csr.indices.size and not 0 <= csr.indices.min() <= csr.indices.max() < n_items:
-        raise ValueError(f"item indices must be in [0, {n_items - 1}], got "
-                         f"{csr.indices.min()} to {csr.indices.max()}")
-
-
-def _compact_values(name: str, values: np.ndarray, csr: sp.csr_array) -> np.ndarray:
-    """Check `values` and return them as float32 where that loses nothing, else float64."""
-    values = validation.numeric(name, values)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        place = int(np.argmin(np.isfinite(values)))
-        user = int(np.searchsorted(csr.indptr, place, side="right")) - 1
-        raise ValueError(f"{name} must be finite, got {values[place]} for user row {user}, "
-                         f"item column {csr.indices[place]}; drop or fill such cells first")
-    if values.dtype == np.float32:
-        return values
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    return single if np.array_equal(single, values) else values.astype(np.float64, copy=False)
-
-
-def _aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
-    if weights is None:
-        return None
-    if sp.issparse(weights):
-        csr = _canonical_csr(weights, False)
-        same = csr.shape == by_user.shape and np.array_equal(csr.indptr, by_user.indptr) \
-            and np.array_equal(csr.indices, by_user.indices)
-        if not same:
-            raise ValueError(f"weights must have the pattern of the ratings, {by_user.shape} "
-                             f"with {by_user.nnz} cells, got {csr.shape} with {csr.nnz}")
-        weights = csr.data
-    weights = validation.vector("weights", weights, by_user.nnz)
-    weights = _compact_values("weights", weights, by_user)
-    return _read_only(validation.nonnegative("weights", weights).copy())
 
 
 def _names(name: str, ids: Any, size: int) -> Ids | None:
@@ -306,41 +242,3 @@ def _positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray
                         f"{array.dtype}")
     inside = (array >= 0) & (array < size)
     return np.where(inside, array, -1).astype(np.int64)
-
-
-def _merge(rows: np.ndarray, columns: np.ndarray, arrays: dict[str, np.ndarray],
-           duplicates: Duplicates) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Sort cells by (row, column) and settle repeated ones."""
-    order = np.lexsort((columns, rows))
-    rows, columns = rows[order], columns[order]
-    arrays = {name: array[order] for name, array in arrays.items()}
-    first = np.ones(len(rows), bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
-    if first.all():
-        return rows, columns, arrays
-    if duplicates == "error":
-        raise ValueError(f"each (user, item) pair must come once, got {len(rows)} pairs of "
-                         f"which {first.sum()} differ; duplicates=\"last\", \"mean\" or "
-                         f"\"sum\" says how to merge")
-    starts = np.flatnonzero(first)
-    return rows[starts], columns[starts], {
-        name: _settle(array, starts, duplicates) for name, array in arrays.items()}
-
-
-def _settle(array: np.ndarray, starts: np.ndarray, duplicates: Duplicates) -> np.ndarray:
-    counts = np.diff(np.append(starts, len(array)))
-    if duplicates == "last":
-        return array[starts + counts - 1]
-    total = np.add.reduceat(array.astype(np.float64), starts)
-    return total / counts if duplicates == "mean" else total
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def _frozen(matrix: sp.csr_array) -> sp.csr_array:
-    for array in (matrix.data, matrix.indices, matrix.indptr):
-        _read_only(array)
-    return matrix

@@ -19,3 +19,6 @@ KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy",
 INLINE: dict[str, Any] = {**KERNEL, "forceinline": True}
 # Sums whose order is a promise.
 EXACT: dict[str, Any] = {**KERNEL, "fastmath": False}
+# A helper inlined before optimisation: constants of the caller, such as a fixed width,
+# reach its loops.  (Numba optimises other helpers alone, before it links them.)
+MELT: dict[str, Any] = {"inline": "always"}

@@ -1,1 +1,1 @@
-"""models."""
+"""Estimators: hyper-parameters, and which objective and solver they stand for."""

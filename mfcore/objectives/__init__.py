@@ -1,1 +1,1 @@
-"""objectives."""
+"""One file, one formula: statement, derivation, value and gradient."""

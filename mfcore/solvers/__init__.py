@@ -1,1 +1,1 @@
-"""solvers."""
+"""Solvers know objectives and kernels, never models."""

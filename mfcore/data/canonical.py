@@ -1,0 +1,137 @@
+"""Canonical CSR: sorted, without duplicates, finite, in the smallest lossless types."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.kernels.sorting import counting_order
+
+Duplicates = Literal["error", "last", "mean", "sum"]
+
+
+def canonical_csr(matrix: Any, copy: bool) -> sp.csr_array:
+    """Return a read-only canonical CSR of any scipy sparse matrix; refuse what is not one."""
+    if not sp.issparse(matrix):
+        raise TypeError(f"ratings must be Ratings or a scipy sparse matrix, got "
+                        f"{type(matrix).__name__}; scipy.sparse.csr_array(dense) makes one "
+                        f"(its zeros count as missing)")
+    if matrix.ndim != 2:
+        raise ValueError(f"ratings must have two dimensions, got shape {matrix.shape}")
+    stored = matrix.nnz
+    csr = sp.csr_array(matrix)
+    _check_indices(csr)
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    if csr.nnz != stored:
+        raise ValueError(f"ratings must hold each (user, item) once, got {stored} cells of "
+                         f"which {csr.nnz} differ; Ratings.from_arrays(..., duplicates=...) "
+                         f"says how to merge")
+    values = _compact_values("ratings", csr.data, csr)
+    index_type = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
+    fresh = sp.csr_array((values, csr.indices.astype(index_type, copy=False),
+                          csr.indptr.astype(index_type, copy=False)), shape=csr.shape)
+    fresh.has_canonical_format = True
+    return frozen(fresh.copy() if copy else fresh)
+
+
+def _check_indices(csr: sp.csr_array) -> None:
+    """SciPy trusts stored indices; a wrong one would read foreign memory in a kernel."""
+    indptr, n_items = csr.indptr, csr.shape[1]
+    whole = len(indptr) == csr.shape[0] + 1 and indptr[0] == 0 and \
+        (np.diff(indptr) >= 0).all() and indptr[-1] <= len(csr.indices)
+    if not whole:
+        raise ValueError("ratings have a broken row pointer (indptr)")
+    if csr.indices.size and not 0 <= csr.indices.min() <= csr.indices.max() < n_items:
+        raise ValueError(f"item indices must be in [0, {n_items - 1}], got "
+                         f"{csr.indices.min()} to {csr.indices.max()}")
+
+
+def _compact_values(name: str, values: np.ndarray, csr: sp.csr_array) -> np.ndarray:
+    """Check `values` and return them as float32 where that loses nothing, else float64."""
+    values = validation.numeric(name, values)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        place = int(np.argmin(np.isfinite(values)))
+        user = int(np.searchsorted(csr.indptr, place, side="right")) - 1
+        raise ValueError(f"{name} must be finite, got {values[place]} for user row {user}, "
+                         f"item column {csr.indices[place]}; drop or fill such cells first")
+    if values.dtype == np.float32:
+        return values
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return single if np.array_equal(single, values) else values.astype(np.float64, copy=False)
+
+
+def aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
+    """Return weights as a read-only vector in `by_user` order; refuse another pattern."""
+    if weights is None:
+        return None
+    if sp.issparse(weights):
+        csr = canonical_csr(weights, False)
+        same = csr.shape == by_user.shape and np.array_equal(csr.indptr, by_user.indptr) \
+            and np.array_equal(csr.indices, by_user.indices)
+        if not same:
+            raise ValueError(f"weights must have the pattern of the ratings, {by_user.shape} "
+                             f"with {by_user.nnz} cells, got {csr.shape} with {csr.nnz}")
+        weights = csr.data
+    weights = validation.vector("weights", weights, by_user.nnz)
+    weights = _compact_values("weights", weights, by_user)
+    return read_only(validation.nonnegative("weights", weights).copy())
+
+
+def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
+          arrays: dict[str, np.ndarray], duplicates: Duplicates
+          ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Sort cells by (row, column) and settle repeated ones; return indptr, columns, arrays.
+
+    Raises ValueError for repeated cells where `duplicates` is "error".
+    """
+    order = sorted_order(columns, np.arange(len(columns)), shape[1])[0]
+    order, indptr = sorted_order(rows, order, shape[0])
+    columns = columns[order]
+    arrays = {name: array[order] for name, array in arrays.items()}
+    first = np.ones(len(rows), bool)
+    first[1:] = columns[1:] != columns[:-1]
+    first[indptr[:-1][np.diff(indptr) > 0]] = True
+    if first.all():
+        return indptr, columns, arrays
+    if duplicates == "error":
+        raise ValueError(f"each (user, item) pair must come once, got {len(rows)} pairs of "
+                         f"which {first.sum()} differ; duplicates=\"last\", \"mean\" or "
+                         f"\"sum\" says how to merge")
+    starts = np.flatnonzero(first)
+    return np.searchsorted(starts, indptr), columns[starts], {
+        name: _settle(array, starts, duplicates) for name, array in arrays.items()}
+
+
+def sorted_order(keys: np.ndarray, order: np.ndarray, n_keys: int
+                 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return `order` stably sorted by keys in [0, n_keys), and the first place of each key."""
+    out, starts = np.empty_like(order), np.zeros(n_keys + 1, np.int64)
+    counting_order(keys, order, starts, out)
+    return out, starts
+
+
+def _settle(array: np.ndarray, starts: np.ndarray, duplicates: Duplicates) -> np.ndarray:
+    counts = np.diff(np.append(starts, len(array)))
+    if duplicates == "last":
+        return array[starts + counts - 1]
+    total = np.add.reduceat(array.astype(np.float64), starts)
+    return total / counts if duplicates == "mean" else total
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return the array itself, made read-only."""
+    array.flags.writeable = False
+    return array
+
+
+def frozen(matrix: sp.csr_array) -> sp.csr_array:
+    """Return the matrix itself, its arrays made read-only."""
+    for array in (matrix.data, matrix.indices, matrix.indptr):
+        read_only(array)
+    return matrix

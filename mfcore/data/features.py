@@ -1,0 +1,209 @@
+"""Features: what is known about users or items, as a sparse matrix with named columns.
+
+    age = numeric([24, 53, 23], "age")
+    job = one_hot(["writer", "other", "writer"], "job")         # job=other, job=writer
+    genre = multi_hot(["Comedy|Drama", "", "Drama"], "genre")   # genre=Comedy, genre=Drama
+    concatenate(age, job, genre)
+
+Rows follow the rows (for items the columns) of the ratings.  For rows that come later,
+`categories=` fixes the columns: an unknown category is then an error, not a new column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A sparse matrix of features with a name for each column; frozen.
+
+    Parameters
+    ----------
+    matrix : scipy sparse, shape (n_rows, n_features)
+        Finite numbers; kept as a read-only csr_array of float64.
+    names : sequence of str, shape (n_features,)
+        Distinct; kept as a tuple.
+
+    Raises
+    ------
+    TypeError
+        A dense matrix, or entries that are no numbers.
+    ValueError
+        NaN, infinity, names that repeat or are not as many as columns.
+    """
+
+    matrix: sp.csr_array
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not sp.issparse(self.matrix):
+            raise TypeError(f"features must be a scipy sparse matrix, got "
+                            f"{type(self.matrix).__name__}; scipy.sparse.csr_array(dense) "
+                            f"makes one")
+        validation.finite("features", validation.numeric("features", self.matrix.data))
+        matrix = sp.csr_array(self.matrix, dtype=np.float64, copy=True)
+        matrix.sum_duplicates()
+        for array in (matrix.data, matrix.indices, matrix.indptr):
+            array.flags.writeable = False
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "names", _checked_names(self.names, matrix.shape[1]))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_rows, n_features)."""
+        n_rows, n_features = self.matrix.shape
+        return n_rows, n_features
+
+    def select(self, rows: Any) -> Features:
+        """Keep the rows of the given numbers, in that order."""
+        return Features(self.matrix[validation.positions("rows", rows, self.shape[0])],
+                        self.names)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
+        return f"Features({self.shape[0]:,} rows × {self.shape[1]:,}: {shown})"
+
+
+def one_hot(values: Iterable[Hashable], prefix: str = "", *,
+            categories: Sequence[Hashable] | None = None) -> Features:
+    """Turn one category a row into one column a category.
+
+    Parameters
+    ----------
+    values : iterable of integers, strings or other hashables, shape (n_rows,)
+    prefix : str
+        Columns are called `prefix=category`, or just the category where it is empty.
+    categories : sequence or None
+        The categories and their order, as when the columns must be those of an earlier
+        matrix; None: those that occur, sorted.
+
+    Raises
+    ------
+    ValueError
+        A missing value (None, NaN), or one that is not in `categories`.
+    """
+    return _indicators([[value] for value in values], prefix, categories)
+
+
+def multi_hot(values: Iterable[str | Iterable[Hashable]], prefix: str = "", *,
+              separator: str = "|", categories: Sequence[Hashable] | None = None) -> Features:
+    """Turn any number of categories a row into one column a category.
+
+    Parameters
+    ----------
+    values : iterable of lists of categories, or of strings such as "Comedy|Drama"
+        An empty list or string is a row without any.
+    separator : str
+        Stands between the categories of a string.
+    prefix, categories
+        As in `one_hot`.
+
+    Raises
+    ------
+    TypeError
+        A row that is neither a string nor a list.
+    ValueError
+        A missing value (None, NaN), or one that is not in `categories`.
+    """
+    return _indicators([_listed(row, value, separator) for row, value in enumerate(values)],
+                       prefix, categories)
+
+
+def numeric(values: Any, name: str) -> Features:
+    """Turn one number a row into one column; zeros are not stored.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What is no number; NaN and infinity, by position.
+    """
+    column = validation.finite(name, validation.vector(name, values))
+    return Features(sp.csr_array(column.astype(np.float64)[:, np.newaxis]), (name,))
+
+
+def concatenate(*blocks: Features) -> Features:
+    """Put features of the same rows side by side.
+
+    Raises
+    ------
+    ValueError
+        No block, blocks with other numbers of rows, a name that comes twice.
+    """
+    rows = {block.shape[0] for block in blocks}
+    if len(rows) != 1:
+        raise ValueError(f"features to concatenate must have the same rows, got "
+                         f"{[block.shape[0] for block in blocks]}")
+    return Features(sp.hstack([block.matrix for block in blocks], format="csr"),
+                    tuple(name for block in blocks for name in block.names))
+
+
+def _listed(row: int, value: Any, separator: str) -> list[Hashable]:
+    if isinstance(value, str):
+        return [part for part in map(str.strip, value.split(separator)) if part]
+    if value is None or value != value:
+        raise ValueError(f"row {row} is missing ({value!r}); an empty list says none")
+    try:
+        return list(value)
+    except TypeError:
+        raise TypeError(f"row {row} must be a string or a list of categories, "
+                        f"got {value!r}") from None
+
+
+def _indicators(rows: list[list[Hashable]], prefix: str,
+                categories: Sequence[Hashable] | None) -> Features:
+    _refuse_missing(rows, prefix)
+    known = _sorted({value for row in rows for value in row}) if categories is None \
+        else list(categories)
+    column = {value: place for place, value in enumerate(known)}
+    _refuse_unknown(rows, prefix, column)
+    places = [sorted({column[value] for value in row}) for row in rows]
+    indptr = np.cumsum([0, *map(len, places)])
+    indices = np.array([place for row in places for place in row], np.int64)
+    matrix = sp.csr_array((np.ones(indices.size), indices, indptr),
+                          shape=(len(rows), len(known)))
+    return Features(matrix, tuple(f"{prefix}={value}" if prefix else str(value)
+                                  for value in known))
+
+
+def _refuse_missing(rows: list[list[Hashable]], prefix: str) -> None:
+    missing = [t for t, row in enumerate(rows) if any(v is None or v != v for v in row)]
+    if missing:
+        raise ValueError(f"{prefix or 'values'}: row {missing[0]} is missing ({len(missing)} "
+                         f"in all); name a category for it or drop it")
+
+
+def _refuse_unknown(rows: list[list[Hashable]], prefix: str,
+                    known: Mapping[Hashable, int]) -> None:
+    for t, row in enumerate(rows):
+        for value in row:
+            if value not in known:
+                shown = ", ".join(map(repr, list(known)[:20]))
+                raise ValueError(f"{prefix or 'values'}: row {t} has the unknown category "
+                                 f"{value!r}; known: {shown}")
+
+
+def _sorted(values: set[Hashable]) -> list[Hashable]:
+    try:
+        return sorted(values)  # type: ignore[type-var]
+    except TypeError:
+        return sorted(values, key=repr)
+
+
+def _checked_names(names: Sequence[str], n_features: int) -> tuple[str, ...]:
+    names = tuple(names)
+    if len(names) != n_features:
+        raise ValueError(f"names must have {n_features} entries, got {len(names)}")
+    twice = sorted({name for name in names if names.count(name) > 1}) if \
+        len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(f"feature names must be distinct, got more than once: "
+                         f"{', '.join(twice[:5])}")
+    return names

@@ -1,0 +1,173 @@
+"""How a ratings file is laid out: its separator, its header, which column holds what."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mfcore import validation
+
+Column = int | str | None
+
+# Tried in this order; " " stands for any run of spaces and tabs.
+SEPARATORS = ("::", "\t", "|", ";", ",", " ")
+# Where a file without a header keeps what was not asked for by number.
+_POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
+_SPELLINGS = {
+    "user": ("user", "userid", "users", "uid", "customer", "customerid"),
+    "item": ("item", "itemid", "items", "iid", "movie", "movieid", "product", "productid"),
+    "rating": ("rating", "ratings", "score", "stars", "value"),
+    "weight": ("weight", "weights"),
+    "timestamp": ("timestamp", "time", "unixtime", "ts"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Say how to read a file: `columns` maps what is wanted to its place, from 0."""
+
+    separator: str
+    header: tuple[str, ...] | None
+    columns: dict[str, int]
+
+    @property
+    def last(self) -> int:
+        """The last column that is read."""
+        return max(self.columns.values())
+
+    def described(self, column: int) -> str:
+        """Name a column for a message: its number from 1 and its header."""
+        named = f" ({self.header[column]!r})" if self.header is not None else ""
+        return f"column {column + 1}{named}"
+
+
+def find_layout(name: str, lines: Sequence[str], wanted: Mapping[str, Column], *,
+                separator: str | None, header: bool | None) -> Layout:
+    """Work out the layout of a text file from its first lines.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the file.
+    lines : sequence of str
+        Its first lines that are not blank, at least one.
+    wanted : dict
+        For "user", "item", "rating", ...: a position from 0, a name of the header, or None
+        to leave it out.  The word itself also stands for its usual spellings, and without
+        a header for the usual position (user, item, rating, timestamp).
+    separator, header : given, or None to find out
+
+    Raises
+    ------
+    ValueError
+        No separator, no such column, two uses of one column, no line after the header.
+    """
+    asked = {what: column for what, column in wanted.items() if column is not None}
+    if separator is not None and (not separator or set(separator) & set("\r\n\"")):
+        raise ValueError(f"separator must be ',', ';', '|', a tab, '::' or ' ' for spaces and "
+                         f"tabs, got {separator!r}")
+    if separator is None:
+        separator = _sniff_separator(name, lines, _columns_needed(asked))
+    rows = [split(line, separator) for line in lines]
+    if header is None:
+        header = _sniff_header(rows, asked)
+    if header and len(rows) < 2:
+        raise ValueError(f"{name} has a header and no line of ratings: {lines[0]!r}")
+    names = tuple(field.strip() for field in rows[0]) if header else None
+    first = rows[bool(header)]
+    return Layout(separator, names, find_columns(name, asked, names, first))
+
+
+def split(line: str, separator: str) -> list[str]:
+    """Cut one line into fields; quotes protect a separator of one character."""
+    if separator == " ":
+        return line.split()
+    if len(separator) > 1:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    except csv.Error:
+        return [line]
+
+
+def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] | None,
+                 first: Sequence[str]) -> dict[str, int]:
+    """Return the position of each column asked for, all different and all in `first`."""
+    found = {what: _place(name, what, column, header, first)
+             for what, column in asked.items()}
+    uses: dict[int, str] = {}
+    for what, place in found.items():
+        if place in uses:
+            shown = f"; its columns: {', '.join(header)}" if header else ""
+            raise ValueError(f"{name}: {uses[place]} and {what} are both column {place + 1}; "
+                             f"say which is which, as in {what}=...{shown}")
+        uses[place] = what
+    return found
+
+
+def _place(name: str, what: str, column: Column, header: Sequence[str] | None,
+           first: Sequence[str]) -> int:
+    if not isinstance(column, str):
+        place = validation.integer(what, column)
+    else:
+        place = _named_place(name, what, column, header)
+    if place >= len(first):
+        cure = "; rating=None counts every line as 1" if what == "rating" else ""
+        raise ValueError(f"{name} must have {place + 1} columns for {what}={column!r}, got "
+                         f"{len(first)}: {', '.join(map(repr, first))[:60]}{cure}")
+    return place
+
+
+def _named_place(name: str, what: str, column: str, header: Sequence[str] | None) -> int:
+    names = header or ()
+    if column in names:
+        return names.index(column)
+    if column == what:
+        for place, field in enumerate(names):
+            if _plain(field) in _SPELLINGS[what]:
+                return place
+        if what in _POSITIONS:
+            return _POSITIONS[what]
+    has = f"its columns: {', '.join(names)}" if names else "it has no header"
+    raise ValueError(f"{name} has no column {column!r} for {what}; {has}")
+
+
+def _plain(field: str) -> str:
+    """Reduce `user_id:token`, `userId` and `User ID` to `userid`."""
+    return re.sub("[^a-z]", "", field.split(":")[0].lower())
+
+
+def _columns_needed(asked: Mapping[str, Column]) -> int:
+    places = [column if isinstance(column, int) else _POSITIONS.get(what, 0)
+              for what, column in asked.items() if isinstance(column, int) or column == what]
+    return max([1, *places]) + 1
+
+
+def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
+    """Take the separator that gives enough columns on the most lines."""
+    for enough in (needed, 2):
+        fits = [sum(len(split(line, each)) >= enough for line in lines) for each in SEPARATORS]
+        if max(fits) > 0:
+            return SEPARATORS[fits.index(max(fits))]
+    raise ValueError(f"{name}, line 1: expected at least two columns separated by a comma, a "
+                     f"tab, '::', '|', ';' or spaces, got {lines[0][:60]!r}")
+
+
+def _sniff_header(rows: list[list[str]], asked: Mapping[str, Column]) -> bool:
+    if any(isinstance(column, str) and column != what for what, column in asked.items()):
+        return True
+    spellings = {spelling for known in _SPELLINGS.values() for spelling in known}
+    if any(_plain(field) in spellings for field in rows[0]):
+        return True
+    numeric = [any(map(_is_number, row)) for row in rows[:2]]
+    return len(numeric) > 1 and not numeric[0] and numeric[1]
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""The bytes of a text file, unpacked, checked to be text, with places told as line numbers."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_SAMPLE_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """Hold the bytes of a text file, unpacked and without a byte-order mark.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    data : ndarray of uint8, read-only
+    encoding : str
+        Of the text; the separators and numbers must be ASCII in it.
+    """
+
+    name: str
+    data: np.ndarray
+    encoding: str = "utf-8"
+
+    def first_lines(self, count: int = 20) -> list[str]:
+        """Return up to `count` of the first lines that are not blank."""
+        sample = self.data[:_SAMPLE_BYTES].tobytes().decode(self.encoding, "replace")
+        lines = [line for line in re.split("\r\n|\n|\r", sample) if line.strip()]
+        whole = len(lines) if self.data.size <= _SAMPLE_BYTES else max(1, len(lines) - 1)
+        return lines[:min(count, whole)]
+
+    def line_number(self, place: int) -> int:
+        """Return the number, from 1, of the line that holds byte `place`."""
+        return int(np.count_nonzero(self.data[:place] == 10)) + 1
+
+    def line_at(self, place: int) -> str:
+        """Return the text of the line that holds byte `place`."""
+        before = self.data[max(0, place - _SAMPLE_BYTES):place].tobytes()
+        after = self.data[place:place + _SAMPLE_BYTES].tobytes()
+        line = before[before.rfind(b"\n") + 1:] + after.partition(b"\n")[0]
+        return line.decode(self.encoding, "replace").strip("\r")
+
+    def body(self, header: bool) -> int:
+        """Return the place of the first byte after the header."""
+        if not header:
+            return 0
+        text = self.data[:_SAMPLE_BYTES].tobytes()
+        start = len(text) - len(text.lstrip())
+        return (text.find(b"\n", start) + 1) or self.data.size
+
+
+def load_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> TextFile:
+    """Read a text file, unpacking gzip.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+    ValueError
+        An empty file, a binary one, a damaged gzip file.
+    """
+    place = Path(path)
+    if place.is_dir():
+        raise IsADirectoryError(f"{place} is a folder; name the ratings file in it")
+    if not place.exists():
+        raise FileNotFoundError(f"there is no file {place}")
+    return text_of(place.name, np.fromfile(place, np.uint8), encoding)
+
+
+def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
+    """Make a TextFile of bytes, unpacking gzip; see `load_text`."""
+    codecs.lookup(encoding)
+    data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+    if data[:2].tobytes() == b"\x1f\x8b":
+        data = np.frombuffer(_unzipped(name, data), np.uint8)
+    if data[:3].tobytes() == codecs.BOM_UTF8:
+        data = data[3:]
+    if b"\0" in data[:_SAMPLE_BYTES].tobytes() or data[:4].tobytes() == b"PK\x03\x04":
+        raise ValueError(f"{name} is a binary file, not lines of text; read_ratings takes "
+                         f"csv, tsv, '::', gzip and parquet files, text in UTF-8")
+    if not data[:_SAMPLE_BYTES].tobytes().strip():
+        raise ValueError(f"{name} is empty")
+    data.flags.writeable = False
+    return TextFile(name, data, encoding)
+
+
+def _unzipped(name: str, data: np.ndarray) -> bytes:
+    try:
+        return gzip.decompress(data.tobytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{name} is a damaged or truncated gzip file ({error}); "
+                         f"get it again") from None

@@ -1,0 +1,193 @@
+"""Rows of a quadratic objective solved exactly: normal equations and Cholesky.
+
+For row u with stored cells i in Ω_u, the free vector z = [p | β] (β last, and only where
+the bias is learned), x_i = [q_i | 1] and frozen score o_i = γ_i (+ β_u where it is fixed):
+
+    A = A0 + Σ_Ω a x xᵀ + Λ_u            c = c0 + β_u c1 + Σ_Ω (b − a o) x + Λ_u m_u
+
+A0, c0, c1 are the sums over all columns, weighted by w0 (objectives/quadratic.py).  Cells
+are gathered up to 256 at a time, scaled by √|a|: those of positive a fill the buffer from its
+front, those of negative a from its back, and each part is one symmetric BLAS product of
+its own sign.  The root is of |a|, so no weight can make it NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
+from mfcore.kernels.options import INLINE, KERNEL
+
+GATHER = 256
+
+
+@njit(**INLINE)
+def _flush(A: np.ndarray, buffer: np.ndarray, front: int, back: int, sign: np.ndarray,
+           flags: np.ndarray) -> None:
+    if front > 0:
+        flags[GATHERED] = front
+        add_gram(A, buffer, sign[0:2], flags)
+    if back < GATHER:
+        flags[GATHERED] = GATHER - back
+        add_gram(A, buffer[back:], sign[2:4], flags)
+
+
+@njit(**INLINE)
+def _add_ridge(A: np.ndarray, c: np.ndarray, k: int, reg: float, bias_reg: float,
+               m: np.ndarray, m_bias: float) -> None:
+    """Add Λ and Λm; Λ is lifted to rounding level of A where it is smaller than that."""
+    trace = A.dtype.type(0)
+    for i in range(c.size):
+        trace += A[i, i]
+    floor = trace * np.finfo(A.dtype).eps
+    for f in range(k):
+        A[f, f] += max(reg, floor)
+        c[f] += reg * m[f]
+    if c.size > k:
+        A[k, k] += max(bias_reg, floor)
+        c[k] += bias_reg * m_bias
+
+
+@njit(**INLINE)
+def _store_scaled(row: np.ndarray, q: np.ndarray, root: float) -> None:
+    """Write root · [q | 1] (without the 1 where the row is as long as q)."""
+    for f in range(q.size):
+        row[f] = root * q[f]
+    if row.size > q.size:
+        row[q.size] = root
+
+
+@njit(**INLINE)
+def _add_targets(c: np.ndarray, Q: np.ndarray, indices: np.ndarray, t: int, last: int,
+                 target: np.ndarray) -> None:
+    """Add the targets of four cells times their [q | 1] to c."""
+    t0, t1, t2, t3 = target[0], target[1], target[2], target[3]
+    q0, q1 = Q[indices[t]], Q[indices[min(t + 1, last)]]
+    q2, q3 = Q[indices[min(t + 2, last)]], Q[indices[min(t + 3, last)]]
+    for f in range(q0.size):
+        c[f] += t0 * q0[f] + t1 * q1[f] + t2 * q2[f] + t3 * q3[f]
+    if c.size > q0.size:
+        c[q0.size] += t0 + t1 + t2 + t3
+
+
+@njit(**INLINE)
+def _square(A: np.ndarray, A0: np.ndarray, c: np.ndarray, z: np.ndarray) -> float:
+    """Return zᵀ(A − A0) z − 2 zᵀc, from the upper triangles."""
+    total = 0.0
+    for i in range(z.size):
+        inner = A.dtype.type(0)
+        for j in range(i + 1, z.size):
+            inner += (A[i, j] - A0[i, j]) * z[j]
+        total += np.float64(z[i]) * ((A[i, i] - A0[i, i]) * z[i] + 2 * (inner - c[i]))
+    return total
+
+
+@njit(**INLINE)
+def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
+    for f in range(p.size):
+        z[f] = p[f]
+    if z.size > p.size:
+        z[p.size] = bias
+
+
+@njit(**INLINE)
+def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
+                Q: np.ndarray, gamma: np.ndarray, fixed: float, start: int, stop: int,
+                buffer: np.ndarray, target: np.ndarray, sign: np.ndarray, flags: np.ndarray,
+                A: np.ndarray, c: np.ndarray) -> float:
+    """Add a row's cells to A and c, four at a time (the last padded with a = b = 0).
+
+    Returns Σ (a o² − 2 b o), the frozen scores' share of the loss.
+    """
+    real = A.dtype.type
+    frozen, front, back, last = 0.0, 0, GATHER, stop - 1
+    for t in range(start, stop, 4):
+        for lane in range(4):
+            here = t + lane
+            i = indices[min(here, last)]
+            a = real(line[0] * x[here] + line[1]) if here < stop else real(0)
+            b = real(line[2] * y[here] + line[3]) if here < stop else real(0)
+            o = gamma[i] + fixed
+            target[lane] = b - a * o
+            frozen += np.float64(o) * (a * o - 2 * b)
+            place = front
+            if a < 0:
+                back -= 1
+                place = back
+            else:
+                front += 1
+            _store_scaled(buffer[place], Q[i], np.sqrt(abs(a)))
+        _add_targets(c, Q, indices, t, last, target)
+        if back - front < 4 or t + 4 >= stop:
+            _flush(A, buffer, front, back, sign, flags)
+            front, back = 0, GATHER
+    return frozen
+
+
+@njit(**KERNEL)
+def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
+               line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
+               c0: np.ndarray, c1: np.ndarray, reg: np.ndarray, bias_reg: np.ndarray,
+               M: np.ndarray, bias_prior: float, P: np.ndarray, beta: np.ndarray,
+               lo: int, hi: int) -> tuple[float, int]:
+    """Solve rows lo..hi in place.
+
+    Parameters
+    ----------
+    indptr, indices, x, y, line
+        Stored cells in CSR: a = line[0]·x + line[1], b = line[2]·y + line[3].
+    Q, gamma : ndarray, shapes (n_columns, k), (n_columns,)
+        The frozen side.
+    A0, c0, c1 : ndarray, shapes (d, d), (d,), (d,)
+        Sums over all columns; d = k + 1 where the bias is learned, else k.
+    reg, bias_reg : ndarray, shape (n_rows,)
+        Λ_u: penalty weight of each row's factors and bias.
+    M, bias_prior
+        Prior means: M is (n_rows, k), or (1, k) where all rows share one.
+    P, beta : ndarray, shapes (n_rows, k), (n_rows,)
+        The free side; rows lo..hi are overwritten (beta only where it is learned).
+
+    Returns
+    -------
+    known : float
+        Σ_Ω (a s² − 2 b s) of the values that came in: zᵀ(A − A0) z − 2 zᵀc + Σ (a o² − 2 b o),
+        c without its sums over all columns.
+    failed : int
+        A row whose system was not positive definite, or -1.
+    """
+    k, d = Q.shape[1], c0.size
+    learns = d > k
+    buffer, target = np.empty((GATHER, d), Q.dtype), np.empty(4, Q.dtype)
+    A, c, z = np.empty((d, d), Q.dtype), np.empty(d, Q.dtype), np.empty(d, Q.dtype)
+    sign = np.array([1, 1, -1, 1], Q.dtype)
+    flags = np.array(FLAGS, np.int32)
+    flags[0] = d
+    shared_prior = M.shape[0] == 1
+    known, failed = 0.0, -1
+    for u in range(lo, hi):
+        m = M[0 if shared_prior else u]
+        if indptr[u] == indptr[u + 1] and A0[0, 0] == 0:
+            _load(P[u], m, bias_prior)
+            if learns:
+                beta[u] = bias_prior
+            continue
+        fixed = Q.dtype.type(0 if learns else beta[u])
+        A[:] = A0
+        c[:] = 0
+        known += _gather_row(indices, x, y, line, Q, gamma, fixed, indptr[u], indptr[u + 1],
+                             buffer, target, sign, flags, A, c)
+        _load(z, P[u], beta[u])
+        known += _square(A, A0, c, z)
+        for f in range(d):
+            c[f] += c0[f] + fixed * c1[f]
+        _add_ridge(A, c, k, reg[u], bias_reg[u], m, bias_prior)
+        solve_spd(A, c, flags)
+        if flags[INFO] != 0:
+            failed = u
+            continue
+        for f in range(k):
+            P[u, f] = c[f]
+        if learns:
+            beta[u] = c[k]
+    return known, failed

@@ -1,0 +1,207 @@
+"""How high a ranking puts the relevant items: formulas from their ranks.
+
+A user has m relevant test items; the item at rank r (1 is the best) is a hit at k if r <= k.
+h_k is the number of hits, r_1 < r_2 < ... their ranks.
+
+    precision   h_k / k                            hit_rate          1 if h_k > 0, else 0
+    recall      h_k / m                            recall_capped     h_k / min(k, m)
+    ndcg        Σ_{r <= k} 1/log2(r + 1)  /  Σ_{i <= min(k, m)} 1/log2(i + 1)
+    map         Σ_{r_t <= k} (t / r_t)  /  min(k, m)
+    mrr         1 / r_1, or 0 if r_1 > k           (k may be left out)
+    auc         share of the pairs (relevant, other candidate) in the right order, ties ½
+
+Precision divides by k even where fewer than k items can be chosen.  An item that the model
+does not know has rank `NEVER`: a miss that still counts in m.  Each formula gives one
+number a user, NaN for users without relevant items, which `mean_over_users` leaves out.
+
+Recall with the capped denominator: Liang, Krishnan, Hoffman, Jebara (2018).
+NDCG: Järvelin, Kekäläinen (2002), binary gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.kernels.ranks import NEVER
+
+__all__ = ["NEVER", "PER_USER", "Ranks", "auc", "average_precision", "hit_rate",
+           "item_coverage", "mean_over_users", "ndcg", "popularity_rank", "precision",
+           "recall", "recall_capped", "reciprocal_rank"]
+
+
+class Ranks:
+    """The ranks of each user's relevant items, ascending, in one flat array.
+
+    Parameters
+    ----------
+    ranks : array-like of int, shape (n_relevant_in_all,)
+        Ranks from 1, ascending within a user, `NEVER` for items never found.
+    indptr : array-like of int, shape (n_users + 1,)
+        User u has ranks[indptr[u]:indptr[u + 1]].
+    """
+
+    def __init__(self, ranks: Any, indptr: Any) -> None:
+        self.ranks = np.asarray(ranks, np.int64)
+        self.indptr = np.asarray(indptr, np.int64)
+
+    @classmethod
+    def from_lists(cls, lists: Sequence[Sequence[int]]) -> Ranks:
+        """Build from one list of ranks a user, in any order."""
+        flat = [rank for ranks in lists for rank in sorted(ranks)]
+        return cls(flat, np.cumsum([0, *map(len, lists)]))
+
+    @cached_property
+    def n_relevant(self) -> np.ndarray:
+        """Number of relevant items of each user, shape (n_users,)."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """User of each rank."""
+        return np.repeat(np.arange(self.n_relevant.size), self.n_relevant)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Place of each rank among those of its user, from 1."""
+        order: np.ndarray = np.arange(1, self.ranks.size + 1) - self.indptr[self.users]
+        return order
+
+    def sums(self, values: np.ndarray, k: int) -> np.ndarray:
+        """Sum `values`, one a rank, over the hits at k of each user."""
+        hit = self.ranks <= k
+        return np.bincount(self.users[hit], values[hit], self.n_relevant.size)
+
+    def hits(self, k: int) -> np.ndarray:
+        """Number of hits at k of each user, float64."""
+        return self.sums(np.ones(self.ranks.size), k)
+
+
+def precision(ranks: Ranks, k: int) -> np.ndarray:
+    """Return the hits at k over k."""
+    return _for_users_with_items(ranks, ranks.hits(k) / k)
+
+
+def recall(ranks: Ranks, k: int) -> np.ndarray:
+    """Return the hits at k over the number of relevant items."""
+    return _share(ranks.hits(k), ranks.n_relevant)
+
+
+def recall_capped(ranks: Ranks, k: int) -> np.ndarray:
+    """Return the hits at k over min(k, number of relevant items): 1 can be reached."""
+    return _share(ranks.hits(k), np.minimum(k, ranks.n_relevant))
+
+
+def hit_rate(ranks: Ranks, k: int) -> np.ndarray:
+    """Return 1 where any of the first k is relevant, else 0."""
+    return _for_users_with_items(ranks, (ranks.hits(k) > 0).astype(np.float64))
+
+
+def ndcg(ranks: Ranks, k: int) -> np.ndarray:
+    """Return the discounted gain at k over that of the ideal ranking."""
+    places = np.minimum(k, ranks.n_relevant)
+    steps = 1 / np.log2(np.arange(2, places.max(initial=0) + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(steps)])[places]
+    return _share(ranks.sums(1 / np.log2(ranks.ranks + 1.0), k), ideal)
+
+
+def average_precision(ranks: Ranks, k: int) -> np.ndarray:
+    """Return the mean over min(k, m) of the precision at each hit ("map")."""
+    found = ranks.sums(ranks.order / ranks.ranks, k)
+    return _share(found, np.minimum(k, ranks.n_relevant))
+
+
+def reciprocal_rank(ranks: Ranks, k: int | None = None) -> np.ndarray:
+    """Return 1 / rank of the first relevant item, 0 where it is beyond k ("mrr")."""
+    first = ranks.order == 1
+    last = NEVER - 1 if k is None else k
+    return _for_users_with_items(ranks, ranks.sums(first / ranks.ranks, last))
+
+
+PER_USER: dict[str, Callable[..., np.ndarray]] = {
+    "precision": precision, "recall": recall, "recall_capped": recall_capped,
+    "hit_rate": hit_rate, "ndcg": ndcg, "map": average_precision, "mrr": reciprocal_rank}
+
+
+def auc(midrank_sum: np.ndarray, n_found: np.ndarray, n_relevant: np.ndarray,
+        n_candidates: np.ndarray) -> np.ndarray:
+    """Return the area under each user's ROC curve.
+
+    Among n_candidates items, of which n_found are relevant, a relevant item at midrank ρ
+    has n_candidates − ρ below it.  Summed, less the n_found (n_found − 1) / 2 pairs of two
+    relevant ones (Mann, Whitney 1947):
+
+        pairs won = n_found (n_candidates − n_found) − (Σρ − n_found (n_found + 1) / 2)
+
+    Relevant items that are not among the candidates win no pair.
+
+    Parameters
+    ----------
+    midrank_sum, n_found, n_relevant, n_candidates : ndarray, shape (n_users,)
+        Σρ; relevant items among the candidates; all relevant items; candidates.
+
+    Returns
+    -------
+    area : ndarray, shape (n_users,)
+        In [0, 1]; NaN where there is no pair.
+    """
+    others = n_candidates - n_found
+    won = n_found * others - (midrank_sum - n_found * (n_found + 1) / 2)
+    return _share(won, n_relevant * others)
+
+
+def mean_over_users(values: np.ndarray) -> float:
+    """Return the mean of one number a user, without NaN; NaN if nothing is left."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def item_coverage(items: Any, n_items: int) -> float:
+    """Return the share of `n_items` items that appear in at least one list, in [0, 1].
+
+    items : array-like of int, shape (n_users, k); -1 marks a missing place.
+    """
+    validation.integer("n_items", n_items, low=1)
+    return np.unique(_recommended(items)).size / n_items
+
+
+def popularity_rank(items: Any, counts: Any) -> float:
+    """Return the mean popularity rank of the recommended items, from 1 (most popular).
+
+    Parameters
+    ----------
+    items : array-like of int, shape (n_users, k)
+        -1 marks a missing place.
+    counts : array-like, shape (n_items,)
+        Number of training ratings of each item; equal counts share their mean rank.
+
+    Returns
+    -------
+    rank : float
+        In [1, n_items]; NaN when nothing is recommended to anyone.
+    """
+    counts = validation.vector("counts", counts)
+    _, group, size = np.unique(-counts, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - (size - 1) / 2)[group]
+    chosen = validation.positions("items", _recommended(items), counts.size)
+    return float(ranks[chosen].mean()) if chosen.size else float("nan")
+
+
+def _recommended(items: Any) -> np.ndarray:
+    places = validation.numeric("items", items)
+    return np.extract(places != -1, places)
+
+
+def _for_users_with_items(ranks: Ranks, values: np.ndarray) -> np.ndarray:
+    return np.where(ranks.n_relevant > 0, values, np.nan)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole; NaN where whole is 0."""
+    out = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out

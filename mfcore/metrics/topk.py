@@ -1,0 +1,182 @@
+"""The k best items of each row of a score matrix that is never held whole.
+
+Rows are scored in blocks: one product (BLAS, in the scorer), then masks, then a partial
+selection.  The borders of the blocks depend on the number of items alone, so the result
+does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.kernels import topk as kernels
+from mfcore.parallel import Pool, row_chunks
+
+# A block holds at most so many scores (64 MB in float32, a thread) and so many rows: beyond
+# 128 rows the product gains nothing and the block leaves the cache before it is read.
+BLOCK_SCORES = 1 << 24
+BLOCK_ROWS = 128
+# From this k on, a first look at group maxima pays for itself.
+LONG_LIST = 16
+
+
+class Scorer(Protocol):
+    """Scores of `n_rows` users for all `n_items` items, a block of rows at a time."""
+
+    n_rows: int
+    n_items: int
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return fresh scores, shape (stop - start, n_items), float32 or float64."""
+
+
+class Masks:
+    """Which cells of a score matrix may not be recommended.
+
+    Parameters
+    ----------
+    shape : (n_rows, n_items)
+    seen, excluded : None, CSR of that shape, or (excluded) bool ndarray, shape (n_items,)
+        Stored cells, or marked items, are left out.
+    allowed : None, bool ndarray, shape (n_items,), or CSR of that shape
+        All but the marked items, or stored cells, are left out.
+
+    Raises
+    ------
+    TypeError
+        Masks that are neither bool arrays nor sparse.
+    ValueError
+        Another shape, or column numbers outside the matrix.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, seen: Any = None, allowed: Any = None,
+                 excluded: Any = None) -> None:
+        self._drop = [_cells(name, mask, shape) for name, mask in
+                      (("seen", seen), ("excluded", excluded)) if sp.issparse(mask)]
+        self._keep = [_cells("allowed", allowed, shape)] if sp.issparse(allowed) else []
+        items = np.ones(shape[1], bool)
+        if allowed is not None and not sp.issparse(allowed):
+            items &= _items("allowed", allowed, shape[1])
+        if excluded is not None and not sp.issparse(excluded):
+            items &= ~_items("excluded", excluded, shape[1])
+        if seen is not None and not sp.issparse(seen):
+            raise TypeError(f"seen must be a scipy sparse matrix, got {type(seen).__name__}")
+        self._columns = None if items.all() else np.flatnonzero(items).astype(np.int64)
+
+    def apply(self, scores: np.ndarray, start: int) -> None:
+        """Set the masked cells of a block, rows from `start` on, to -inf in place."""
+        stop = start + scores.shape[0]
+        if self._columns is not None:
+            starts = np.zeros(scores.shape[0], np.int64)
+            kernels.keep_cells(scores, starts, starts + self._columns.size, self._columns)
+        for mask in self._keep:
+            kernels.keep_cells(scores, *block_cells(mask, start, stop))
+        for mask in self._drop:
+            kernels.drop_cells(scores, *block_cells(mask, start, stop))
+
+
+def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
+          excluded: Any = None, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k best items of each row of a scorer; ties go to the lower item.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        An object with n_rows, n_items and block(start, stop).
+    k : int >= 1
+        May exceed the number of items.
+    seen, allowed, excluded
+        Cells to leave out: see `Masks`.
+    pool : Pool
+        The threads to run on.
+
+    Returns
+    -------
+    columns : ndarray of int64, shape (n_rows, k)
+        Item numbers, best first; -1 where there are fewer than k items to choose from.
+    scores : ndarray of the scorer's dtype, shape (n_rows, k)
+        Their scores; -inf at missing places.  An item scored -inf counts as left out.
+
+    Raises
+    ------
+    ValueError
+        A NaN among the scores that are not left out; k < 1; masks of another shape.
+    """
+    k = validation.integer("k", k, low=1)
+    masks = Masks((scorer.n_rows, scorer.n_items), seen=seen, allowed=allowed,
+                  excluded=excluded)
+
+    def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = masked_block(scorer, masks, start, stop)
+        return best_of_block(scores, k, start)
+
+    parts = pool.map(work, score_blocks(scorer))
+    columns, scores = zip(*parts, strict=True)
+    return np.concatenate(columns), np.concatenate(scores)
+
+
+def score_blocks(scorer: Scorer) -> list[tuple[int, int]]:
+    """Return (start, stop) of the blocks of rows to score at a time; at least one."""
+    rows = min(BLOCK_ROWS, max(1, BLOCK_SCORES // max(1, scorer.n_items)))
+    return row_chunks(scorer.n_rows, rows) or [(0, 0)]
+
+
+def masked_block(scorer: Scorer, masks: Masks, start: int, stop: int) -> np.ndarray:
+    """Return the scores of a block, shape (stop - start, n_items), masked cells -inf."""
+    scores = np.ascontiguousarray(scorer.block(start, stop))
+    masks.apply(scores, start)
+    return scores
+
+
+def best_of_block(scores: np.ndarray, k: int, first_row: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return (columns, scores) of the k best of each row, both of shape (n_rows, k).
+
+    `first_row` numbers the rows in the message about a NaN.
+    """
+    columns = np.full((scores.shape[0], k), -1, np.int64)
+    best = np.full((scores.shape[0], k), -np.inf, scores.dtype)
+    groups = 1 << max(6, (2 * k - 1).bit_length()) if k >= LONG_LIST else 0
+    if scores.shape[1] < 8 * groups:
+        groups = 0
+    no_nan(kernels.select_top(scores, groups, columns, best), first_row)
+    return columns, best
+
+
+def no_nan(bad_row: int, first_row: int) -> None:
+    """Raise a ValueError if a kernel met a NaN: `bad_row` of a block is not -1."""
+    if bad_row >= 0:
+        raise ValueError(f"scores must not be NaN, got NaN in row {first_row + bad_row}; "
+                         f"did the training diverge?")
+
+
+def block_cells(mask: sp.csr_array, start: int,
+                stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (starts, stops, columns) of the stored cells of rows start..stop, int64."""
+    pointer = mask.indptr[start:stop + 1].astype(np.int64)
+    columns = mask.indices[pointer[0]:pointer[-1]].astype(np.int64)
+    return pointer[:-1] - pointer[0], pointer[1:] - pointer[0], columns
+
+
+def _cells(name: str, mask: Any, shape: tuple[int, int]) -> sp.csr_array:
+    """Return a mask as CSR with sorted columns inside the matrix."""
+    csr = mask if sp.issparse(mask) and mask.format == "csr" else sp.csr_array(mask)
+    if csr.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {csr.shape}")
+    try:
+        csr.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a sound CSR matrix, but its {error}") from None
+    return csr if csr.has_sorted_indices else csr.sorted_indices()
+
+
+def _items(name: str, mask: Any, n_items: int) -> np.ndarray:
+    """Return a bool mask over the items."""
+    marked = validation.vector(name, mask, n_items)
+    if marked.dtype != bool:
+        raise TypeError(f"{name} must be a bool mask over the items or a scipy sparse matrix, "
+                        f"got dtype {marked.dtype}")
+    return marked

@@ -1,0 +1,161 @@
+"""The frame of a fit, and what comes with every estimator: score, save, load.
+
+Subclasses say how vectors and biases come about (`_train`) and how a new row gets its own
+(`_fold_in_rows`); `serving.py` answers from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.evaluate import evaluate
+from mfcore.metrics.rating import rmse
+from mfcore.models.inputs import aligned_ratings, pairs, training_ratings
+from mfcore.models.serving import Folded, Serving
+from mfcore.models.storage import load, save
+from mfcore.parallel import Pool, thread_count
+
+__all__ = ["Folded", "Recommender", "load"]
+
+Self = TypeVar("Self", bound="Recommender")
+Callback = Callable[[Any, dict[str, Any]], Any]
+
+
+class Recommender(Serving):
+    """Base of all recommenders.
+
+    Fitted attributes: `user_factors_`, `item_factors_` (n, k); `user_bias_`, `item_bias_`
+    (n,) or None; `global_mean_`; `history_`, a list of one dict per epoch; `ratings_`, the
+    training ratings; `n_users_`, `n_items_`, `user_ids_`, `item_ids_`.
+    """
+
+    verbose: int
+    history_: list[dict[str, Any]]
+
+    # ------------------------------------------------------------------------ fit
+
+    def fit(self: Self, ratings: Any, y: Any = None, *, eval_set: Any = None,
+            callbacks: Sequence[Callback] = ()) -> Self:
+        """Learn from ratings and return self.
+
+        Parameters
+        ----------
+        ratings : Ratings, scipy sparse (n_users, n_items), or array-like (nnz, 2)
+            Users are rows.  With `y`, user and item of each rating.
+        y : array-like, shape (nnz,), or None
+            Ratings, where the first argument holds pairs.
+        eval_set : Ratings, scipy sparse, (fold_in, test), or None
+            Measured after every epoch; the figures go into `history_`.
+        callbacks : sequence of callable
+            `callback(model, record)` after every epoch; a true result stops the fit.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter out of range or ratings that are none, before any work.
+        DivergenceError
+            When the numbers become infinite; the last finite epoch is kept.
+
+        Notes
+        -----
+        Ctrl-C leaves the last finished epoch in the model, ready for use, and goes on as
+        KeyboardInterrupt.
+        """
+        thread_count(self.n_threads)
+        self._validate()
+        training = training_ratings(ratings, y)
+        self._check_training(training)
+        self._forget()
+        self._remember(training)
+        self.history_ = []
+        self._train(training, eval_set, tuple(callbacks))
+        return self
+
+    def _validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        raise NotImplementedError
+
+    def _check_training(self, ratings: Ratings) -> None:
+        """Raise for ratings that this model cannot learn from."""
+
+    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
+        """Set the fitted attributes."""
+        raise NotImplementedError
+
+    def _remember(self, ratings: Ratings) -> None:
+        self.ratings_ = ratings
+        data = ratings.by_user.data
+        self.rating_range_ = (float(data.min()), float(data.max()))
+        self.mean_rating_ = _mean(data, ratings.weights)
+        self.item_counts_ = np.bincount(ratings.by_user.indices, minlength=ratings.shape[1])
+
+    @property
+    def n_epochs_(self) -> int:
+        """Number of epochs that ran."""
+        return len(self.history_)
+
+
+    # ----------------------------------------------------------------- what follows
+
+    def score(self, ratings: Any, y: Any = None) -> float:
+        """Return −RMSE for models of ratings, NDCG@10 for models of rankings.
+
+        Parameters
+        ----------
+        ratings : Ratings or scipy sparse (n_users, n_items), or array-like (nnz, 2)
+            Held-out ratings of the users of the fit; with `y`, user and item of each.
+        y : array-like, shape (nnz,), or None
+
+        Notes
+        -----
+        Predictions are clipped to the range of the training ratings.
+        """
+        self._check_fitted()
+        if y is not None:
+            if not self._rates:
+                return self.score(Ratings.from_arrays(*pairs("X", ratings), y))
+            truth = validation.finite("y", validation.vector("y", y))
+            predicted = self.predict(*pairs("X", ratings))
+            return -float(rmse(truth, np.clip(predicted, *self.rating_range_)))
+        name = "rmse" if self._rates else "ndcg@10"
+        value = evaluate(self, ratings, metrics=[name.split("@")[0]], k=10)[name]
+        return -value if self._rates else value
+
+    def fold_in_users(self, ratings: Any) -> Folded:
+        """Return the vectors of new users, with all item vectors as they are.
+
+        Parameters
+        ----------
+        ratings : Ratings or scipy sparse, shape (n_new, n_items)
+            A row a new user.
+
+        Returns
+        -------
+        Folded(factors (n_new, k), bias (n_new,) or None)
+        """
+        self._check_fitted()
+        with Pool(self.n_threads) as pool:
+            return self._fold_in_rows(aligned_ratings(ratings, self), pool)
+
+    def save(self, path: str | PathLike[str], *, seen: bool = True) -> None:
+        """Write the model to one file, atomically; `mfcore.load` reads it.
+
+        `seen=False` leaves the training ratings out: smaller, but then nothing is known
+        of what users have rated.
+
+        Raises TypeError for ids that are neither integers nor strings.
+        """
+        self._check_fitted()
+        save(self, path, seen=seen)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    if weights is None or not weights.any():
+        return float(values.mean(dtype=np.float64))
+    return float(np.average(values.astype(np.float64), weights=weights))

@@ -1,0 +1,75 @@
+"""Ratings that grow: rows replaced by newer histories, and rows appended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.models.inputs import as_vector
+
+
+def merged_rows(old: Ratings, new: Ratings, users: Any) -> tuple[Ratings, np.ndarray]:
+    """Return `old` with the rows of `new` put in, and the row number of each.
+
+    Parameters
+    ----------
+    old : Ratings, shape (n_users, n_items)
+    new : Ratings, shape (n_given, n_items)
+    users : ids of the rows of `new`, row numbers where `old` has no ids, or None
+        None: `new`'s own ids, or all users of `old` in their order.
+
+    Raises
+    ------
+    ValueError
+        For repeated users, or a number of ids that is not that of the rows.
+    """
+    names = _names_of(old, new, users)
+    validation.same_length(users=names, rows=range(new.shape[0]))
+    known = old.user_positions(names)
+    appended = np.flatnonzero(known < 0)
+    rows = known.copy()
+    rows[appended] = old.shape[0] + np.arange(len(appended))
+    if len(np.unique(rows)) < len(rows) or (old.user_ids is None and len(appended)
+                                            and not _follow_on(names[appended], old.shape[0])):
+        raise ValueError(f"users must be distinct, and new row numbers must follow on from "
+                         f"{old.shape[0]}, got {names[:8].tolist()}")
+    total = old.shape[0] + len(appended)
+    source = np.arange(total)
+    source[rows] = old.shape[0] + np.arange(len(rows))
+    stacked = sp.vstack([old.by_user, new.by_user], format="csr")[source]
+    weights = _stacked_weights(old, new, source)
+    ids = None
+    if old.user_ids is not None:
+        ids = np.concatenate([old.user_ids, names[appended].astype(old.user_ids.dtype)])
+    return Ratings(stacked, weights=weights, user_ids=ids, item_ids=old.item_ids,
+                   copy=False), rows
+
+
+def _names_of(old: Ratings, new: Ratings, users: Any) -> np.ndarray:
+    if users is not None:
+        return as_vector(users)
+    if old.user_ids is not None and new.user_ids is not None:
+        return new.user_ids
+    if new.shape[0] != old.shape[0]:
+        raise ValueError(f"users must name the {new.shape[0]} rows of the ratings (the fit had "
+                         f"{old.shape[0]} users)")
+    return np.arange(old.shape[0]) if old.user_ids is None else old.user_ids
+
+
+def _follow_on(rows: np.ndarray, start: int) -> bool:
+    return np.array_equal(rows, start + np.arange(len(rows)))
+
+
+def _stacked_weights(old: Ratings, new: Ratings, source: np.ndarray) -> np.ndarray | None:
+    if old.weights is None and new.weights is None:
+        return None
+    parts = []
+    for part in (old, new):
+        weights = np.ones(part.nnz, np.float32) if part.weights is None else part.weights
+        parts.append(sp.csr_array((weights, part.by_user.indices, part.by_user.indptr),
+                                  part.shape))
+    return sp.vstack(parts, format="csr")[source].data

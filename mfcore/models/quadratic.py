@@ -1,0 +1,308 @@
+"""Models of the quadratic objective: from ratings to rows, solvers, and fold-in.
+
+A subclass says what a stored cell means (`_cells`); everything else, fit, fold-in of
+users and items, partial_fit, explain and objective, is the same row system throughout.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.models.base import Callback, Folded, Recommender
+from mfcore.models.growing import merged_rows
+from mfcore.models.inputs import aligned_ratings
+from mfcore.models.monitoring import monitor_of
+from mfcore.objectives.quadratic import (
+    Cells,
+    Factors,
+    Penalty,
+    Quadratic,
+    RowSystems,
+    penalty_weights,
+)
+from mfcore.parallel import Pool
+from mfcore.solvers.als import ALS, solve_exactly
+from mfcore.solvers.loop import run
+
+Self = TypeVar("Self", bound="QuadraticModel")
+SOLVERS = ("cg", "cholesky")
+
+
+class QuadraticModel(Recommender):
+    """Base of MatrixFactorization and ImplicitMF.
+
+    Fitted besides the names of `Recommender`: `unknown_weight_`, the resolved w0, and
+    `origin_`, the rating r0 from which the objective measures.
+    """
+
+    n_factors: int
+    reg: float
+    reg_scaling: str | float
+    solver: str
+    cg_steps: int
+    n_epochs: int
+    tol: float | None
+    patience: int | None
+    eval_metric: str | None
+    init_scale: float
+    dtype: str
+    random_state: Any
+    unknown_weight_: float
+    origin_: float
+
+    _learns_bias = False
+
+    # ----------------------------------------------------------------- the problem
+
+    def _cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
+        """Return a and b of the stored cells of one orientation.
+
+        `beta`, `gamma` are the biases of its rows and columns, for models that subtract them.
+        """
+        raise NotImplementedError
+
+    def _constant(self, ratings: Ratings) -> float:
+        """Return Σ_Ω w t²."""
+        raise NotImplementedError
+
+    def _row_bias(self, ratings: Ratings) -> np.ndarray | None:
+        """Return the fixed biases of the rows, or None where there are none."""
+        return None
+
+    def _bias_reg(self) -> float:
+        return self.reg
+
+    def _frozen_user_bias(self) -> np.ndarray:
+        """Return β of the users, measured from r0, as the solver holds it."""
+        return np.zeros(len(self.user_factors_), self.user_factors_.dtype)
+
+    def _frozen_item_bias(self) -> np.ndarray:
+        """Return γ of the items, as the solver holds it."""
+        return np.zeros(len(self.item_factors_), self.item_factors_.dtype)
+
+    def _bias_start(self) -> float:
+        """Return β⁰: what every user's β starts from, measured from r0."""
+        return 0.0
+
+    def _penalty(self, ratings: Ratings, n_others: int, bias_mean: float) -> Penalty:
+        matrix = ratings.by_user
+        counts = np.diff(matrix.indptr).astype(np.float64)
+        if ratings.weights is not None:
+            counts = np.bincount(ratings.users_of_cells[ratings.weights > 0],
+                                 minlength=matrix.shape[0]).astype(np.float64)
+        weights = [penalty_weights(counts, reg, self.reg_scaling, self.unknown_weight_, n_others)
+                   for reg in (self.reg, self._bias_reg())]
+        means = np.zeros((1, self.n_factors), self._real)
+        return Penalty(*weights, means, bias_mean)
+
+    @property
+    def _real(self) -> np.dtype:
+        return np.dtype(self.dtype)
+
+    def _problem(self, ratings: Ratings) -> Quadratic:
+        turned = ratings.transposed
+        user_bias, item_bias = self._row_bias(ratings), self._row_bias(turned)
+        beta = np.zeros(ratings.shape[0]) if user_bias is None else user_bias
+        gamma = np.zeros(ratings.shape[1]) if item_bias is None else item_bias
+        return Quadratic(
+            self._cells(ratings, beta, gamma), self._cells(turned, gamma, beta),
+            self._penalty(ratings, ratings.shape[1], self._bias_start()),
+            self._penalty(turned, ratings.shape[0], 0.0),
+            self.unknown_weight_, self._learns_bias, self._constant(ratings))
+
+    # -------------------------------------------------------------------- training
+
+    def _validate(self) -> None:
+        validation.integer("n_factors", self.n_factors, low=1)
+        validation.real("reg", self.reg, low=0)
+        validation.real_or_choice("reg_scaling", self.reg_scaling, ("count", "none"), low=0,
+                                  high=10)
+        validation.choice("solver", self.solver, SOLVERS)
+        validation.integer("cg_steps", self.cg_steps, low=1, high=1000)
+        validation.integer("n_epochs", self.n_epochs, low=1)
+        if self.tol is not None:
+            validation.real("tol", self.tol, low=0)
+        if self.patience is not None:
+            validation.integer("patience", self.patience, low=1)
+        validation.real("init_scale", self.init_scale, low=0, high=1e3, above=0)
+        validation.choice("dtype", self.dtype, ("float32", "float64"))
+        validation.integer("verbose", self.verbose)
+
+    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
+        self._resolve(ratings)
+        at = self._start(ratings)
+        self._publish(at)
+        problem = self._problem(ratings)
+        monitor = monitor_of(self, eval_set, callbacks)
+        solver = ALS(problem, self.solver == "cholesky", self.cg_steps)
+        try:
+            with Pool(self.n_threads) as pool:
+                run(solver, at, pool, self.n_epochs, monitor)
+        finally:
+            self._publish(at)
+
+    def _resolve(self, ratings: Ratings) -> None:
+        """Set what the data decides: unknown_weight_, origin_, global_mean_, fixed biases."""
+        raise NotImplementedError
+
+    def _start(self, ratings: Ratings) -> Factors:
+        """Return small random factors: normal, with standard deviation init_scale / √k."""
+        random = np.random.default_rng(self.random_state)
+        scale = self.init_scale / np.sqrt(self.n_factors)
+        P, Q = (scale * random.standard_normal((n, self.n_factors), dtype=self._real)
+                for n in ratings.shape)
+        self.user_factors_, self.item_factors_ = P.astype(self._real), Q.astype(self._real)
+        return Factors(self.user_factors_, self.item_factors_,
+                       self._frozen_user_bias(), self._frozen_item_bias())
+
+    def _publish(self, at: Factors) -> None:
+        """Make the solver's state the model's."""
+        self.user_factors_, self.item_factors_ = at.P, at.Q
+
+    # --------------------------------------------------------------------- fold-in
+
+    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
+        systems, fixed, held = self._row_systems(ratings)
+        return self._solved(systems, fixed, held, pool)
+
+    def fold_in_items(self, ratings: Any) -> Folded:
+        """Return the vectors of new items, with all user vectors as they are.
+
+        Parameters
+        ----------
+        ratings : Ratings or scipy sparse, shape (n_users, n_new)
+            Users are rows here too: a column a new item.
+
+        Returns
+        -------
+        Folded(factors (n_new, k), bias (n_new,) or None)
+        """
+        self._check_fitted()
+        ratings = ratings if isinstance(ratings, Ratings) else Ratings(ratings)
+        if ratings.shape[0] != self.n_users_:
+            raise ValueError(f"ratings must have {self.n_users_} rows, the users of the fit, "
+                             f"got {ratings.shape}")
+        with Pool(self.n_threads) as pool:
+            return self._solved(*self._row_systems(ratings.transposed, items=True), pool)
+
+    def _row_systems(self, ratings: Ratings, items: bool = False
+                     ) -> tuple[RowSystems, np.ndarray | None, np.ndarray]:
+        """Return the training row systems of new rows (users, or items), the other side
+        frozen; their fixed biases, or None; and the bias column as the solver holds it."""
+        Q, gamma = (self.user_factors_, self._frozen_user_bias()) if items else \
+            (self.item_factors_, self._frozen_item_bias())
+        published = self.user_bias_ if items else self.item_bias_
+        start = 0.0 if items else self._bias_start()
+        fixed = self._row_bias(ratings)
+        own = np.zeros(ratings.shape[0]) if fixed is None else fixed
+        cells = self._cells(ratings, own, gamma if published is None else published)
+        systems = RowSystems(cells, self._penalty(ratings, len(Q), start), Q, gamma,
+                             self.unknown_weight_, self._learns_bias)
+        return systems, fixed, self._solver_bias(fixed, start, ratings.shape[0])
+
+    def _solved(self, systems: RowSystems, fixed: np.ndarray | None, held: np.ndarray,
+                pool: Pool) -> Folded:
+        """Solve new rows exactly."""
+        P = np.zeros((len(held), self.n_factors), self._real)
+        solve_exactly(systems, P, held, pool)
+        if self._learns_bias:
+            return Folded(P, held - self._real.type(systems.penalty.bias_mean))
+        return Folded(P, None if fixed is None else fixed.astype(self._real))
+
+    def _solver_bias(self, fixed: np.ndarray | None, start: float, n_rows: int) -> np.ndarray:
+        """Return the bias column of rows as the solver holds it."""
+        bias = np.full(n_rows, start, self._real)
+        return bias if fixed is None else bias + fixed.astype(self._real)
+
+    def partial_fit(self: Self, ratings: Any, *, users: Any = None) -> Self:
+        """Refit the given users, append new ones, and leave items as they are.
+
+        Parameters
+        ----------
+        ratings : Ratings or scipy sparse, shape (n_given, n_items)
+            Complete histories: a row replaces what the model knew of its user.
+        users : ids of the rows, or None
+            None: the ids of the ratings, or all users of the fit in their order.  Row
+            numbers from `n_users_` on, or unknown ids, are new users.
+
+        Returns
+        -------
+        self
+        """
+        self._check_fitted()
+        given = aligned_ratings(ratings, self)
+        merged, rows = merged_rows(self.ratings_, given, users)
+        folded = self.fold_in_users(given)
+        factors = np.zeros((merged.shape[0], self.n_factors), self._real)
+        factors[:self.n_users_] = self.user_factors_
+        factors[rows] = folded.factors
+        if self.user_bias_ is not None and folded.bias is not None:
+            bias = np.zeros(merged.shape[0], self._real)
+            bias[:self.n_users_] = self.user_bias_
+            bias[rows] = folded.bias
+            self.user_bias_ = bias
+        self.user_factors_, self.ratings_ = factors, merged
+        self.item_counts_ = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
+        return self
+
+    # ------------------------------------------------------------------ looking in
+
+    def explain(self, user: Any, item: Any, k: int = 10
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the score of a pair, and the rated items that contribute most to it.
+
+        A user's vector is linear in the user's ratings, p = A⁻¹ Σ (b − a o) x + …, so the
+        score is a sum over rated items j of x_iᵀ A⁻¹ x_j (b_j − a_j o_j), plus what does not
+        come from ratings (biases, mean, prior, unknown cells).
+
+        Parameters
+        ----------
+        user, item : id, or row number
+        k : int, >= 1
+            Contributions to return, largest in size first.
+
+        Returns
+        -------
+        score : float
+        item_ids, contributions : ndarray, shape (at most k,)
+
+        References
+        ----------
+        Hu, Koren, Volinsky 2008, section 5.
+        """
+        self._check_fitted()
+        k = validation.integer("k", k, low=1)
+        row, column = int(self._known_users([user])[0]), int(self._known_items([item])[0])
+        systems, _, held = self._row_systems(self.ratings_.select_users([row]))
+        with Pool(1) as pool:
+            A, _ = systems.system(0, held[0], pool)
+        cells = systems.cells
+        frozen = systems.gamma[cells.indices] + (0.0 if self._learns_bias else held[0])
+        pull = np.linalg.solve(A, systems.design(np.array([column]))[0])
+        contributions = (systems.design(cells.indices) @ pull) * (cells.b - cells.a * frozen)
+        best = np.argsort(-np.abs(contributions), kind="stable")[:k]
+        names = cells.indices[best].astype(np.int64)
+        if self.item_ids_ is not None:
+            names = self.item_ids_[names]
+        return float(self.predict([user], [item])[0]), names, contributions[best]
+
+    def objective(self, ratings: Any = None) -> dict[str, float]:
+        """Return the terms of the fitted formula: total, known, unknown, penalty; float64.
+
+        `ratings` must have the users and items of the fit; None: the training ratings.
+        """
+        self._check_fitted()
+        given = self.ratings_ if ratings is None else aligned_ratings(ratings, self)
+        if given.shape != self.ratings_.shape:
+            raise ValueError(f"ratings must have the shape of the fit, {self.ratings_.shape}, "
+                             f"got {given.shape}")
+        at = Factors(self.user_factors_, self.item_factors_, self._frozen_user_bias(),
+                     self._frozen_item_bias())
+        with Pool(self.n_threads) as pool:
+            loss = self._problem(given).value(at, pool)
+        return {"total": loss.total, "known": loss.known, "unknown": loss.unknown,
+                "penalty": loss.penalty}

@@ -1,0 +1,71 @@
+"""Which parts of a model go into its file: hyper-parameters, fitted arrays, ratings."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import persistence
+from mfcore.data.ratings import Ratings
+
+if TYPE_CHECKING:
+    from mfcore.models.base import Recommender
+
+# Where the classes live that a model file may name: nothing else is ever imported by it.
+CLASSES = {
+    "MatrixFactorization": "mfcore.models.matrix_factorization",
+    "ImplicitMF": "mfcore.models.implicit",
+    "BiasOnly": "mfcore.models.baselines",
+    "Popularity": "mfcore.models.baselines",
+}
+
+
+def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) -> None:
+    """Write a fitted model to `path`, atomically."""
+    fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    ratings = fitted.pop("ratings_")
+    arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in fitted.items() if name not in arrays}
+    arrays.update(_ratings_arrays(ratings, seen))
+    persistence.write(path, arrays, {
+        "class": type(model).__name__, "params": model.get_params(), "fitted": plain,
+        "shape": list(ratings.shape)})
+
+
+def load(path: str | PathLike[str]) -> Recommender:
+    """Read a model that `save` wrote.
+
+    Raises FileNotFoundError, or ModelFileError for a file that is truncated, altered or
+    no model.
+    """
+    arrays, meta = persistence.read(path)
+    name = meta.get("class")
+    if name not in CLASSES:
+        raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
+    model = getattr(import_module(CLASSES[name]), name)(**meta["params"])
+    model.ratings_ = _ratings_of(arrays, meta["shape"])
+    for key, value in {**meta["fitted"], **arrays}.items():
+        setattr(model, key, value)
+    return model
+
+
+def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
+    kept = ratings if seen else ratings.select_cells(np.zeros(ratings.nnz, bool))
+    matrix = kept.by_user
+    arrays = {"ratings.data": matrix.data, "ratings.indices": matrix.indices,
+              "ratings.indptr": matrix.indptr, "ratings.weights": kept.weights,
+              "ratings.user_ids": kept.user_ids, "ratings.item_ids": kept.item_ids}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:
+    """Take the parts of the ratings out of `arrays` and return them as Ratings."""
+    part = {name: arrays.pop(f"ratings.{name}", None)
+            for name in ("data", "indices", "indptr", "weights", "user_ids", "item_ids")}
+    matrix = sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=tuple(shape))
+    return Ratings(matrix, weights=part["weights"], user_ids=part["user_ids"],
+                   item_ids=part["item_ids"], copy=False)

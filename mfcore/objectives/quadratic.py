@@ -1,0 +1,297 @@
+"""The one quadratic objective behind every linear model of the library.
+
+Statement.  R is (n_users, n_items), Ω its stored cells, w the weight of a stored cell,
+w0 and r0 the weight and the rating assumed for every other cell:
+
+    L = Σ_Ω w (r − s)² + w0 Σ_{not Ω} (r0 − s)²                           known, unknown
+        + Σ_u λ_u ‖P_u − m_u‖² + Σ_i λ_i ‖Q_i − m_i‖²                     penalty
+        + Σ_u λᵇ_u (β_u − β⁰)² + Σ_i λᵇ_i γ_i²
+    s = P_u·Q_i + β_u + γ_i                                               both measured from r0
+
+No ½ anywhere: the value is this formula, and the gradient carries the 2.
+
+Canonical form.  Let t = r − r0, and measure s from r0 too (r0 goes into β⁰).  Then
+
+    L = Σ_Ω w (t − s)² + w0 (Σ_all s² − Σ_Ω s²) + penalty          the sum over not Ω, split
+      = Σ_Ω (w − w0) s² − 2 Σ_Ω w t s + Σ_Ω w t² + w0 Σ_all s² + penalty
+      = Σ_Ω (a s² − 2 b s) + w0 Σ_all s² + constant + penalty      a = w − w0, b = w t
+
+a may be negative (w < w0); the whole stays positive semi-definite.
+
+The sum over all cells is never dense.  With P̂_u = [β_u | P_u | 1], Q̂_i = [1 | Q_i | γ_i]:
+
+    s = P̂_u·Q̂_i     so     Σ_all s² = Σ_ui P̂_uᵀ Q̂_i Q̂_iᵀ P̂_u = tr( (P̂ᵀP̂)(Q̂ᵀQ̂) )
+
+Gradient.  With E = a s − b on Ω, G = QᵀQ, h = Qᵀ1, g = Qᵀγ and n items:
+
+    ∂L/∂P = 2 [ E Q + w0 (P G + β hᵀ + 1 gᵀ) + Λ (P − M) ]
+    ∂L/∂β = 2 [ E 1 + w0 (P h + n β + 1ᵀγ)   + Λᵇ (β − β⁰) ]       items: transpose
+
+Row system.  Setting it to zero for one user, x_i = [q_i | 1], z = [p | β], o_i = γ_i:
+
+    ( Σ_Ω a x xᵀ + w0 Σ_all x xᵀ + Λ_u ) z = Σ_Ω (b − a o) x − w0 Σ_all o x + Λ_u m_u
+
+Where the bias is fixed it is no unknown: it drops out of z and x and joins o.
+
+Sources: Hu, Koren, Volinsky 2008 (w0 = 1, r0 = 0); Steck 2010 (w0, r0); Koren, Bell,
+Volinsky 2009 (biases); Rendle, Krichene, Zhang, Koren 2021 (λ_u by frequency).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore.kernels import cells as kernels
+from mfcore.objectives.scores import cell_scores
+from mfcore.parallel import Pool, equal_cost_chunks, gram, row_chunks
+
+
+class Cells(NamedTuple):
+    """The stored cells of one orientation: a = a1·x + a0 and b = b1·y + b0.
+
+    Both values of the formula are lines in arrays that exist already (ratings, weights),
+    so that neither has to be stored: `line` is [a1, a0, b1, b0] in float64.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    line: np.ndarray
+
+    @property
+    def a(self) -> np.ndarray:
+        """a = w − w0 of every stored cell, float64."""
+        return self.line[0] * self.x + self.line[1]
+
+    @property
+    def b(self) -> np.ndarray:
+        """b = w t of every stored cell, float64."""
+        return self.line[2] * self.y + self.line[3]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """λ and λᵇ of each row of one side, shape (n_rows,), and the prior means.
+
+    `means` is (n_rows, k), or (1, k) where all rows share one.
+    """
+
+    reg: np.ndarray
+    bias_reg: np.ndarray
+    means: np.ndarray
+    bias_mean: float = 0.0
+
+    def value(self, X: np.ndarray, bias: np.ndarray, learns_bias: bool) -> float:
+        """Return Σ λ ‖X − M‖² + Σ λᵇ (bias − mean)² in float64."""
+        total = 0.0
+        for start, stop in row_chunks(len(X), 8192):
+            means = self.means if len(self.means) == 1 else self.means[start:stop]
+            D = X[start:stop].astype(np.float64) - means
+            total += float(self.reg[start:stop] @ np.einsum("uf,uf->u", D, D))
+        if learns_bias:
+            total += float(self.bias_reg @ (bias.astype(np.float64) - self.bias_mean) ** 2)
+        return total
+
+
+@dataclass
+class Factors:
+    """A point of the parameter space: P (n_users, k), Q (n_items, k), β and γ."""
+
+    P: np.ndarray
+    Q: np.ndarray
+    beta: np.ndarray
+    gamma: np.ndarray
+
+    def copy(self) -> Factors:
+        """Return a copy that shares no memory."""
+        return Factors(self.P.copy(), self.Q.copy(), self.beta.copy(), self.gamma.copy())
+
+
+class Loss(NamedTuple):
+    """The three sums of the formula, float64."""
+
+    known: float
+    unknown: float
+    penalty: float
+
+    @property
+    def total(self) -> float:
+        """The value of the formula."""
+        return self.known + self.unknown + self.penalty
+
+
+class WholeMatrix(NamedTuple):
+    """w0-weighted sums over all columns: A0 (d, d), c0 (d,), and c1 (d,) times a fixed β."""
+
+    A0: np.ndarray
+    c0: np.ndarray
+    c1: np.ndarray
+
+
+@dataclass(frozen=True)
+class RowSystems:
+    """The problem of one side with the other frozen: a small linear system a row.
+
+    `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side.  Training, folding in
+    a new row and sampling a row all start here.
+    """
+
+    cells: Cells
+    penalty: Penalty
+    Q: np.ndarray
+    gamma: np.ndarray
+    w0: float
+    learns_bias: bool
+
+    def whole_matrix(self, pool: Pool) -> WholeMatrix:
+        """Return the row system's sums over all columns, in float64.
+
+        With d = k + 1 where the bias is learned (last), else d = k:
+        A0 = w0 Σ x xᵀ,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
+        """
+        k = self.Q.shape[1]
+        d = k + self.learns_bias
+        if self.w0 == 0:
+            return WholeMatrix(np.zeros((d, d)), np.zeros(d), np.zeros(d))
+        G = self.w0 * augmented_gram(self.Q, self.gamma, pool)
+        return WholeMatrix(G[:d, :d], -G[:d, k + 1], -G[:d, k])
+
+    def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+        """Return A and c of one row in float64; `bias` is its β, used where it is fixed."""
+        whole = self.whole_matrix(pool)
+        cells = self.cells
+        chosen = slice(cells.indptr[row], cells.indptr[row + 1])
+        columns = cells.indices[chosen]
+        a = cells.line[0] * cells.x[chosen] + cells.line[1]
+        b = cells.line[2] * cells.y[chosen] + cells.line[3]
+        X = self.design(columns)
+        fixed = 0.0 if self.learns_bias else float(bias)
+        ridge, pull = self.ridge(row)
+        A = whole.A0 + (X.T * a) @ X + np.diag(ridge)
+        c = whole.c0 + fixed * whole.c1 + X.T @ (b - a * (self.gamma[columns] + fixed)) + pull
+        return A, c
+
+    def design(self, columns: np.ndarray) -> np.ndarray:
+        """Return x = [q | 1] of the given columns ([q] where the bias is fixed), float64."""
+        X = self.Q[columns].astype(np.float64)
+        return np.column_stack([X, np.ones(len(X))]) if self.learns_bias else X
+
+    def ridge(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the diagonal of Λ_u and Λ_u m_u."""
+        penalty = self.penalty
+        mean = penalty.means[0 if len(penalty.means) == 1 else row]
+        ridge = np.full(self.Q.shape[1], penalty.reg[row])
+        if self.learns_bias:
+            ridge = np.append(ridge, penalty.bias_reg[row])
+            mean = np.append(mean, penalty.bias_mean)
+        return ridge, ridge * mean
+
+    def gradient(self, P: np.ndarray, beta: np.ndarray, pool: Pool
+                 ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ∂L/∂P and ∂L/∂β, shapes of P and beta (zeros where the bias is fixed)."""
+        s = cell_scores(self.cells.indptr, self.cells.indices, P, self.Q, beta, self.gamma, pool)
+        E = sp.csr_array((self.cells.a * s - self.cells.b, self.cells.indices,
+                          self.cells.indptr), shape=(len(P), len(self.Q)))
+        dP = E @ self.Q + self.penalty.reg[:, None] * (P - self.penalty.means)
+        db = E.sum(axis=1) + self.penalty.bias_reg * (beta - self.penalty.bias_mean)
+        if self.w0 != 0:
+            h = self.Q.sum(axis=0)
+            dP += self.w0 * (P @ (self.Q.T @ self.Q) + np.outer(beta, h) + self.gamma @ self.Q)
+            db += self.w0 * (P @ h + len(self.Q) * beta + self.gamma.sum())
+        return 2 * dP, 2 * db if self.learns_bias else np.zeros_like(beta)
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """The objective of one data set: cells and penalties of both sides.
+
+    Parameters
+    ----------
+    by_user, by_item : Cells
+        The same stored cells in both orientations.
+    users, items : Penalty
+    w0 : float, >= 0
+        Weight of every cell that is not stored.
+    learns_bias : bool
+        Whether β and γ are free; else they keep the values they have.
+    constant : float
+        Σ_Ω w t².
+    """
+
+    by_user: Cells
+    by_item: Cells
+    users: Penalty
+    items: Penalty
+    w0: float
+    learns_bias: bool
+    constant: float
+
+    def user_rows(self, at: Factors) -> RowSystems:
+        """Return the systems of all users, items frozen."""
+        return RowSystems(self.by_user, self.users, at.Q, at.gamma, self.w0, self.learns_bias)
+
+    def item_rows(self, at: Factors) -> RowSystems:
+        """Return the systems of all items, users frozen."""
+        return RowSystems(self.by_item, self.items, at.P, at.beta, self.w0, self.learns_bias)
+
+    def penalty(self, at: Factors) -> float:
+        """Return the penalty terms of the formula, float64."""
+        return self.users.value(at.P, at.beta, self.learns_bias) \
+            + self.items.value(at.Q, at.gamma, self.learns_bias)
+
+    def whole_square(self, at: Factors, pool: Pool, dtype: type | None = None) -> float:
+        """Return Σ_all s² = tr((P̂ᵀP̂)(Q̂ᵀQ̂)); `dtype` of the products inside chunks."""
+        left = augmented_gram(at.P, at.beta, pool, dtype)
+        right = augmented_gram(at.Q, at.gamma, pool, dtype)
+        k = at.P.shape[1]
+        swap = np.r_[:k, k + 1, k]          # β meets the 1 of the items, the users' 1 meets γ
+        return float(np.sum(left * right[np.ix_(swap, swap)]))
+
+    def value(self, at: Factors, pool: Pool) -> Loss:
+        """Return the formula's three sums at a point, in float64."""
+        known, squares = _cell_sums(self.by_user, at, pool)
+        known += self.constant
+        if self.w0 == 0:
+            return Loss(known, 0.0, self.penalty(at))
+        whole = self.whole_square(at, pool, np.float64)
+        return Loss(known + self.w0 * squares, self.w0 * (whole - squares), self.penalty(at))
+
+    def gradient(self, at: Factors, pool: Pool) -> Factors:
+        """Return ∂L/∂P, ∂L/∂Q, ∂L/∂β, ∂L/∂γ (zeros where biases are fixed)."""
+        dP, dbeta = self.user_rows(at).gradient(at.P, at.beta, pool)
+        dQ, dgamma = self.item_rows(at).gradient(at.Q, at.gamma, pool)
+        return Factors(dP, dQ, dbeta, dgamma)
+
+
+def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:
+    bounds = equal_cost_chunks(cells.indptr)
+    parts = pool.map(lambda lo, hi: kernels.cell_sums(
+        *cells, at.P, at.Q, at.beta, at.gamma, lo, hi),
+        list(zip(bounds[:-1], bounds[1:], strict=True)))
+    return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+
+def augmented_gram(X: np.ndarray, bias: np.ndarray, pool: Pool,
+                   dtype: type | None = None) -> np.ndarray:
+    """Return the Gram of [X | 1 | bias], float64, shape (k + 2, k + 2)."""
+    return gram(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias), dtype=dtype)
+
+
+def penalty_weights(counts: np.ndarray, reg: float, scaling: str | float, w0: float,
+                    n_others: int) -> np.ndarray:
+    """Return λ of each row, float64, shape (n_rows,).
+
+    `counts` are the stored cells of positive weight n of each row; scaling "count" gives
+    reg·max(n, 1), "none" gives reg, a number ν gives reg·max(n + w0·n_others, 1)^ν
+    (Rendle, Krichene, Zhang, Koren 2021).
+    """
+    if scaling == "none":
+        return np.full(len(counts), float(reg))
+    if scaling == "count":
+        return reg * np.maximum(counts, 1.0)
+    return reg * np.maximum(counts + w0 * n_others, 1.0) ** float(scaling)

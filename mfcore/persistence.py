@@ -1,0 +1,299 @@
+"""Write named arrays and a description to one file, and read them back bit for bit.
+
+A model file is a zip archive, stored uncompressed, that `numpy.load` opens as .npz too:
+
+    header.json     {"format": "mfcore", "version": 1, "meta": {...}, "arrays": {name:
+                     {"dtype": "<f4", "shape": [n, k], "sha256": "..."}, ...}}
+    <name>.npy      numbers and fixed-width text, C or Fortran order
+    <name>.list     ids: strings and integers, as one JSON list
+
+No pickle: reading a file never runs code.  Nothing is allocated before the declared sizes
+agree with the size of the file.  The bytes are a function of the content alone.  Writing is
+atomic: the file of the final name is the old one or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+import struct
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+FORMAT, VERSION = "mfcore", 1
+HEADER = "header.json"
+# Names and dtypes that may stand in a file: no folders, no objects, no structures.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_DTYPE = re.compile(r"[<>|][biufcSU]\d{1,9}")
+_LIST = "list"
+# Ids may hold any code point, lone surrogates too.
+_TEXT = "utf-8", "surrogatepass"
+# Arrays are read in pieces of this many bytes, so that the peak is one copy.
+_PIECE = 1 << 24
+# What a broken file makes zipfile, json and numpy raise.
+_BROKEN = (zipfile.BadZipFile, struct.error, EOFError, ValueError, TypeError, LookupError,
+           AttributeError, ArithmeticError, RuntimeError)
+
+
+class ModelFileError(ValueError):
+    """A model file is truncated, altered, of another kind or of a newer version."""
+
+
+class _Entry(NamedTuple):
+    """One array: its line in the header, and the bytes of its part of the archive."""
+
+    spec: dict[str, Any]
+    parts: tuple[Any, ...]
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
+          meta: Mapping[str, Any]) -> None:
+    """Write arrays and their description to exactly `path`, all of it or nothing.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write or replace; the name is taken as it is, with any suffix or none.
+    arrays : mapping of str to ndarray
+        Booleans, numbers, fixed-width text; or 1-D object arrays of strings and integers.
+    meta : mapping of str to JSON values
+        Class name, parameters, history: None, bool, int, float, str, lists and dicts with
+        string keys; NumPy scalars come back as Python's, tuples as lists.
+
+    Raises
+    ------
+    TypeError
+        For anything else, before a file is touched.
+    ValueError
+        For an array name that is not letters, digits, "_" and ".".
+    FileNotFoundError, IsADirectoryError
+        If the folder does not exist, or `path` is one.
+    """
+    entries = {name: _entry(name, array) for name, array in sorted(arrays.items())}
+    header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
+              "arrays": {name: entry.spec for name, entry in entries.items()}}
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    with _replacing(Path(path)) as stream, zipfile.ZipFile(stream, "w") as archive:
+        _add(archive, HEADER, (text,))
+        for name, entry in entries.items():
+            _add(archive, _file_name(name, entry.spec), entry.parts)
+
+
+def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
+         ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `write` wrote: (arrays, meta).
+
+    Parameters
+    ----------
+    path : str or path-like
+        The model file.
+    only : collection of str, or None
+        Names of the arrays to read; None: all.  `only=()` reads the description alone.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        Writable, with the dtype, shape, order and bits that were written; names sorted.
+    meta : dict
+        The description.
+
+    Raises
+    ------
+    ModelFileError
+        Naming file and cause: truncated, altered, no model file, or of a newer version.
+    FileNotFoundError
+        If there is no such file.
+    """
+    with open(path, "rb") as stream, _complaints(path):
+        archive = zipfile.ZipFile(stream)
+        members = _members(archive, os.fstat(stream.fileno()).st_size)
+        header = _header(archive, members)
+        specs: dict[str, Any] = header["arrays"]
+        if set(members) != {HEADER, *(_file_name(name, specs[name]) for name in specs)}:
+            raise ModelFileError("the list of arrays does not agree with its parts")
+        arrays = {name: _read_array(archive, members[_file_name(name, spec)], spec)
+                  for name, spec in specs.items() if only is None or name in only}
+    return arrays, header["meta"]
+
+
+# ------------------------------------------------------------------------ writing
+
+def _entry(name: str, array: np.ndarray) -> _Entry:
+    """Describe an array and lay out its bytes, without copying contiguous ones."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"array names must be letters, digits, '_' and '.', got {name!r}")
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be an ndarray, got {type(array).__name__}")
+    dtype = _LIST if array.dtype == object else array.dtype.str
+    spec = {"dtype": dtype, "shape": list(array.shape)}
+    if dtype == _LIST:
+        data: Any = _id_list(name, array)
+        return _Entry({**spec, "sha256": _digest(data)}, (data,))
+    if not _DTYPE.fullmatch(dtype):
+        raise TypeError(f"{name} has dtype {array.dtype}, which a model file does not store")
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    flat = np.ascontiguousarray(array.T if fortran else array).reshape(-1)
+    data = flat.view(np.uint8) if flat.size else b""
+    return _Entry({**spec, "sha256": _digest(data)}, (_npy_header(spec, fortran), data))
+
+
+def _npy_header(spec: dict[str, Any], fortran: bool) -> bytes:
+    """Return the head of a .npy file, version 1.0, padded to 64 bytes."""
+    text = repr({"descr": spec["dtype"], "fortran_order": fortran,
+                 "shape": tuple(spec["shape"])}).encode()
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def _id_list(name: str, array: np.ndarray) -> bytes:
+    """Return an object array of strings and integers as UTF-8 JSON, exact to the last bit."""
+    if array.ndim != 1:
+        raise TypeError(f"{name} must be one-dimensional to be stored as a list of ids")
+    for position, value in enumerate(array):
+        if isinstance(value, bool) or not isinstance(value, (str, int, np.integer)):
+            raise TypeError(f"{name} holds {value!r} at position {position}; a model file "
+                            f"stores integers and strings only, rename such ids first")
+    values = [value if isinstance(value, str) else int(value) for value in array]
+    return json.dumps(values, ensure_ascii=False).encode(*_TEXT)
+
+
+def _plain(where: str, value: Any) -> Any:
+    """Return `value` as JSON holds it, or raise a TypeError that says where it does not."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{where}[{i}]", each) for i, each in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(f"{where}[{key!r}]", each) for key, each in value.items()}
+    raise TypeError(f"{where} must be None, a boolean, number, string, list or dict with "
+                    f"string keys, got {type(value).__name__}")
+
+
+def _add(archive: zipfile.ZipFile, file_name: str, parts: tuple[Any, ...]) -> None:
+    info = zipfile.ZipInfo(file_name, (1980, 1, 1, 0, 0, 0))
+    info.create_system, info.external_attr = 3, 0o644 << 16
+    info.file_size = sum(len(part) for part in parts)
+    with archive.open(info, "w") as stream:
+        for part in parts:
+            stream.write(part)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside `path` that takes its place at the end, or vanishes on error."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write a model to {path}: it is a folder")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
+    part = target.with_name(f".mfcore-{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            shutil.copymode(target, part)
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+# ------------------------------------------------------------------------ reading
+
+@contextmanager
+def _complaints(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what a broken file makes the readers raise into a ModelFileError."""
+    try:
+        yield
+    except _BROKEN as error:
+        cause = error if isinstance(error, ModelFileError) else \
+            f"it is truncated, altered or no model file ({error})"
+        raise ModelFileError(f"cannot read {os.fspath(path)}: {cause}") from error
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name, once their sizes are seen to fit into the file."""
+    infos = archive.infolist()
+    members = {info.filename: info for info in infos}
+    if len(members) < len(infos):
+        raise ModelFileError("two parts have the same name")
+    if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size
+           for info in infos):
+        raise ModelFileError("a part is compressed, which mfcore never does")
+    if sum(info.file_size for info in infos) > size or any(i.header_offset < 0 for i in infos):
+        raise ModelFileError("it is truncated: its parts are larger than the file")
+    return members
+
+
+def _header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    if HEADER not in members:
+        raise ModelFileError(f"it has no {HEADER}")
+    header = json.loads(archive.read(members[HEADER]))
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ModelFileError(f"its {HEADER} is of another program")
+    if header.get("version") != VERSION:
+        raise ModelFileError(f"it has format version {header.get('version')!r}, and this "
+                             f"mfcore reads version {VERSION}; install a newer mfcore")
+    return header
+
+
+def _file_name(name: str, spec: dict[str, Any]) -> str:
+    return f"{name}.list" if spec["dtype"] == _LIST else f"{name}.npy"
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo,
+                spec: dict[str, Any]) -> np.ndarray:
+    """Read one array; its declared and its actual size agree before it is allocated."""
+    with archive.open(info) as stream:
+        fortran = spec["dtype"] != _LIST and _read_npy_header(stream, spec, info)
+        data = np.empty(info.file_size - stream.tell(), np.uint8)
+        for start in range(0, data.size, _PIECE):
+            piece = stream.read(_PIECE)
+            data[start:start + len(piece)] = np.frombuffer(piece, np.uint8)
+    if _digest(data) != spec["sha256"]:
+        raise ModelFileError(f"{info.filename} does not match its checksum")
+    if spec["dtype"] == _LIST:
+        return _ids(data.tobytes(), spec["shape"])
+    typed: np.ndarray = data.view(spec["dtype"])
+    return typed.reshape(spec["shape"], order="F" if fortran else "C")
+
+
+def _read_npy_header(stream: IO[bytes], spec: dict[str, Any], info: zipfile.ZipInfo) -> bool:
+    """Return whether the order is Fortran, if head and size are those of `spec`."""
+    shape = spec["shape"]
+    if not all(type(n) is int and n >= 0 for n in shape) or not _DTYPE.fullmatch(spec["dtype"]):
+        raise ModelFileError(f"{info.filename} has an impossible dtype or shape")
+    start = stream.read(10)
+    text = start + stream.read(int.from_bytes(start[8:], "little"))
+    heads = [_npy_header(spec, fortran) for fortran in (False, True)]
+    size = len(text) + math.prod(shape) * np.dtype(spec["dtype"]).itemsize
+    if text not in heads or size != info.file_size:
+        raise ModelFileError(f"{info.filename} does not have the dtype and shape of the header")
+    return text == heads[True]
+
+
+def _ids(text: bytes, shape: list[int]) -> np.ndarray:
+    values = json.loads(text.decode(*_TEXT))
+    if not isinstance(values, list) or shape != [len(values)]:
+        raise ModelFileError("a list of ids is not of the length in the header")
+    ids = np.empty(len(values), object)
+    ids[:] = values
+    return ids
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(data).hexdigest()

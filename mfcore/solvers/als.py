@@ -1,0 +1,162 @@
+"""Alternating least squares: with one side frozen, every row of the other is linear.
+
+An epoch is a half-sweep over items and one over users.  A half-sweep solves the row
+systems of objectives/quadratic.py
+
+* "cholesky": exactly (normal equations, kernels/exact.py), or
+* "cg": by a few conjugate gradient steps that start from the present row (kernels/cg.py),
+  in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
+  (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).
+
+Either way the fit ends with one exact half-sweep over users (`finish`), so that folding a
+training row in gives that row's factors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfcore.kernels.cg import padded_width, row_solver
+from mfcore.kernels.exact import solve_rows
+from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
+from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
+from mfcore.validation import DivergenceError
+
+
+def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool) -> float:
+    """Solve every row of one side in place, by Cholesky.
+
+    Parameters
+    ----------
+    systems : RowSystems
+    P, beta : ndarray, shapes (n_rows, k), (n_rows,)
+        The free side, overwritten; beta only where the bias is learned.
+
+    Returns
+    -------
+    known : float
+        Σ_Ω (a s² − 2 b s) of the values that came in.
+
+    Raises
+    ------
+    DivergenceError
+        Where a row system is not positive definite (the numbers are not finite).
+    """
+    whole, penalty, dtype = systems.whole_matrix(pool), systems.penalty, P.dtype
+    fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
+             penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
+             penalty.bias_mean)
+    parts = _over_rows(systems, pool, lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi))
+    failed = [row for _, row in parts if row >= 0]
+    if failed:
+        raise DivergenceError(f"the system of row {failed[0]} is not positive definite: its "
+                              f"ratings, weights or factors are too large for {dtype}; "
+                              f"raise reg, rescale the ratings or use dtype='float64'")
+    return sum(known for known, _ in parts)
+
+
+def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+                  steps: int) -> float:
+    """Take `steps` conjugate gradient steps in every row, in place; else as above."""
+    basis = _Eigenbasis(systems, P.dtype, pool)
+    penalty = systems.penalty
+    rotated = basis.turn(P, pool)
+    fixed = (*systems.cells, basis.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
+             penalty.reg, penalty.bias_reg,
+             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_mean)
+    kernel = row_solver(basis.Q.shape[1])
+    parts = _over_rows(systems, pool,
+                       lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi))
+    basis.turn_back(rotated, P, pool)
+    return sum(parts)
+
+
+def _over_rows(systems: RowSystems, pool: Pool, kernel: object) -> list:
+    k = systems.Q.shape[1]
+    bounds = equal_cost_chunks(systems.cells.indptr, per_row=8 + k / 4)
+    chunks = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    return pool.map(kernel, chunks)
+
+
+class _Eigenbasis:
+    """The frozen side in the eigenbasis of its Gram, padded to the kernel's width K.
+
+    With VᵀGV = D for w0 G = w0 QᵀQ, scores are unchanged when both sides turn by V:
+    p·q = (Vᵀp)·(Vᵀq).  Where w0 = 0 there is nothing to make diagonal: V is the identity.
+    """
+
+    def __init__(self, systems: RowSystems, dtype: np.dtype, pool: Pool) -> None:
+        k = systems.Q.shape[1]
+        K = padded_width(k)
+        A0, c0, c1 = systems.whole_matrix(pool)
+        D, V = np.linalg.eigh(A0[:k, :k]) if systems.w0 else (np.zeros(k), np.eye(k))
+        self.V = np.zeros((k, K), dtype)
+        self.V[:, :k] = V
+        self._is_identity = systems.w0 == 0
+        self.D = np.zeros(K, dtype)
+        self.D[:k] = np.maximum(D, 0.0)
+        self.v, self.g = ((-c[:k] @ V.astype(float)) @ np.eye(k, K) for c in (c1, c0))
+        self.v, self.g = self.v.astype(dtype), self.g.astype(dtype)
+        self.whole = np.array([1.0, A0[k, k], -c0[k]]) if systems.learns_bias else np.zeros(3)
+        self.Q = self.turn(systems.Q, pool)
+
+    def turn(self, X: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return X V, shape (n, K); X itself where that changes nothing."""
+        if self._is_identity and X.shape[1] == self.V.shape[1]:
+            return X
+        if self._is_identity:
+            padded = np.zeros((len(X), self.V.shape[1]), X.dtype)
+            padded[:, :X.shape[1]] = X
+            return padded
+        return tiled_product(X, self.V, pool)
+
+    def turn_back(self, rotated: np.ndarray, out: np.ndarray, pool: Pool) -> None:
+        """Write rotated Vᵀ to `out`, shape (n, k)."""
+        if rotated is out:
+            return
+        if self._is_identity:
+            out[:] = rotated[:, :out.shape[1]]
+        else:
+            tiled_product(rotated, np.ascontiguousarray(self.V.T), pool, out=out)
+
+
+@dataclass(frozen=True)
+class ALS:
+    """Alternating least squares on one problem: see `mfcore.solvers.loop.Solver`.
+
+    Parameters
+    ----------
+    problem : Quadratic
+    exact : bool
+        Cholesky, else conjugate gradient.
+    cg_steps : int
+        Conjugate gradient steps a row and half-sweep.
+    """
+
+    problem: Quadratic
+    exact: bool
+    cg_steps: int = 2
+
+    def epoch(self, at: Factors, pool: Pool) -> float:
+        """Sweep over items, then users; return the loss before the users moved.
+
+        Collected inside the sweep: the loss costs no pass of its own.
+        """
+        problem = self.problem
+        self._half(problem.item_rows(at), at.Q, at.gamma, pool)
+        around = problem.constant + problem.penalty(at)
+        if problem.w0:
+            around += problem.w0 * problem.whole_square(at, pool)
+        return around + self._half(problem.user_rows(at), at.P, at.beta, pool)
+
+    def finish(self, at: Factors, pool: Pool) -> None:
+        """Solve all users exactly, so that fold-in of a training row gives its factors."""
+        if not self.exact or self.problem.learns_bias is None:
+            solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+
+    def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
+        if self.exact:
+            return solve_exactly(systems, X, bias, pool)
+        return improve_by_cg(systems, X, bias, pool, self.cg_steps)

@@ -1,0 +1,156 @@
+"""The loop over epochs that every solver shares: history, stopping, restoring.
+
+A solver offers `epoch(at, pool) -> loss`, which improves the parameters in place, and
+`finish(at, pool)`, run once at the end however the end came about.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tqdm.auto import tqdm
+
+from mfcore.parallel import Pool
+from mfcore.validation import DivergenceError
+
+Record = dict[str, Any]
+
+
+class Parameters(Protocol):
+    """What a solver improves."""
+
+    def copy(self) -> Any:
+        """Return a copy that shares no memory."""
+
+
+class Solver(Protocol):
+    """One way to fit one problem."""
+
+    def epoch(self, at: Any, pool: Pool) -> float:
+        """Improve `at` in place by one epoch; return a loss of that epoch."""
+
+    def finish(self, at: Any, pool: Pool) -> None:
+        """Bring `at` into the state that the model promises."""
+
+
+@dataclass
+class Monitor:
+    """What to watch between epochs.
+
+    Parameters
+    ----------
+    evaluate : callable or None
+        `evaluate(at) -> dict` of validation metrics, added to the epoch's record.
+    metric, higher_is_better
+        Which of them decides which epoch is best.
+    patience : int or None
+        Stop after this many epochs without a better one, and restore the best; None:
+        run all epochs, and restore nothing.
+    callbacks : tuple of callable
+        `callback(at, record)`; a true result stops the fit.
+    tol : float or None
+        Stop when the loss falls by less than this share of itself in an epoch.
+    verbose : int
+        0 silent, 1 a progress bar.
+    """
+
+    evaluate: Callable[[Any], Record] | None = None
+    metric: str | None = None
+    higher_is_better: bool = True
+    patience: int | None = None
+    callbacks: tuple[Callable[[Any, Record], Any], ...] = ()
+    tol: float | None = None
+    verbose: int = 0
+    history: list[Record] = field(default_factory=list)
+
+    def is_done(self) -> bool:
+        """Whether the loss has stopped falling."""
+        if self.tol is None or len(self.history) < 2:
+            return False
+        before, now = (record["loss"] for record in self.history[-2:])
+        return before - now < self.tol * abs(before)
+
+    def score(self, record: Record) -> float:
+        """The deciding metric, larger is better."""
+        value = record[self.metric] if self.metric else -record["loss"]
+        return float(value if self.higher_is_better or not self.metric else -value)
+
+
+def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) -> Any:
+    """Run up to `n_epochs` epochs; return the parameters, finished.
+
+    On Ctrl-C, on divergence and on any other error the last finished epoch is restored
+    and finished in `at` before the exception goes on, so that it can still be used.
+
+    Raises
+    ------
+    DivergenceError
+        When the loss of an epoch is not finite.
+    """
+    best: tuple[float, int, Any] | None = None
+    progress = tqdm(total=n_epochs, desc="fit", unit="epoch", disable=not monitor.verbose)
+    last = at.copy()
+    try:
+        for epoch in range(1, n_epochs + 1):
+            record = _one_epoch(solver, at, pool, epoch)
+            stop = _watch(monitor, at, record, progress)
+            last = at.copy()
+            best = _better(best, monitor, record, epoch, last)
+            if stop or _is_stale(best, monitor, epoch):
+                break
+    except BaseException:
+        _restore(at, last)
+        solver.finish(at, pool)
+        raise
+    finally:
+        progress.close()
+    if best is not None:
+        _restore(at, best[2])
+    solver.finish(at, pool)
+    return at
+
+
+def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
+    start = time.perf_counter()
+    try:
+        loss = solver.epoch(at, pool)
+    except DivergenceError as error:
+        raise DivergenceError(f"epoch {epoch}: {error}") from None
+    if not math.isfinite(loss):
+        raise DivergenceError(f"the loss of epoch {epoch} is {loss}; the state before it is "
+                              f"kept; rescale the ratings or raise reg")
+    return {"epoch": epoch, "loss": loss, "seconds": time.perf_counter() - start}
+
+
+def _watch(monitor: Monitor, at: Any, record: Record, progress: Any) -> bool:
+    """Complete and keep the record; return whether someone wants to stop."""
+    if monitor.evaluate is not None:
+        record.update(monitor.evaluate(at))
+    monitor.history.append(record)
+    progress.set_postfix({name: f"{value:.5g}" for name, value in record.items()
+                          if name not in ("epoch", "seconds")})
+    progress.update()
+    wishes = [callback(at, record) for callback in monitor.callbacks]
+    return any(wishes) or monitor.is_done()
+
+
+def _better(best: tuple[float, int, Any] | None, monitor: Monitor, record: Record, epoch: int,
+            state: Any) -> tuple[float, int, Any] | None:
+    if monitor.patience is None:
+        return None
+    score = monitor.score(record)
+    return best if best is not None and score <= best[0] else (score, epoch, state)
+
+
+def _is_stale(best: tuple[float, int, Any] | None, monitor: Monitor, epoch: int) -> bool:
+    return best is not None and monitor.patience is not None \
+        and epoch - best[1] >= monitor.patience
+
+
+def _restore(at: Any, state: Any) -> None:
+    for name, value in vars(state).items():
+        getattr(at, name)[...] = value

@@ -1,0 +1,58 @@
+"""What the tests share: a kernel cache that notices changes, a calm hypothesis, data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+SOURCES = Path(__file__).parents[1] / "mfcore"
+
+
+def _kernel_cache() -> Path:
+    """Return a cache folder that changes whenever a kernel's text does.
+
+    Numba does not notice a change in a function that a kernel imports from another file.
+    """
+    digest = hashlib.sha256()
+    for folder in ("kernels", "objectives"):
+        for path in sorted((SOURCES / folder).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "mfcore" / f"numba-{digest.hexdigest()[:16]}"
+
+
+# Numba reads the variable once, when it is imported.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_kernel_cache()))
+
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from mfcore.data.dataset import Dataset
+    from mfcore.data.synthetic import PlantedDataset
+
+# A first example may compile a kernel, so that no deadline is fair.
+settings.register_profile("mfcore", deadline=None, max_examples=30,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mfcore")
+
+
+@pytest.fixture(scope="session")
+def planted() -> PlantedDataset:
+    """A few thousand generated ratings with known factors."""
+    from mfcore.data import synthetic
+
+    return synthetic.planted(n_users=120, n_items=80, n_factors=3, random_state=5)
+
+
+@pytest.fixture(scope="session")
+def ml100k() -> Dataset:
+    """MovieLens 100K from `MFCORE_DATA`, the cache or the net; skips where none has it."""
+    from mfcore.data import datasets
+
+    try:
+        return datasets.fetch("ml-100k", progress=False)
+    except OSError as error:
+        pytest.skip(f"ml-100k is not at hand: {error}")

@@ -1,0 +1,295 @@
+"""Formulas of the metrics: by hand, against scikit-learn, and their kernels naively."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import strategies
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from mfcore.kernels import ranks as kernels
+from mfcore.metrics import folding, ranking, rating
+from mfcore.metrics.ranking import NEVER, Ranks
+
+# Three users: hits at ranks 1 and 4 of 3 relevant items (one never found), a single
+# relevant item at rank 2, and nobody home.
+BY_HAND = Ranks.from_lists([[4, 1, NEVER], [2], []])
+
+
+def log2(x):
+    return math.log2(x)
+
+
+# -------------------------------------------------------------------------------- ratings
+
+
+def test_rmse_and_mae_by_hand():
+    assert rating.rmse([1, 2, 3], [1.0, 4.0, 2.0]) == pytest.approx(math.sqrt(5 / 3))
+    assert rating.mae([1, 2, 3], [1.0, 4.0, 2.0]) == pytest.approx(1.0)
+
+
+def test_weights_count_a_cell_more_often():
+    truth, predicted = [1.0, 2.0, 3.0], [1.5, 4.0, 2.0]
+    assert rating.rmse(truth, predicted, [1, 0, 2]) == pytest.approx(
+        rating.rmse([1, 3, 3], [1.5, 2, 2]))
+    assert rating.mae(truth, predicted, [1, 0, 2]) == pytest.approx((0.5 + 2) / 3)
+
+
+@given(st.lists(st.tuples(strategies.FLOATS, strategies.FLOATS, strategies.coefficients),
+                min_size=1, max_size=9))
+def test_rating_errors_equal_those_of_scikit_learn(cells):
+    metrics = pytest.importorskip("sklearn.metrics")
+    truth, predicted, weights = np.array(cells).T
+    assert rating.rmse(truth, predicted, weights) == pytest.approx(
+        metrics.root_mean_squared_error(truth, predicted, sample_weight=weights))
+    assert rating.mae(truth, predicted, weights) == pytest.approx(
+        metrics.mean_absolute_error(truth, predicted, sample_weight=weights))
+
+
+def test_rating_errors_of_small_integers_do_not_wrap():
+    assert rating.rmse(np.array([5], np.uint8), np.array([250], np.uint8)) == 245
+    assert rating.mae(np.array([5], np.uint8), np.array([2], np.uint8)) == 3
+
+
+@pytest.mark.parametrize(("truth", "predicted", "weights", "message"), [
+    ([], [], None, "truth must hold at least one rating"),
+    ([1.0, 2.0], [1.0], None, r"predicted must have shape \(2,\)"),
+    ([1.0, np.nan], [1.0, 2.0], None, "truth must be finite"),
+    ([1.0, 2.0], [1.0, np.inf], None, "predicted must be finite"),
+    ([1.0, 2.0], [1.0, 2.0], [1.0], r"weights must have shape \(2,\)"),
+    ([1.0, 2.0], [1.0, 2.0], [1.0, -1.0], "weights must be >= 0"),
+    ([1.0, 2.0], [1.0, 2.0], [1.0, np.nan], "weights must be finite"),
+    ([1.0, 2.0], [1.0, 2.0], [0, 0], "weights must not all be 0"),
+])
+@pytest.mark.parametrize("error", [rating.rmse, rating.mae])
+def test_rating_errors_refuse(error, truth, predicted, weights, message):
+    with pytest.raises(ValueError, match=message):
+        error(truth, predicted, weights)
+
+
+# --------------------------------------------------------------------------- ranks to values
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("metric", "k", "wanted"), [
+    (ranking.precision, 1, [1, 0]),
+    (ranking.precision, 4, [2 / 4, 1 / 4]),
+    (ranking.recall, 4, [2 / 3, 1]),
+    (ranking.recall, 2, [1 / 3, 1]),
+    (ranking.recall_capped, 2, [1 / 2, 1]),
+    (ranking.recall_capped, 4, [2 / 3, 1]),
+    (ranking.hit_rate, 1, [1, 0]),
+    (ranking.hit_rate, 2, [1, 1]),
+    (ranking.ndcg, 1, [1, 0]),
+    (ranking.ndcg, 2, [1 / (1 + 1 / log2(3)), 1 / log2(3)]),
+    (ranking.ndcg, 9, [(1 + 1 / log2(5)) / (1 + 1 / log2(3) + 1 / 2), 1 / log2(3)]),
+    (ranking.average_precision, 2, [1 / 2, 1 / 2]),
+    (ranking.average_precision, 5, [(1 + 2 / 4) / 3, 1 / 2]),
+    (ranking.reciprocal_rank, None, [1, 1 / 2]),
+    (ranking.reciprocal_rank, 1, [1, 0]),
+])
+def test_ranking_metrics_by_hand(metric, k, wanted):
+    np.testing.assert_allclose(metric(BY_HAND, k), [*wanted, np.nan], rtol=1e-15)
+
+
+@pytest.mark.kernel
+def test_a_user_whose_items_are_never_found_scores_zero():
+    ranks = Ranks.from_lists([[NEVER, NEVER]])
+    for metric in ranking.PER_USER.values():
+        assert metric(ranks, 3).tolist() == [0]
+    assert ranking.reciprocal_rank(ranks).tolist() == [0]
+
+
+@pytest.mark.kernel
+def test_users_without_relevant_items_are_left_out_of_the_mean():
+    assert ranking.mean_over_users(ranking.precision(BY_HAND, 4)) == pytest.approx(3 / 8)
+    assert math.isnan(ranking.mean_over_users(np.array([np.nan])))
+
+
+@pytest.mark.kernel
+@given(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=6, unique=True),
+                min_size=1, max_size=4), st.integers(1, 50))
+def test_the_ideal_ranking_scores_one_where_one_can_be_reached(lists, k):
+    best = Ranks.from_lists([range(1, len(ranks) + 1) for ranks in lists])
+    for metric in (ranking.recall_capped, ranking.hit_rate, ranking.ndcg,
+                   ranking.average_precision, ranking.reciprocal_rank):
+        np.testing.assert_allclose(metric(best, k), 1, rtol=1e-14)
+        assert (metric(Ranks.from_lists(lists), k) <= 1 + 1e-14).all()
+
+
+@st.composite
+def graded(draw):
+    """Distinct scores of 2 to 12 items, and which of them are relevant."""
+    n = draw(st.integers(2, 12))
+    scores = np.array(draw(st.permutations(range(n))), float)
+    relevant = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    assume(0 < relevant.sum() < n)
+    ranks = np.empty(n, int)
+    ranks[np.argsort(-scores)] = np.arange(1, n + 1)
+    return scores, relevant, Ranks.from_lists([ranks[relevant].tolist()]), n
+
+
+@given(graded(), st.integers(1, 15))
+def test_ndcg_equals_that_of_scikit_learn(case, k):
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, relevant, ranks, _ = case
+    assert ranking.ndcg(ranks, k)[0] == pytest.approx(
+        metrics.ndcg_score(relevant[None].astype(float), scores[None], k=k))
+
+
+@given(graded())
+def test_uncut_average_precision_and_reciprocal_rank_equal_those_of_scikit_learn(case):
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, relevant, ranks, n = case
+    # With k = n both divide by the number of relevant items.
+    assert ranking.average_precision(ranks, n)[0] == pytest.approx(
+        metrics.average_precision_score(relevant, scores))
+    first = np.zeros(n, bool)
+    first[np.flatnonzero(relevant)[np.argmax(scores[relevant])]] = True
+    assert ranking.reciprocal_rank(ranks)[0] == pytest.approx(
+        metrics.label_ranking_average_precision_score(first[None], scores[None]))
+
+
+@given(graded(), st.integers(1, 12))
+def test_precision_and_recall_equal_those_of_a_classifier_of_the_first_k(case, k):
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, relevant, ranks, n = case
+    k = min(k, n)
+    shown = np.zeros(n, bool)
+    shown[np.argsort(-scores)[:k]] = True
+    assert ranking.precision(ranks, k)[0] == pytest.approx(
+        metrics.precision_score(relevant, shown))
+    assert ranking.recall(ranks, k)[0] == pytest.approx(metrics.recall_score(relevant, shown))
+
+
+# -------------------------------------------------------------------------- ranks from scores
+
+
+def naive_ranks(values, relevant):
+    order = np.lexsort((np.arange(values.size), -values))
+    place = np.empty(values.size, int)
+    place[order] = np.arange(1, values.size + 1)
+    return np.sort([place[j] for j in relevant if values[j] > -np.inf])
+
+
+@st.composite
+def scored(draw):
+    """Scores (m, n) with ties and masked cells; relevant columns of each row as CSR."""
+    m, n = draw(st.integers(1, 3)), draw(st.integers(1, 40))
+    levels = st.sampled_from([-np.inf, -1.5, 0.0, 0.1, 2.0])
+    values = draw(st.lists(levels if draw(st.booleans()) else strategies.FLOATS,
+                           min_size=m * n, max_size=m * n))
+    columns = [sorted(draw(st.sets(st.integers(0, n - 1), max_size=6))) for _ in range(m)]
+    stops = np.cumsum([len(c) for c in columns])
+    starts = stops - [len(c) for c in columns]
+    scores = np.array(values, draw(st.sampled_from([np.float32, np.float64]))).reshape(m, n)
+    return scores, starts, stops, np.array(sum(columns, []), np.int64)
+
+
+@pytest.mark.kernel
+@given(scored(), st.integers(0, 40))
+def test_leading_ranks_equal_those_of_a_sort(case, depth):
+    scores, starts, stops, columns = case
+    places = starts + np.arange(len(starts))  # one spare place a row
+    ranks = np.full(len(columns) + len(starts), NEVER, np.int64)
+    assert kernels.leading_ranks(scores, starts, stops, columns, depth, places, ranks) == -1
+    for row, values in enumerate(scores):
+        wanted = naive_ranks(values, columns[starts[row]:stops[row]])
+        exact = min(len(wanted), 1 + int((wanted <= depth).sum()))
+        got = ranks[places[row]:places[row] + stops[row] - starts[row] + 1]
+        assert got[:exact].tolist() == wanted[:exact].tolist()
+        assert (got[exact:] == NEVER).all()
+
+
+@given(scored())
+def test_auc_equals_that_of_scikit_learn_with_ties(case):
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, starts, stops, columns = case
+    out = np.zeros((3, len(scores)))
+    kernels.midrank_sums(scores, starts, stops, columns, *out)
+    area = ranking.auc(*out[:2], out[1], out[2])
+    for row, values in enumerate(scores):
+        relevant = np.isin(np.arange(values.size), columns[starts[row]:stops[row]])
+        kept = values > -np.inf
+        if len(set(relevant[kept])) < 2:
+            assert np.isnan(area[row])
+        else:
+            wanted = metrics.roc_auc_score(relevant[kept], values[kept])
+            assert area[row] == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.kernel
+def test_auc_by_hand():
+    # Two relevant items at ranks 1 and 4 of 5: five of six pairs... 3 + 1 = 4 of 6 won.
+    assert ranking.auc(np.array([5.0]), np.array([2]), np.array([2]), np.array([5])) == 4 / 6
+    # A third one that the model does not know wins none of its three pairs.
+    assert ranking.auc(np.array([5.0]), np.array([2]), np.array([3]), np.array([5])) == 4 / 9
+
+
+@pytest.mark.kernel
+def test_midranks_share_a_tie_and_ignore_masked_cells():
+    scores = np.array([[1.0, 2.0, 1.0, -np.inf, 1.0, 0.0]])
+    sums, found, candidates = out = np.zeros((3, 1))
+    kernels.midrank_sums(scores, np.array([0]), np.array([3]), np.array([0, 1, 3]), *out)
+    assert (sums[0], found[0], candidates[0]) == (3 + 1, 2, 5)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_leading_ranks_name_the_row_with_a_nan(place):
+    scores = np.ones((3, 5))
+    scores[2, place] = np.nan
+    starts = np.array([0, 1, 2])
+    got = kernels.leading_ranks(scores, starts, starts + 1, np.array([1, 2, 2]), 3, starts,
+                                np.zeros(3, np.int64))
+    assert got == 2
+
+
+# ---------------------------------------------------------------------------------- lists
+
+
+@pytest.mark.kernel
+def test_coverage_counts_distinct_items():
+    assert ranking.item_coverage([[0, 3], [3, -1]], 8) == 2 / 8
+    assert ranking.item_coverage([[-1]], 8) == 0
+
+
+@pytest.mark.kernel
+def test_popularity_ranks_share_ties():
+    counts = [7, 1, 7, 0]  # ranks 1.5, 3, 1.5, 4
+    assert ranking.popularity_rank([[0, 3], [1, -1]], counts) == pytest.approx((1.5 + 4 + 3) / 3)
+    assert math.isnan(ranking.popularity_rank([[-1]], counts))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_popularity_ranks_equal_those_of_scipy(counts):
+    from scipy.stats import rankdata
+
+    wanted = rankdata(-np.array(counts))
+    got = [ranking.popularity_rank([[item]], counts) for item in range(len(counts))]
+    assert got == wanted.tolist()
+
+
+@pytest.mark.kernel
+def test_the_cross_group_rate_is_the_share_of_foreign_items():
+    items = [[0, 1, 2], [2, 1, -1]]
+    assert folding.cross_group_rate(items, ["a", "b"], ["a", "b", "b"]) == 2 / 5
+    assert folding.cross_group_rate(items, [0, 1], np.array([0, 1, 1])) == 2 / 5
+    assert math.isnan(folding.cross_group_rate([[-1]], [0], [0]))
+
+
+@pytest.mark.kernel
+def test_lists_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="user_groups"):
+        folding.cross_group_rate([[0]], [0, 1], [0])
+    with pytest.raises(ValueError, match="items must have shape"):
+        folding.cross_group_rate([0], [0], [0])
+    with pytest.raises(IndexError, match=r"items must be in \[0, 0\]"):
+        folding.cross_group_rate([[1]], [0], [0])
+    with pytest.raises(IndexError, match=r"items must be in \[0, 1\]"):
+        ranking.popularity_rank([[2]], [3, 4])
+    with pytest.raises(ValueError, match="n_items must be"):
+        ranking.item_coverage([[0]], 0)

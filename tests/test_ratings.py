@@ -1,0 +1,704 @@
+"""`Ratings` and ids: what they promise, and what they refuse before any harm is done."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sqlite3
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import strategies
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+from mfcore.data.ids import Ids, as_id_array, factorize
+from mfcore.data.ratings import Ratings, as_ratings
+
+
+def cells(matrix: sp.csr_array) -> dict[tuple[int, int], float]:
+    """{(row, column): value} of the stored cells, read without SciPy's help."""
+    return {(u, int(matrix.indices[t])): float(matrix.data[t])
+            for u in range(matrix.shape[0])
+            for t in range(matrix.indptr[u], matrix.indptr[u + 1])}
+
+
+def arrays(matrix: sp.csr_array) -> list[np.ndarray]:
+    return [matrix.data, matrix.indices, matrix.indptr]
+
+
+def small(**more: object) -> Ratings:
+    """5 5 .
+       . 0 3   with a stored zero."""
+    return Ratings(sp.csr_array(([5.0, 5.0, 0.0, 3.0], [0, 1, 1, 2], [0, 2, 4])), **more)
+
+
+# --------------------------------------------------- what the other tests are fed with
+
+UNSHRUNK = settings(max_examples=2000, phases=[Phase.generate], database=None,
+                    suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("surprise", [
+    lambda m: m.shape == (1, 1), lambda m: (np.diff(m.indptr) == 0).any(),
+    lambda m: (np.bincount(m.indices, minlength=m.shape[1]) == 0).any(),
+    lambda m: (m.data == 0).any(), lambda m: m.indices.dtype == np.int64,
+    lambda m: m.indices.dtype == np.int32, lambda m: not m.data.flags.writeable,
+    lambda m: m.nnz > 1 and not m.data.flags.c_contiguous,
+    lambda m: not m.has_sorted_indices, lambda m: m.nnz == m.shape[0] * m.shape[1] > 1,
+    lambda m: (m.data != m.data.astype(np.float32)).any()])
+def test_matrices_come_with_every_surprise(surprise):
+    assert surprise(find(strategies.csr_matrices(), surprise, settings=UNSHRUNK))
+
+
+@pytest.mark.parametrize("surprise", [
+    lambda r: r.weights is None, lambda r: r.weights is not None and (r.weights == 0).any(),
+    lambda r: r.user_ids is None, lambda r: r.user_ids is not None and r.user_ids.dtype == object,
+    lambda r: r.user_ids is not None and r.user_ids.dtype == np.int64])
+def test_ratings_come_with_every_surprise(surprise):
+    assert surprise(find(strategies.ratings(), surprise, settings=UNSHRUNK))
+
+
+# ------------------------------------------------------------------- both orientations
+
+
+@given(strategies.csr_matrices(min_nnz=0))
+def test_both_orientations_hold_the_cells_given_and_no_other(matrix):
+    ratings = Ratings(matrix)
+    assert cells(ratings.by_user) == cells(matrix)
+    assert {(u, i): value for (i, u), value in cells(ratings.by_item).items()} == cells(matrix)
+    assert ratings.by_user.shape == ratings.by_item.shape[::-1] == ratings.shape == matrix.shape
+    assert ratings.nnz == len(cells(matrix))
+    assert ratings.density == pytest.approx(ratings.nnz / (matrix.shape[0] * matrix.shape[1]))
+
+
+@given(strategies.ratings())
+def test_both_orientations_are_canonical_contiguous_and_read_only(ratings):
+    for matrix in (ratings.by_user, ratings.by_item):
+        columns = [matrix.indices[a:b] for a, b in
+                   zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)]
+        assert all((np.diff(row) > 0).all() for row in columns)
+        for array in arrays(matrix):
+            assert not array.flags.writeable
+            assert array.flags.c_contiguous
+        assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+def test_every_sparse_format_is_taken(form, kind):
+    dense = np.array([[1.0, 0, 2.5], [0, 3, 0]])
+    matrix = (sp.csr_array if kind == "array" else sp.csr_matrix)(dense).asformat(form)
+    assert cells(Ratings(matrix).by_user) == {(0, 0): 1, (0, 2): 2.5, (1, 1): 3}
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "dok"])
+def test_a_stored_zero_is_a_rating(form):
+    matrix = sp.coo_array(([0.0, 2.0], ([0, 1], [1, 0])), shape=(2, 2)).asformat(form)
+    assert cells(Ratings(matrix).by_user) == {(0, 1): 0, (1, 0): 2}
+
+
+@given(strategies.ratings())
+def test_users_of_cells_run_along_the_cells(ratings):
+    expected = [u for u, _ in cells(ratings.by_user)]
+    assert ratings.users_of_cells.tolist() == expected
+    assert ratings.users_of_cells.dtype == ratings.by_user.indices.dtype
+
+
+# ----------------------------------------------------------------------------- types
+
+
+@pytest.mark.parametrize(("values", "dtype"), [
+    (np.array([0.5, 5.0]), np.float32), (np.array([1, 2**24]), np.float32),
+    (np.array([True, True]), np.float32), (np.array([0.1, 1.0], np.float32), np.float32),
+    (np.array([1, 255], np.uint8), np.float32), (np.array([0.1, 1.0]), np.float64),
+    (np.array([1, 2**24 + 1]), np.float64), (np.array([1.0, 1e300]), np.float64)])
+def test_values_are_float32_where_that_loses_nothing(values, dtype):
+    data = Ratings(sp.csr_array((values, [0, 1], [0, 2]))).by_user.data
+    assert data.dtype == dtype
+    np.testing.assert_array_equal(data, values)
+
+
+def test_indices_are_int64_only_where_int32_is_too_small():
+    far = 2**31 + 1
+    wide = Ratings(sp.csr_array(([4.0], np.array([far]), [0, 1]), shape=(1, far + 1)))
+    assert wide.by_user.indices.dtype == wide.by_user.indptr.dtype == np.int64
+    assert wide.by_user.indices.tolist() == [far]
+    narrow = sp.csr_array((np.ones(1), np.array([1], np.int64), np.array([0, 1], np.int64)))
+    assert Ratings(narrow).by_user.indices.dtype == np.int32
+
+
+# -------------------------------------------------------------------------- frozenness
+
+
+def test_ratings_cannot_be_changed():
+    ratings = small(weights=[1, 2, 3, 4], user_ids=["a", "b"])
+    for name in ("by_user", "weights", "shape", "anything"):
+        with pytest.raises(AttributeError, match=f"frozen: cannot set '{name}'"):
+            setattr(ratings, name, None)
+    with pytest.raises(AttributeError, match="frozen: cannot delete 'by_user'"):
+        del ratings.by_user
+    for array in (*arrays(ratings.by_user), *arrays(ratings.by_item), ratings.weights,
+                  ratings.weights_by_item, ratings.user_ids):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:1] = array[1:2]
+
+
+def test_what_they_were_made_from_stays_free():
+    matrix = sp.csr_array(np.array([[1, 2], [3, 0]], np.float32))
+    weights, users = np.ones(3), np.array([7, 9])
+    ratings = Ratings(matrix, weights=weights, user_ids=users)
+    for array in (*arrays(matrix), weights, users):
+        assert array.flags.writeable
+    matrix.data[:], weights[:], users[:] = 9, 9, 1
+    assert ratings.by_user.data.tolist() == [1, 2, 3]
+    assert ratings.weights.tolist() == [1, 1, 1]
+    assert ratings.user_ids.tolist() == [7, 9]
+
+
+def test_unsorted_rows_are_sorted_in_a_copy():
+    matrix = sp.csr_array((np.array([1, 2], np.float32), np.array([2, 0], np.int32),
+                           np.array([0, 2], np.int32)), shape=(1, 3))
+    for share in (True, False):
+        ratings = Ratings(matrix, copy=share)
+        assert ratings.by_user.indices.tolist() == [0, 2]
+        assert ratings.by_user.data.tolist() == [2, 1]
+    assert matrix.indices.tolist() == [2, 0]
+
+
+def test_a_memory_mapped_matrix_is_shared_not_read(tmp_path):
+    matrix = sp.csr_array(np.array([[1, 0, 2], [0, 3, 0]], np.float32))
+    for name in ("data", "indices", "indptr"):
+        np.save(tmp_path / name, getattr(matrix, name))
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+              for name in ("data", "indices", "indptr")}
+    ratings = Ratings(sp.csr_array(tuple(mapped.values()), shape=(2, 3)), copy=False)
+    assert np.shares_memory(ratings.by_user.data, mapped["data"])
+    assert np.shares_memory(ratings.by_user.indices, mapped["indices"])
+    assert cells(ratings.by_user) == cells(matrix)
+    assert cells(ratings.by_item) == cells(matrix.T.tocsr())
+    apart = Ratings(sp.csr_array(tuple(mapped.values()), shape=(2, 3)))
+    assert not np.shares_memory(apart.by_user.data, mapped["data"])
+
+
+@given(strategies.csr_matrices())
+def test_sharing_memory_changes_nothing_else(matrix):
+    for array in arrays(matrix):
+        array.flags.writeable = False
+    shared = Ratings(matrix, copy=False)
+    assert cells(shared.by_user) == cells(matrix)
+    assert all(array.flags.c_contiguous for array in arrays(shared.by_user))
+
+
+@given(strategies.ratings(), st.booleans())
+def test_pickling_keeps_everything_and_frozen(ratings, deep):
+    if deep:
+        assert ratings.by_item.nnz == ratings.nnz       # is built, and goes along
+    twin = copy.deepcopy(ratings) if deep else pickle.loads(pickle.dumps(ratings))
+    assert cells(twin.by_user) == cells(ratings.by_user)
+    assert cells(twin.by_item) == cells(ratings.by_item)
+    for name in ("weights", "user_ids", "item_ids"):
+        one, other = getattr(twin, name), getattr(ratings, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert one.tolist() == other.tolist()
+            assert not one.flags.writeable
+    assert not any(array.flags.writeable for array in
+                   [*arrays(twin.by_user), *arrays(twin.by_item)])
+    with pytest.raises(AttributeError, match="frozen"):
+        twin.weights = None
+
+
+def test_the_text_form_tells_the_size():
+    assert repr(small()) == "Ratings(2 users × 3 items, 4 stored)"
+    assert repr(small(weights=np.ones(4))) == "Ratings(2 users × 3 items, 4 stored, weighted)"
+
+
+def test_ratings_pass_and_matrices_become_ratings():
+    ratings = small()
+    assert as_ratings("ratings", ratings) is ratings
+    assert cells(as_ratings("ratings", ratings.by_item.T).by_user) == cells(ratings.by_user)
+
+
+# ------------------------------------------------------------------------------ weights
+
+
+@given(strategies.ratings(weighted=True))
+def test_weights_follow_their_cells_into_both_orientations(ratings):
+    by_user = dict(zip(cells(ratings.by_user), ratings.weights.tolist(), strict=True))
+    by_item = dict(zip(cells(ratings.by_item), ratings.weights_by_item.tolist(), strict=True))
+    assert by_user == {(u, i): weight for (i, u), weight in by_item.items()}
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+def test_weights_may_be_sparse_in_any_format(form):
+    pattern = small().by_user
+    weights = sp.csr_array(([1.0, 2.0, 0.0, 4.0], pattern.indices, pattern.indptr), (2, 3))
+    assert small(weights=weights.asformat(form)).weights.tolist() == [1, 2, 0, 4]
+
+
+def test_weights_in_one_dimension_are_in_the_order_of_sorted_rows():
+    unsorted = sp.csr_array(([5.0, 3.0], [2, 0], [0, 2]), shape=(1, 3))
+    ratings = Ratings(unsorted, weights=[0.25, 0.75])
+    assert ratings.by_user.indices.tolist() == [0, 2]
+    assert ratings.weights.tolist() == [0.25, 0.75]
+
+
+def test_no_weights_are_no_weights():
+    assert small().weights is None
+    assert small().weights_by_item is None
+
+
+def test_weights_of_another_pattern_are_refused():
+    shifted = sp.csr_array((np.ones(4), [0, 2, 1, 2], [0, 2, 4]), shape=(2, 3))
+    for other in (shifted, sp.csr_array(np.ones((2, 3))), sp.csr_array(np.eye(2, 4))):
+        with pytest.raises(ValueError, match="weights must have the pattern of the ratings"):
+            small(weights=other)
+    with pytest.raises(ValueError, match=r"weights must have shape \(4,\), got \(3,\)"):
+        small(weights=np.ones(3))
+    with pytest.raises(ValueError, match=r"weights must have shape \(4,\), got \(2, 3\)"):
+        small(weights=np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(("bad", "message"), [
+    (-0.5, "weights must be >= 0, got -0.5 at position 2"),
+    (np.nan, "weights must be finite, got nan for user row 1, item column 1"),
+    (np.inf, "weights must be finite, got inf for user row 1, item column 1")])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_negative_and_infinite_weights_are_refused(bad, message, sparse):
+    weights = np.array([1.0, 1.0, bad, 1.0])
+    if sparse:
+        weights = sp.csr_array((weights, [0, 1, 1, 2], [0, 2, 4]), shape=(2, 3))
+    with pytest.raises(ValueError, match=message):
+        small(weights=weights)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    for weights in (["a"] * 4, np.ones(4, object), np.ones(4) * 1j):
+        with pytest.raises(TypeError, match="weights must be numbers, got dtype"):
+            small(weights=weights)
+
+
+# ------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("given", [np.ones((2, 2)), [[1, 2]], None, "ratings", {"a": 1}])
+def test_what_is_not_sparse_is_refused_with_the_cure(given):
+    with pytest.raises(TypeError, match=r"must be Ratings or a scipy sparse matrix, got .*"
+                                        r"scipy\.sparse\.csr_array\(dense\) makes one"):
+        Ratings(given)
+
+
+def test_an_array_of_one_dimension_is_refused():
+    with pytest.raises(ValueError, match=r"ratings must have two dimensions, got shape \(3,\)"):
+        Ratings(sp.coo_array(np.ones(3)))
+
+
+def test_complex_and_object_ratings_are_refused():
+    with pytest.raises(TypeError, match="ratings must be numbers, got dtype complex128"):
+        Ratings(sp.csr_array([[1j]]))
+    objects = sp.csr_array(np.eye(2))
+    objects.data = objects.data.astype(object)
+    with pytest.raises((TypeError, ValueError), match="object"):
+        Ratings(objects)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ratings_that_are_not_finite_are_refused_with_their_place(bad, dtype):
+    values = np.array([1, 2, bad], dtype)
+    with pytest.raises(ValueError, match=f"ratings must be finite, got {bad} for user row 2, "
+                                         "item column 1; drop or fill"):
+        Ratings(sp.csr_array((values, [0, 1, 1], [0, 2, 2, 3])))
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+def test_repeated_cells_are_refused(form):
+    def repeated() -> sp.sparray:
+        three, pointer = np.array([1.0, 2.0, 3.0]), [0, 2, 3]
+        if form == "coo":
+            return sp.coo_array((three, ([0, 0, 1], [0, 0, 1])))
+        return (sp.csr_array if form == "csr" else sp.csc_array)((three, [0, 0, 1], pointer))
+
+    with pytest.raises(ValueError, match=r"each \(user, item\) once, got 3 cells of which 2"):
+        Ratings(repeated())
+
+
+@pytest.mark.parametrize("bad", [-1, 3, 2**31 - 1])
+def test_item_indices_outside_of_a_hand_made_matrix_are_refused(bad):
+    by_user = sp.csr_array(np.ones((2, 3)))
+    by_user.indices[1] = bad
+    in_pairs = sp.coo_array(np.ones((2, 3)))
+    in_pairs.coords[1][4] = bad
+    for matrix in (by_user, in_pairs):
+        with pytest.raises(ValueError, match=r"item indices must be in \[0, 2\], got "):
+            Ratings(matrix)
+
+
+@pytest.mark.parametrize("bad", [-1, 2, 2**31 - 1])
+def test_user_indices_outside_of_a_hand_made_matrix_are_refused(bad):
+    by_item = sp.csc_array(np.ones((2, 3)))
+    by_item.indices[1] = bad
+    in_pairs = sp.coo_array(np.ones((2, 3)))
+    in_pairs.coords[0][4] = bad
+    for matrix in (by_item, in_pairs):
+        with pytest.raises(ValueError, match=r"user indices must be in \[0, 1\], got "):
+            Ratings(matrix)
+
+
+@pytest.mark.parametrize("indptr", [[0, 4, 3], [0, 2, 5], [1, 2, 4], [0, 2, 3, 4], [0, 4]])
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_array])
+def test_a_broken_row_pointer_is_refused(indptr, kind):
+    matrix = kind(np.array([[1.0, 1.0], [1.0, 1.0]]))
+    matrix.indptr = np.array(indptr, np.int32)
+    with pytest.raises(ValueError, match="pointer"):
+        Ratings(matrix)
+
+
+def test_nothing_is_built_of_refused_ratings():
+    matrix = sp.csr_array(np.array([[1, 2], [3, 4]], np.float32))
+    with pytest.raises(ValueError, match="weights"):
+        Ratings(matrix, weights=-np.ones(4), copy=False)
+    with pytest.raises(ValueError, match="user_ids"):
+        Ratings(matrix, user_ids=[1])
+    assert matrix.data.flags.writeable
+
+
+# --------------------------------------------------------------------------- from_arrays
+
+
+def test_distinct_ids_become_sorted_rows_and_columns():
+    ratings = Ratings.from_arrays([30, 10, 30], ["b", "b", "a"], [1.0, 2.0, 3.0])
+    assert ratings.user_ids.tolist() == [10, 30]
+    assert ratings.item_ids.tolist() == ["a", "b"]
+    assert cells(ratings.by_user) == {(0, 1): 2, (1, 0): 3, (1, 1): 1}
+
+
+@given(st.data(), st.sampled_from(["int", "wide", "text", "tuple", "mixed"]))
+def test_arrays_of_any_ids_give_back_their_cells(data, kind):
+    value = {"int": st.integers(-5, 5), "wide": st.integers(-2**62, 2**62),
+             "text": st.text(max_size=2), "tuple": st.tuples(st.integers(0, 2), st.text("ab")),
+             "mixed": st.one_of(st.integers(0, 3), st.sampled_from("ab"))}[kind]
+    pairs = data.draw(st.lists(st.tuples(value, value), unique=True, min_size=1, max_size=8))
+    users, items = zip(*pairs, strict=True)
+    values = np.arange(1.0, len(pairs) + 1)
+    ratings = Ratings.from_arrays(users, items, values)
+    rows, columns = ratings.user_positions(users), ratings.item_positions(items)
+    assert cells(ratings.by_user) == {
+        (int(u), int(i)): x for u, i, x in zip(rows, columns, values, strict=True)}
+    assert [ratings.user_ids[row] for row in rows] == list(users)
+    assert ratings.shape == (len(set(users)), len(set(items)))
+
+
+def test_without_values_each_pair_counts_one():
+    assert Ratings.from_arrays([1, 2], [1, 1]).by_user.data.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("duplicates", "value", "weight"), [
+    ("last", 5, 0.5), ("mean", 3, 0.75), ("sum", 9, 2.25)])
+def test_repeated_pairs_are_merged_as_told(duplicates, value, weight):
+    ratings = Ratings.from_arrays([1, 2, 1, 1], [7, 7, 7, 7], [1, 8, 3, 5], [1, 2, 0.75, 0.5],
+                                  duplicates=duplicates)
+    assert cells(ratings.by_user) == {(0, 0): value, (1, 0): 8}
+    assert ratings.weights.tolist() == [weight, 2]
+
+
+def test_repeated_pairs_are_refused_unless_told():
+    with pytest.raises(ValueError, match=r"3 pairs of which 2 differ; duplicates=\"last\""):
+        Ratings.from_arrays([1, 1, 2], [1, 1, 1])
+    with pytest.raises(ValueError, match="duplicates must be one of 'error', 'last', 'mean'"):
+        Ratings.from_arrays([1], [1], duplicates="first")
+
+
+def test_arrays_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="same length, got users 2, items 1"):
+        Ratings.from_arrays([1, 2], [1])
+    with pytest.raises(ValueError, match=r"values must have shape \(2,\), got \(3,\)"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match=r"weights must have shape \(2,\), got \(1,\)"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 2], [1])
+
+
+def test_values_that_are_no_finite_numbers_are_refused():
+    with pytest.raises(TypeError, match="values must be numbers, got dtype"):
+        Ratings.from_arrays([1, 2], [1, 2], ["5", "4"])
+    with pytest.raises(TypeError, match="values must be numbers, got dtype object"):
+        Ratings.from_arrays([1, 2], [1, 2], [5, None])
+    with pytest.raises(ValueError, match="ratings must be finite, got nan"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, np.nan])
+    with pytest.raises(ValueError, match="weights must be >= 0"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 2], [1, -1])
+
+
+def test_no_pairs_make_empty_ratings():
+    ratings = Ratings.from_arrays([], [], [])
+    assert ratings.shape == (0, 0)
+    assert ratings.density == 0
+
+
+# ----------------------------------------------------------------------------- from_frame
+
+COLUMNS = {"user": ["ann", "bob", "ann"], "item": [11, 11, 12], "rating": [4.0, 3.5, 1.0]}
+EXPECTED = {(0, 0): 4, (1, 0): 3.5, (0, 1): 1}
+
+
+def frame_of(kind: str, columns: dict = COLUMNS):
+    if kind == "dict of lists":
+        return columns
+    if kind == "dict of arrays":
+        return {name: np.array(column) for name, column in columns.items()}
+    if kind == "pandas":
+        return pytest.importorskip("pandas").DataFrame(columns)
+    if kind == "pandas with its own types":
+        return pytest.importorskip("pandas").DataFrame(columns).convert_dtypes()
+    if kind == "polars":
+        return pytest.importorskip("polars").DataFrame(columns)
+    if kind == "pyarrow":
+        return pytest.importorskip("pyarrow").table(columns)
+    return _queried(kind, columns)
+
+
+def _queried(kind: str, columns: dict):
+    """The same through a database."""
+    rows = list(zip(*columns.values(), strict=True))
+    names = ", ".join(columns)
+    if kind == "sqlite":
+        with sqlite3.connect(":memory:") as base:
+            base.execute(f"create table seen ({names})")
+            base.executemany(f"insert into seen values ({', '.join('?' * len(columns))})", rows)
+            cursor = base.execute(f"select {names} from seen")
+            return dict(zip([column[0] for column in cursor.description],
+                            zip(*cursor, strict=True), strict=True))
+    base = pytest.importorskip("duckdb").connect()
+    base.execute("create table seen (\"user\" varchar, item integer, rating double)")
+    base.executemany("insert into seen values (?, ?, ?)", rows)
+    return base.execute("select * from seen").fetchnumpy()
+
+
+FRAMES = ["dict of lists", "dict of arrays", "pandas", "pandas with its own types", "polars",
+          "pyarrow", "sqlite", "duckdb"]
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_every_kind_of_frame_gives_the_same_ratings(kind):
+    ratings = Ratings.from_frame(frame_of(kind))
+    assert ratings.user_ids.tolist() == ["ann", "bob"]
+    assert ratings.item_ids.tolist() == [11, 12]
+    assert ratings.item_ids.dtype == np.int64
+    assert cells(ratings.by_user) == EXPECTED
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_missing_column_is_named_with_those_there_are(kind):
+    with pytest.raises(KeyError, match=r"no column 'stars' in the frame; it has \['user', 'item'"):
+        Ratings.from_frame(frame_of(kind), rating="stars")
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_missing_rating_is_refused(kind):
+    gap = {**COLUMNS, "rating": [4.0, None, 1.0]}
+    with pytest.raises((TypeError, ValueError), match="rating|values"):
+        Ratings.from_frame(frame_of(kind, gap))
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_a_missing_id_is_refused(kind, column):
+    gap = {**COLUMNS, column: [COLUMNS[column][0], None, COLUMNS[column][2]]}
+    with pytest.raises((TypeError, ValueError), match=column):
+        Ratings.from_frame(frame_of(kind, gap))
+
+
+def test_columns_may_have_other_names_and_weights():
+    frame = {"who": [1, 2], "what": [5, 5], "stars": [4, 2], "sure": [0.5, 2]}
+    ratings = Ratings.from_frame(frame, "who", "what", "stars", "sure")
+    assert ratings.by_user.data.tolist() == [4, 2]
+    assert ratings.weights.tolist() == [0.5, 2]
+    counted = Ratings.from_frame(frame, "who", "what", rating=None)
+    assert counted.by_user.data.tolist() == [1, 1]
+
+
+def test_repeated_rows_of_a_frame_are_merged_as_told():
+    frame = {"user": [1, 1], "item": [2, 2], "rating": [3, 4]}
+    with pytest.raises(ValueError, match="each .* pair must come once"):
+        Ratings.from_frame(frame)
+    assert Ratings.from_frame(frame, duplicates="sum").by_user.data.tolist() == [7]
+
+
+def test_categories_are_taken_by_their_names():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({**COLUMNS, "user": pandas.Categorical(COLUMNS["user"])})
+    assert Ratings.from_frame(frame).user_ids.tolist() == ["ann", "bob"]
+
+
+def test_ids_of_a_frame_of_lists_keep_their_types():
+    frame = {"user": [1, "1", (1, 2)], "item": [1, 2, 3], "rating": [1, 2, 3]}
+    assert set(Ratings.from_frame(frame).user_ids) == {1, "1", (1, 2)}
+
+
+# ------------------------------------------------------------------------------ positions
+
+
+@given(strategies.ratings(named=True))
+def test_each_id_finds_its_row(ratings):
+    for ids, find_rows in ((ratings.user_ids, ratings.user_positions),
+                           (ratings.item_ids, ratings.item_positions)):
+        found = find_rows(ids[::-1])
+        assert found.dtype == np.int64
+        assert found.tolist() == list(range(len(ids)))[::-1]
+        unknown = [2**50] if ids.dtype == np.int64 else ["long unknown"]
+        assert find_rows(unknown).tolist() == [-1]
+
+
+def test_ids_of_another_type_are_unknown():
+    ratings = small(user_ids=[5, 6], item_ids=["5", "6", "7"])
+    assert ratings.user_positions(["5", "6"]).tolist() == [-1, -1]
+    assert ratings.user_positions([5.0]).tolist() == [-1]
+    assert ratings.item_positions([5, "5"]).tolist() == [-1, 0]
+    assert ratings.user_positions(np.array([6, 5, 4], np.uint8)).tolist() == [1, 0, -1]
+    assert ratings.item_positions(np.array(["7", "8"])).tolist() == [2, -1]
+    assert ratings.user_positions([]).size == ratings.item_positions([]).size == 0
+
+
+def test_without_ids_row_numbers_find_themselves():
+    ratings = small()
+    assert ratings.user_ids is None
+    assert ratings.item_positions([2, 0, 3, -1, 2**40]).tolist() == [2, 0, -1, -1, -1]
+    assert ratings.user_positions([]).dtype == np.int64
+    for wrong in ([0.0], ["a"], [True]):
+        with pytest.raises(TypeError, match="users must be"):
+            ratings.user_positions(wrong)
+
+
+# ---------------------------------------------------------------------------------- parts
+
+
+@given(strategies.ratings(), st.data())
+def test_chosen_cells_stay_where_they_were(ratings, data):
+    chosen = np.array(data.draw(st.lists(st.booleans(), min_size=ratings.nnz,
+                                         max_size=ratings.nnz)), bool)
+    part = ratings.select_cells(chosen)
+    kept = [cell for cell, stays in zip(cells(ratings.by_user), chosen, strict=True) if stays]
+    assert cells(part.by_user) == {cell: cells(ratings.by_user)[cell] for cell in kept}
+    assert part.shape == ratings.shape
+    if ratings.weights is not None:
+        assert part.weights.tolist() == ratings.weights[chosen].tolist()
+    if ratings.item_ids is not None:
+        assert part.item_ids.tolist() == ratings.item_ids.tolist()
+
+
+def test_cells_are_chosen_by_one_boolean_each():
+    with pytest.raises(ValueError, match=r"chosen must have shape \(4,\), got \(2,\)"):
+        small().select_cells(np.ones(2, bool))
+    with pytest.raises(TypeError, match="chosen must be booleans, got dtype int64"):
+        small().select_cells(np.arange(4))
+
+
+@given(strategies.ratings(), st.data())
+def test_chosen_users_come_in_the_order_asked(ratings, data):
+    rows = data.draw(st.permutations(range(ratings.shape[0])))[:3]
+    part = ratings.select_users(rows)
+    assert part.shape == (len(rows), ratings.shape[1])
+    for place, row in enumerate(rows):
+        expected = {i: x for (u, i), x in cells(ratings.by_user).items() if u == row}
+        assert {i: x for (u, i), x in cells(part.by_user).items() if u == place} == expected
+    if ratings.weights is not None:
+        weight = dict(zip(cells(ratings.by_user), ratings.weights, strict=True))
+        assert part.weights.tolist() == [weight[rows[u], i] for u, i in cells(part.by_user)]
+    if ratings.user_ids is not None:
+        assert part.user_ids.tolist() == [ratings.user_ids[row] for row in rows]
+
+
+def test_users_outside_are_refused():
+    with pytest.raises(IndexError, match=r"rows must be in \[0, 1\], got 2"):
+        small().select_users([0, 2])
+
+
+@given(strategies.ratings())
+def test_transposing_exchanges_the_sides_and_copies_nothing(ratings):
+    turned = ratings.transposed
+    assert turned.shape == ratings.shape[::-1]
+    assert turned.by_user is ratings.by_item
+    assert turned.by_item is ratings.by_user
+    assert turned.weights is ratings.weights_by_item
+    assert turned.weights_by_item is ratings.weights
+    assert turned.user_ids is ratings.item_ids
+    assert turned.item_ids is ratings.user_ids
+    assert turned.transposed.by_user is ratings.by_user
+    assert len(turned.users_of_cells) == ratings.nnz
+
+
+# ------------------------------------------------------------------------------------ ids
+
+
+@pytest.mark.parametrize(("ids", "dtype"), [
+    ([3, 1], np.int64), (np.array([3, 1], np.uint8), np.int64), ([np.int32(3), 1], np.int64),
+    (["b", "a"], object), (np.array(["b", "a"]), object), ([("a", 1), ("b", 2)], object),
+    ([1, "1"], object), (range(2), np.int64), ([2**70, 1], object)])
+def test_ids_are_integers_strings_or_any_hashables(ids, dtype):
+    array = as_id_array("ids", ids)
+    assert array.dtype == dtype
+    assert array.tolist() == list(ids)
+
+
+@pytest.mark.parametrize("ids", [
+    [1.5, 2.0], np.array([1.0]), [True, False], np.array([True]), [1j], ["a", 1.5],
+    np.array([1.5, "a"], object)])
+def test_floats_and_booleans_are_no_ids(ids):
+    with pytest.raises(TypeError, match="users must be integers, strings or other hashables"):
+        factorize("users", ids)
+
+
+@pytest.mark.parametrize("ids", [
+    ["a", None], np.array(["a", np.nan], object), [float("nan"), "a"], [None, None],
+    np.ma.masked_array([1, 2], [False, True])])
+def test_missing_ids_are_refused(ids):
+    with pytest.raises(ValueError, match="users must not be missing, got"):
+        factorize("users", ids)
+    with pytest.raises(ValueError, match="users must not be missing, got"):
+        Ids("users", ids)
+
+
+def test_ids_that_pandas_misses_are_refused():
+    pandas = pytest.importorskip("pandas")
+    for missing in (pandas.NA, pandas.NaT):
+        with pytest.raises(ValueError, match="users must not be missing, got (<NA>|NaT)"):
+            factorize("users", np.array(["a", missing], object))
+
+
+def test_unhashable_ids_are_refused():
+    with pytest.raises(TypeError, match="users must be hashable.*'?list"):
+        factorize("users", [[1], [2, 3]])
+
+
+def test_integers_that_would_wrap_are_refused():
+    with pytest.raises(ValueError, match=r"users must be < 2\*\*63, got 18446744073709551615"):
+        as_id_array("users", np.array([1, 2**64 - 1], np.uint64))
+    assert as_id_array("users", np.array([2**63 - 1], np.uint64)).tolist() == [2**63 - 1]
+
+
+def test_ids_in_two_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"users must be one-dimensional, got shape \(2, 2\)"):
+        Ratings.from_arrays(np.ones((2, 2), int), [1, 2])
+
+
+@pytest.mark.parametrize(("values", "distinct"), [
+    ([5, -3, 5, 2], [-3, 2, 5]), ([2**60, -2**60, 2**60], [-2**60, 2**60]),
+    (["b", "a", "b"], ["a", "b"]), ([], []), ([(2, "x"), (1, "y")], [(1, "y"), (2, "x")]),
+    # What does not compare stays in the order it came.
+    (["b", 1, "a", 1], ["b", 1, "a"])])
+def test_factorizing_finds_distinct_ids_and_the_row_of_each(values, distinct):
+    ids, rows = factorize("ids", values)
+    assert ids.tolist() == distinct
+    assert [ids[row] for row in rows] == values
+
+
+def test_repeated_and_miscounted_ids_are_refused():
+    for ids in ([1, 1], ["a", "a"], [(1,), (1,)]):
+        with pytest.raises(ValueError, match="user_ids must be distinct, got 2 ids of which 1"):
+            small(user_ids=ids)
+    with pytest.raises(ValueError, match="item_ids must have 3 entries, got 2"):
+        small(item_ids=[1, 2])
+    with pytest.raises(TypeError, match="item_ids must be integers, strings or other"):
+        small(item_ids=[1.0, 2.0, 3.0])

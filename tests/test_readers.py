@@ -1,0 +1,434 @@
+"""Ratings files: what is read, how exactly, and what is refused with its line."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfcore import Ratings, read_ratings
+from mfcore.data import parsing
+from mfcore.data.readers import read_columns, read_dataset
+from mfcore.data.textfile import text_of
+from mfcore.kernels import text as kernel
+
+ROWS = [(1, 10, 4.0, 100), (2, 10, 0.5, 101), (1, 11, -3.25, 102), (7, 12, 5.0, 99)]
+
+
+def write(folder: Path, text: str | bytes, name: str = "ratings.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def lines(separator: str = ",", rows: list[tuple[float, ...]] = ROWS) -> str:
+    return "".join(separator.join(map(str, row)) + "\n" for row in rows)
+
+
+def triples(ratings: Ratings) -> list[tuple[object, object, float]]:
+    assert ratings.user_ids is not None
+    assert ratings.item_ids is not None
+    cells = ratings.by_user.tocoo()
+    return sorted((ratings.user_ids[u], ratings.item_ids[i], float(r))
+                  for u, i, r in zip(*cells.coords, cells.data, strict=True))
+
+
+EXPECTED = sorted(row[:3] for row in ROWS)
+
+
+# ------------------------------------------------------------------------------- kernel
+
+
+def parse_bytes(text: bytes, slots: tuple[int, ...] = (0, 1, kernel.REAL, 2),
+                separator: str = ",", width: int = 1) -> tuple[tuple[int, ...], list[list[float]]]:
+    data = np.frombuffer(text, np.uint8)
+    n = text.count(b"\n") + 1
+    integers, reals = np.zeros((3, n), np.int64), np.zeros((2, n))
+    hard = np.zeros((2, n), bool)
+    result = kernel.parse_lines(data, 0, len(data), ord(separator), width,
+                                np.array(slots, np.int64), 0, integers, reals, hard)
+    stored = result[0]
+    places = [reals[slot - kernel.REAL, :stored] if slot >= kernel.REAL else
+              integers[slot, :stored] for slot in slots if slot != kernel.SKIP]
+    return result, [column.tolist() for column in places]
+
+
+def naive_lines(text: bytes, separator: str) -> list[list[float]]:
+    rows = [line.split(separator) for line in text.decode().split("\n") if line.strip()]
+    return [[int(row[0]) for row in rows], [int(row[1]) for row in rows],
+            [float(row[2]) for row in rows], [int(row[3]) for row in rows]]
+
+
+plain = st.tuples(st.integers(-2**63 + 1, 2**63 - 1), st.integers(0, 99),
+                  st.decimals(-1000, 1000, places=4).map(str), st.integers(0, 2**40))
+
+
+@pytest.mark.kernel
+@given(st.lists(plain, max_size=6), st.sampled_from([",", "\t", "|", "::", " "]),
+       st.sampled_from(["\n", "\r\n", "\n\n", " \n"]), st.booleans())
+def test_the_kernel_reads_what_str_split_and_float_read(rows, separator, end, closed) -> None:
+    text = end.join(separator.join(map(str, row)) for row in rows) + (end if closed else "")
+    width = 0 if separator == " " else len(separator)
+    result, columns = parse_bytes(text.encode(), separator=separator[0], width=width)
+    assert result[:2] == (len(rows), kernel.DONE)
+    assert columns == naive_lines(text.encode(), separator)
+
+
+@pytest.mark.kernel
+@given(st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.from_regex(r"\A[+-]?([0-9]{1,25}\.?|[0-9]{0,20}\.[0-9]{1,25})([eE][+-]?[0-9]{1,2})?\Z")))
+def test_every_decimal_is_rounded_as_python_rounds_it(number) -> None:
+    values = read_columns(text_of("one", f"1,2,{number}".encode())).values
+    assert values is not None
+    assert values[0] == float(number)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("line", ["1,2,", "1,2,-", "1,2,.", "1,2,e5", "1,2,1e", "1,2,1e+",
+                                  "1,2,1.2.3", "1,2,0x10", "1,2,nan", "1,2,inf", "1,2,1_0",
+                                  "1,2,5 6", "1,2,--5", "1,2,five"])
+def test_what_is_no_number_is_not_read_as_one(line) -> None:
+    slots = (0, 1, kernel.REAL)
+    (stored, status, column, place), _ = parse_bytes(line.encode(), slots)
+    assert (stored, status, column, place) == (0, kernel.NOT_NUMBER, 2, 4)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("line", "status", "column"), [
+    ("1,2", kernel.TOO_SHORT, 1), ("1", kernel.TOO_SHORT, 0), ("a,2,3", kernel.NOT_INTEGER, 0),
+    ("1,2.5,3", kernel.NOT_INTEGER, 1), (",2,3", kernel.NOT_INTEGER, 0),
+    ("1,9223372036854775808,3", kernel.NOT_INTEGER, 1)])
+def test_the_kernel_says_where_it_stopped(line, status, column) -> None:
+    result, _ = parse_bytes(f"5,6,7\n{line}".encode(), (0, 1, kernel.REAL))
+    assert result[:3] == (1, status, column)
+
+
+@pytest.mark.kernel
+def test_a_quote_in_a_skipped_column_stops_the_kernel() -> None:
+    result, _ = parse_bytes(b'1,"a,b",2,5\n', (0, kernel.SKIP, 1, kernel.REAL))
+    assert result[:3] == (0, kernel.QUOTED, 1)
+
+
+@pytest.mark.kernel
+def test_columns_in_between_may_hold_anything() -> None:
+    result, columns = parse_bytes(b"1,a b,2,5,rest\n2,,3,4\n", (0, kernel.SKIP, 1, kernel.REAL))
+    assert result[:2] == (2, kernel.DONE)
+    assert columns == [[1, 2], [2, 3], [5.0, 4.0]]
+
+
+# ------------------------------------------------------------------------------- layouts
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("separator", [",", "\t", "::", "|", ";", " "])
+@pytest.mark.parametrize("header", ["", "user{0}item{0}rating{0}timestamp\n"])
+def test_separator_and_header_are_found(tmp_path, separator, header) -> None:
+    path = write(tmp_path, header.format(separator) + lines(separator))
+    assert triples(read_ratings(path)) == EXPECTED
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("text", [
+    lines().replace("\n", "\r\n"), "\ufeff" + lines(), lines().rstrip("\n"), lines() + "\n\n \n",
+    "\n" + lines(), lines().replace("\n", "\n\n"), lines().replace(",", " , "),
+    "user,item,rating,timestamp\r\n" + lines().replace("\n", "\r\n")],
+    ids=["crlf", "bom", "no final newline", "blank lines at the end", "blank line first",
+         "blank lines between", "spaces around", "crlf and header"])
+def test_harmless_differences_change_nothing(tmp_path, text) -> None:
+    assert triples(read_ratings(write(tmp_path, text))) == EXPECTED
+
+
+@pytest.mark.kernel
+def test_runs_of_spaces_and_tabs_separate() -> None:
+    columns = read_columns(text_of("x", b"  1 \t 10   4.0\n2\t10 0.5  \n"))
+    assert columns.users.tolist() == [1, 2]
+    assert columns.values is not None
+    assert columns.values.tolist() == [4.0, 0.5]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("separator", [" - ", "#", "::", "\x01", "¦"])
+def test_any_other_separator_can_be_named(tmp_path, separator) -> None:
+    path = write(tmp_path, lines(separator))
+    assert triples(read_ratings(path, separator=separator)) == EXPECTED
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("names", ["userId,movieId,rating,timestamp",
+                                   "user_id:token,item_id:token,rating:float,timestamp:float",
+                                   "User ID,Product,Score,Time"])
+def test_usual_spellings_are_understood_in_any_order(tmp_path, names) -> None:
+    order = [3, 1, 2, 0]
+    turned = ",".join(names.split(",")[c] for c in order) + "\n" + lines(
+        rows=[tuple(row[c] for c in order) for row in ROWS])
+    assert triples(read_ratings(write(tmp_path, turned))) == EXPECTED
+
+
+@pytest.mark.kernel
+def test_columns_are_chosen_by_name_or_position(tmp_path) -> None:
+    path = write(tmp_path, "n,plays,who,what\n" + lines(
+        rows=[(t, row[2], row[0], row[1]) for t, row in enumerate(ROWS)]))
+    assert triples(read_ratings(path, user="who", item="what", rating="plays")) == EXPECTED
+    assert triples(read_ratings(path, user=2, item=3, rating=1, header=True)) == EXPECTED
+
+
+@pytest.mark.kernel
+def test_without_a_rating_column_every_line_counts_as_one(tmp_path) -> None:
+    path = write(tmp_path, "1,10\n2,10\n1,10\n")
+    ratings = read_ratings(path, rating=None, duplicates="sum")
+    assert triples(ratings) == [(1, 10, 2.0), (2, 10, 1.0)]
+
+
+@pytest.mark.kernel
+def test_weights_are_read_beside_the_ratings(tmp_path) -> None:
+    ratings = read_ratings(write(tmp_path, "1,10,4,.5\n0,11,3,2\n"), weight=3)
+    assert ratings.weights is not None
+    assert ratings.weights.tolist() == [2.0, 0.5]
+
+
+@pytest.mark.kernel
+def test_a_dataset_keeps_timestamps_and_line_order(tmp_path) -> None:
+    data = read_dataset(write(tmp_path, "user,item,rating,timestamp\n" + lines()))
+    assert data.file_order is not None
+    assert data.timestamps is not None
+    assert data.file_order.tolist() == [0, 2, 1, 3]
+    assert data.timestamps.tolist() == [100, 102, 101, 99]
+    assert data.ratings.by_user.data.tolist() == [4.0, -3.25, 0.5, 5.0]
+
+
+@pytest.mark.kernel
+def test_timestamps_with_a_fraction_are_cut_to_seconds() -> None:
+    columns = read_columns(text_of("x", b"1,2,3,881250949.75\n"), timestamp=3)
+    assert columns.timestamps is not None
+    assert columns.timestamps.tolist() == [881250949]
+
+
+# ----------------------------------------------------------------------------------- ids
+
+
+@pytest.mark.kernel
+def test_ids_that_are_no_integers_are_strings(tmp_path) -> None:
+    text = "user,item,rating\nann,10002,5\nbob,10123C,3\n"
+    ratings = read_ratings(write(tmp_path, text))
+    assert triples(ratings) == [("ann", "10002", 5.0), ("bob", "10123C", 3.0)]
+
+
+@pytest.mark.kernel
+def test_quotes_protect_separators_and_line_ends(tmp_path) -> None:
+    text = '"user","item","rating"\n"Bond, James","a ""b""",5\n"two\nlines",c,"3.5"\n'
+    assert triples(read_ratings(write(tmp_path, text))) == [
+        ("Bond, James", 'a "b"', 5.0), ("two\nlines", "c", 3.5)]
+
+
+@pytest.mark.kernel
+def test_quoted_integers_are_integers(tmp_path) -> None:
+    ratings = read_ratings(write(tmp_path, '"1","10","4"\n"2","10","5"\n'))
+    assert triples(ratings) == [(1, 10, 4.0), (2, 10, 5.0)]
+
+
+@pytest.mark.kernel
+def test_leading_zeros_stay_where_ids_are_text(tmp_path) -> None:
+    path = write(tmp_path, "007,01,5\n7,01,4\n")
+    assert triples(read_ratings(path, text_ids=True)) == [("007", "01", 5.0), ("7", "01", 4.0)]
+    with pytest.raises(ValueError, match="must come once"):
+        read_ratings(path)
+
+
+@pytest.mark.kernel
+def test_numbers_beyond_int64_are_names(tmp_path) -> None:
+    big = "92233720368547758080"
+    assert triples(read_ratings(write(tmp_path, f"{big},1,5\n")))[0][0] == big
+
+
+@pytest.mark.kernel
+def test_other_encodings_are_read_when_named(tmp_path) -> None:
+    path = write(tmp_path, "Zoë,Amélie,5\nBob,X,3\n".encode("latin-1"))
+    assert triples(read_ratings(path, encoding="latin-1"))[1][:2] == ("Zoë", "Amélie")
+    with pytest.raises(ValueError, match=r"ratings.csv, near line 1: not utf-8 text.*latin-1"):
+        read_ratings(path)
+
+
+# ------------------------------------------------------------------------ gzip and parquet
+
+
+@pytest.mark.kernel
+def test_gzip_is_known_by_its_content(tmp_path) -> None:
+    path = write(tmp_path, gzip.compress(lines().encode()), "ratings.dat")
+    assert triples(read_ratings(path)) == EXPECTED
+
+
+@pytest.mark.kernel
+def test_a_truncated_gzip_file_is_refused(tmp_path) -> None:
+    whole = gzip.compress(lines().encode())
+    for cut in (len(whole) // 2, len(whole) - 4):
+        with pytest.raises(ValueError, match="damaged or truncated gzip"):
+            read_ratings(write(tmp_path, whole[:cut], "ratings.csv.gz"))
+
+
+def test_parquet_gives_what_csv_gives(tmp_path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    users, items, values, moments = (list(column) for column in zip(*ROWS, strict=True))
+    table = pa.table({"item_id": items, "user_id": users, "rating": values,
+                      "timestamp": pa.array(moments, pa.timestamp("s"))})
+    pq.write_table(table, tmp_path / "r.parquet")
+    assert triples(read_ratings(tmp_path / "r.parquet")) == EXPECTED
+    data = read_dataset(tmp_path / "r.parquet")
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == [100, 102, 101, 99]
+
+
+def test_parquet_categories_are_string_ids(tmp_path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"user": pa.array(["b", "a"]).dictionary_encode(),
+                             "item": pa.array(["x", "y"], pa.large_string()),
+                             "rating": pa.array([1, 2], pa.int8())}), tmp_path / "r.parquet")
+    assert triples(read_ratings(tmp_path / "r.parquet")) == [("a", "y", 2.0), ("b", "x", 1.0)]
+
+
+@pytest.mark.parametrize(("columns", "demand"), [
+    ({"user": [1, None], "item": [1, 2], "rating": [1.0, 2.0]}, "'user' has 1 empty cells"),
+    ({"user": [1, 2], "item": [1, 2], "rating": [1.0, math.nan]}, "'rating' must be finite"),
+    ({"user": [1, 2], "item": [1, 2], "rating": ["a", "b"]}, "must be numbers"),
+    ({"user": [1, 2], "rating": [1.0, 2.0]}, "must have 3 columns|both column"),
+    ({"user": [], "item": [], "rating": []}, "holds no ratings")])
+def test_bad_parquet_columns_are_named(tmp_path, columns, demand) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "r.parquet")
+    with pytest.raises((ValueError, TypeError), match=demand):
+        read_ratings(tmp_path / "r.parquet")
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match=r"r.parquet is a damaged parquet file"):
+        read_ratings(write(tmp_path, b"PAR1 nothing more", "r.parquet"))
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'mfcore\[parquet\]'"):
+        read_ratings(write(tmp_path, b"PAR1", "r.parquet"))
+
+
+# -------------------------------------------------------------------------------- threads
+
+
+def many_lines(n: int) -> bytes:
+    rng = np.random.default_rng(3)
+    users, items = rng.permutation(n), rng.integers(0, 50, n)
+    values = rng.integers(1, 11, n) / 2
+    return "".join(f"{u},{i},{v}\n" + ("\n" if u % 97 == 0 else "") for u, i, v in
+                   zip(users, items, values, strict=True)).encode()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 8])
+def test_chunks_and_threads_do_not_change_what_is_read(monkeypatch, n_threads) -> None:
+    source = text_of("many", many_lines(5000))
+    whole = read_columns(source)
+    monkeypatch.setattr(parsing, "CHUNK_BYTES", 1000)
+    cut = read_columns(source, n_threads=n_threads)
+    assert len(whole.users) == 5000
+    for name in ("users", "items", "values"):
+        assert np.array_equal(getattr(whole, name), getattr(cut, name))
+
+
+def test_the_line_of_an_error_is_counted_over_all_chunks(monkeypatch) -> None:
+    monkeypatch.setattr(parsing, "CHUNK_BYTES", 100)
+    text = b"1,2,3\n" * 500 + b"1,2,oops\n" + b"1,2,3\n" * 500 + b"1,2,later\n"
+    with pytest.raises(ValueError, match=r"many, line 501: .* got 'oops'"):
+        read_columns(text_of("many", text), n_threads=2)
+
+
+def test_a_line_longer_than_a_chunk_is_read(monkeypatch) -> None:
+    monkeypatch.setattr(parsing, "CHUNK_BYTES", 100)
+    text = b"1,2,3\n4,5,6," + b"x" * 1000 + b"\n7,8,9\n"
+    assert read_columns(text_of("long", text)).users.tolist() == [1, 4, 7]
+
+
+# ---------------------------------------------------------------------------- complaints
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("text", "message"), [
+    ("1,2,3\n1,3,4\n1,4,abc\n", "line 3: expected a number in column 3, got 'abc'"),
+    ("user,item,rating\n1,3,4\n1,4,abc\n",
+     r"line 3: expected a number in column 3 \('rating'\), got 'abc'"),
+    ("a,2,3\nb,3,x\n", "line 2: expected a number in column 3, got 'x'"),
+    ("1,2,3\n1,3,\n", "line 2: expected a number in column 3, got ''"),
+    ("1,2,3\n1,3\n", "line 2: expected at least 3 columns separated by ',', got 2: '1,3'"),
+    ("a,2,3\nb,3\n", "line 2: expected at least 3 columns separated by ',', got 2: 'b,3'"),
+    ("1,2,3\n\n\n1,3,nan\n", "line 4: expected a number in column 3, got 'nan'"),
+    ("a,2,3\nb,3,nan\n", "line 2: expected a number in column 3, got 'nan'"),
+    ("1,2,3\n1,3,-inf\n", "line 2: expected a number in column 3, got '-inf'"),
+    ("1,2,3\n1,3,1e999\n", "line 2: expected a number in column 3, got '1e999'"),
+    ("a,2,3\nb,3,inf\n", "line 2: expected a number in column 3, got 'inf'"),
+    ("a,2,3\n,3,4\n", "line 2: expected a user id in column 1, got ''"),
+    ("1;2;3,5\n1;3;4,0\n", "line 1: expected a number in column 3, got '3,5'"),
+    ('a,2,3\n"b,3,4\n', "line 2: unexpected end of data"),
+    ("1,2\n2,3\n", "must have 3 columns for rating='rating', got 2: '1', '2'; rating=None"),
+    ("user,item,rating\n", "has a header and no line of ratings"),
+    ("Dear diary\n", "must have 3 columns .* got 2: 'Dear', 'diary'"),
+    ("It was a dark night\n", "line 1: expected a number in column 3, got 'a'"),
+    ("one\ntwo\n", "line 1: expected at least two columns separated by"),
+    ("", "ratings.csv is empty"),
+    ("\n \n", "ratings.csv is empty"),
+    ("\ufeff", "ratings.csv is empty"),
+    (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file"),
+    (b"PK\x03\x04rest", "is a binary file"),
+    ("1,2,3\n".encode("utf-16"), "is a binary file")])
+def test_what_is_no_ratings_file_is_refused_with_its_line(tmp_path, text, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_ratings(write(tmp_path, text))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("options", "message"), [
+    ({"user": "who"}, r"has no column 'who' for user; its columns: user, item, rating"),
+    ({"weight": "weight"}, "has no column 'weight' for weight"),
+    ({"item": 7}, "must have 8 columns for item=7, got 3"),
+    ({"user": -1}, "user must be >= 0"),
+    ({"user": 1}, "user and item are both column 2"),
+    ({"separator": ""}, "separator must be"),
+    ({"duplicates": "first"}, "duplicates must be one of")])
+def test_options_that_do_not_fit_the_file_are_refused(tmp_path, options, message) -> None:
+    path = write(tmp_path, "user,item,rating\n1,2,3\n")
+    with pytest.raises(ValueError, match=message):
+        read_ratings(path, **options)
+
+
+@pytest.mark.kernel
+def test_a_name_asked_of_a_file_without_header_is_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="no column 'who' for user; it has no header"):
+        read_ratings(write(tmp_path, lines()), user="who", header=False)
+
+
+@pytest.mark.kernel
+def test_a_date_as_timestamp_is_refused_with_its_line() -> None:
+    with pytest.raises(ValueError, match="line 2: expected a whole number of seconds in column 4"):
+        read_columns(text_of("x", b"1,2,3,4\n1,3,4,2020-01-01\n"), timestamp=3)
+
+
+def test_missing_files_and_folders_are_named(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no file .*nowhere.csv"):
+        read_ratings(tmp_path / "nowhere.csv")
+    with pytest.raises(FileNotFoundError, match="there is no file .*nowhere.parquet"):
+        read_ratings(tmp_path / "nowhere.parquet")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        read_ratings(tmp_path)
+
+
+@pytest.mark.kernel
+def test_repeated_pairs_are_refused_unless_told_how(tmp_path) -> None:
+    path = write(tmp_path, "1,2,3\n1,2,5\n")
+    with pytest.raises(ValueError, match="must come once"):
+        read_ratings(path)
+    with pytest.raises(ValueError, match="must come once"):
+        read_dataset(path, timestamp=None)
+    assert triples(read_ratings(path, duplicates="last")) == [(1, 2, 5.0)]
