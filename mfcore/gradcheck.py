@@ -15,8 +15,8 @@ whose error is at most |D(2h) - D(h)| + |D(4h) - D(2h)| once the steps are small
 rounding of phi divided by h.  The step where that sum is least gives the derivative that
 g.d is held against.
 
-Rounding is measured, not guessed: over steps so small that f is a straight line, third
-differences hold nothing else.  Where it hides f's change along a block, nothing can be said
+Rounding is measured, not guessed: over steps so small that f is nearly a parabola, third
+differences hold little else.  Where it hides f's change along a block, nothing can be said
 about the gradient, and that is an error too.
 
 A direction is the gradient plus noise of half its length, in one block of parameters at a
@@ -44,7 +44,7 @@ Function = Callable[[Any], tuple[Any, Any]]
 FIRST_STEP = 1 / 8
 HALVINGS = 16
 # Steps of the third differences that measure rounding, and their number.
-NOISE_STEP = 1e-9
+NOISE_STEP = 1e-6
 NOISE_POINTS = 8
 # A remainder counts for the slope where it is so many times the rounding.
 CLEAR = 50.0

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from mfcore import validation
 
@@ -40,29 +40,46 @@ def thread_count(n_threads: int | None) -> int:
 
 
 class _BlasGuard:
-    """Holds BLAS at one thread while at least one holder is inside."""
+    """Holds BLAS at one thread while at least one holder is inside.
+
+    The number of threads is the process's, not a thread's, but threadpoolctl (from 3.7 on)
+    lets only the thread that set it first change it again.  The guard takes that right for
+    each change and gives it back, so that the last one out can restore what the first set.
+    """
 
     def __init__(self) -> None:
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._holders = 0
-        self._limits: Any = None
+        self._held: list[tuple[Any, int]] = []
 
     def enter(self) -> None:
         with self._lock:
             if self._holders == 0:
-                self._limits = threadpool_limits(limits=1, user_api="blas")
+                blas = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._held = [(library, library.num_threads) for library in blas]
+                _set_threads([(library, 1) for library in blas])
             self._holders += 1
 
     def leave(self) -> None:
         with self._lock:
             self._holders -= 1
             if self._holders == 0:
-                self._limits.restore_original_limits()
-                self._limits = None
+                _set_threads(self._held)
+
+
+def _set_threads(limits: list[tuple[Any, int]]) -> None:
+    for library, n_threads in limits:
+        release = getattr(library, "clear_controlling_thread", None)
+        if release is not None:
+            release(force=True)
+        library.set_num_threads(n_threads)
+        if release is not None:
+            release(force=True)
 
 
 _guard = _BlasGuard()
@@ -92,15 +109,22 @@ class Pool:
         self._executor: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Pool:
+        self._start()
         _guard.enter()
-        if self.n_threads > 1:
-            self._executor = ThreadPoolExecutor(self.n_threads, "mfcore")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        _guard.leave()
+        try:
+            self._stop()
+        finally:
+            _guard.leave()
+
+    def _start(self) -> None:
+        """Start all threads now: an interrupt while one starts would lose sight of it."""
+        if self.n_threads > 1:
+            self._executor = ThreadPoolExecutor(self.n_threads, "mfcore")
+            gate = threading.Barrier(self.n_threads)
+            wait([self._executor.submit(gate.wait) for _ in range(self.n_threads)])
 
     def map(self, function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]],
             cost: Sequence[float] | None = None) -> list[Result]:
@@ -114,22 +138,27 @@ class Pool:
             return [function(*each) for each in arguments]
         order = range(len(arguments)) if cost is None else np.argsort(
             -np.asarray(cost, float), kind="stable")
-        futures: dict[int, Future[Result]] = {
-            int(i): self._executor.submit(function, *arguments[i]) for i in order}
-        _wait(list(futures.values()))
+        futures: dict[int, Future[Result]] = {}
+        try:
+            for i in order:
+                futures[int(i)] = self._executor.submit(function, *arguments[i])
+            done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            self._stop()
+            self._start()
+            raise
         return [futures[i].result() for i in range(len(arguments))]
 
-
-def _wait(futures: list[Future[Any]]) -> None:
-    try:
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        wait(futures)
-        raise
+    def _stop(self) -> None:
+        """Cancel queued calls and wait for running ones, however often Ctrl-C is pressed."""
+        while self._executor is not None:
+            try:
+                self._executor.shutdown(wait=True, cancel_futures=True)
+                self._executor = None
+            except KeyboardInterrupt:
+                continue
 
 
 def equal_cost_chunks(indptr: np.ndarray, per_row: float = 16.0) -> np.ndarray:

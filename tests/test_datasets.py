@@ -215,6 +215,14 @@ def test_a_member_that_is_not_as_published_is_named(tmp_path, name, member, text
         fetch(name, data_dir=tmp_path)
 
 
+def test_the_file_nearest_to_the_top_of_a_zip_is_read(tmp_path) -> None:
+    old = {f"old/{name}": "spoilt" for name in CSV}
+    for name, members in (("first", {**CSV, **old}), ("last", {**old, **CSV})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ml-20m.zip").write_bytes(zipped(members))
+        assert fetch("ml-20m", data_dir=tmp_path / name).ratings.nnz == 3
+
+
 # -------------------------------------------------------------------------------- places
 
 
@@ -346,6 +354,7 @@ class Server(ThreadingHTTPServer):
     content = b""
     breaks = 0
     ranges = True
+    chunked = False
     status = 200
 
     def __init__(self) -> None:
@@ -366,12 +375,16 @@ class Handler(BaseHTTPRequestHandler):
             whole = len(server.content)
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         rest = server.content[start:]
-        self.send_header("Content-Length", str(len(rest)))
+        self.send_header(*(("Transfer-Encoding", "chunked") if server.chunked else
+                           ("Content-Length", str(len(rest)))))
         self.end_headers()
         if server.breaks > 0:
             server.breaks -= 1
             rest = rest[:len(rest) // 2]
-        self.wfile.write(rest)
+            self.wfile.write(b"fff\r\n" * server.chunked + rest)
+        else:
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if server.chunked
+                             else rest)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -440,6 +453,14 @@ def test_a_broken_download_is_taken_up_again(tmp_path, server, ranges, second) -
     assert server.asked[0] is None
     assert [str(each)[:6] for each in server.asked[1:]] == [second, second]
     assert cached(tmp_path) == ["ml-20m.zip"]
+
+
+def test_a_download_of_unknown_size_that_breaks_is_tried_again(tmp_path, server) -> None:
+    server.breaks, server.chunked = 1, True
+    assert fetch("ml-20m", progress=False).ratings.nnz == 3
+    server.breaks = 99
+    with pytest.raises(ConnectionError, match=r"broke off at [\d,]+ bytes"):
+        fetch("ml-20m", data_dir=tmp_path / "other", progress=False)
 
 
 def test_a_download_that_breaks_again_and_again_leaves_nothing(tmp_path, server) -> None:
@@ -531,6 +552,27 @@ def test_an_altered_wheel_is_refused_and_nothing_kept(tmp_path, wheel, monkeypat
     assert cached(tmp_path) == []
 
 
+def test_the_process_that_takes_the_wheel_second_uses_what_the_first_left(
+        tmp_path, wheel, monkeypatch) -> None:
+    deliver = download._pip_download
+
+    def late(requirement: str, folder: Path) -> Path:
+        as_folder(tmp_path / "cache", "ml-100k", RECBOLE)
+        return deliver(requirement, folder)
+
+    monkeypatch.setattr(download, "_pip_download", late)
+    assert fetch("ml-100k", progress=False).ratings.nnz == 3
+    assert cached(tmp_path) == [f"ml-100k/{name}" for name in sorted(RECBOLE)]
+
+
+def test_a_file_in_the_way_of_the_wheel_is_not_overwritten(tmp_path, wheel) -> None:
+    (tmp_path / "ml-100k").write_text("mine")
+    with pytest.raises(OSError, match="ml-100k"):
+        download.from_wheel("x==1", datasets.WHEEL_FILES, tmp_path / "ml-100k")
+    assert (tmp_path / "ml-100k").read_text() == "mine"
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_both_failures_are_told_when_nothing_can_be_reached(tmp_path) -> None:
     with pytest.raises(ConnectionError, match=r"ml-100k.zip cannot be reached: .*; then pip could "
                                               r"not fetch recbole.*MFCORE_DATA.*'planted'"):
@@ -556,6 +598,18 @@ def test_a_missing_or_failing_pip_is_a_connection_error(tmp_path, monkeypatch, o
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(ConnectionError, match=message):
         download._pip_download("x==1", tmp_path)
+
+
+def test_pip_delivers_the_wheel_it_was_asked_for(tmp_path, monkeypatch) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:4] == ["-m", "pip", "download"]
+        assert command[-1] == "x==1"
+        (Path(command[command.index("--dest") + 1]) / "x.whl").touch()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(subprocess, "run", run)
+    assert download._pip_download("x==1", tmp_path) == tmp_path / "x.whl"
 
 
 # -------------------------------------------------------------------------------- dataset

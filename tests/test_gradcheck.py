@@ -28,6 +28,7 @@ def scalar_functions():
         "wave": (lambda x: (float(np.sin(20 * x).sum()), 20 * np.cos(20 * x)), t),
         "quadratic far out": (lambda x: (float(x @ x), 2 * x), 1e8 * t),
         "quadratic close by": (lambda x: (float(x @ x), 2 * x), 1e-8 * t),
+        "quadratic less a large constant": (lambda x: (float((x @ x + 1e9) - 1e9), 2 * x), t),
         "quadratic on a large constant": (lambda x: (float(x @ x) + 1e6, 2 * x), t),
     }
 

@@ -57,6 +57,20 @@ def edited_header(path, change):
     return rewritten(path, edit)
 
 
+def forged(path, **changes):
+    """Give `indptr` another dtype or shape, in the header and in its part alike."""
+    def change(members):
+        header = json.loads(members["header.json"])
+        spec = header["arrays"]["indptr"]
+        old = persistence._npy_header(spec, False)
+        spec.update(changes)
+        data = members["indptr.npy"].removeprefix(old)
+        members["indptr.npy"] = persistence._npy_header(spec, False) + data
+        members["header.json"] = json.dumps(header).encode()
+
+    return rewritten(path, change)
+
+
 def assert_same(got, wanted):
     assert got.dtype == wanted.dtype
     assert got.shape == wanted.shape
@@ -152,6 +166,8 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     turned = dict(reversed(arrays().items()))
     persistence.write(tmp_path / "other", turned, dict(reversed(META.items())))
     assert (tmp_path / "other").read_bytes() == first
+    with zipfile.ZipFile(tmp_path / "other") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 @pytest.mark.parametrize("name", ["model", "model.npz", "model.mf", "two words.v1.2"])
@@ -360,6 +376,21 @@ def test_an_array_other_than_the_header_says_is_refused(tmp_path, change):
     path = edited_header(saved(tmp_path),
                          lambda header: header["arrays"]["indptr"].update(change))
     assert_damaged(path, "cannot read")
+
+
+@pytest.mark.parametrize("dtype", ["|O", "<i4,<i4", "<M8[s]", "|V8", "float64"])
+def test_a_forged_dtype_is_refused(tmp_path, dtype):
+    assert_damaged(forged(saved(tmp_path), dtype=dtype), "a dtype that is never stored")
+
+
+@pytest.mark.parametrize("shape", [[5], [7], [10**12], [-6], []])
+def test_a_forged_shape_is_refused(tmp_path, shape):
+    assert_damaged(forged(saved(tmp_path), shape=shape), "does not have the dtype and shape")
+
+
+@pytest.mark.parametrize("shape", [[-2, -3], [3, 2.0], [6, True], [1] * 99])
+def test_an_impossible_shape_of_the_right_size_is_refused(tmp_path, shape):
+    assert_damaged(forged(saved(tmp_path), shape=shape), "cannot read")
 
 
 @pytest.mark.parametrize("header", [[], {"format": "mfcore", "version": 1},

@@ -91,6 +91,17 @@ def test_every_decimal_is_rounded_as_python_rounds_it(number) -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("number", [
+    "1e22", "1e23", "1e-22", "1e-23", "3e-23", "123456789e-23", "1e308", "1e-308", "5e-324",
+    "9007199254740992", "9007199254740993", "18446744073709551617", "0.18446744073709551617",
+    "0e999", "-0.0", "+.5e+1", "00000000000000000000000001.5", "1" * 400 + "e-400", "0.1", "1e-3"])
+def test_decimals_at_the_limits_of_the_fast_way_are_exact(number) -> None:
+    values = read_columns(text_of("one", f"1,2,{number}".encode())).values
+    assert values is not None
+    assert values[0] == float(number)
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("line", ["1,2,", "1,2,-", "1,2,.", "1,2,e5", "1,2,1e", "1,2,1e+",
                                   "1,2,1.2.3", "1,2,0x10", "1,2,nan", "1,2,inf", "1,2,1_0",
                                   "1,2,5 6", "1,2,--5", "1,2,five"])

@@ -92,13 +92,14 @@ def test_the_selection_equals_a_full_sort_for_ordered_rows(order):
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
-def test_infinite_and_tiny_scores_are_ordered_too(scale):
+@pytest.mark.parametrize("k", [2, 6])
+def test_infinite_and_tiny_scores_are_ordered_too(scale, k):
     values = np.r_[np.linspace(-1, 1, 90) * scale, np.inf, np.inf].astype(np.float32)
     for n_groups in (0, 8):
-        columns = np.full((1, 6), -1, np.int64)
-        best = np.full((1, 6), -np.inf, np.float32)
+        columns = np.full((1, k), -1, np.int64)
+        best = np.full((1, k), -np.inf, np.float32)
         kernels.select_top(values[None], n_groups, columns, best)
-        same((columns, best), naive(values[None], 6))
+        same((columns, best), naive(values[None], k))
 
 
 @pytest.mark.kernel

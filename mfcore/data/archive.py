@@ -56,14 +56,12 @@ class Archive:
 
     def _found(self, name: str) -> Path | zipfile.ZipInfo | None:
         for each in (name, f"{name}.gz"):
-            if not self.path.is_dir():
-                if each in self._entries:
-                    return self._entries[each]
-                continue
-            files = [self.path / each, *sorted(self.path.glob(f"*/{each}"))]
-            for file in files:
-                if file.is_file():
-                    return file
+            if each in self._entries:
+                return self._entries[each]
+            if self.path.is_dir():
+                for file in (self.path / each, *sorted(self.path.glob(f"*/{each}"))):
+                    if file.is_file():
+                        return file
         return None
 
     def _unzipped(self, entry: zipfile.ZipInfo) -> bytes:

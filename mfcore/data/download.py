@@ -137,7 +137,7 @@ def _answer(url: str, place: int) -> Any:
 def _goes_on(answer: Any, place: int) -> bool:
     """Tell whether the server sends the rest, not all of it again."""
     sent = answer.headers.get("Content-Range") or ""
-    return place > 0 and answer.status == 206 and sent.startswith(f"bytes {place}-")
+    return bool(answer.status == 206 and sent.startswith(f"bytes {place}-"))
 
 
 def _copy(answer: Any, out: BinaryIO, bar: Any) -> bool:

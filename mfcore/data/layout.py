@@ -86,10 +86,7 @@ def split(line: str, separator: str) -> list[str]:
         return line.split()
     if len(separator) > 1:
         return line.split(separator)
-    try:
-        return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
-    except csv.Error:
-        return [line]
+    return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
 
 
 def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] | None,

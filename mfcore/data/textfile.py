@@ -36,9 +36,7 @@ class TextFile:
     def first_lines(self, count: int = 20) -> list[str]:
         """Return up to `count` of the first lines that are not blank."""
         sample = self.data[:_SAMPLE_BYTES].tobytes().decode(self.encoding, "replace")
-        lines = [line for line in re.split("\r\n|\n|\r", sample) if line.strip()]
-        whole = len(lines) if self.data.size <= _SAMPLE_BYTES else max(1, len(lines) - 1)
-        return lines[:min(count, whole)]
+        return [line for line in re.split("\r\n|\n|\r", sample) if line.strip()][:count]
 
     def line_number(self, place: int) -> int:
         """Return the number, from 1, of the line that holds byte `place`."""

@@ -150,6 +150,8 @@ def row_solver(K: int) -> Callable[..., Any]:
         real = Q.dtype.type
         one = real(1)                    # (1 / x would be computed in float64)
         tiny = real(1e-30)
+        eps = real(np.finfo(Q.dtype).eps)
+        floor = (D.sum() + real(1e-12)) * eps
         column = np.empty(BLOCK, np.int64)
         a, b, o = np.empty(BLOCK, Q.dtype), np.empty(BLOCK, Q.dtype), np.empty(BLOCK, Q.dtype)
         r, inverse, z = np.empty(K, Q.dtype), np.empty(K, Q.dtype), np.empty(K, Q.dtype)
@@ -159,7 +161,7 @@ def row_solver(K: int) -> Callable[..., Any]:
         total = 0.0
         for u in range(lo, hi):
             p, bias, m = P[u], beta[u], M[0 if shared_prior else u]
-            lam, lam_b = real(reg[u]), real(bias_reg[u])
+            lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor)
             start, stop = indptr[u], indptr[u + 1]
             vp = _start_residual(K, p, bias, m, lam, D, v, g, r, inverse)
             r_b = lam_b * (real(bias_prior) - bias) - vp - n_w0 * bias - sum_g
@@ -181,6 +183,7 @@ def row_solver(K: int) -> Callable[..., Any]:
                 inverse[f] = one / max(inverse[f], lam + tiny)
                 d[f] = r[f] * inverse[f]
                 rz += r[f] * d[f]
+            dMd = rz                     # d measured by the preconditioner
             for _ in range(steps):
                 if not rz > 0:
                     break
@@ -197,7 +200,7 @@ def row_solver(K: int) -> Callable[..., Any]:
                 dAd = d_b * Ad_b
                 for f in range(K):
                     dAd += d[f] * Ad[f]
-                if not dAd > 0:
+                if not dAd > 16 * eps * dMd:     # nothing but rounding along d
                     break
                 length = rz / dAd
                 old, rz = rz, real(0)
@@ -210,6 +213,7 @@ def row_solver(K: int) -> Callable[..., Any]:
                 r_b -= learns * length * Ad_b
                 rz += r_b * r_b * inverse_b
                 ratio = rz / old
+                dMd = rz + ratio * ratio * dMd
                 for f in range(K):
                     d[f] = z[f] + ratio * d[f]
                 d_b = r_b * inverse_b + ratio * d_b

@@ -17,12 +17,13 @@ import numpy as np
 from numba import njit
 
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
-from mfcore.kernels.options import INLINE, KERNEL
+from mfcore.kernels.options import KERNEL, MELT
 
 GATHER = 256
+SMALL = 1e-12     # sums of squares that count as nothing
 
 
-@njit(**INLINE)
+@njit(**MELT)
 def _flush(A: np.ndarray, buffer: np.ndarray, front: int, back: int, sign: np.ndarray,
            flags: np.ndarray) -> None:
     if front > 0:
@@ -33,23 +34,26 @@ def _flush(A: np.ndarray, buffer: np.ndarray, front: int, back: int, sign: np.nd
         add_gram(A, buffer[back:], sign[2:4], flags)
 
 
-@njit(**INLINE)
-def _add_ridge(A: np.ndarray, c: np.ndarray, k: int, reg: float, bias_reg: float,
-               m: np.ndarray, m_bias: float) -> None:
-    """Add Λ and Λm; Λ is lifted to rounding level of A where it is smaller than that."""
-    trace = A.dtype.type(0)
+@njit(**MELT)
+def _add_ridge(A: np.ndarray, A0: np.ndarray, c: np.ndarray, k: int, reg: float,
+               bias_reg: float, m: np.ndarray, m_bias: float) -> None:
+    """Add Λ and Λm; Λ is lifted to the rounding of A where it is smaller than that.
+
+    Negative a take from A0 what it holds, and leave its rounding: it counts on its own.
+    """
+    trace = A.dtype.type(SMALL)
     for i in range(c.size):
-        trace += A[i, i]
+        trace += abs(A[i, i]) + A0[i, i]
     floor = trace * np.finfo(A.dtype).eps
     for f in range(k):
         A[f, f] += max(reg, floor)
-        c[f] += reg * m[f]
+        c[f] += max(reg, floor) * m[f]
     if c.size > k:
         A[k, k] += max(bias_reg, floor)
-        c[k] += bias_reg * m_bias
+        c[k] += max(bias_reg, floor) * m_bias
 
 
-@njit(**INLINE)
+@njit(**MELT)
 def _store_scaled(row: np.ndarray, q: np.ndarray, root: float) -> None:
     """Write root · [q | 1] (without the 1 where the row is as long as q)."""
     for f in range(q.size):
@@ -58,7 +62,7 @@ def _store_scaled(row: np.ndarray, q: np.ndarray, root: float) -> None:
         row[q.size] = root
 
 
-@njit(**INLINE)
+@njit(**MELT)
 def _add_targets(c: np.ndarray, Q: np.ndarray, indices: np.ndarray, t: int, last: int,
                  target: np.ndarray) -> None:
     """Add the targets of four cells times their [q | 1] to c."""
@@ -71,7 +75,7 @@ def _add_targets(c: np.ndarray, Q: np.ndarray, indices: np.ndarray, t: int, last
         c[q0.size] += t0 + t1 + t2 + t3
 
 
-@njit(**INLINE)
+@njit(**MELT)
 def _square(A: np.ndarray, A0: np.ndarray, c: np.ndarray, z: np.ndarray) -> float:
     """Return zᵀ(A − A0) z − 2 zᵀc, from the upper triangles."""
     total = 0.0
@@ -83,7 +87,7 @@ def _square(A: np.ndarray, A0: np.ndarray, c: np.ndarray, z: np.ndarray) -> floa
     return total
 
 
-@njit(**INLINE)
+@njit(**MELT)
 def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
     for f in range(p.size):
         z[f] = p[f]
@@ -91,7 +95,7 @@ def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
         z[p.size] = bias
 
 
-@njit(**INLINE)
+@njit(**MELT)
 def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
                 Q: np.ndarray, gamma: np.ndarray, fixed: float, start: int, stop: int,
                 buffer: np.ndarray, target: np.ndarray, sign: np.ndarray, flags: np.ndarray,
@@ -154,7 +158,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         Σ_Ω (a s² − 2 b s) of the values that came in: zᵀ(A − A0) z − 2 zᵀc + Σ (a o² − 2 b o),
         c without its sums over all columns.
     failed : int
-        A row whose system was not positive definite, or -1.
+        A row whose system has no finite solution, or -1; it keeps the values that came in.
     """
     k, d = Q.shape[1], c0.size
     learns = d > k
@@ -163,27 +167,31 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     sign = np.array([1, 1, -1, 1], Q.dtype)
     flags = np.array(FLAGS, np.int32)
     flags[0] = d
-    shared_prior = M.shape[0] == 1
+    shared_prior, no_sums = M.shape[0] == 1, not A0.any()
     known, failed = 0.0, -1
     for u in range(lo, hi):
         m = M[0 if shared_prior else u]
-        if indptr[u] == indptr[u + 1] and A0[0, 0] == 0:
+        if indptr[u] == indptr[u + 1] and no_sums:
             _load(P[u], m, bias_prior)
             if learns:
                 beta[u] = bias_prior
             continue
         fixed = Q.dtype.type(0 if learns else beta[u])
-        A[:] = A0
-        c[:] = 0
+        for i in range(d):
+            c[i] = 0
+            for j in range(d):
+                A[i, j] = A0[i, j]
         known += _gather_row(indices, x, y, line, Q, gamma, fixed, indptr[u], indptr[u + 1],
                              buffer, target, sign, flags, A, c)
         _load(z, P[u], beta[u])
         known += _square(A, A0, c, z)
         for f in range(d):
             c[f] += c0[f] + fixed * c1[f]
-        _add_ridge(A, c, k, reg[u], bias_reg[u], m, bias_prior)
+        _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior)
         solve_spd(A, c, flags)
-        if flags[INFO] != 0:
+        # LAPACK need not report NaN and infinity.  (isfinite is x - x == 0 inside, and
+        # of a sum that may be reordered that is always so.)
+        if flags[INFO] != 0 or not np.trace(A) + abs(c.sum()) < np.inf:
             failed = u
             continue
         for f in range(k):

@@ -63,7 +63,10 @@ def select_top(scores: np.ndarray, n_groups: int, columns: np.ndarray,
 @njit(**INLINE)
 def _lower_bound(values: np.ndarray, group_best: np.ndarray, best: np.ndarray,
                  columns: np.ndarray) -> float:
-    """A score below which nothing is among the k best; uses the heap as scratch."""
+    """A score below which nothing is among the k best.
+
+    The heap serves as scratch: the row itself fills at least as many of its places.
+    """
     group_best[:] = -np.inf
     for start in range(0, values.size, group_best.size):
         part = values[start:start + group_best.size]
@@ -73,8 +76,6 @@ def _lower_bound(values: np.ndarray, group_best: np.ndarray, best: np.ndarray,
     # Strictly below the bound, since ties with it may belong to the k best.
     floor: float = values.dtype.type(best[0] - abs(best[0]) * 1e-6 - 1e-30)
     full = size == best.size and floor < best[0]
-    best[:] = -np.inf
-    columns[:] = -1
     if not full:
         floor = values.dtype.type(-np.inf)
     return floor

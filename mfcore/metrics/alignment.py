@@ -36,7 +36,7 @@ class Alignment:
         if not self.test.nnz:
             raise ValueError("test must hold at least one rating, got none")
         self.columns = _item_columns(model, "test", self.test)
-        self.fold_in = None if fold_in is None else self._known_of(fold_in)
+        self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
         self.rows = None if fold_in is not None else _user_rows(model, self.test)
 
     def _known_of(self, fold_in: Any) -> Ratings:
@@ -77,10 +77,9 @@ class Alignment:
         return np.asarray(model.predict(place, items, ratings=self._folded(rated)))
 
     def _folded(self, rows: np.ndarray) -> Ratings:
-        if self.fold_in is None:
-            raise ValueError("fold_in is None")
         whole = rows.size == self.fold_in.shape[0]
-        return self.fold_in if whole else self.fold_in.select_users(rows)
+        folded: Ratings = self.fold_in if whole else self.fold_in.select_users(rows)
+        return folded
 
 
 def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:

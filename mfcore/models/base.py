@@ -71,10 +71,17 @@ class Recommender(Serving):
         self._validate()
         training = training_ratings(ratings, y)
         self._check_training(training)
+        before = dict(vars(self))
         self._forget()
         self._remember(training)
         self.history_ = []
-        self._train(training, eval_set, tuple(callbacks))
+        try:
+            self._train(training, eval_set, tuple(callbacks))
+        except BaseException:
+            if not self.history_:           # no epoch finished: what was there before stays
+                vars(self).clear()
+                vars(self).update(before)
+            raise
         return self
 
     def _validate(self) -> None:
@@ -93,6 +100,7 @@ class Recommender(Serving):
         data = ratings.by_user.data
         self.rating_range_ = (float(data.min()), float(data.max()))
         self.mean_rating_ = _mean(data, ratings.weights)
+        self.user_counts_ = np.diff(ratings.by_user.indptr)
         self.item_counts_ = np.bincount(ratings.by_user.indices, minlength=ratings.shape[1])
 
     @property
@@ -142,6 +150,11 @@ class Recommender(Serving):
         self._check_fitted()
         with Pool(self.n_threads) as pool:
             return self._fold_in_rows(aligned_ratings(ratings, self), pool)
+
+    def explain(self, user: Any, item: Any, k: int = 10
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Raise NotImplementedError: only models fitted by least squares can explain."""
+        raise NotImplementedError(f"{type(self).__name__} cannot explain its scores by ratings")
 
     def save(self, path: str | PathLike[str], *, seen: bool = True) -> None:
         """Write the model to one file, atomically; `mfcore.load` reads it.

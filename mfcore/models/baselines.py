@@ -97,7 +97,7 @@ def _shrunken(ratings: Ratings, mean: float, other: np.ndarray | None, reg: floa
               ) -> np.ndarray:
     """Return Σ w (r − mean − other) / (Σ w + reg) of each row, 0 where there is nothing."""
     cells, n_rows = ratings.by_user, ratings.shape[0]
-    left = cells.data - mean - (0.0 if other is None else other[cells.indices])
+    left = cells.data.astype(np.float64) - mean - (0.0 if other is None else other[cells.indices])
     weights = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
     total = np.bincount(ratings.users_of_cells, weights * left, minlength=n_rows)
     weight = np.bincount(ratings.users_of_cells, weights, minlength=n_rows) + reg

@@ -59,7 +59,7 @@ class ImplicitMF(QuadraticModel):
                  unknown_weight: float = 1.0, whole_matrix: bool = False,
                  negatives: str = "error", reg: float = 0.01,
                  reg_scaling: str | float = "none", solver: str = "cg", n_epochs: int = 15,
-                 tol: float | None = None, cg_steps: int = 2, init_scale: float = 0.1,
+                 tol: float | None = None, cg_steps: int = 1, init_scale: float = 0.1,
                  patience: int | None = None, eval_metric: str | None = None,
                  dtype: str = "float32", random_state: Any = None,
                  n_threads: int | None = None, verbose: int = 0) -> None:
@@ -158,6 +158,7 @@ class ImplicitMF(QuadraticModel):
     def _confidence_line(self, ratings: Ratings) -> tuple[np.ndarray, float, float]:
         """Return x, slope and start of w = slope·x + start."""
         count = ratings.by_user.data
+        count = count.astype(np.result_type(count, self._real), copy=False)
         if ratings.nnz and count.min() < 0:
             count = np.abs(count)
         if self.confidence == "log":

@@ -81,8 +81,7 @@ def item_filter(name: str, items: Any, model: Any, n_rows: int) -> np.ndarray | 
         if matrix.shape != (n_rows, model.n_items_):
             raise ValueError(f"{name} must have shape ({n_rows}, {model.n_items_}), one row a "
                              f"user, got {matrix.shape}")
-        matrix.sort_indices()
-        return matrix
+        return matrix                           # (sorting it here would sort the caller's)
     mask = np.zeros(model.n_items_, bool)
     mask[model._known_items(items)] = True
     return mask

@@ -70,10 +70,10 @@ class MatrixFactorization(QuadraticModel):
     (penalty by count).
     """
 
-    def __init__(self, n_factors: int = 64, *, bias: str | None = "mean",
+    def __init__(self, n_factors: int = 64, *, bias: str | None = "learned",
                  bias_share: float = 0.5, unknown_weight: float | str = 0.0,
-                 unknown_value: float | str = 0.0, reg: float = 0.1,
-                 bias_reg: float | None = None, reg_scaling: str | float = "count",
+                 unknown_value: float | str = 0.0, reg: float = 1.2,
+                 bias_reg: float | None = 0.5, reg_scaling: str | float = 0.5,
                  solver: str = "cg", n_epochs: int = 15, tol: float | None = None,
                  cg_steps: int = 2, init_scale: float = 0.1, patience: int | None = None,
                  eval_metric: str | None = None, dtype: str = "float32",
@@ -174,19 +174,17 @@ class MatrixFactorization(QuadraticModel):
         line = np.array([1.0, -w0, 1.0, 0.0])
         return Cells(matrix.indptr, matrix.indices, w, (w * target).astype(self._real), line)
 
-    def _targets(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    def _targets(self, ratings: Ratings, beta: np.ndarray | None, gamma: np.ndarray | None
+                 ) -> np.ndarray:
         """Return t of every stored cell, measured from r0 or from B."""
         target = ratings.by_user.data.astype(np.float64) - self.origin_
-        if self._subtracts_bias:
+        if self._subtracts_bias and beta is not None and gamma is not None:
             target -= beta[ratings.users_of_cells]
             target -= gamma[ratings.by_user.indices]
         return target
 
     def _constant(self, ratings: Ratings) -> float:
-        user, item = (np.zeros(n) for n in ratings.shape)
-        if self._subtracts_bias:
-            user, item = (self._row_bias(side) for side in (ratings, ratings.transposed))
-        squares = self._targets(ratings, user, item) ** 2
+        squares = self._targets(ratings, self.user_bias_, self.item_bias_) ** 2
         return float(squares.sum() if ratings.weights is None else ratings.weights @ squares)
 
 

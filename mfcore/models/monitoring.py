@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mfcore import validation
-from mfcore.metrics.evaluate import evaluate
-from mfcore.models.inputs import aligned_ratings
+from mfcore.metrics.alignment import Alignment
+from mfcore.metrics.evaluate import evaluate, requested
 from mfcore.solvers.loop import Monitor
 
 if TYPE_CHECKING:
@@ -21,19 +20,18 @@ def monitor_of(model: QuadraticModel, eval_set: Any, callbacks: tuple[Callback, 
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
     """
-    metric = model.eval_metric or ("rmse" if model._rates else "ndcg@10")
+    asked = model.eval_metric or ("rmse" if model._rates else "ndcg")
+    metric = requested([asked], 10, rates=model._rates)[0].key
     if eval_set is None and model.patience is not None:
         raise ValueError("patience needs an eval_set to watch: fit(..., eval_set=validation)")
     evaluate_at = None
     if eval_set is not None:
         fold_in, test = eval_set if isinstance(eval_set, tuple) else (None, eval_set)
-        test = aligned_ratings(test, model)
-        name, _, k = metric.partition("@")
-        cut = validation.integer("k of eval_metric", int(k), low=1) if k else 10
+        task = Alignment(model, test, fold_in)
 
         def evaluate_at(at: Any) -> dict[str, float]:
             model._publish(at)
-            return evaluate(model, test, fold_in=fold_in, metrics=[name], k=cut,
+            return evaluate(model, task.test, fold_in=task.fold_in, metrics=[metric],
                             n_threads=model.n_threads)
 
     def told(callback: Callback) -> Any:

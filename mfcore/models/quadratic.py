@@ -105,9 +105,8 @@ class QuadraticModel(Recommender):
 
     def _problem(self, ratings: Ratings) -> Quadratic:
         turned = ratings.transposed
-        user_bias, item_bias = self._row_bias(ratings), self._row_bias(turned)
-        beta = np.zeros(ratings.shape[0]) if user_bias is None else user_bias
-        gamma = np.zeros(ratings.shape[1]) if item_bias is None else item_bias
+        beta, gamma = (np.zeros(n) if bias is None else bias for n, bias in
+                       zip(ratings.shape, (self.user_bias_, self.item_bias_), strict=True))
         return Quadratic(
             self._cells(ratings, beta, gamma), self._cells(turned, gamma, beta),
             self._penalty(ratings, ratings.shape[1], self._bias_start()),
@@ -130,6 +129,7 @@ class QuadraticModel(Recommender):
             validation.integer("patience", self.patience, low=1)
         validation.real("init_scale", self.init_scale, low=0, high=1e3, above=0)
         validation.choice("dtype", self.dtype, ("float32", "float64"))
+        validation.random_generator("random_state", self.random_state)
         validation.integer("verbose", self.verbose)
 
     def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
@@ -246,6 +246,7 @@ class QuadraticModel(Recommender):
             bias[rows] = folded.bias
             self.user_bias_ = bias
         self.user_factors_, self.ratings_ = factors, merged
+        self.user_counts_ = np.diff(merged.by_user.indptr)
         self.item_counts_ = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
         return self
 

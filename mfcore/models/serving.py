@@ -40,6 +40,7 @@ class Serving(Estimator):
     item_bias_: np.ndarray | None
     global_mean_: float
     mean_rating_: float
+    user_counts_: np.ndarray
     item_counts_: np.ndarray
 
     # Whether `predict` is on the scale of the ratings.
@@ -152,7 +153,7 @@ class Serving(Estimator):
             scores = self.global_mean_ + pair_scores(rows, columns, factors,
                                                      self.item_factors_, beta, gamma, pool)
         if self._rates and self.user_bias_ is None:
-            counts = np.diff((self.ratings_ if folded is None else folded).by_user.indptr)
+            counts = self.user_counts_ if folded is None else np.diff(folded.by_user.indptr)
             unrated = (rows < 0) | (columns < 0)
             unrated[~unrated] = (counts[rows[~unrated]] == 0) | \
                 (self.item_counts_[columns[~unrated]] == 0)

@@ -49,7 +49,7 @@ def load(path: str | PathLike[str]) -> Recommender:
     model = getattr(import_module(CLASSES[name]), name)(**meta["params"])
     model.ratings_ = _ratings_of(arrays, meta["shape"])
     for key, value in {**meta["fitted"], **arrays}.items():
-        setattr(model, key, value)
+        setattr(model, key, tuple(value) if key == "rating_range_" else value)
     return model
 
 

@@ -42,7 +42,7 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     Raises
     ------
     DivergenceError
-        Where a row system is not positive definite (the numbers are not finite).
+        Where a row system has no finite solution.
     """
     whole, penalty, dtype = systems.whole_matrix(pool), systems.penalty, P.dtype
     fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
@@ -51,7 +51,7 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     parts = _over_rows(systems, pool, lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi))
     failed = [row for _, row in parts if row >= 0]
     if failed:
-        raise DivergenceError(f"the system of row {failed[0]} is not positive definite: its "
+        raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
                               f"ratings, weights or factors are too large for {dtype}; "
                               f"raise reg, rescale the ratings or use dtype='float64'")
     return sum(known for known, _ in parts)
@@ -153,7 +153,7 @@ class ALS:
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, so that fold-in of a training row gives its factors."""
-        if not self.exact or self.problem.learns_bias is None:
+        if not self.exact:
             solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:

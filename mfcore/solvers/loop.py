@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -77,7 +78,8 @@ class Monitor:
     def score(self, record: Record) -> float:
         """The deciding metric, larger is better."""
         value = record[self.metric] if self.metric else -record["loss"]
-        return float(value if self.higher_is_better or not self.metric else -value)
+        score = float(value if self.higher_is_better or not self.metric else -value)
+        return -math.inf if math.isnan(score) else score
 
 
 def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) -> Any:
@@ -97,14 +99,15 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     try:
         for epoch in range(1, n_epochs + 1):
             record = _one_epoch(solver, at, pool, epoch)
-            stop = _watch(monitor, at, record, progress)
             last = at.copy()
+            stop = _watch(monitor, at, record, progress)
             best = _better(best, monitor, record, epoch, last)
             if stop or _is_stale(best, monitor, epoch):
                 break
     except BaseException:
         _restore(at, last)
-        solver.finish(at, pool)
+        with suppress(DivergenceError):         # the first error is the one to tell
+            solver.finish(at, pool)
         raise
     finally:
         progress.close()

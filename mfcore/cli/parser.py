@@ -1,0 +1,223 @@
+"""What may be asked of the command `mfcore`, and the help texts."""
+
+from __future__ import annotations
+
+from argparse import (
+    SUPPRESS,
+    ArgumentParser,
+    RawDescriptionHelpFormatter,
+    _ArgumentGroup,
+)
+from textwrap import dedent
+from typing import Any
+
+import mfcore
+from mfcore.cli.commands import evaluate, fetch, fit
+from mfcore.cli.demo import demo
+from mfcore.cli.info import info
+from mfcore.cli.serving import recommend, similar
+
+Commands = Any      # what add_subparsers returns has no public name
+DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
+MODELS = ("mf", "implicit", "bias", "popularity")
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = ArgumentParser(
+        prog="mfcore", formatter_class=RawDescriptionHelpFormatter,
+        description="Recommenders of the matrix factorization family: fit, recommend, measure.",
+        epilog=_examples("""
+            mfcore demo
+            mfcore fit ml-100k --out films.mfcore
+            mfcore recommend films.mfcore --user 196 --titles ml-100k
+            mfcore evaluate ml-100k --model mf --folds 5"""))
+    parser.add_argument("--version", action="version", version=f"mfcore {mfcore.__version__}")
+    kinds = parser.add_subparsers(title="commands", metavar="command", required=True)
+    for add in (_demo, _fetch, _fit, _recommend, _similar, _evaluate, _info):
+        add(kinds)
+    return parser
+
+
+# -------------------------------------------------------------------------- the commands
+
+
+def _demo(kinds: Commands) -> None:
+    parser = _command(kinds, "demo", "train a ladder of models and compare them", """
+        Train Popularity, BiasOnly and four factorizations, each with one idea more than the
+        one before, and print what each idea is worth, with recommendations for a few users.
+        Settings are chosen on a validation part of the training ratings.""", """
+            mfcore demo
+            mfcore demo --data planted-audiences
+            mfcore demo --data ml-100k --json""")
+    parser.set_defaults(command=demo)
+    parser.add_argument("--data", default="planted", metavar="DATA", help=f"{DATA} (planted)")
+    parser.add_argument("--seed", type=int, default=0, help="of splits and starts (0)")
+    parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+    _add_threads(parser)
+    _add_file_options(parser)
+
+
+def _fetch(kinds: Commands) -> None:
+    parser = _command(kinds, "fetch", "get a data set, or list those known by name", """
+        Get a data set: from the folder that MFCORE_DATA names, from the cache, or downloaded
+        into the cache.  Without a name, list the data sets and where they are.""", """
+            mfcore fetch
+            mfcore fetch ml-100k
+            mfcore fetch planted --csv ratings.csv""")
+    parser.set_defaults(command=fetch)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the data set")
+    parser.add_argument("--csv", metavar="FILE", help="also write the ratings to this file")
+
+
+def _fit(kinds: Commands) -> None:
+    parser = _command(kinds, "fit", "learn a model from ratings and save it", """
+        Learn a model from ratings and save it to a file.  The defaults are those of the
+        Python classes; --set reaches every parameter.""", """
+            mfcore fit ml-100k --out films.mfcore
+            mfcore fit ratings.csv --out m.mfcore --factors 32 --reg 0.05 --bias learned
+            mfcore fit plays.tsv.gz --model implicit --out plays.mfcore --set alpha=10
+            mfcore fit clicks.csv --rating-column none --duplicates sum --model implicit
+                --out clicks.mfcore""")
+    parser.set_defaults(command=fit)
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the model file to write")
+    _add_model_options(parser, default="mf")
+    _add_file_options(parser)
+
+
+def _recommend(kinds: Commands) -> None:
+    parser = _command(kinds, "recommend", "the best items for users, known or new", """
+        Print the best items for users of the model, or for new users whose ratings stand in a
+        file.  What a user has rated is left out.""", """
+            mfcore recommend films.mfcore --user 196 186 --k 5 --titles ml-100k
+            mfcore recommend films.mfcore --ratings new_users.csv --json
+            mfcore recommend films.mfcore --all --items-file in_stock.txt --json""")
+    parser.set_defaults(command=recommend)
+    parser.add_argument("model", metavar="MODEL", help="a file that mfcore fit wrote")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", nargs="+", metavar="ID", help="users of the model")
+    who.add_argument("--users-file", metavar="FILE", help="a file with one user a line")
+    who.add_argument("--all", action="store_true", help="all users of the model")
+    who.add_argument("--ratings", metavar="FILE", help="ratings of new users, as for fit")
+    _add_k(parser)
+    parser.add_argument("--cosine", action="store_true",
+                        help="rank by the angle of the vectors, not by the score")
+    parser.add_argument("--include-seen", action="store_true",
+                        help="do not leave out what a user has rated")
+    for name, text in (("items", "only these items"), ("exclude", "none of these items")):
+        either = parser.add_mutually_exclusive_group()
+        either.add_argument(f"--{name}", nargs="+", metavar="ID", help=text)
+        either.add_argument(f"--{name}-file", metavar="FILE",
+                            help=f"{text}: a file with one a line")
+    parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+    _add_threads(parser)
+    _add_file_options(parser)
+
+
+def _similar(kinds: Commands) -> None:
+    parser = _command(kinds, "similar", "items like items, or users like users", """
+        Print what lies nearest to items (or users) among the vectors of a model.""", """
+            mfcore similar films.mfcore --item 50 --titles ml-100k
+            mfcore similar films.mfcore --user 196 --k 3 --json""")
+    parser.set_defaults(command=similar)
+    parser.add_argument("model", metavar="MODEL", help="a file that mfcore fit wrote")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--item", nargs="+", metavar="ID", help="items of the model")
+    what.add_argument("--user", nargs="+", metavar="ID", help="users of the model")
+    _add_k(parser)
+    parser.add_argument("--dot", action="store_true", help="by scalar product, not by angle")
+    parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+    _add_threads(parser)
+
+
+def _evaluate(kinds: Commands) -> None:
+    parser = _command(kinds, "evaluate", "measure a saved model, or cross-validate one", """
+        Measure a model file on test ratings, or, with --model, fit and measure a model on
+        each of several folds of a data set.""", """
+            mfcore evaluate films.mfcore test.csv --metrics rmse ndcg@10
+            mfcore evaluate ml-100k --model mf --folds 5
+            mfcore evaluate ml-100k --model mf --file-folds --metrics rmse""")
+    parser.set_defaults(command=evaluate, usage_error=parser.error)
+    parser.add_argument("subject", metavar="MODEL|DATA",
+                        help="a model file; with --model, the data to cut into folds")
+    parser.add_argument("test", nargs="?", metavar="TEST", help=f"test ratings: {DATA}")
+    parser.add_argument("--fold-in", metavar="FILE",
+                        help="known ratings of the test users, who are then taken as new")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME",
+                        help="such as rmse ndcg@10 recall (several; see the Python docs)")
+    parser.add_argument("--k", type=int, nargs="+", default=[5, 10, 20], metavar="K",
+                        help="cut-offs of metrics named without one (5 10 20)")
+    parser.add_argument("--threshold", type=float, metavar="RATING",
+                        help="least rating that counts as relevant (all count)")
+    parser.add_argument("--include-seen", action="store_true",
+                        help="rank what users rated in training too")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (5)")
+    parser.add_argument("--file-folds", action="store_true",
+                        help="folds are contiguous lines of the source, as ML-100K's u1 to u5")
+    _add_model_options(parser, default=None)
+    _add_file_options(parser)
+
+
+def _info(kinds: Commands) -> None:
+    parser = _command(kinds, "info", "versions, threads, BLAS and folders", """
+        Print what the results and their speed may depend on.""", "mfcore info")
+    parser.set_defaults(command=info)
+
+
+# ------------------------------------------------------------------------- shared options
+
+_TITLES = "show titles: of a data set by name, or of a file with an id and a title a line"
+
+
+def _command(kinds: Commands, name: str, short: str, long: str, examples: str
+             ) -> ArgumentParser:
+    parser: ArgumentParser = kinds.add_parser(
+        name, help=short, description=dedent(long).strip(), epilog=_examples(examples),
+        formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+    parser.add_argument("--traceback", action="store_true", help=SUPPRESS)
+    return parser
+
+
+def _examples(text: str) -> str:
+    lines = dedent(text).strip().splitlines()
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _add_k(parser: ArgumentParser) -> None:
+    parser.add_argument("--k", type=int, default=10, metavar="K", help="how many (10)")
+
+
+def _add_threads(parser: ArgumentParser | _ArgumentGroup) -> None:
+    parser.add_argument("--threads", type=int, metavar="N",
+                        help="threads to use (all CPUs); results do not depend on it")
+
+
+def _add_model_options(parser: ArgumentParser, default: str | None) -> None:
+    group = parser.add_argument_group("the model")
+    group.add_argument("--model", choices=MODELS, default=default,
+                       help="MatrixFactorization, ImplicitMF, BiasOnly or Popularity"
+                            + (f" ({default})" if default else ""))
+    group.add_argument("--factors", type=int, metavar="K", help="length of the vectors")
+    group.add_argument("--reg", type=float, metavar="X", help="penalty weight")
+    group.add_argument("--bias", choices=("mean", "learned", "none"), help="of mf")
+    group.add_argument("--epochs", type=int, metavar="N", help="passes over the ratings")
+    group.add_argument("--seed", type=int, default=0, help="of the start (0)")
+    group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                       help="any parameter of the class; may be given several times")
+    _add_threads(group)
+
+
+def _add_file_options(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("ratings files")
+    for name, usual in (("user", "first"), ("item", "second"), ("rating", "third")):
+        extra = '; "none": every line counts as 1' if name == "rating" else ""
+        group.add_argument(f"--{name}-column", default=name, metavar="COLUMN",
+                           help=f"name in the header, or number from 0 (the {usual}){extra}")
+    group.add_argument("--separator", metavar="TEXT", help="between columns (found out)")
+    group.add_argument("--duplicates", choices=("error", "last", "mean", "sum"),
+                       default="error", help="a pair that comes again (error)")
+    group.add_argument("--text-ids", action="store_true",
+                       help="keep ids as they are written, such as 007")

@@ -1,0 +1,118 @@
+"""Small ratings with what real ones surprise with, and the configurations of the models.
+
+    model = samples.fitted("learned, unknown", solver="cholesky")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import ImplicitMF, MatrixFactorization, Ratings
+
+# One of each way to fill in the formula of `MatrixFactorization`.
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "plain": {"bias": None},
+    "mean": {"bias": "mean", "bias_share": 0.7},
+    "learned": {"bias": "learned", "bias_reg": 0.9},
+    "plain, unknown": {"bias": None, "unknown_weight": 0.3, "unknown_value": 1.7},
+    "mean, unknown": {"bias": "mean", "unknown_weight": 0.3, "unknown_value": 1.7},
+    "learned, unknown": {"bias": "learned", "unknown_weight": 0.3, "unknown_value": 1.7},
+    "bias as unknown": {"bias": "mean", "unknown_weight": 0.3, "unknown_value": "bias"},
+    "balanced": {"bias": "learned", "unknown_weight": "balanced", "reg_scaling": 0.6},
+    "heavy unknown": {"bias": "mean", "unknown_weight": 1.6, "unknown_value": "bias",
+                      "reg_scaling": "none"},
+}
+
+# The same of `ImplicitMF`.
+IMPLICIT: dict[str, dict[str, Any]] = {
+    "linear": {"confidence": "linear", "alpha": 2.3},
+    "log": {"confidence": "log", "alpha": 2.3, "unknown_weight": 0.4},
+    "raw": {"confidence": "raw", "alpha": 0.6, "negatives": "zero"},
+    "whole matrix": {"confidence": "raw", "alpha": 1.4, "whole_matrix": True,
+                     "unknown_weight": 0.3, "reg_scaling": 0.7},
+}
+
+SILENT_USER, SILENT_ITEM = 3, 4        # without ratings in every sample of matrix()
+
+
+def matrix(n_users: int = 11, n_items: int = 8, *, seed: int = 1, density: float = 0.55
+           ) -> sp.csr_array:
+    """Half stars from 0.5 to 5; one stored zero; a user and an item without ratings."""
+    random = np.random.default_rng(seed)
+    stored = random.random((n_users, n_items)) < density
+    stored[0, :2] = True
+    stored[SILENT_USER:SILENT_USER + 1] = stored[:, SILENT_ITEM:SILENT_ITEM + 1] = False
+    users, items = np.nonzero(stored)
+    values = random.integers(1, 11, len(users)) / 2
+    values[1] = 0.0
+    return sp.csr_array((values, items, np.searchsorted(users, np.arange(n_users + 1))),
+                        shape=(n_users, n_items))
+
+
+def counts(n_users: int = 11, n_items: int = 8, *, seed: int = 2) -> sp.csr_array:
+    """Counts 1..6, otherwise as above, the stored zero too."""
+    cells = matrix(n_users, n_items, seed=seed)
+    cells.data = np.ceil(cells.data * 1.2)
+    return cells
+
+
+def weights(cells: sp.csr_array, seed: int = 3) -> np.ndarray:
+    """One weight a cell, between 0.2 and 2; the last is 0."""
+    drawn = np.random.default_rng(seed).uniform(0.2, 2.0, cells.nnz)
+    drawn[-1] = 0.0
+    return drawn
+
+
+def names(n: int, prefix: str) -> list[str]:
+    """prefix0, prefix1, ..."""
+    return [f"{prefix}{number}" for number in range(n)]
+
+
+def named(cells: sp.csr_array | None = None) -> Ratings:
+    """Ratings of users u0, u1, ... and items i0, i1, ..."""
+    cells = matrix() if cells is None else cells
+    return Ratings(cells, user_ids=names(cells.shape[0], "u"),
+                   item_ids=names(cells.shape[1], "i"))
+
+
+def model(name: str, **changes: Any) -> MatrixFactorization | ImplicitMF:
+    """An unfitted model of three factors in the named configuration."""
+    made = ImplicitMF if name in IMPLICIT else MatrixFactorization
+    params = {"n_factors": 3, "reg": 0.4, "n_epochs": 3, "init_scale": 1.0,
+              "random_state": 0, "n_threads": 1}
+    return made(**{**params, **{**CONFIGURATIONS, **IMPLICIT}[name], **changes})
+
+
+def fitted(name: str, ratings: Any = None, **changes: Any) -> MatrixFactorization | ImplicitMF:
+    """The same, fitted to `ratings` (None: a sample that suits it)."""
+    if ratings is None:
+        ratings = counts() if name in IMPLICIT else matrix()
+    return model(name, **changes).fit(ratings)
+
+
+def stored(cells: sp.csr_array) -> np.ndarray:
+    """Which cells are stored, bool, dense; a stored zero is."""
+    pattern = sp.csr_array((np.ones(cells.nnz), cells.indices, cells.indptr), cells.shape)
+    return pattern.toarray() > 0
+
+
+def dense(cells: sp.csr_array, values: np.ndarray | None = None) -> np.ndarray:
+    """The stored values (or others in their place) in a dense float64 matrix of zeros."""
+    values = cells.data if values is None else values
+    return sp.csr_array((values, cells.indices, cells.indptr), cells.shape).toarray().astype(
+        np.float64)
+
+
+def slope(function: Any, at: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """The gradient of a scalar function of an array, by central differences."""
+    gradient = np.empty(at.shape)
+    for place in np.ndindex(at.shape):
+        moved = at.astype(np.float64)
+        moved[place] += step
+        above = function(moved)
+        moved[place] -= 2 * step
+        gradient[place] = (above - function(moved)) / (2 * step)
+    return gradient

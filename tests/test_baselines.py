@@ -1,0 +1,184 @@
+"""`BiasOnly` and `Popularity`: known optima, and the same manners as the larger models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import samples
+import scipy.sparse as sp
+
+import mfcore
+from mfcore import BiasOnly, Popularity, Ratings
+
+
+def weighted() -> Ratings:
+    cells = samples.matrix()
+    return Ratings(cells, weights=samples.weights(cells))
+
+
+def least_squares(ratings: Ratings, reg_users: float, reg_items: float
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """b and b̃ of the minimum of BiasOnly's formula, by one dense system."""
+    (n_users, n_items), cells = ratings.shape, ratings.by_user
+    w = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights.astype(float)
+    X = np.zeros((ratings.nnz, n_users + n_items))
+    X[np.arange(ratings.nnz), ratings.users_of_cells] = 1
+    X[np.arange(ratings.nnz), n_users + cells.indices] = 1
+    ridge = np.repeat([reg_users, reg_items], [n_users, n_items])
+    target = cells.data - np.average(cells.data, weights=w)
+    solution = np.linalg.solve((X.T * w) @ X + np.diag(ridge), X.T @ (w * target))
+    return solution[:n_users], solution[n_users:]
+
+
+# --------------------------------------------------------------------------- BiasOnly
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("ratings", [Ratings(samples.matrix()), weighted()],
+                         ids=["", "weighted"])
+@pytest.mark.parametrize(("reg_users", "reg_items"), [(10.0, 5.0), (0.7, 1.3)])
+def test_biases_minimise_the_formula_of_the_docstring(ratings, reg_users, reg_items):
+    model = BiasOnly(reg_users=reg_users, reg_items=reg_items, n_epochs=200).fit(ratings)
+    user, item = least_squares(ratings, reg_users, reg_items)
+    assert np.abs(user).max() > 0.05
+    np.testing.assert_allclose(model.user_bias_, user, atol=1e-9)
+    np.testing.assert_allclose(model.item_bias_, item, atol=1e-9)
+    wanted = model.global_mean_ + user[2] + item
+    np.testing.assert_allclose(model.predict(2, np.arange(8)), wanted, atol=1e-9)
+
+
+def test_ten_alternations_come_close():
+    ratings = Ratings(samples.matrix())
+    user, item = least_squares(ratings, 10.0, 5.0)
+    model = BiasOnly().fit(ratings)
+    np.testing.assert_allclose(model.user_bias_, user, atol=1e-4)
+    np.testing.assert_allclose(model.item_bias_, item, atol=1e-4)
+
+
+def test_no_ratings_no_bias():
+    model = BiasOnly(reg_users=0.0, reg_items=0.0).fit(samples.matrix())
+    assert model.user_bias_[samples.SILENT_USER] == 0
+    assert model.item_bias_[samples.SILENT_ITEM] == 0
+    assert model.predict(samples.SILENT_USER, samples.SILENT_ITEM) == model.global_mean_
+
+
+def test_unknown_users_and_items_fall_back_on_the_other_side():
+    model = BiasOnly().fit(samples.named())
+    got = model.predict(["u1", "who", "u1", "who"], ["i2", "i2", "what", "what"])
+    b, c, mean = model.user_bias_[1], model.item_bias_[2], model.global_mean_
+    np.testing.assert_allclose(got, [mean + b + c, mean + c, mean + b, mean], rtol=1e-12)
+
+
+def test_a_new_row_gets_the_bias_of_the_last_half_sweep():
+    model = BiasOnly().fit(samples.matrix())
+    folded = model.fold_in_users(samples.matrix())
+    np.testing.assert_allclose(folded.bias, model.user_bias_, atol=1e-12)
+    assert folded.factors.shape == (11, 0)
+    assert model.predict([2], [5], ratings=samples.matrix()) == model.predict(2, 5)
+
+
+def test_the_score_is_minus_the_rmse_of_clipped_predictions():
+    model = BiasOnly().fit(samples.matrix())
+    test = samples.matrix(seed=9)
+    users, items = samples.stored(test).nonzero()
+    predicted = np.clip(model.predict(users, items), 0, 5)
+    wanted = -np.sqrt(np.mean((samples.dense(test)[users, items] - predicted) ** 2))
+    assert model.score(test) == pytest.approx(wanted, rel=1e-6)
+
+
+# ------------------------------------------------------------------------- Popularity
+
+@pytest.mark.parametrize("ratings", [Ratings(samples.matrix()), weighted()],
+                         ids=["", "weighted"])
+def test_popularity_is_the_weighted_number_of_ratings(ratings):
+    model = Popularity().fit(ratings)
+    known = samples.stored(ratings.by_user)
+    wanted = known.sum(0) if ratings.weights is None else \
+        samples.dense(ratings.by_user, ratings.weights).sum(0)
+    np.testing.assert_allclose(model.predict(2, np.arange(8)), wanted, rtol=1e-6)
+    np.testing.assert_array_equal(model.predict([99, -0], [99, 99]), 0)
+
+
+def test_the_most_rated_come_first_and_ties_go_to_the_lower_item():
+    cells = samples.matrix()
+    model = Popularity().fit(cells)
+    items, scores = model.recommend([0], k=8, exclude_seen=False)
+    counted = samples.stored(cells).sum(0)
+    assert len(set(counted)) < 8                                    # there are ties
+    assert items[0].tolist() == sorted(range(8), key=lambda i: (-counted[i], i))
+    np.testing.assert_array_equal(scores[0], counted[items[0]])
+
+
+def test_popularity_is_scored_as_a_ranking():
+    model = Popularity().fit(samples.matrix())
+    third = model.recommend([0], k=10)[0][0, 2]
+    test = sp.csr_array(([1.0], ([0], [third])), shape=(11, 8))
+    assert model.score(test) == pytest.approx(1 / np.log2(4))
+
+
+# ------------------------------------------------------------------------------- both
+
+BOTH = [BiasOnly, Popularity]
+
+
+@pytest.mark.parametrize("made", BOTH)
+def test_a_new_user_is_recommended_what_was_not_in_the_row(made):
+    model = made().fit(samples.matrix())
+    row = samples.matrix(1, 8, seed=9)
+    items, _ = model.recommend(ratings=row, k=8)
+    assert not set(items[0].tolist()) & set(row.indices.tolist())
+    assert np.count_nonzero(items[0] >= 0) == 8 - row.nnz
+
+
+@pytest.mark.parametrize("made", BOTH)
+@pytest.mark.parametrize("ask", [
+    lambda m: m.similar_items([0]), lambda m: m.similar_users([0]), lambda m: m.explain(0, 0)],
+    ids=["similar_items", "similar_users", "explain"])
+def test_what_needs_factors_is_not_implemented(made, ask):
+    model = made().fit(samples.matrix())
+    with pytest.raises(NotImplementedError, match=made.__name__):
+        ask(model)
+
+
+@pytest.mark.parametrize("made", BOTH)
+def test_baselines_are_saved_and_read(made, tmp_path):
+    model = made().fit(samples.named())
+    model.save(tmp_path / "model")
+    read = mfcore.load(tmp_path / "model")
+    assert type(read) is made
+    for got, wanted in zip(read.recommend(k=8), model.recommend(k=8), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(("params", "error"), [
+    ({"reg_users": -0.1}, ValueError), ({"reg_items": np.nan}, ValueError),
+    ({"n_epochs": 0}, ValueError), ({"n_epochs": 2.0}, TypeError),
+    ({"n_threads": 0}, ValueError), ({"reg_users": "a"}, TypeError)])
+def test_parameters_out_of_range_are_refused_by_name(params, error):
+    model = BiasOnly().fit(samples.matrix())
+    before = dict(vars(model))
+    with pytest.raises(error, match=next(iter(params))):
+        model.set_params(**params).fit(samples.matrix(seed=9))
+    assert {**vars(model), **params} == {**before, **params}
+
+
+@pytest.mark.xfail(strict=True, reason="BiasOnly keeps no loss and no time of its epochs")
+def test_the_history_of_biases_has_what_every_history_has():
+    for record in BiasOnly(n_epochs=3).fit(samples.matrix()).history_:
+        assert {"epoch", "loss", "seconds"} <= set(record)
+
+
+@pytest.mark.xfail(strict=True, reason="the baselines do not look at eval_set")
+@pytest.mark.parametrize("made", BOTH)
+def test_the_evaluation_set_is_measured(made):
+    model = made().fit(samples.matrix(), eval_set=samples.matrix(seed=9))
+    assert set(model.history_[-1]) & {"rmse", "ndcg@10"}
+
+
+@pytest.mark.xfail(strict=True, reason="the baselines do not call callbacks")
+@pytest.mark.parametrize("made", BOTH)
+def test_callbacks_are_called_and_stop_the_fit(made):
+    calls: list[Any] = []
+    made().fit(samples.matrix(), callbacks=[lambda *given: calls.append(given) or True])
+    assert len(calls) == 1
