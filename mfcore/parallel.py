@@ -209,7 +209,8 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
         columns = [block[start:stop] for block in (X, *beside)]
         rows = np.column_stack(columns) if beside else columns[0]
         rows = rows.astype(dtype or X.dtype, copy=False)
-        return rows.T @ rows
+        product: np.ndarray = rows.T @ rows
+        return product
 
     width = X.shape[1] + len(beside)
     total = np.zeros((width, width))

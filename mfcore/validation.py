@@ -32,10 +32,11 @@ def integer(name: str, value: Any, *, low: int = 0, high: int | None = None) -> 
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {_shown(value)}")
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         demand = f">= {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {demand}, got {value}")
-    return int(value)
+    return number
 
 
 def real(name: str, value: Any, *, low: float = -math.inf, high: float = math.inf,
@@ -46,10 +47,11 @@ def real(name: str, value: Any, *, low: float = -math.inf, high: float = math.in
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {_shown(value)}")
-    inside = low <= value <= high and (above is None or value > above)
-    if not math.isfinite(value) or not inside:
+    number = float(value)
+    inside = low <= number <= high and (above is None or number > above)
+    if not math.isfinite(number) or not inside:
         raise ValueError(f"{name} must be finite{_interval(low, high, above)}, got {value}")
-    return float(value)
+    return number
 
 
 def choice(name: str, value: Any, known: Collection[Any]) -> Any:

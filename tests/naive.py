@@ -18,7 +18,8 @@ import numpy as np
 import strategies
 from hypothesis import strategies as st
 
-from mfcore.objectives.quadratic import Cells, Factors, Penalty, Quadratic
+from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.quadratic import Cells, Factors, Quadratic
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,8 @@ def test_an_interrupt_drops_queued_calls_and_waits_for_running_ones(after):
 
     def call(i: int) -> None:
         begun.append(i)
-        if i == 0:
+        # Python may miss a signal just as it begins to wait; then a later call repeats it.
+        if i % 10 == 0:
             time.sleep(after)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.1)

@@ -147,7 +147,7 @@ def test_ratings_cannot_be_changed():
 
 def test_what_they_were_made_from_stays_free():
     matrix = sp.csr_array(np.array([[1, 2], [3, 0]], np.float32))
-    weights, users = np.ones(3), np.array([7, 9])
+    weights, users = np.ones(3, np.float32), np.array([7, 9])
     ratings = Ratings(matrix, weights=weights, user_ids=users)
     for array in (*arrays(matrix), weights, users):
         assert array.flags.writeable

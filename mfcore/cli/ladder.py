@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from mfcore.models.base import Recommender
 
 TEST_SHARE = 0.2
-N_FACTORS = 16
-REGS = (0.02, 0.05, 0.1, 0.2)
+# Of every factorization; the penalty of a row grows with the root of its ratings.
+FIXED: dict[str, Any] = {"n_factors": 16, "reg_scaling": 0.5}
+REGS = (0.15, 0.3, 0.6, 1.2, 2.4)
+WEIGHTED_REGS = (0.6, 1.2)
 WEIGHTS = (0.01, 0.03, 0.1, 0.3)
 # Settings are chosen on no more ratings than this: whole users, drawn at random.
 ENOUGH = 200_000
@@ -61,7 +63,7 @@ def rungs(lowest: float) -> list[Rung]:
     """Return the ladder for ratings of which `lowest` is the least."""
     values = sorted({0.0, lowest})
     weighted = [{"bias": "mean", "reg": reg, "unknown_weight": weight, "unknown_value": value}
-                for reg, weight, value in product(REGS[1:3], WEIGHTS, values)]
+                for reg, weight, value in product(WEIGHTED_REGS, WEIGHTS, values)]
     plain: list[str | None] = [None, "mean", "learned"]
     minimal, mean, learned = ([{"bias": bias, "reg": reg} for reg in REGS] for bias in plain)
     return [Rung("Popularity", "Popularity", [{}], RANKING),
@@ -109,7 +111,7 @@ def _fitted(rung: Rung, settings: dict[str, Any], train: Ratings, arguments: Nam
             ) -> Recommender:
     model: Recommender = getattr(mfcore, rung.kind)(n_threads=arguments.threads, **settings)
     if "n_factors" in model.get_params():
-        model.set_params(n_factors=N_FACTORS, random_state=arguments.seed)
+        model.set_params(**FIXED, random_state=arguments.seed)
     return model.fit(train)
 
 

@@ -13,12 +13,18 @@ from mfcore.kernels.sorting import counting_order
 Duplicates = Literal["error", "last", "mean", "sum"]
 
 
+def sparse_matrix(name: str, given: Any) -> Any:
+    """Return a scipy sparse matrix as it is; raise a TypeError for anything else."""
+    if not sp.issparse(given):
+        raise TypeError(f"{name} must be Ratings or a scipy sparse matrix, got "
+                        f"{type(given).__name__}; scipy.sparse.csr_array(dense) makes one "
+                        f"(its zeros count as missing)")
+    return given
+
+
 def canonical_csr(matrix: Any, copy: bool) -> sp.csr_array:
     """Return a read-only canonical CSR of any scipy sparse matrix; refuse what is not one."""
-    if not sp.issparse(matrix):
-        raise TypeError(f"ratings must be Ratings or a scipy sparse matrix, got "
-                        f"{type(matrix).__name__}; scipy.sparse.csr_array(dense) makes one "
-                        f"(its zeros count as missing)")
+    sparse_matrix("ratings", matrix)
     if matrix.ndim != 2:
         raise ValueError(f"ratings must have two dimensions, got shape {matrix.shape}")
     stored = matrix.nnz
@@ -119,7 +125,7 @@ def sorted_order(keys: np.ndarray, order: np.ndarray, n_keys: int
 def _settle(array: np.ndarray, starts: np.ndarray, duplicates: Duplicates) -> np.ndarray:
     counts = np.diff(np.append(starts, len(array)))
     if duplicates == "last":
-        return array[starts + counts - 1]
+        return np.take(array, starts + counts - 1)
     total = np.add.reduceat(array.astype(np.float64), starts)
     return total / counts if duplicates == "mean" else total
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mfcore import validation
-
 
 def as_id_array(name: str, values: Any) -> np.ndarray:
     """Return ids as a 1-D array: int64 for integers, else objects (strings, tuples, ...).

@@ -20,6 +20,7 @@ from mfcore.data.canonical import (
     frozen,
     merge,
     read_only,
+    sparse_matrix,
 )
 from mfcore.data.ids import Ids, factorize
 
@@ -54,6 +55,8 @@ class Ratings:
 
     by_user: sp.csr_array
     weights: np.ndarray | None
+    _users: Ids | None
+    _items: Ids | None
 
     def __init__(self, matrix: Any, *, weights: Any = None, user_ids: Any = None,
                  item_ids: Any = None, copy: bool = True) -> None:
@@ -119,7 +122,8 @@ class Ratings:
     @property
     def shape(self) -> tuple[int, int]:
         """(n_users, n_items)."""
-        return self.by_user.shape
+        n_users, n_items = self.by_user.shape
+        return n_users, n_items
 
     @property
     def nnz(self) -> int:
@@ -219,9 +223,14 @@ class Ratings:
         return f"Ratings({n_users:,} users × {n_items:,} items, {self.nnz:,} stored{weighted})"
 
 
-def as_ratings(name: str, ratings: Any) -> Ratings:
-    """Return Ratings as they are, or made from a scipy sparse matrix."""
-    return ratings if isinstance(ratings, Ratings) else Ratings(ratings)
+def as_ratings(name: str, given: Any) -> Ratings:
+    """Return Ratings as they are, or made from a scipy sparse matrix.
+
+    Raises TypeError, which calls the argument `name`, for anything else.
+    """
+    if isinstance(given, Ratings):
+        return given
+    return Ratings(sparse_matrix(name, given))
 
 
 def _names(name: str, ids: Any, size: int) -> Ids | None:

@@ -10,7 +10,7 @@ from mfcore.kernels.options import INLINE, KERNEL
 
 @njit(**INLINE)
 def _dot(p: np.ndarray, q: np.ndarray) -> float:
-    s = p.dtype.type(0)
+    s: float = p.dtype.type(0)
     for f in range(p.size):
         s += p[f] * q[f]
     return s

@@ -19,7 +19,6 @@ steps find them; copying them to a buffer measured no faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -93,7 +92,7 @@ def _first_reading(K: int, Q: np.ndarray, column: np.ndarray, a: np.ndarray, b: 
 def _product(K: int, Q: np.ndarray, column: np.ndarray, a: np.ndarray, full: int,
              d: np.ndarray, d_b: float, Ad: np.ndarray) -> float:
     """Add Σ a (q·d + d_b) q over the cells to Ad; return Σ a (q·d + d_b)."""
-    total = a.dtype.type(0)
+    total: float = a.dtype.type(0)
     for t in range(0, full, GROUP):
         q0, q1, q2, q3 = Q[column[t]], Q[column[t + 1]], Q[column[t + 2]], Q[column[t + 3]]
         q4, q5, q6, q7 = Q[column[t + 4]], Q[column[t + 5]], Q[column[t + 6]], Q[column[t + 7]]
@@ -122,7 +121,7 @@ def _start_residual(K: int, p: np.ndarray, bias: float, m: np.ndarray, lam: floa
                     D: np.ndarray, v: np.ndarray, g: np.ndarray, r: np.ndarray,
                     diagonal: np.ndarray) -> float:
     """Write the residual and the diagonal without the stored cells; return v·p."""
-    vp = r.dtype.type(0)
+    vp: float = r.dtype.type(0)
     for f in range(K):
         r[f] = lam * (m[f] - p[f]) - D[f] * p[f] - bias * v[f] - g[f]
         diagonal[f] = D[f] + lam
@@ -131,7 +130,7 @@ def _start_residual(K: int, p: np.ndarray, bias: float, m: np.ndarray, lam: floa
 
 
 @cache
-def row_solver(K: int) -> Callable[..., Any]:
+def row_solver(K: int) -> Any:
     """Build the kernel for rows of K factors; compiled on first use, kept on disk."""
 
     @njit(**KERNEL)

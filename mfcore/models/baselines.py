@@ -101,4 +101,5 @@ def _shrunken(ratings: Ratings, mean: float, other: np.ndarray | None, reg: floa
     weights = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
     total = np.bincount(ratings.users_of_cells, weights * left, minlength=n_rows)
     weight = np.bincount(ratings.users_of_cells, weights, minlength=n_rows) + reg
-    return np.divide(total, weight, out=np.zeros(n_rows), where=weight > 0)
+    bias: np.ndarray = np.divide(total, weight, out=np.zeros(n_rows), where=weight > 0)
+    return bias

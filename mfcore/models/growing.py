@@ -49,6 +49,14 @@ def merged_rows(old: Ratings, new: Ratings, users: Any) -> tuple[Ratings, np.nda
                    copy=False), rows
 
 
+def placed(old: np.ndarray, rows: np.ndarray, new: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return `old`, grown to `n_rows`, with `new` at the given rows."""
+    out = np.zeros((n_rows, *old.shape[1:]), old.dtype)
+    out[:len(old)] = old
+    out[rows] = new
+    return out
+
+
 def _names_of(old: Ratings, new: Ratings, users: Any) -> np.ndarray:
     if users is not None:
         return as_vector(users)
@@ -69,7 +77,8 @@ def _stacked_weights(old: Ratings, new: Ratings, source: np.ndarray) -> np.ndarr
         return None
     parts = []
     for part in (old, new):
-        weights = np.ones(part.nnz, np.float32) if part.weights is None else part.weights
-        parts.append(sp.csr_array((weights, part.by_user.indices, part.by_user.indptr),
+        own = np.ones(part.nnz, np.float32) if part.weights is None else part.weights
+        parts.append(sp.csr_array((own, part.by_user.indices, part.by_user.indptr),
                                   part.shape))
-    return sp.vstack(parts, format="csr")[source].data
+    weights: np.ndarray = sp.vstack(parts, format="csr")[source].data
+    return weights

@@ -8,19 +8,19 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ratings import Ratings
+from mfcore.data.ratings import Ratings, as_ratings
 
 
-def training_ratings(ratings: Any, y: Any) -> Ratings:
+def training_ratings(given: Any, y: Any) -> Ratings:
     """Return the Ratings of `fit(ratings)`, or of `fit(X, y)` with X (nnz, 2) ids.
 
     Raises TypeError for what is neither, ValueError where there is no rating at all.
     """
     if y is not None:
-        users, items = pairs("X", ratings)
+        users, items = pairs("X", given)
         ratings = Ratings.from_arrays(users, items, y)
-    elif not isinstance(ratings, Ratings):
-        ratings = Ratings(ratings)
+    else:
+        ratings = as_ratings("ratings", given)
     if ratings.nnz == 0:
         raise ValueError(f"ratings must hold at least one rating, got {ratings}")
     return ratings
@@ -35,14 +35,13 @@ def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
     return array[:, 0], array[:, 1]
 
 
-def aligned_ratings(ratings: Any, model: Any) -> Ratings:
+def aligned_ratings(given: Any, model: Any) -> Ratings:
     """Return ratings whose columns are the model's items.
 
     Raises ValueError for a matrix of another width (and says when it looks transposed),
     KeyError for items that the model does not know.
     """
-    if not isinstance(ratings, Ratings):
-        ratings = Ratings(ratings)
+    ratings = as_ratings("ratings", given)
     known = model.item_ids_
     if ratings.item_ids is None or known is None:
         return _same_width(ratings, model)

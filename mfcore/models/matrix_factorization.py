@@ -177,7 +177,7 @@ class MatrixFactorization(QuadraticModel):
     def _targets(self, ratings: Ratings, beta: np.ndarray | None, gamma: np.ndarray | None
                  ) -> np.ndarray:
         """Return t of every stored cell, measured from r0 or from B."""
-        target = ratings.by_user.data.astype(np.float64) - self.origin_
+        target: np.ndarray = ratings.by_user.data.astype(np.float64) - self.origin_
         if self._subtracts_bias and beta is not None and gamma is not None:
             target -= beta[ratings.users_of_cells]
             target -= gamma[ratings.by_user.indices]

@@ -13,17 +13,11 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Callback, Folded, Recommender
-from mfcore.models.growing import merged_rows
+from mfcore.models.growing import merged_rows, placed
 from mfcore.models.inputs import aligned_ratings
 from mfcore.models.monitoring import monitor_of
-from mfcore.objectives.quadratic import (
-    Cells,
-    Factors,
-    Penalty,
-    Quadratic,
-    RowSystems,
-    penalty_weights,
-)
+from mfcore.objectives.penalty import Penalty, penalty_weights
+from mfcore.objectives.quadratic import Cells, Factors, Quadratic, RowSystems
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS, solve_exactly
 from mfcore.solvers.loop import run
@@ -54,7 +48,9 @@ class QuadraticModel(Recommender):
     unknown_weight_: float
     origin_: float
 
-    _learns_bias = False
+    @property
+    def _learns_bias(self) -> bool:
+        return False
 
     # ----------------------------------------------------------------- the problem
 
@@ -94,10 +90,9 @@ class QuadraticModel(Recommender):
         if ratings.weights is not None:
             counts = np.bincount(ratings.users_of_cells[ratings.weights > 0],
                                  minlength=matrix.shape[0]).astype(np.float64)
-        weights = [penalty_weights(counts, reg, self.reg_scaling, self.unknown_weight_, n_others)
-                   for reg in (self.reg, self._bias_reg())]
-        means = np.zeros((1, self.n_factors), self._real)
-        return Penalty(*weights, means, bias_mean)
+        reg, bias_reg = (penalty_weights(counts, reg, self.reg_scaling, self.unknown_weight_,
+                                         n_others) for reg in (self.reg, self._bias_reg()))
+        return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self._real), bias_mean)
 
     @property
     def _real(self) -> np.dtype:
@@ -237,16 +232,11 @@ class QuadraticModel(Recommender):
         given = aligned_ratings(ratings, self)
         merged, rows = merged_rows(self.ratings_, given, users)
         folded = self.fold_in_users(given)
-        factors = np.zeros((merged.shape[0], self.n_factors), self._real)
-        factors[:self.n_users_] = self.user_factors_
-        factors[rows] = folded.factors
+        n_users = merged.shape[0]
         if self.user_bias_ is not None and folded.bias is not None:
-            bias = np.zeros(merged.shape[0], self._real)
-            bias[:self.n_users_] = self.user_bias_
-            bias[rows] = folded.bias
-            self.user_bias_ = bias
-        self.user_factors_, self.ratings_ = factors, merged
-        self.user_counts_ = np.diff(merged.by_user.indptr)
+            self.user_bias_ = placed(self.user_bias_, rows, folded.bias, n_users)
+        self.user_factors_ = placed(self.user_factors_, rows, folded.factors, n_users)
+        self.ratings_ = merged
         self.item_counts_ = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
         return self
 

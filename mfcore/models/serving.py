@@ -259,6 +259,6 @@ def _names(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
     """Return ids of positions; -1 becomes -1, or None where ids are no integers."""
     if ids is None:
         return positions
-    names = ids[positions]
+    names: np.ndarray = ids[positions]
     names[positions < 0] = None if ids.dtype == object else -1
     return names

@@ -46,7 +46,7 @@ def load(path: str | PathLike[str]) -> Recommender:
     name = meta.get("class")
     if name not in CLASSES:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
-    model = getattr(import_module(CLASSES[name]), name)(**meta["params"])
+    model: Recommender = getattr(import_module(CLASSES[name]), name)(**meta["params"])
     model.ratings_ = _ratings_of(arrays, meta["shape"])
     for key, value in {**meta["fitted"], **arrays}.items():
         setattr(model, key, tuple(value) if key == "rating_range_" else value)

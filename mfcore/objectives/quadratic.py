@@ -46,8 +46,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.kernels import cells as kernels
+from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.scores import cell_scores
-from mfcore.parallel import Pool, equal_cost_chunks, gram, row_chunks
+from mfcore.parallel import Pool, equal_cost_chunks, gram
 
 
 class Cells(NamedTuple):
@@ -66,36 +67,14 @@ class Cells(NamedTuple):
     @property
     def a(self) -> np.ndarray:
         """a = w − w0 of every stored cell, float64."""
-        return self.line[0] * self.x + self.line[1]
+        a: np.ndarray = self.line[0] * self.x + self.line[1]
+        return a
 
     @property
     def b(self) -> np.ndarray:
         """b = w t of every stored cell, float64."""
-        return self.line[2] * self.y + self.line[3]
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """λ and λᵇ of each row of one side, shape (n_rows,), and the prior means.
-
-    `means` is (n_rows, k), or (1, k) where all rows share one.
-    """
-
-    reg: np.ndarray
-    bias_reg: np.ndarray
-    means: np.ndarray
-    bias_mean: float = 0.0
-
-    def value(self, X: np.ndarray, bias: np.ndarray, learns_bias: bool) -> float:
-        """Return Σ λ ‖X − M‖² + Σ λᵇ (bias − mean)² in float64."""
-        total = 0.0
-        for start, stop in row_chunks(len(X), 8192):
-            means = self.means if len(self.means) == 1 else self.means[start:stop]
-            D = X[start:stop].astype(np.float64) - means
-            total += float(self.reg[start:stop] @ np.einsum("uf,uf->u", D, D))
-        if learns_bias:
-            total += float(self.bias_reg @ (bias.astype(np.float64) - self.bias_mean) ** 2)
-        return total
+        b: np.ndarray = self.line[2] * self.y + self.line[3]
+        return b
 
 
 @dataclass
@@ -280,18 +259,3 @@ def augmented_gram(X: np.ndarray, bias: np.ndarray, pool: Pool,
                    dtype: type | None = None) -> np.ndarray:
     """Return the Gram of [X | 1 | bias], float64, shape (k + 2, k + 2)."""
     return gram(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias), dtype=dtype)
-
-
-def penalty_weights(counts: np.ndarray, reg: float, scaling: str | float, w0: float,
-                    n_others: int) -> np.ndarray:
-    """Return λ of each row, float64, shape (n_rows,).
-
-    `counts` are the stored cells of positive weight n of each row; scaling "count" gives
-    reg·max(n, 1), "none" gives reg, a number ν gives reg·max(n + w0·n_others, 1)^ν
-    (Rendle, Krichene, Zhang, Koren 2021).
-    """
-    if scaling == "none":
-        return np.full(len(counts), float(reg))
-    if scaling == "count":
-        return reg * np.maximum(counts, 1.0)
-    return reg * np.maximum(counts + w0 * n_others, 1.0) ** float(scaling)

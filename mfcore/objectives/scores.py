@@ -48,7 +48,7 @@ class LinearScorer:
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return s of rows start..stop, shape (stop - start, n_items)."""
-        scores = self.P[start:stop] @ self.Q.T
+        scores: np.ndarray = self.P[start:stop] @ self.Q.T
         if self.gamma is not None:
             scores += self.gamma
         if self.beta is not None:

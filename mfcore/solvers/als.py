@@ -14,7 +14,10 @@ training row in gives that row's factors.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +26,8 @@ from mfcore.kernels.exact import solve_rows
 from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
 from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
 from mfcore.validation import DivergenceError
+
+Result = TypeVar("Result")
 
 
 def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool) -> float:
@@ -54,7 +59,7 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
                               f"ratings, weights or factors are too large for {dtype}; "
                               f"raise reg, rescale the ratings or use dtype='float64'")
-    return sum(known for known, _ in parts)
+    return math.fsum(known for known, _ in parts)
 
 
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
@@ -70,10 +75,11 @@ def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     parts = _over_rows(systems, pool,
                        lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi))
     basis.turn_back(rotated, P, pool)
-    return sum(parts)
+    return math.fsum(parts)
 
 
-def _over_rows(systems: RowSystems, pool: Pool, kernel: object) -> list:
+def _over_rows(systems: RowSystems, pool: Pool, kernel: Callable[[int, int], Result]
+               ) -> list[Result]:
     k = systems.Q.shape[1]
     bounds = equal_cost_chunks(systems.cells.indptr, per_row=8 + k / 4)
     chunks = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))

@@ -73,7 +73,7 @@ class Monitor:
         if self.tol is None or len(self.history) < 2:
             return False
         before, now = (record["loss"] for record in self.history[-2:])
-        return before - now < self.tol * abs(before)
+        return bool(before - now < self.tol * abs(before))
 
     def score(self, record: Record) -> float:
         """The deciding metric, larger is better."""
