@@ -80,10 +80,12 @@ def named(cells: sp.csr_array | None = None) -> Ratings:
 
 def model(name: str, **changes: Any) -> MatrixFactorization | ImplicitMF:
     """An unfitted model of three factors in the named configuration."""
-    made = ImplicitMF if name in IMPLICIT else MatrixFactorization
     params = {"n_factors": 3, "reg": 0.4, "n_epochs": 3, "init_scale": 1.0,
               "random_state": 0, "n_threads": 1}
-    return made(**{**params, **{**CONFIGURATIONS, **IMPLICIT}[name], **changes})
+    if name in IMPLICIT:
+        return ImplicitMF(**{**params, "reg_scaling": "none", **IMPLICIT[name], **changes})
+    params.update(reg_scaling="count", bias_reg=None)
+    return MatrixFactorization(**{**params, **CONFIGURATIONS[name], **changes})
 
 
 def fitted(name: str, ratings: Any = None, **changes: Any) -> MatrixFactorization | ImplicitMF:

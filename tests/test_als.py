@@ -345,6 +345,18 @@ def test_a_fit_that_diverges_names_the_epoch_and_keeps_finite_factors(pool):
         assert np.isfinite(block).all()
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_chunks_that_overflow_to_both_infinities_give_a_loss_that_is_not_finite(pool):
+    dense, at = random_problem(18, 40, 20, 1, density=1.0)
+    early = np.arange(40)[:, None] < 20
+    at = replace(at, P=np.where(early, 1e150, 1e200), Q=np.ones((20, 1)))
+    # Early rows: −2 b s overflows.  Late rows: s² does.
+    R = np.where(early, 1e200, np.zeros((40, 20)))
+    with np.errstate(over="ignore"):
+        systems = problem(replace(dense, R=R)).user_rows(at)
+    assert not np.isfinite(improve_by_cg(systems, at.P, at.beta, pool, 1))
+
+
 # -------------------------------------------------------------------------------- epochs
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -488,7 +500,7 @@ def test_float32_half_sweeps_stay_near_float64(case, solver):
 
 # ---------------------------------------------------------------------------- whole fits
 
-@pytest.mark.parametrize("settings", [{}, {"w0": 0.45}, {"learns_bias": True}],
+@pytest.mark.parametrize("settings", [{}, {"w0": 0.1}, {"learns_bias": True}],
                          ids=["minimal", "weighted unknown", "learned bias"])
 def test_where_factors_abound_all_fits_reach_the_same_objective(settings):
     # Three factors and noise, of which reg 5 leaves fewer than 16 directions alive: then no

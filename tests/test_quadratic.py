@@ -17,14 +17,8 @@ from mfcore import gradcheck, parallel
 from mfcore.data.ratings import Ratings
 from mfcore.gradcheck import GradientError
 from mfcore.objectives import biases, scores
-from mfcore.objectives.quadratic import (
-    Cells,
-    Factors,
-    Loss,
-    Quadratic,
-    augmented_gram,
-    penalty_weights,
-)
+from mfcore.objectives.penalty import penalty_weights
+from mfcore.objectives.quadratic import Cells, Factors, Loss, Quadratic, augmented_gram
 from mfcore.parallel import Pool
 
 BLOCKS = ("P", "Q", "beta", "gamma")

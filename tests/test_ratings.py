@@ -375,6 +375,7 @@ def test_distinct_ids_become_sorted_rows_and_columns():
     assert cells(ratings.by_user) == {(0, 1): 2, (1, 0): 3, (1, 1): 1}
 
 
+@pytest.mark.kernel
 @given(st.data(), st.sampled_from(["int", "wide", "text", "tuple", "mixed"]))
 def test_arrays_of_any_ids_give_back_their_cells(data, kind):
     value = {"int": st.integers(-5, 5), "wide": st.integers(-2**62, 2**62),
@@ -395,6 +396,7 @@ def test_without_values_each_pair_counts_one():
     assert Ratings.from_arrays([1, 2], [1, 1]).by_user.data.tolist() == [1, 1]
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(("duplicates", "value", "weight"), [
     ("last", 5, 0.5), ("mean", 3, 0.75), ("sum", 9, 2.25)])
 def test_repeated_pairs_are_merged_as_told(duplicates, value, weight):

@@ -43,7 +43,7 @@ def _put(stream: TextIO, text: str) -> None:
 
 def progress(values: Iterable[Any], quiet: bool, **labels: Any) -> Iterator[Any]:
     """Go through `values` with a bar on standard error, if that is a terminal."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     return iter(tqdm(values, disable=not shows_progress(quiet), leave=False, **labels))
 

@@ -57,8 +57,8 @@ class ImplicitMF(QuadraticModel):
 
     def __init__(self, n_factors: int = 64, *, alpha: float = 1.0, confidence: str = "linear",
                  unknown_weight: float = 1.0, whole_matrix: bool = False,
-                 negatives: str = "error", reg: float = 0.01,
-                 reg_scaling: str | float = "none", solver: str = "cg", n_epochs: int = 15,
+                 negatives: str = "error", reg: float = 5.0,
+                 reg_scaling: str | float = 0.25, solver: str = "cg", n_epochs: int = 15,
                  tol: float | None = None, cg_steps: int = 1, init_scale: float = 0.1,
                  patience: int | None = None, eval_metric: str | None = None,
                  dtype: str = "float32", random_state: Any = None,

@@ -50,7 +50,7 @@ def aligned_ratings(given: Any, model: Any) -> Ratings:
     place = model._item_positions(ratings.item_ids)
     used = np.zeros(len(place), bool)
     used[ratings.by_user.indices] = True
-    validation.known_ids("items", ratings.item_ids[used], place[used])
+    validation.known_ids("items", ratings.item_ids[used].tolist(), place[used])
     old = ratings.by_user
     moved = sp.csr_array((np.arange(old.nnz), place[old.indices], old.indptr),
                          shape=(ratings.shape[0], model.n_items_))

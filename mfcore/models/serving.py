@@ -82,14 +82,14 @@ class Serving(Estimator):
         if self.user_ids_ is None:
             return validation.positions("users", users, self.n_users_)
         rows = self._user_positions(users := as_vector(users))
-        validation.known_ids("users", users, rows)
+        validation.known_ids("users", users.tolist(), rows)
         return rows
 
     def _known_items(self, items: Any) -> np.ndarray:
         if self.item_ids_ is None:
             return validation.positions("items", items, self.n_items_)
         columns = self._item_positions(items := as_vector(items))
-        validation.known_ids("items", items, columns)
+        validation.known_ids("items", items.tolist(), columns)
         return columns
 
     def _seen_rows(self, rows: np.ndarray) -> sp.csr_array:

@@ -14,7 +14,6 @@ training row in gives that row's factors.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -59,7 +58,7 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
                               f"ratings, weights or factors are too large for {dtype}; "
                               f"raise reg, rescale the ratings or use dtype='float64'")
-    return math.fsum(known for known, _ in parts)
+    return float(sum(known for known, _ in parts))
 
 
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
@@ -75,7 +74,7 @@ def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     parts = _over_rows(systems, pool,
                        lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi))
     basis.turn_back(rotated, P, pool)
-    return math.fsum(parts)
+    return float(sum(parts))      # (fsum raises where infinities meet)
 
 
 def _over_rows(systems: RowSystems, pool: Pool, kernel: Callable[[int, int], Result]

@@ -1,0 +1,759 @@
+"""The command `mfcore`: every command's answer, as text and as JSON, and every way to fail."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from argparse import _SubParsersAction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mfcore
+from mfcore.cli import ladder, main, output
+from mfcore.cli.app import described
+from mfcore.cli.parser import build_parser
+from mfcore.data import synthetic
+
+COMMANDS = ("demo", "fetch", "fit", "recommend", "similar", "evaluate", "info")
+
+
+def kinds():
+    (action,) = (each for each in build_parser()._actions
+                 if isinstance(each, _SubParsersAction))
+    return action.choices
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ratings, two models of them and what goes with them; not to be written to."""
+    folder = tmp_path_factory.mktemp("cli")
+    data = synthetic.planted(n_users=60, n_items=40, n_factors=2, random_state=3)
+    write_ratings(folder / "ratings.csv", data.ratings)
+    titles = [f"{item},{title}" for item, title in enumerate(data.item_titles)]
+    (folder / "titles.csv").write_text("\n".join(["id,title", *titles]) + "\n")
+    (folder / "new.csv").write_text("zoe,1,5\nzoe,2,4\nyan,3,1\n")
+    (folder / "named.csv").write_text("ann,tea,5\nann,cup,4\nbob,tea,3\nbob,pot,2\neve,pot,5\n")
+    for name, kind, options in (("mf", "MatrixFactorization", {"random_state": 0}),
+                                ("bias", "BiasOnly", {})):
+        model = getattr(mfcore, kind)(**options)
+        if kind == "MatrixFactorization":
+            model.set_params(n_factors=4, n_epochs=4)
+        model.fit(mfcore.read_ratings(folder / "ratings.csv")).save(folder / f"{name}.mfcore")
+    mfcore.MatrixFactorization(2, n_epochs=2, random_state=0).fit(
+        mfcore.read_ratings(folder / "named.csv")).save(folder / "named.mfcore")
+    return folder
+
+
+@pytest.fixture
+def run(folder, capsys, monkeypatch):
+    """Run a command line in the folder; return (exit code, standard output, standard error)."""
+    monkeypatch.chdir(folder)
+
+    def call(line):
+        code = main(shlex.split(line))
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def answer(run):
+    """Run a command line with --json that has to go well, and return what it says."""
+    def call(line):
+        code, out, err = run(f"{line} --json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return call
+
+
+def write_ratings(path, ratings):
+    cells = ratings.by_user.tocoo()
+    lines = [f"{u},{i},{r:g}" for u, i, r in zip(cells.row, cells.col, cells.data, strict=True)]
+    path.write_text("\n".join(["user,item,rating", *lines]) + "\n")
+
+
+# ------------------------------------------------------------------------------- help
+
+
+def test_the_commands_are_those_of_the_help():
+    assert tuple(kinds()) == COMMANDS
+
+
+@pytest.mark.parametrize("arguments", ["--help", *(f"{name} --help" for name in COMMANDS)])
+def test_help_shows_examples_and_goes_well(run, arguments):
+    code, out, err = run(arguments)
+    assert (code, err) == (0, "")
+    assert "examples:\n  mfcore " in out
+
+
+def examples():
+    for parser in (build_parser(), *kinds().values()):
+        text = parser.epilog.partition("\n")[2].replace("\n      ", " ")
+        yield from (line.strip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("line", examples())
+def test_the_examples_of_the_help_parse(line):
+    name, *arguments = shlex.split(line)
+    assert name == "mfcore"
+    assert callable(build_parser().parse_args(arguments).command)
+
+
+def test_every_option_is_explained():
+    for name, parser in kinds().items():
+        for action in parser._actions:
+            assert action.help, (name, action.option_strings)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_json_quiet_and_the_hidden_traceback(name):
+    known = kinds()[name]._option_string_actions
+    assert {"--json", "--quiet", "--traceback"} <= set(known)
+    assert "--traceback" not in kinds()[name].format_help()
+
+
+def test_the_version_is_shown(run):
+    assert run("--version") == (0, f"mfcore {mfcore.__version__}\n", "")
+
+
+# ------------------------------------------------------------------------------- demo
+
+LADDER = ["Popularity", "BiasOnly", "minimal MF", "mean bias", "learned bias",
+          "weighted unknown"]
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory):
+    """What `mfcore demo` says of small audiences, as (text, data)."""
+    def audiences():
+        return synthetic.planted_audiences(n_users=160, n_items=80, n_factors=4, random_state=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "planted_audiences", audiences)
+        arguments = build_parser().parse_args(["demo", "--data", "planted-audiences"])
+        found = arguments.command(arguments)
+    return found.text, json.loads(json.dumps(output.plain(found.data)))
+
+
+def test_the_demo_climbs_the_ladder_in_order(small_demo):
+    _, data = small_demo
+    assert [row["model"] for row in data["rows"]] == LADDER
+    assert data["held_out"] == pytest.approx(0.2 * data["ratings"], rel=0.1)
+
+
+def test_the_demo_measures_each_model_by_what_it_predicts(small_demo):
+    _, data = small_demo
+    popularity, *others = data["rows"]
+    assert "rmse" not in popularity
+    assert all(row["rmse"] > 0 for row in others)
+    for row in data["rows"]:
+        assert 0 <= row["ndcg@10"] <= 1
+        assert 0 <= row["cross_group_rate@10"] <= 1
+        assert row["seconds"] > 0
+
+
+def test_vectors_predict_better_than_biases_and_weighting_the_unknown_ranks_best(small_demo):
+    rows = {row["model"]: row for row in small_demo[1]["rows"]}
+    assert rows["learned bias"]["rmse"] < rows["BiasOnly"]["rmse"]
+    best = rows.pop("weighted unknown")
+    assert best["ndcg@10"] > max(row["ndcg@10"] for row in rows.values())
+    assert best["cross_group_rate@10"] < rows["Popularity"]["cross_group_rate@10"] / 4
+
+
+def test_the_table_of_the_demo_is_aligned_and_explained(small_demo):
+    text, data = small_demo
+    lines = text.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("model "))
+    rule = lines[start + 1]
+    assert set(rule) == {"-", " "}
+    edges = [place for place in range(len(rule) - 1) if rule[place:place + 2] == "- "]
+    for name, line in zip(LADDER, lines[start + 2:start + 8], strict=True):
+        assert line.startswith(name)
+        for edge in edges[1:]:                      # numbers end where their column does
+            assert line[edge] != " "
+            assert line[edge + 1] == " "
+    reading = lines[start + 9]
+    for column in ("RMSE", "NDCG@10", "cross-audience"):
+        assert column in lines[start]
+        assert column in reading
+    assert f"{data['rows'][-1]['ndcg@10']:.4f}" in lines[start + 7]
+
+
+def test_the_demo_recommends_titles_that_the_user_has_not_rated(small_demo):
+    text, data = small_demo
+    assert len(data["recommendations"]) == 3
+    for found in data["recommendations"]:
+        assert len(found["items"]) == 5
+        assert found["rated"]
+        ratings = [each["rating"] for each in found["rated"]]
+        assert ratings == sorted(ratings, reverse=True)
+        assert not {each["item"] for each in found["rated"]} & {
+            each["item"] for each in found["items"]}
+        assert all(each["title"] in text for each in [*found["rated"], *found["items"]])
+
+
+def test_the_demo_is_a_function_of_its_seed(answer):
+    line = "demo --data ratings.csv --titles titles.csv"
+    first, again, other = answer(line), answer(line), answer(f"{line} --seed 1")
+    for found in (first, again, other):
+        del found["seconds"]
+        for row in found["rows"]:
+            del row["seconds"]
+    assert first == again
+    assert first != other
+    assert "cross_group_rate@10" not in first["rows"][0]
+    assert all(each["title"] for each in first["recommendations"][0]["items"])
+
+
+def test_settings_are_chosen_without_the_test_part():
+    """Shuffling the test ratings leaves every choice as it was."""
+    data = synthetic.planted(n_users=60, n_items=40, n_factors=2, random_state=3)
+    arguments = build_parser().parse_args(["demo"])
+    plain = ladder.climb(data, arguments)
+    held = plain.test.by_user.copy()
+    held.data = np.random.default_rng(0).permutation(held.data)
+    mixed = (plain.train.by_user + held).tocsr()
+    shuffled = ladder.climb(mfcore.data.dataset.Dataset(mfcore.Ratings(mixed)), arguments)
+    assert (shuffled.train.by_user != plain.train.by_user).nnz == 0
+    assert [step.settings for step in shuffled.steps] == [step.settings for step in plain.steps]
+    assert shuffled.steps[-2].figures["rmse"] != plain.steps[-2].figures["rmse"]
+
+
+def test_settings_are_chosen_on_a_limited_number_of_ratings(monkeypatch):
+    ratings = synthetic.planted(n_users=60, n_items=40, random_state=3).ratings
+    assert ladder._enough(ratings, 0) is ratings
+    monkeypatch.setattr(ladder, "ENOUGH", 200)
+    some = ladder._enough(ratings, 0)
+    assert 200 <= some.nnz < 300
+    assert some.shape[1] == ratings.shape[1]
+
+
+def test_groups_are_audiences_only_if_no_rating_crosses():
+    crossing = synthetic.planted(n_users=40, n_items=30)
+    apart = synthetic.planted_audiences(n_users=40, n_items=40)
+    assert ladder.audiences(crossing) is None
+    assert ladder.audiences(apart) is not None
+    assert ladder.audiences(mfcore.data.dataset.Dataset(apart.ratings)) is None
+
+
+# ------------------------------------------------------------------------------ fetch
+
+
+def test_fetch_lists_what_is_known_and_where_it_is(answer, tmp_path, monkeypatch):
+    (tmp_path / "ml-1m.zip").touch()
+    monkeypatch.setenv("MFCORE_DATA", str(tmp_path))
+    monkeypatch.setenv("MFCORE_CACHE", str(tmp_path / "none"))
+    places = {row["name"]: row["place"] for row in answer("fetch")["datasets"]}
+    assert tuple(places) == mfcore.data.datasets.NAMES
+    assert places["planted"] == "generated"
+    assert places["ml-1m"] == str(tmp_path / "ml-1m.zip")
+    assert places["ml-25m"] == "to be downloaded"
+    assert places["online-retail"] == "not here, and not for download"
+
+
+def test_fetch_describes_a_data_set_and_writes_it_as_csv(answer, tmp_path):
+    path = tmp_path / "planted.csv"
+    found = answer(f"fetch planted --csv {path}")
+    data = mfcore.fetch("planted")
+    assert (found["users"], found["items"], found["ratings"]) == (600, 300, data.ratings.nnz)
+    assert found["lowest"] == 1.0
+    assert path.read_text().startswith("user,item,rating,timestamp\n")
+    again = mfcore.read_ratings(path)
+    assert (again.by_user != data.ratings.by_user).nnz == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["planted.csv"]
+
+
+def test_fetch_prints_for_people(run):
+    _, out, _ = run("fetch")
+    assert "ml-100k" in out
+    _, out, _ = run("fetch planted-audiences")
+    assert "titles         yes" in out
+
+
+# -------------------------------------------------------------------------------- fit
+
+
+@pytest.mark.parametrize(("options", "kind", "expected"), [
+    ("--factors 3 --reg 0.5 --bias none --epochs 2", "MatrixFactorization",
+     {"n_factors": 3, "reg": 0.5, "bias": None, "n_epochs": 2, "random_state": 0}),
+    ("--model mf --factors 2 --bias learned --set solver=cholesky --set tol=1e-3 --seed 7 "
+     "--threads 1", "MatrixFactorization",
+     {"bias": "learned", "solver": "cholesky", "tol": 1e-3, "random_state": 7, "n_threads": 1}),
+    ("--factors 2 --set bias=mean --set unknown_weight=0.1 --set unknown_value=bias --set tol=None",
+     "MatrixFactorization", {"unknown_weight": 0.1, "unknown_value": "bias", "tol": None}),
+    ("--model implicit --factors 2 --set alpha=10 --set confidence=log", "ImplicitMF",
+     {"alpha": 10, "confidence": "log"}),
+    ("--model bias --set reg_users=3", "BiasOnly", {"reg_users": 3}),
+    ("--model popularity", "Popularity", {}),
+])
+def test_fit_saves_a_model_with_the_parameters_asked_for(answer, tmp_path, options, kind,
+                                                         expected):
+    path = tmp_path / "model.mfcore"
+    found = answer(f"fit ratings.csv --out {path} {options}")
+    model = mfcore.load(path)
+    assert found["model"] == type(model).__name__ == kind
+    assert expected.items() <= model.get_params().items()
+    assert found["parameters"] == model.get_params()
+    assert model.verbose == 0
+    assert found["bytes"] == path.stat().st_size
+    assert (found["users"], found["ratings"]) == (60, model.ratings_.nnz)
+    assert found["epochs"] == model.n_epochs_
+
+
+def test_fit_gives_the_bits_of_the_python_class(run, tmp_path):
+    path = tmp_path / "m"
+    code, out, err = run(f"fit ratings.csv --factors 3 --epochs 2 --out {path}")
+    assert (code, err) == (0, "")
+    assert f"saved to {path}" in out
+    assert "60 users × 40 items" in out
+    same = mfcore.MatrixFactorization(3, n_epochs=2, random_state=0).fit(
+        mfcore.read_ratings("ratings.csv"))
+    np.testing.assert_array_equal(mfcore.load(path).item_factors_, same.item_factors_)
+
+
+def test_the_file_options_reach_the_reader(run, tmp_path):
+    (tmp_path / "log.txt").write_text("when;what;who\n1;007;ann\n2;007;ann\n3;008;bob\n")
+    code, _, err = run(f"fit {tmp_path}/log.txt --user-column who --item-column 1 "
+                       f"--rating-column none --separator ';' --duplicates sum --text-ids "
+                       f"--model popularity --out {tmp_path}/m")
+    assert (code, err) == (0, "")
+    ratings = mfcore.load(tmp_path / "m").ratings_
+    assert ratings.item_ids.tolist() == ["007", "008"]
+    assert ratings.by_user.toarray().tolist() == [[2, 0], [0, 1]]
+
+
+def test_a_fit_that_fails_leaves_the_old_file(run, tmp_path):
+    path = tmp_path / "old"
+    path.write_text("old")
+    code, _, _ = run(f"fit ratings.csv --out {path} --factors 0")
+    assert code == 1
+    assert path.read_text() == "old"
+
+
+# ------------------------------------------------------------------------- recommend
+
+
+def test_recommend_gives_what_the_model_gives(answer, folder):
+    found = answer("recommend mf.mfcore --user 5 3 --k 4")["recommendations"]
+    items, scores = mfcore.load(folder / "mf.mfcore").recommend([5, 3], k=4)
+    assert [each["user"] for each in found] == [5, 3]
+    assert [[item["item"] for item in each["items"]] for each in found] == items.tolist()
+    np.testing.assert_allclose([[item["score"] for item in each["items"]] for each in found],
+                               scores)
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    ("--cosine", {"similarity": "cosine"}),
+    ("--include-seen", {"exclude_seen": False}),
+    ("--items 1 2 3 --include-seen", {"items": [1, 2, 3], "exclude_seen": False}),
+    ("--exclude 1 2 3", {"exclude_items": [1, 2, 3]}),
+    ("--items-file few.txt --exclude 2", {"items": [1, 2, 30], "exclude_items": [2]}),
+    ("--exclude-file few.txt --threads 1", {"exclude_items": [1, 2, 30]}),
+])
+def test_the_options_of_recommend_mean_what_they_mean_in_python(answer, folder, options,
+                                                                expected):
+    (folder / "few.txt").write_text("1\n2\n\n 30 \n")
+    (found,) = answer(f"recommend mf.mfcore --user 4 --k 40 {options}")["recommendations"]
+    items, scores = mfcore.load(folder / "mf.mfcore").recommend([4], k=40, **expected)
+    assert [each["item"] for each in found["items"]] == items[0][np.isfinite(scores[0])].tolist()
+
+
+def test_recommend_answers_all_users_and_users_out_of_a_file(answer, folder):
+    everyone = answer("recommend mf.mfcore --all --k 2")["recommendations"]
+    assert [each["user"] for each in everyone] == list(range(60))
+    (folder / "users.txt").write_text("7\n9\n")
+    some = answer("recommend mf.mfcore --users-file users.txt --k 2")["recommendations"]
+    assert some == [everyone[7], everyone[9]]
+
+
+def test_recommend_folds_new_users_in(answer, folder):
+    found = answer("recommend mf.mfcore --ratings new.csv --k 3")["recommendations"]
+    assert [each["user"] for each in found] == ["yan", "zoe"]
+    assert not {1, 2} & {each["item"] for each in found[1]["items"]}
+    items, _ = mfcore.load(folder / "mf.mfcore").recommend(
+        k=3, ratings=mfcore.read_ratings(folder / "new.csv"))
+    assert [each["item"] for each in found[1]["items"]] == items[1].tolist()
+
+
+def test_ids_that_are_words_are_found(answer):
+    (found,) = answer("recommend named.mfcore --user eve --k 9")["recommendations"]
+    assert {each["item"] for each in found["items"]} == {"tea", "cup"}
+    assert answer("similar named.mfcore --item pot --k 1")["similar"][0]["item"] == "pot"
+
+
+def test_a_number_is_found_among_ids_of_any_kind(folder, answer):
+    matrix = mfcore.load(folder / "named.mfcore").ratings_.by_user
+    mixed = mfcore.Ratings(matrix, user_ids=["ann", 7, "8"], item_ids=["cup", "pot", "tea"])
+    mfcore.Popularity().fit(mixed).save(folder / "mixed.mfcore")
+    found = answer("recommend mixed.mfcore --user 7 8")["recommendations"]
+    assert [each["user"] for each in found] == [7, "8"]
+
+
+def test_a_list_that_is_too_short_is_not_padded(answer, run):
+    (found,) = answer("recommend mf.mfcore --user 4 --k 500")["recommendations"]
+    seen = mfcore.load("mf.mfcore").ratings_.select_users([4]).nnz
+    assert len(found["items"]) == 40 - seen
+    assert "nothing left" in run("recommend named.mfcore --user ann --exclude pot --k 3")[1]
+
+
+@pytest.mark.parametrize("source", ["titles.csv", "titles.dat", "u.item"])
+def test_titles_are_shown_where_they_are_known(run, answer, folder, source):
+    (folder / "titles.dat").write_text("3::Comedy, and so on::x\n30::Café\n", encoding="utf-8")
+    (folder / "u.item").write_bytes("3|Comedy|x\n30|Café|x\n".encode("latin-1"))
+    line = f"recommend mf.mfcore --user 4 --items 3 30 --include-seen --titles {source}"
+    titles = {each["item"]: each["title"] for each in
+              answer(line)["recommendations"][0]["items"]}
+    assert titles[3].startswith(("Comedy", "Drama", "Western", "Mystery", "Romance", "Thriller"))
+    assert source == "titles.csv" or titles[30] == "Café"
+    assert f"{titles[3]} (3)" in run(line)[1]
+
+
+def test_titles_come_from_a_data_set_by_name(answer):
+    (found,) = answer("similar mf.mfcore --item 3 --k 1 --titles planted")["similar"]
+    assert found["title"] == mfcore.fetch("planted").item_titles[3]
+    assert answer("similar mf.mfcore --user 3 --k 1 --titles planted")["similar"][0].keys() \
+        == {"user", "users"}
+
+
+# ---------------------------------------------------------------------------- similar
+
+
+@pytest.mark.parametrize(("options", "side", "similarity"), [
+    ("--item 2 7", "item", "cosine"), ("--item 2 7 --dot", "item", "dot"),
+    ("--user 2 7", "user", "cosine"),
+])
+def test_similar_gives_what_the_model_gives(answer, folder, options, side, similarity):
+    found = answer(f"similar mf.mfcore {options} --k 3")["similar"]
+    model = mfcore.load(folder / "mf.mfcore")
+    ids, scores = getattr(model, f"similar_{side}s")([2, 7], k=3, similarity=similarity)
+    assert [each[side] for each in found] == [2, 7]
+    assert [[one[side] for one in each[f"{side}s"]] for each in found] == ids.tolist()
+    np.testing.assert_allclose([[one["score"] for one in each[f"{side}s"]] for each in found],
+                               scores)
+
+
+# --------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_measures_a_model_file(answer, folder, run):
+    found = answer("evaluate mf.mfcore ratings.csv --metrics rmse ndcg recall@3 --k 2 4 "
+                   "--include-seen --threshold 4")
+    expected = mfcore.evaluate(
+        mfcore.load(folder / "mf.mfcore"), mfcore.read_ratings(folder / "ratings.csv"),
+        metrics=["rmse", "ndcg", "recall@3"], k=(2, 4), exclude_seen=False, threshold=4.0)
+    assert found["metrics"] == pytest.approx(expected)
+    _, out, _ = run("evaluate mf.mfcore ratings.csv --metrics rmse")
+    assert f"{expected['rmse']:.4f}" in out
+
+
+def test_evaluate_folds_users_in(answer, folder):
+    (folder / "known.csv").write_text("yan,3,1\nzoe,1,5\nzoe,2,4\nwim,1,1\n")
+    (folder / "test.csv").write_text("zoe,5,4\nyan,9,3\n")
+    model = mfcore.load(folder / "mf.mfcore")
+    found = answer("evaluate mf.mfcore test.csv --fold-in known.csv --metrics rmse mrr")
+    expected = mfcore.evaluate(
+        model, mfcore.read_ratings(folder / "test.csv"), metrics=["rmse", "mrr"],
+        fold_in=mfcore.read_ratings(folder / "known.csv").select_users([1, 2]))
+    assert found["metrics"] == pytest.approx(expected)
+
+
+def test_evaluate_cross_validates_a_model(answer, folder, run):
+    line = "evaluate ratings.csv --model bias --folds 3 --metrics rmse ndcg@5 --set reg_users=4"
+    found = answer(line)["metrics"]
+    expected = mfcore.cross_validate(mfcore.BiasOnly(reg_users=4),
+                                     mfcore.read_ratings(folder / "ratings.csv"), 3,
+                                     metrics=["rmse", "ndcg@5"])
+    assert found["rmse"]["folds"] == pytest.approx(expected["rmse"])
+    assert found["ndcg@5"]["mean"] == pytest.approx(expected["ndcg@5"].mean())
+    assert found["ndcg@5"]["sd"] == pytest.approx(expected["ndcg@5"].std(ddof=1))
+    assert f"{expected['rmse'].mean():.4f}" in run(line)[1]
+
+
+def test_the_folds_of_a_source_file_are_its_lines(answer, monkeypatch):
+    data = synthetic.planted(n_users=30, n_items=20, random_state=2)
+    monkeypatch.setattr(synthetic, "planted", lambda: data)
+    found = answer("evaluate planted --model bias --file-folds --folds 3 --metrics rmse")
+    folds = mfcore.data.split.file_folds(data.ratings, data.file_order, 3)
+    expected = mfcore.cross_validate(mfcore.BiasOnly(), data.ratings, folds=folds,
+                                     metrics="rmse")
+    assert found["metrics"]["rmse"]["folds"] == pytest.approx(expected["rmse"])
+
+
+# ------------------------------------------------------------------------------- info
+
+
+def test_info_names_versions_threads_blas_and_folders(answer, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("MFCORE_CACHE", str(tmp_path))
+    monkeypatch.setenv("MFCORE_DATA", "somewhere")
+    found = answer("info")
+    assert found["mfcore"] == mfcore.__version__
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["threads"] >= 1
+    assert found["blas"]
+    assert {"library", "version", "kernel"} <= set(found["blas"][0])
+    assert found["jit"]["cache"]
+    assert found["folders"] == {"MFCORE_DATA": "somewhere", "cache": str(tmp_path)}
+    _, out, _ = run("info")
+    for name in ("python", "numpy", "threads", "blas", "jit cache", "data cache"):
+        assert name in out
+
+
+# ----------------------------------------------------------------------------- errors
+
+
+FAILURES = {
+    "fit nothing.csv --out m": "there is no file nothing.csv",
+    "fit ratings.csv --out nowhere/m": "there is no folder nowhere",
+    "fit ratings.csv --out .": "it is a folder",
+    "fit ratings.csv --out m --factors 0": "n_factors must be >= 1, got 0",
+    "fit ratings.csv --out m --reg nan": "reg must be finite",
+    "fit ratings.csv --out m --threads 0": "n_threads must be in",
+    "fit ratings.csv --out m --set nonsense=1": "has no parameter 'nonsense'",
+    "fit ratings.csv --out m --set nonsense": "--set must be NAME=VALUE",
+    "fit ratings.csv --out m --set solver=magic": "solver must be one of",
+    "fit ratings.csv --out m --model popularity --reg 1": "Popularity has no parameter 'reg'",
+    "fit broken.csv --out m": "line 3",
+    "fit twice.csv --out m": "duplicates=",
+    "fit ratings.csv --out m --user-column who": "who",
+    "fit low.csv --model implicit --out m": "counts must be >= 0",
+    "recommend nothing.mfcore --user 1": "No such file or directory: nothing.mfcore",
+    "recommend ratings.csv --user 1": "no model file",
+    "recommend cut.mfcore --user 1": "cannot read cut.mfcore",
+    "recommend mf.mfcore --user 999": "999",
+    "recommend mf.mfcore --user ann": "users are whole numbers in this model, got 'ann'",
+    "recommend mf.mfcore --user 1 --k 0": "k must be >= 1",
+    "recommend mf.mfcore --user 1 --items 888": "888",
+    "recommend mf.mfcore --users-file empty.txt": "empty.txt holds no ids",
+    "recommend mf.mfcore --ratings unknown.csv": "777",
+    "recommend mf.mfcore --user 1 --titles nothing": "No such file or directory: nothing",
+    "recommend mf.mfcore --user 1 --titles empty.txt": "an id and a title",
+    "recommend mf.mfcore --user 1 --threads -1": "n_threads",
+    "similar bias.mfcore --item 1": "BiasOnly has no factors",
+    "similar named.mfcore --item ink": "ink",
+    "evaluate mf.mfcore nothing.csv": "there is no file nothing.csv",
+    "evaluate mf.mfcore ratings.csv --metrics luck": "metrics must be one of",
+    "evaluate mf.mfcore new.csv --fold-in named.csv": "not seen",
+    "evaluate ratings.csv --model bias --folds 1": "n_folds",
+    "evaluate ratings.csv --model bias --file-folds": "--file-folds needs",
+    "fetch nothing": "there is no data set 'nothing'",
+    "fetch --csv x": "--csv needs",
+    "fetch planted --csv nowhere/x": "there is no folder nowhere",
+    "demo --data nothing": "there is no file nothing",
+    "demo --data ratings.csv --seed -1": "-1",
+    "demo --data empty.txt": "empty.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_files(folder):
+    (folder / "empty.txt").write_text("\n")
+    (folder / "broken.csv").write_text("1,2,3\n1,3,4\n1,x y\n")
+    (folder / "twice.csv").write_text("1,2,3\n1,2,4\n")
+    (folder / "low.csv").write_text("1,2,3\n1,3,-4\n")
+    (folder / "unknown.csv").write_text("1,777,3\n")
+    (folder / "cut.mfcore").write_bytes((folder / "mf.mfcore").read_bytes()[:-999])
+
+
+@pytest.mark.usefixtures("bad_files")
+@pytest.mark.parametrize("line", FAILURES)
+@pytest.mark.parametrize("as_json", ["", " --json"], ids=["text", "json"])
+def test_an_expected_error_is_one_line_and_exit_code_1(run, folder, line, as_json):
+    before = {path.name for path in folder.iterdir()}
+    code, out, err = run(line + as_json)
+    assert (code, out) == (1, "")
+    assert err.startswith("mfcore: error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert FAILURES[line] in err
+    assert {path.name for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("line", [
+    "", "nonsense", "fit", "fit ratings.csv", "fit ratings.csv --out m --model magic",
+    "fit ratings.csv --out m --reg much", "recommend mf.mfcore",
+    "recommend mf.mfcore --user 1 --all", "similar mf.mfcore", "similar mf.mfcore --k two",
+    "recommend mf.mfcore --user 1 --items 1 --items-file x",
+    "evaluate mf.mfcore", "evaluate mf.mfcore ratings.csv --model mf", "demo extra"])
+def test_a_command_line_that_makes_no_sense_is_exit_code_2(run, line):
+    code, out, err = run(line)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: mfcore")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("switch", ["--traceback", "MFCORE_TRACEBACK"])
+def test_a_traceback_is_shown_on_request(run, monkeypatch, switch):
+    if switch.startswith("MFCORE"):
+        monkeypatch.setenv(switch, "1")
+        switch = ""
+    with pytest.raises(FileNotFoundError, match="no file nothing"):
+        run(f"fit nothing.csv --out m {switch}")
+
+
+def test_a_defect_is_not_dressed_up_as_a_mistake_of_the_user(run, monkeypatch):
+    def broken(*_, **__):
+        raise AttributeError("a defect")
+
+    monkeypatch.setattr(mfcore.MatrixFactorization, "fit", broken)
+    with pytest.raises(AttributeError, match="a defect"):
+        run("fit ratings.csv --out m")
+
+
+@pytest.mark.parametrize(("error", "text"), [
+    (ValueError("k must be >= 1"), "k must be >= 1"),
+    (KeyError("users not seen: 'ann'"), "users not seen: 'ann'"),
+    (FileNotFoundError(2, "No such file", "x.csv"), "No such file: x.csv"),
+    (FileNotFoundError("there is no file x"), "there is no file x"),
+    (MemoryError(), "MemoryError"),
+])
+def test_an_error_is_described_by_its_message(error, text):
+    assert described(error) == text
+
+
+def test_a_message_of_many_lines_becomes_one(capsys):
+    output.complain("error: one\n  two\tthree")
+    assert capsys.readouterr() == ("", "mfcore: error: one two three\n")
+
+
+def test_ctrl_c_is_exit_code_130_and_writes_nothing(run, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mfcore.MatrixFactorization, "fit", interrupted)
+    assert run(f"fit ratings.csv --out {tmp_path}/m") == (130, "", "mfcore: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_csv_that_dies_midway_leaves_nothing_behind(run, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "planted.csv")
+
+    monkeypatch.setattr("mfcore.cli.commands.progress", full)
+    code, _, err = run(f"fetch planted --csv {tmp_path}/planted.csv")
+    assert (code, err) == (1, "mfcore: error: No space left on device: planted.csv\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------- output
+
+
+def test_json_holds_no_nan_and_no_numpy():
+    value = {"a": np.float32(1.5), "b": [math.nan, math.inf], 3: np.array([1, 2]),
+             "c": (np.bool_(True), None, "x"), "d": ("user", 1), "e": Path("x")}
+    assert output.plain(value) == {"a": 1.5, "b": [None, None], "3": [1, 2],
+                                   "c": [True, None, "x"], "d": ["user", 1], "e": "x"}
+
+
+def test_a_table_aligns_names_to_the_left_and_numbers_to_the_right():
+    text = output.table(["name", "n"], [["a", "100"], ["longer", "1"]])
+    assert text.splitlines() == ["name      n", "------  ---", "a       100", "longer    1"]
+
+
+class Terminal:
+    """A standard error that someone looks at."""
+
+    encoding = "utf-8"
+
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        """Nothing is held back."""
+
+
+@pytest.mark.parametrize("line", [
+    "fit ratings.csv --out {}/m --factors 2 --epochs 3",
+    "evaluate ratings.csv --model bias --folds 3 --metrics rmse",
+    "fetch planted --csv {}/x.csv",
+])
+def test_long_work_shows_a_bar_on_a_terminal_and_nowhere_else(run, monkeypatch, tmp_path, line):
+    line = line.format(tmp_path)
+    assert run(line)[2] == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    code, out, _ = run(line)
+    assert code == 0
+    assert "%|" in terminal.text
+    assert "%|" not in out
+    terminal.text = ""
+    run(f"{line} --quiet")
+    assert terminal.text == ""
+
+
+# -------------------------------------------------------------------------- processes
+
+
+def process(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "mfcore", *arguments], text=True, check=False,
+                          capture_output=True, encoding="utf-8", **options)
+
+
+def test_the_module_runs_as_a_program(folder):
+    done = process("evaluate", "bias.mfcore", "ratings.csv", "--metrics", "rmse", "--json",
+                   cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["metrics"]["rmse"] > 0
+
+
+def test_a_program_that_fails_says_so_in_one_line_and_by_its_code(folder):
+    done = process("recommend", "ratings.csv", "--user", "1", cwd=folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mfcore: error: cannot read ratings.csv")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_poor_encoding_loses_signs_and_not_the_answer(folder):
+    done = process("fetch", "planted", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    done = process("fit", "named.csv", "--model", "bias", "--out", os.devnull + "x",
+                   env={**os.environ, "PYTHONIOENCODING": "ascii"}, cwd=folder)
+    assert "Traceback" not in done.stderr
+    done = process("evaluate", "bias.mfcore", "ratings.csv", "--metrics", "rmse", cwd=folder,
+                   env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "60 users ? 40 items" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes are those of POSIX")
+def test_a_reader_that_leaves_early_ends_the_program_quietly(folder):
+    command = (f"{shlex.quote(sys.executable)} -m mfcore recommend mf.mfcore --all --k 40 "
+               f"--json; echo $? >&2")
+    done = subprocess.run(["sh", "-c", f"({command}) | head -n 1"], cwd=folder, text=True,
+                          capture_output=True, check=True)
+    assert done.stdout == "{\n"
+    assert done.stderr.split() in (["1"], ["0"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes are those of POSIX")
+def test_a_signal_during_a_fit_ends_it_in_one_line(folder, tmp_path):
+    line = ["fit", "ratings.csv", "--out", str(tmp_path / "m"), "--epochs", "1000000"]
+    with subprocess.Popen([sys.executable, "-m", "mfcore", *line], cwd=folder, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        time.sleep(4)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "mfcore: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_a_program_reads_little():
+    script = "import sys, mfcore.cli; mfcore.cli.main(['--version']); print(*sys.modules)"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          check=True, env=env)
+    assert not {"numba", "scipy", "tqdm", "threadpoolctl"} & set(done.stdout.split())

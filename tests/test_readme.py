@@ -1,0 +1,180 @@
+"""The README, run: its Python blocks print what it says, its commands parse, its cases fit.
+
+    MFCORE_UPDATE=1 pytest tests/test_readme.py
+
+writes what the blocks print today into the README.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import re
+import shlex
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import mfcore
+from mfcore.cli.parser import build_parser
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.\d+")
+# Bits differ between machines, and with them the last digits.
+TOLERANCE = 0.005
+
+
+class Block(NamedTuple):
+    """A Python block and what the README says that it prints."""
+
+    code: str
+    output: str
+
+
+def read():
+    return README.read_text("utf-8")
+
+
+def blocks():
+    return [Block(*match.groups("")) for match in BLOCK.finditer(read())]
+
+
+def last_line(block):
+    return block.code.splitlines()[-1].strip()[:40]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The files that the README's blocks read."""
+    (tmp_path / "ratings.csv").write_text("user,item,rating\nann,10,5\nann,20,3.5\nbob,10,4\n")
+    (tmp_path / "clicks.csv").write_text("7,1\n7,1\n8,2\n")
+    with gzip.open(tmp_path / "plays.tsv.gz", "wt") as stream:
+        stream.write("listener\tartist\tplays\nann\tBach\t12\nbob\tBach\t3\nbob\tRavel\t1\n")
+    sales = [(1, "tea", 2), (1, "tea", 3), (2, "tea", 1), (2, "cup", 4)]
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as database, database:
+        database.execute("CREATE TABLE sales (customer INTEGER, product TEXT, quantity INTEGER)")
+        database.executemany("INSERT INTO sales VALUES (?, ?, ?)", sales)
+    lines = [",".join(map(str, line)) for line in [("customer", "product", "quantity"), *sales]]
+    (tmp_path / "sales.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(code):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(code, str(README), "exec"), {"__name__": "readme"})
+    return out.getvalue()
+
+
+def skip_without_needs(code, request):
+    """Skip where a library of the test extra, or ML-100K, is not at hand."""
+    for name in re.findall(r"^import (\w+)$", code, re.MULTILINE):
+        pytest.importorskip(name)
+    if '"ml-100k"' in code:
+        request.getfixturevalue("ml100k")
+
+
+def same(stated, found):
+    """Whether two texts agree, numbers with a fraction up to the tolerance."""
+    stated_numbers, found_numbers = (list(map(float, NUMBER.findall(text)))
+                                     for text in (stated, found))
+    return NUMBER.sub("#", stated) == NUMBER.sub("#", found) and all(
+        abs(a - b) <= TOLERANCE for a, b in zip(stated_numbers, found_numbers, strict=True))
+
+
+@pytest.mark.parametrize("block", blocks(), ids=last_line)
+@pytest.mark.usefixtures("folder")
+def test_a_python_block_prints_what_the_readme_says(block, request):
+    skip_without_needs(block.code, request)
+    found = printed(block.code)
+    if os.environ.get("MFCORE_UPDATE"):
+        head, _, tail = read().partition(block.code + "```\n")
+        tail = tail.replace(f"```text\n{block.output}```", f"```text\n{found}```", 1)
+        README.write_text(f"{head}{block.code}```\n{tail}", "utf-8")
+        return
+    assert same(block.output, found), found
+
+
+def test_a_changed_output_is_seen():
+    assert same("rmse 0.901 [1, 2]\n", "rmse 0.9034 [1, 2]\n")
+    assert not same("rmse 0.901\n", "rmse 0.911\n")
+    assert not same("Fargo 0.9\n", "Contact 0.9\n")
+    assert not same("[1, 2]\n", "[1, 3]\n")
+
+
+def test_the_example_is_ten_lines_and_every_block_states_its_output():
+    found = blocks()
+    assert len(found) == 4
+    assert all(block.output for block in found)
+    assert len([line for line in found[0].code.splitlines() if line.strip()]) <= 10
+
+
+def commands():
+    """The lines of the README's command blocks that call mfcore."""
+    fenced = re.findall(r"```sh\n(.*?)```", read(), re.DOTALL)
+    indented = re.findall(r"^    (pip .*)$", read(), re.MULTILINE)
+    lines = [line for block in fenced for line in block.splitlines()]
+    return lines + [part.strip() for line in indented for part in line.split("&&")
+                    if part.strip().startswith("mfcore")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_readme_parses(line):
+    name, *arguments = shlex.split(line)
+    assert name == "mfcore"
+    assert callable(build_parser().parse_args(arguments).command)
+
+
+def test_every_command_is_shown_or_named():
+    shown = {shlex.split(line)[1] for line in commands()}
+    assert shown | {"fetch"} == {"demo", "fetch", "fit", "recommend", "similar", "evaluate", "info"}
+    assert "`mfcore fetch`" in read()
+
+
+def calls_of_the_table():
+    return re.findall(r"`((?:MatrixFactorization|ImplicitMF)[^`]*\(.*?\))` \|$", read(),
+                      re.MULTILINE)
+
+
+def test_the_table_names_every_case():
+    assert len(calls_of_the_table()) == 10
+
+
+@pytest.mark.parametrize("call", calls_of_the_table())
+def test_a_call_of_the_table_fits_what_its_row_says(call, planted):
+    (row,) = (line for line in read().splitlines() if f"`{call}` |" in line)
+    model = eval(call, vars(mfcore) | {name: getattr(mfcore, name) for name in mfcore.__all__})
+    model.set_params(n_factors=2, n_epochs=1, random_state=0).fit(planted.ratings)
+    _, _, weight, unknown_weight, value, bias, _, _ = (cell.strip() for cell in row.split("|"))
+    says = {"none": None, "fixed": "mean", "learned": "learned"}
+    assert bias == "any" or getattr(model, "bias", None) == says[bias]
+    expected = {"0": 0.0, "1": 1.0, "α": 0.1, "α₀": 0.1}
+    assert model.unknown_weight_ == expected.get(unknown_weight, model.unknown_weight_)
+    assert (model.unknown_weight_ > 0) == (unknown_weight != "0")
+    assert (getattr(model, "unknown_value", 0.0) == "bias") == value.startswith("μ")
+    assert ("count" in weight) == (isinstance(model, mfcore.ImplicitMF)
+                                   and not model.whole_matrix)
+
+
+def test_links_lead_to_files():
+    for target in re.findall(r"\]\(([^)#]+)\)", read()):
+        if "://" not in target:
+            assert (README.parent / target).is_file(), target
+
+
+def test_every_dependency_is_justified():
+    from importlib.metadata import requires
+
+    section = read().partition("## Dependencies")[2]
+    needed = [re.match(r"[\w-]+", each)[0] for each in requires("mfcore") if "extra" not in each]
+    assert [name for name in needed if f"* `{name}`: " not in section] == []
+
+
+def test_no_public_name_in_the_readme_is_invented():
+    for name in re.findall(r"`(\w+)`", read()):
+        if name[0].isupper() and name.isidentifier() and name not in ("DATA", "FILE"):
+            assert hasattr(mfcore, name), name
