@@ -95,6 +95,14 @@ def fitted(name: str, ratings: Any = None, **changes: Any) -> MatrixFactorizatio
     return model(name, **changes).fit(ratings)
 
 
+def small(made: Any, **changes: Any) -> Any:
+    """An unfitted model of any class, quick to fit."""
+    quick = {"n_threads": 1}
+    if issubclass(made, (MatrixFactorization, ImplicitMF)):
+        quick.update(n_factors=3, n_epochs=2, random_state=0)
+    return made(**{**quick, **changes})
+
+
 def stored(cells: sp.csr_array) -> np.ndarray:
     """Which cells are stored, bool, dense; a stored zero is."""
     pattern = sp.csr_array((np.ones(cells.nnz), cells.indices, cells.indptr), cells.shape)

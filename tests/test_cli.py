@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -101,7 +102,7 @@ def examples():
         yield from (line.strip() for line in text.splitlines())
 
 
-@pytest.mark.parametrize("line", examples())
+@pytest.mark.parametrize("line", list(examples()))
 def test_the_examples_of_the_help_parse(line):
     name, *arguments = shlex.split(line)
     assert name == "mfcore"
@@ -132,13 +133,11 @@ LADDER = ["Popularity", "BiasOnly", "minimal MF", "mean bias", "learned bias",
 
 
 @pytest.fixture(scope="module")
-def small_demo(tmp_path_factory):
+def small_demo():
     """What `mfcore demo` says of small audiences, as (text, data)."""
-    def audiences():
-        return synthetic.planted_audiences(n_users=160, n_items=80, n_factors=4, random_state=1)
-
+    data = synthetic.planted_audiences(n_users=160, n_items=80, n_factors=4, random_state=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "planted_audiences", audiences)
+        patch.setattr(synthetic, "planted_audiences", lambda: data)
         arguments = build_parser().parse_args(["demo", "--data", "planted-audiences"])
         found = arguments.command(arguments)
     return found.text, json.loads(json.dumps(output.plain(found.data)))
@@ -173,14 +172,12 @@ def test_the_table_of_the_demo_is_aligned_and_explained(small_demo):
     text, data = small_demo
     lines = text.splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("model "))
-    rule = lines[start + 1]
-    assert set(rule) == {"-", " "}
-    edges = [place for place in range(len(rule) - 1) if rule[place:place + 2] == "- "]
+    edges = [column.end() for column in re.finditer("-+", lines[start + 1])][:-1]
     for name, line in zip(LADDER, lines[start + 2:start + 8], strict=True):
         assert line.startswith(name)
         for edge in edges[1:]:                      # numbers end where their column does
-            assert line[edge] != " "
-            assert line[edge + 1] == " "
+            assert line[edge - 1] != " "
+            assert line[edge:edge + 2].strip() == ""
     reading = lines[start + 9]
     for column in ("RMSE", "NDCG@10", "cross-audience"):
         assert column in lines[start]
@@ -718,11 +715,6 @@ def test_a_program_that_fails_says_so_in_one_line_and_by_its_code(folder):
 
 
 def test_a_poor_encoding_loses_signs_and_not_the_answer(folder):
-    done = process("fetch", "planted", env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0
-    done = process("fit", "named.csv", "--model", "bias", "--out", os.devnull + "x",
-                   env={**os.environ, "PYTHONIOENCODING": "ascii"}, cwd=folder)
-    assert "Traceback" not in done.stderr
     done = process("evaluate", "bias.mfcore", "ratings.csv", "--metrics", "rmse", cwd=folder,
                    env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")
@@ -732,19 +724,30 @@ def test_a_poor_encoding_loses_signs_and_not_the_answer(folder):
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes are those of POSIX")
 def test_a_reader_that_leaves_early_ends_the_program_quietly(folder):
     command = (f"{shlex.quote(sys.executable)} -m mfcore recommend mf.mfcore --all --k 40 "
-               f"--json; echo $? >&2")
+               f"--include-seen --json; echo $? >&2")         # more than a pipe holds
+    # (Unbuffered, Python itself takes a write that was cut short for a whole one.)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(["sh", "-c", f"({command}) | head -n 1"], cwd=folder, text=True,
-                          capture_output=True, check=True)
+                          capture_output=True, check=True, env=env)
     assert done.stdout == "{\n"
-    assert done.stderr.split() in (["1"], ["0"])
+    assert done.stderr.split() == ["1"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes are those of POSIX")
 def test_a_signal_during_a_fit_ends_it_in_one_line(folder, tmp_path):
+    script = ("import signal, sys, mfcore.cli\n"
+              "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+              "fit = mfcore.MatrixFactorization.fit\n"
+              "def told(*arguments):\n"
+              "    sys.stdout.write('fitting\\n'); sys.stdout.flush()\n"
+              "    return fit(*arguments)\n"
+              "mfcore.MatrixFactorization.fit = told\n"
+              "sys.exit(mfcore.cli.main(sys.argv[1:]))\n")
     line = ["fit", "ratings.csv", "--out", str(tmp_path / "m"), "--epochs", "1000000"]
-    with subprocess.Popen([sys.executable, "-m", "mfcore", *line], cwd=folder, text=True,
+    with subprocess.Popen([sys.executable, "-c", script, *line], cwd=folder, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        time.sleep(4)
+        assert running.stdout.readline() == "fitting\n"
+        time.sleep(0.5)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out, err) == (130, "", "mfcore: interrupted\n")

@@ -79,7 +79,7 @@ def test_a_model_shows_what_differs_from_the_defaults():
 
 @pytest.mark.parametrize("made", EVERY)
 def test_clones_have_the_parameters_and_nothing_learned(made):
-    model = made(n_threads=1).fit(samples.counts())
+    model = samples.small(made).fit(samples.counts())
     copied = clone(model)
     assert copied is not model
     assert copied.get_params() == model.get_params()
@@ -89,7 +89,7 @@ def test_clones_have_the_parameters_and_nothing_learned(made):
 
 @pytest.mark.parametrize("made", EVERY)
 def test_fit_returns_the_model_and_its_learned_names_end_in_an_underscore(made):
-    model = made(n_threads=1)
+    model = samples.small(made)
     before = set(vars(model))
     assert model.fit(samples.counts()) is model
     assert all(name.endswith("_") for name in set(vars(model)) - before)
@@ -99,7 +99,7 @@ def test_fit_returns_the_model_and_its_learned_names_end_in_an_underscore(made):
 
 @pytest.mark.parametrize("made", EVERY)
 def test_fit_changes_no_parameter(made):
-    model = made()
+    model = samples.small(made)
     before = model.get_params()
     model.fit(samples.counts())
     assert model.get_params() == before
@@ -130,20 +130,19 @@ def test_a_model_that_is_not_fitted_says_so(made, ask):
 def test_scikit_learn_sees_whether_a_model_is_fitted(made):
     with pytest.raises(SklearnNotFittedError):
         check_is_fitted(made())
-    check_is_fitted(made().fit(samples.counts()))
+    check_is_fitted(samples.small(made).fit(samples.counts()))
 
 
 # ------------------------------------------------------------ cells, as scikit-learn has it
 
 @pytest.mark.parametrize("made", EVERY)
 def test_fitting_pairs_is_fitting_their_matrix(made):
-    params = {"random_state": 0} if made in FACTORIZED else {}
     matrix = samples.counts()
     users, items = np.unique(matrix.nonzero()[0]), np.unique(samples.stored(matrix).nonzero()[1])
     X, y = cells_of(matrix)
-    model = made(**params).fit(X, y)
+    model = samples.small(made).fit(X, y)
     dense = Ratings(matrix[users][:, items])
-    apart = made(**params).fit(dense)
+    apart = samples.small(made).fit(dense)
     assert model.user_ids_.tolist() == users.tolist()
     assert model.item_ids_.tolist() == items.tolist()
     np.testing.assert_array_equal(model.user_factors_, apart.user_factors_)
@@ -164,6 +163,8 @@ def test_pairs_are_of_any_kind_of_id(X):
 @pytest.mark.parametrize("made", FACTORIZED)
 def test_a_grid_search_over_cells_finds_the_best_setting(made, planted):
     X, y = cells_of(planted.ratings.by_user)
+    held = np.random.default_rng(0).random(len(y)) < 0.2
+    X, y, X_new, y_new = X[~held], y[~held], X[held], y[held]
     search = GridSearchCV(made(3, n_epochs=3, random_state=0, n_threads=1),
                           {"reg": [1.0, 1e9], "reg_scaling": [0.5, "none"]},
                           cv=KFold(2, shuffle=True, random_state=0), error_score="raise")
@@ -171,8 +172,8 @@ def test_a_grid_search_over_cells_finds_the_best_setting(made, planted):
     assert search.best_params_["reg"] == 1.0
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_
-    assert best.score(X, y) == search.score(X, y)
-    assert best.predict(X[:4, 0], X[:4, 1]).shape == (4,)
+    assert best.score(X_new, y_new) == search.score(X_new, y_new)
+    np.testing.assert_array_equal(best.predict(*X_new.T), clone(best).fit(X, y).predict(*X_new.T))
 
 
 def test_the_cross_validated_score_is_that_of_folds_by_hand():
@@ -204,12 +205,13 @@ def test_the_score_is_minus_the_rmse_or_the_ndcg():
 @pytest.mark.parametrize("made", EVERY)
 def test_scoring_a_matrix_of_other_rows_is_refused(made):
     """scikit-learn's splitters cut a matrix by users: the rows would mean others."""
-    model = made().fit(samples.counts())
+    model = samples.small(made).fit(samples.counts())
     for shape in ((5, 8), (12, 8), (11, 7), (8, 11)):
         with pytest.raises(ValueError, match=r"shape of the training ratings, \(11, 8\)"):
             model.score(samples.counts(*shape))
     with pytest.raises(ValueError, match="shape of the training ratings"):
-        cross_val_score(made(), sp.csr_matrix(samples.counts()), cv=2, error_score="raise")
+        cross_val_score(samples.small(made), sp.csr_matrix(samples.counts()), cv=2,
+                        error_score="raise")
 
 
 def test_scores_refuse_lengths_that_differ_and_values_that_are_none():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mfcore
+from mfcore import validation
 from mfcore.cli.inputs import load_data, new_model, read_file, writable
 from mfcore.cli.output import Answer, number, progress, table
 
@@ -183,8 +184,6 @@ def rows_of(ratings: Ratings, test: Ratings) -> Ratings:
 
     Raises KeyError for a test user without a row.
     """
-    from mfcore import validation
-
     users = np.arange(test.shape[0]) if test.user_ids is None else test.user_ids
     rows = ratings.user_positions(users)
     validation.known_ids("users of the fold-in file", users, rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mfcore import validation
 from mfcore.cli import ladder
 from mfcore.cli.inputs import Titles, load_data, load_titles, titles_of
 from mfcore.cli.ladder import CROSS, RANKING, RATING, Climb, Step
@@ -29,12 +30,12 @@ def demo(arguments: Namespace) -> Answer:
     n_users, n_items = data.ratings.shape
     result = {"data": arguments.data, "users": n_users, "items": n_items,
               "ratings": data.ratings.nnz, "held_out": found.test.nnz,
-              "rows": [_row(step, arguments.seed) for step in found.steps],
+              "rows": [_row(step) for step in found.steps],
               "recommendations": shown, "seconds": time.perf_counter() - start}
     return Answer(result, _text(result))
 
 
-def _row(step: Step, seed: int) -> dict[str, Any]:
+def _row(step: Step) -> dict[str, Any]:
     return {"model": step.name, "settings": step.settings, **step.figures,
             "seconds": step.seconds}
 
@@ -47,7 +48,7 @@ def _recommendations(found: Climb, titles: Titles, seed: int) -> list[dict[str, 
     train, model = found.train, found.steps[-1].model
     counts = np.diff(train.by_user.indptr)
     able = np.flatnonzero(counts >= min(ENOUGH_RATED, counts.max()))
-    random = np.random.default_rng(seed)
+    random = validation.random_generator("seed", seed)
     rows = np.sort(random.choice(able, min(USERS, able.size), replace=False))
     users = rows if train.user_ids is None else train.user_ids[rows]
     items, _ = model.recommend(users, RECOMMENDED)

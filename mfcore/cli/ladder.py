@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import mfcore
+from mfcore import validation
 from mfcore.cli.output import progress
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def audiences(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
 def _enough(ratings: Ratings, seed: int) -> Ratings:
     if ratings.nnz <= ENOUGH:
         return ratings
-    order = np.random.default_rng(seed).permutation(ratings.shape[0])
+    order = validation.random_generator("seed", seed).permutation(ratings.shape[0])
     counts = np.diff(ratings.by_user.indptr)[order]
     return ratings.select_users(np.sort(order[:np.searchsorted(counts.cumsum(), ENOUGH) + 1]))
 

@@ -22,39 +22,60 @@ def sparse_matrix(name: str, given: Any) -> Any:
     return given
 
 
-def canonical_csr(matrix: Any, copy: bool) -> sp.csr_array:
+def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_array:
     """Return a read-only canonical CSR of any scipy sparse matrix; refuse what is not one."""
-    sparse_matrix("ratings", matrix)
+    sparse_matrix(name, matrix)
     if matrix.ndim != 2:
-        raise ValueError(f"ratings must have two dimensions, got shape {matrix.shape}")
+        raise ValueError(f"{name} must have two dimensions, got shape {matrix.shape}")
     stored = matrix.nnz
-    csr = sp.csr_array(matrix)
-    _check_indices(csr)
+    csr = sp.csr_array(_checked_layout(name, matrix))
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
     if csr.nnz != stored:
-        raise ValueError(f"ratings must hold each (user, item) once, got {stored} cells of "
+        raise ValueError(f"{name} must hold each (user, item) once, got {stored} cells of "
                          f"which {csr.nnz} differ; Ratings.from_arrays(..., duplicates=...) "
                          f"says how to merge")
-    values = _compact_values("ratings", csr.data, csr)
+    values = _compact_values(name, csr.data, csr)
     index_type = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
-    fresh = sp.csr_array((values, csr.indices.astype(index_type, copy=False),
-                          csr.indptr.astype(index_type, copy=False)), shape=csr.shape)
+    fresh = sp.csr_array((np.ascontiguousarray(values),
+                          np.ascontiguousarray(csr.indices, index_type),
+                          np.ascontiguousarray(csr.indptr, index_type)), shape=csr.shape)
     fresh.has_canonical_format = True
     return frozen(fresh.copy() if copy else fresh)
 
 
-def _check_indices(csr: sp.csr_array) -> None:
-    """SciPy trusts stored indices; a wrong one would read foreign memory in a kernel."""
-    indptr, n_items = csr.indptr, csr.shape[1]
-    whole = len(indptr) == csr.shape[0] + 1 and indptr[0] == 0 and \
-        (np.diff(indptr) >= 0).all() and indptr[-1] <= len(csr.indices)
-    if not whole:
-        raise ValueError("ratings have a broken row pointer (indptr)")
-    if csr.indices.size and not 0 <= csr.indices.min() <= csr.indices.max() < n_items:
-        raise ValueError(f"item indices must be in [0, {n_items - 1}], got "
-                         f"{csr.indices.min()} to {csr.indices.max()}")
+def _checked_layout(name: str, matrix: Any) -> Any:
+    """Return the matrix as CSR, CSC or COO whose stored indices lie inside its shape.
+
+    SciPy trusts stored indices: a wrong one would write to foreign memory in its
+    conversions, or read it in a kernel.
+    """
+    n_users, n_items = matrix.shape
+    if matrix.format == "csr":
+        _check_pointer(name, matrix, n_users)
+        _check_range("item", matrix.indices, n_items)
+    elif matrix.format == "csc":
+        _check_pointer(name, matrix, n_items)
+        _check_range("user", matrix.indices, n_users)
+    else:
+        matrix = matrix.tocoo()
+        _check_range("user", matrix.row, n_users)
+        _check_range("item", matrix.col, n_items)
+    return matrix
+
+
+def _check_pointer(name: str, matrix: Any, n_rows: int) -> None:
+    indptr = matrix.indptr
+    if len(indptr) != n_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any() or \
+            not indptr[-1] <= len(matrix.indices) == len(matrix.data):
+        raise ValueError(f"{name} have a broken row pointer (indptr)")
+
+
+def _check_range(what: str, indices: np.ndarray, size: int) -> None:
+    if indices.size and not 0 <= indices.min() <= indices.max() < size:
+        raise ValueError(f"{what} indices must be in [0, {size - 1}], got {indices.min()} to "
+                         f"{indices.max()}")
 
 
 def _compact_values(name: str, values: np.ndarray, csr: sp.csr_array) -> np.ndarray:
@@ -77,7 +98,7 @@ def aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
     if weights is None:
         return None
     if sp.issparse(weights):
-        csr = canonical_csr(weights, False)
+        csr = canonical_csr(weights, False, "weights")
         same = csr.shape == by_user.shape and np.array_equal(csr.indptr, by_user.indptr) \
             and np.array_equal(csr.indices, by_user.indices)
         if not same:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +13,17 @@ import numpy as np
 def as_id_array(name: str, values: Any) -> np.ndarray:
     """Return ids as a 1-D array: int64 for integers, else objects (strings, tuples, ...).
 
-    Raises TypeError for floats (NaN is not equal to itself) and booleans.
+    Raises TypeError for floats (NaN is not equal to itself) and booleans, ValueError for
+    masked entries and integers beyond int64.  Objects are checked by `factorize`.
     """
-    array = values if isinstance(values, np.ndarray) else _from_sequence(values)
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} must not be missing, got {values.mask.sum()} masked entries; "
+                         f"drop these rows first")
+    array = np.asarray(values) if isinstance(values, np.ndarray) else _from_sequence(values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be < 2**63, got {array.max()}; strings can hold them")
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False)
     if array.dtype.kind in "fbc":
@@ -30,7 +38,8 @@ def _from_sequence(values: Any) -> np.ndarray:
     values = list(values)
     if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool)
            for value in values):
-        return np.array(values, np.int64)
+        with suppress(OverflowError):       # larger ones are objects
+            return np.array(values, np.int64)
     array = np.empty(len(values), object)
     array[:] = values
     return array
@@ -40,13 +49,19 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return (distinct ids, row number of each value).
 
     Integers come out sorted; other ids sorted where they compare, else as they came.
+    Raises as `as_id_array` does, ValueError for missing ids (None, NaN, NaT, NA), TypeError
+    for what cannot be one: floats and booleans among the objects, unhashable objects.
     """
     array = as_id_array(name, values)
     if array.dtype != object:
         return _factorize_integers(array)
     codes: dict[Any, int] = {}
-    rows = np.fromiter((codes.setdefault(value, len(codes)) for value in array),
-                       np.int64, len(array))
+    try:
+        rows = np.fromiter((codes.setdefault(value, len(codes)) for value in array),
+                           np.int64, len(array))
+    except TypeError as error:
+        raise TypeError(f"{name} must be hashable: {error}") from None
+    _check_objects(name, codes)
     distinct = as_id_array(name, list(codes)).astype(object)
     try:
         order = np.argsort(distinct, kind="stable")
@@ -55,6 +70,21 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     place = np.empty_like(order)
     place[order] = np.arange(order.size)
     return distinct[order], place[rows]
+
+
+def _check_objects(name: str, values: Iterable[Any]) -> None:
+    for value in values:
+        if _is_missing(value):
+            raise ValueError(f"{name} must not be missing, got {value!r}; drop these rows first")
+        if isinstance(value, (bool, float, complex, np.inexact, np.bool_)):
+            raise TypeError(f"{name} must be integers, strings or other hashables, got {value!r}")
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:       # pandas.NA is neither equal nor unequal to itself
+        return True
 
 
 def _factorize_integers(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,13 +107,14 @@ class Ids:
     def __init__(self, name: str, values: Any) -> None:
         self.values = as_id_array(name, values).copy()
         self.values.flags.writeable = False
-        if self.values.dtype == object:
-            distinct = len(set(self.values.tolist()))
-        else:
-            distinct = np.unique(self.values).size
+        distinct = factorize(name, self.values)[0].size
         if distinct < self.values.size:
             raise ValueError(f"{name} must be distinct, got {self.values.size} ids of which "
                              f"{distinct} differ")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.values.flags.writeable = False         # pickling forgets it
 
     @cached_property
     def _by_value(self) -> dict[Any, int]:

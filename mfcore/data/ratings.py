@@ -108,11 +108,14 @@ class Ratings:
         def column(name: str | None) -> Any:
             if name is None:
                 return None
-            try:
-                return np.asarray(frame[name])
-            except (KeyError, IndexError, ValueError) as error:
-                known = list(getattr(frame, "columns", None) or getattr(frame, "keys", list)())
-                raise KeyError(f"no column {name!r} in the frame; it has {known}") from error
+            known = _column_names(frame)
+            if known is not None and name not in known:
+                raise KeyError(f"no column {name!r} in the frame; it has {known}")
+            values = frame[name]
+            if np.ma.is_masked(values):
+                raise ValueError(f"column {name!r} has {values.mask.sum()} missing values; "
+                                 f"drop or fill these rows first")
+            return values if isinstance(values, (list, tuple)) else np.asarray(values)
 
         return cls.from_arrays(column(user), column(item), column(rating), column(weight),
                                duplicates=duplicates)
@@ -187,6 +190,9 @@ class Ratings:
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
         """Keep the cells where `chosen` (bool, in `by_user` order); shape and ids stay."""
+        chosen = validation.vector("chosen", chosen, self.nnz)
+        if chosen.dtype != bool:
+            raise TypeError(f"chosen must be booleans, got dtype {chosen.dtype}")
         kept = np.concatenate([[0], np.cumsum(chosen)])[self.by_user.indptr]
         matrix = sp.csr_array((self.by_user.data[chosen], self.by_user.indices[chosen], kept),
                               shape=self.shape)
@@ -208,6 +214,9 @@ class Ratings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Ratings are frozen: cannot set {name!r}; build new ones")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Ratings are frozen: cannot delete {name!r}")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -231,6 +240,15 @@ def as_ratings(name: str, given: Any) -> Ratings:
     if isinstance(given, Ratings):
         return given
     return Ratings(sparse_matrix(name, given))
+
+
+def _column_names(frame: Any) -> list[Any] | None:
+    """Return the names of a frame's columns, or None where it does not tell."""
+    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
+        names = getattr(frame, attribute, None)
+        if names is not None:
+            return list(names() if callable(names) else names)
+    return None
 
 
 def _names(name: str, ids: Any, size: int) -> Ids | None:

@@ -26,6 +26,7 @@ import numpy as np
 from numba import njit
 
 from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.prefetch import prefetch_row
 
 LANES = 16
 GROUP = 8
@@ -39,13 +40,17 @@ def padded_width(k: int) -> int:
 
 @njit(**MELT)
 def _read_cells(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
-                gamma: np.ndarray, start: int, n: int, column: np.ndarray, a: np.ndarray,
-                b: np.ndarray, o: np.ndarray) -> int:
-    """Fill column, a, b and the frozen score o of n cells; return n rounded up to 8."""
+                Q: np.ndarray, gamma: np.ndarray, start: int, n: int, column: np.ndarray,
+                a: np.ndarray, b: np.ndarray, o: np.ndarray) -> int:
+    """Fill column, a, b and the frozen score o of n cells; return n rounded up to 8.
+
+    The rows of Q that the cells will want are on their way when this returns.
+    """
     real = a.dtype.type
     a1, a0, b1, b0 = real(line[0]), real(line[1]), real(line[2]), real(line[3])
     for t in range(n):
         i = indices[start + t]
+        prefetch_row(Q, i)
         column[t] = i
         a[t] = a1 * real(x[start + t]) + a0
         b[t] = b1 * real(y[start + t]) + b0
@@ -167,7 +172,7 @@ def row_solver(K: int) -> Any:
             diagonal_b = n_w0 + lam_b
             full = 0
             for block in range(start, stop, BLOCK):
-                full = _read_cells(indices, x, y, line, gamma, block,
+                full = _read_cells(indices, x, y, line, Q, gamma, block,
                                    min(BLOCK, stop - block), column, a, b, o)
                 known, sum_e, sum_a = _first_reading(K, Q, column, a, b, o, full, p, bias,
                                                      r, inverse)
@@ -193,7 +198,7 @@ def row_solver(K: int) -> Any:
                 Ad_b = vd + (n_w0 + lam_b) * d_b
                 for block in range(start, stop, BLOCK):
                     if stop - start > BLOCK:
-                        full = _read_cells(indices, x, y, line, gamma, block,
+                        full = _read_cells(indices, x, y, line, Q, gamma, block,
                                            min(BLOCK, stop - block), column, a, b, o)
                     Ad_b += _product(K, Q, column, a, full, d, d_b, Ad)
                 dAd = d_b * Ad_b

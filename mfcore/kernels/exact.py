@@ -18,8 +18,10 @@ from numba import njit
 
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.prefetch import prefetch_row
 
-GATHER = 256
+GATHER = 256      # cells scaled into the buffer before they are multiplied
+AHEAD = 16        # cells between asking for a row and reading it
 SMALL = 1e-12     # sums of squares that count as nothing
 
 
@@ -81,8 +83,9 @@ def _square(A: np.ndarray, A0: np.ndarray, c: np.ndarray, z: np.ndarray) -> floa
     total = 0.0
     for i in range(z.size):
         inner = A.dtype.type(0)
-        for j in range(i + 1, z.size):
-            inner += (A[i, j] - A0[i, j]) * z[j]
+        left, right, tail = A[i, i + 1:], A0[i, i + 1:], z[i + 1:]
+        for j in range(tail.size):                    # (slices from 0 vectorise)
+            inner += (left[j] - right[j]) * tail[j]
         total += np.float64(z[i]) * ((A[i, i] - A0[i, i]) * z[i] + 2 * (inner - c[i]))
     return total
 
@@ -107,6 +110,8 @@ def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndar
     real = A.dtype.type
     frozen, front, back, last = 0.0, 0, GATHER, stop - 1
     for t in range(start, stop, 4):
+        for ahead in range(t + AHEAD, min(t + AHEAD + 4, stop)):
+            prefetch_row(Q, indices[ahead])
         for lane in range(4):
             here = t + lane
             i = indices[min(here, last)]
