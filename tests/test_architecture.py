@@ -31,14 +31,17 @@ LAYERS = {
     "__main__": {"cli"},
     "mfcore": {"gradcheck"},
 }
-# A kernel knows arrays and arithmetic only; one file speaks to LAPACK.
+# A kernel knows arrays and arithmetic only; one file speaks to LAPACK, one
+# to the cache.
 KERNEL_IMPORTS = {"__future__", "collections.abc", "functools", "typing", "math", "numpy",
                   "numba", "mfcore.kernels.options"}
 KERNEL_EXCEPTIONS = {
     "mfcore.kernels.lapack": {"llvmlite.binding", "numba.core", "numba.extending",
                               "scipy.linalg", "scipy.linalg.cython_blas",
                               "scipy.linalg.cython_lapack"},
-    "mfcore.kernels.exact": {"mfcore.kernels.lapack"},
+    "mfcore.kernels.prefetch": {"llvmlite", "numba.core", "numba.extending"},
+    "mfcore.kernels.cg": {"mfcore.kernels.prefetch"},
+    "mfcore.kernels.exact": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
 }
 # Read only by the function that needs them.
 HEAVY = {"pandas", "polars", "pyarrow", "duckdb", "matplotlib", "sklearn", "dask",

@@ -504,6 +504,20 @@ def test_info_names_versions_threads_blas_and_folders(answer, run, monkeypatch, 
         assert name in out
 
 
+def test_info_says_what_is_missing_and_where_kernels_go_then(answer, monkeypatch):
+    from numba import config
+
+    monkeypatch.setattr("mfcore.cli.info.PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr(config, "CACHE_DIR", "")
+    beside = str(Path(mfcore.__file__).parent / "kernels" / "__pycache__")
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    found = answer("info")
+    assert found["packages"] == {"numpy": np.__version__, "no-such-package": None}
+    assert found["jit"]["cache"] == beside
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert answer("info")["jit"]["cache"] != beside
+
+
 # ----------------------------------------------------------------------------- errors
 
 

@@ -281,6 +281,7 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("name", [*CASES, *samples.IMPLICIT])
 def test_folding_a_training_row_in_gives_that_row(name, end):

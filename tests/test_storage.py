@@ -147,8 +147,8 @@ def test_a_loaded_model_can_be_fitted_anew(tmp_path):
 
 # --------------------------------------------------------------------------- refusals
 
-@pytest.mark.parametrize("user_ids", [[("u", n) for n in range(11)], [0.5, *"abcdefghij"]],
-                         ids=["tuples", "mixed with a float"])
+@pytest.mark.parametrize("user_ids", [[("u", n) for n in range(11)], [("u", 0), *"abcdefghij"]],
+                         ids=["tuples", "mixed with a tuple"])
 def test_ids_that_are_neither_integers_nor_strings_are_not_saved(user_ids, tmp_path):
     model = samples.fitted("mean", Ratings(samples.matrix(), user_ids=user_ids))
     (tmp_path / "model").write_bytes(b"old")
@@ -202,7 +202,6 @@ def test_a_class_of_another_library_is_never_imported(saved):
         mfcore.load(saved)
 
 
-@pytest.mark.xfail(strict=True, reason="load trusts a file whose checksums are right")
 @pytest.mark.parametrize("change", [
     {"meta": {"params": None}}, {"meta": {"shape": None}}, {"meta": {"params": {"k": 3}}},
     {"meta": {"shape": [11, 3]}}, {"arrays": {"ratings.indptr": None}},

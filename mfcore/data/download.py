@@ -157,7 +157,7 @@ def _copy(answer: Any, out: BinaryIO, bar: Any) -> bool:
 
 
 def _bar(url: str, done: int, total: int | None, progress: bool) -> Any:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     return tqdm(desc=url.rsplit("/", 1)[-1], initial=done, total=total, unit="B",
                 unit_scale=True, disable=not progress)

@@ -36,6 +36,9 @@ class Recommender(Serving):
     """
 
     verbose: int
+    tol: float | None
+    patience: int | None
+    eval_metric: str | None
     history_: list[dict[str, Any]]
 
     # ------------------------------------------------------------------------ fit
@@ -93,6 +96,10 @@ class Recommender(Serving):
 
     def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
         """Set the fitted attributes."""
+        raise NotImplementedError
+
+    def _publish(self, at: Any) -> None:
+        """Make a solver's state the model's."""
         raise NotImplementedError
 
     def _remember(self, ratings: Ratings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,74 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Callback, Folded, Recommender
+from mfcore.models.monitoring import monitor_of
 from mfcore.parallel import Pool
+from mfcore.solvers.loop import run
+
+
+@dataclass
+class Biases:
+    """What a baseline learns: b_u (n_users,) and b̃_i (n_items,)."""
+
+    user: np.ndarray
+    item: np.ndarray
+
+    def copy(self) -> Biases:
+        """Return a copy that shares no memory."""
+        return Biases(self.user.copy(), self.item.copy())
 
 
 class _WithoutFactors(Recommender):
     """Vectors of length 0: the score is the mean and the biases."""
 
-    def _empty_factors(self, ratings: Ratings) -> None:
-        self.user_factors_, self.item_factors_ = (np.zeros((n, 0)) for n in ratings.shape)
+    tol = None
+    patience = None
+    eval_metric = None
+    n_epochs = 1
+
+    def _epoch(self, ratings: Ratings, at: Biases) -> float:
+        """Improve the biases in place; return the loss afterwards."""
+        raise NotImplementedError
+
+    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
+        self.user_factors_, self.item_factors_ = (np.zeros((n, 0), np.float32)
+                                                  for n in ratings.shape)
+        self.global_mean_ = self.mean_rating_ if self._rates else 0.0
+        at = Biases(*(np.zeros(n) for n in ratings.shape))
+        self._publish(at)
+        with Pool(self.n_threads) as pool:
+            run(_Baseline(self, ratings), at, pool, self.n_epochs,
+                monitor_of(self, eval_set, callbacks))
+
+    def _publish(self, at: Biases) -> None:
+        self.user_bias_, self.item_bias_ = at.user, at.item
+
+    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
+        return Folded(np.zeros((ratings.shape[0], 0), np.float32), self._new_bias(ratings))
+
+    def _new_bias(self, ratings: Ratings) -> np.ndarray:
+        """Return the biases of new users."""
+        return np.zeros(ratings.shape[0])
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """The solver of a baseline, for the loop that all models share."""
+
+    model: _WithoutFactors
+    ratings: Ratings
+
+    def epoch(self, at: Biases, pool: Pool) -> float:
+        return self.model._epoch(self.ratings, at)
+
+    def finish(self, at: Biases, pool: Pool) -> None:
+        """Nothing is left to do."""
 
 
 class BiasOnly(_WithoutFactors):
     """Predict ratings by shrunken means: s_ui = μ + b_u + b̃_i.
 
-    Minimises Σ (r − s)² + reg_users Σ b_u² + reg_items Σ b̃_i² by alternating between the
+    Minimises Σ w (r − s)² + reg_users Σ b_u² + reg_items Σ b̃_i² by alternating between the
     two sides, each of which has a closed form (Koren 2010, section 2.1).
 
     Parameters
@@ -48,24 +103,24 @@ class BiasOnly(_WithoutFactors):
         validation.real("reg_items", self.reg_items, low=0)
         validation.integer("n_epochs", self.n_epochs, low=1)
 
-    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
-        self._empty_factors(ratings)
-        self.global_mean_ = self.mean_rating_
-        self.user_bias_, self.item_bias_ = (np.zeros(n) for n in ratings.shape)
-        for epoch in range(1, self.n_epochs + 1):
-            self.item_bias_ = _shrunken(ratings.transposed, self.global_mean_, self.user_bias_,
-                                        self.reg_items)
-            self.user_bias_ = _shrunken(ratings, self.global_mean_, self.item_bias_,
-                                        self.reg_users)
-            self.history_.append({"epoch": epoch})
+    def _epoch(self, ratings: Ratings, at: Biases) -> float:
+        at.item[:] = _shrunken(ratings.transposed, self.global_mean_, at.user, self.reg_items)
+        at.user[:] = _shrunken(ratings, self.global_mean_, at.item, self.reg_users)
+        cells = ratings.by_user
+        errors = cells.data - self.global_mean_ - at.user[ratings.users_of_cells] \
+            - at.item[cells.indices]
+        weights = 1.0 if ratings.weights is None else ratings.weights
+        return float(np.sum(weights * errors ** 2) + self.reg_users * at.user @ at.user
+                     + self.reg_items * at.item @ at.item)
 
-    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
-        bias = _shrunken(ratings, self.global_mean_, self.item_bias_, self.reg_users)
-        return Folded(np.zeros((ratings.shape[0], 0)), bias)
+    def _new_bias(self, ratings: Ratings) -> np.ndarray:
+        return _shrunken(ratings, self.global_mean_, self.item_bias_, self.reg_users)
 
 
 class Popularity(_WithoutFactors):
     """Recommend what most users have rated; the score is the (weighted) number of ratings.
+
+    Counting minimises nothing: the loss in `history_` is 0.
 
     Parameters
     ----------
@@ -82,15 +137,10 @@ class Popularity(_WithoutFactors):
     def _validate(self) -> None:
         """There is nothing to check."""
 
-    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
-        self._empty_factors(ratings)
-        self.global_mean_, self.user_bias_ = 0.0, np.zeros(ratings.shape[0])
-        self.item_bias_ = np.bincount(ratings.by_user.indices, ratings.weights,
-                                      minlength=ratings.shape[1]).astype(np.float64)
-
-    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
-        n = ratings.shape[0]
-        return Folded(np.zeros((n, 0)), np.zeros(n))
+    def _epoch(self, ratings: Ratings, at: Biases) -> float:
+        at.item[:] = np.bincount(ratings.by_user.indices, ratings.weights,
+                                 minlength=ratings.shape[1])
+        return 0.0
 
 
 def _shrunken(ratings: Ratings, mean: float, other: np.ndarray | None, reg: float

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.quadratic import Cells
@@ -153,7 +154,7 @@ class ImplicitMF(QuadraticModel):
         if ratings.nnz and matrix.data.min() <= 0:            # p = 0: b = w p is no line in x
             y = (slope * x + start) * (matrix.data > 0)
             line[2:] = 1.0, 0.0
-        return Cells(matrix.indptr, matrix.indices, x, y, line)
+        return Cells(matrix.indptr, matrix.indices, read_only(x), read_only(y), line)
 
     def _confidence_line(self, ratings: Ratings) -> tuple[np.ndarray, float, float]:
         """Return x, slope and start of w = slope·x + start."""

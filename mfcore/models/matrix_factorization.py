@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.biases import mean_biases, row_bias
@@ -170,9 +171,9 @@ class MatrixFactorization(QuadraticModel):
             line = np.array([0.0, 1.0 - w0, 1.0, -self.origin_])
             return Cells(matrix.indptr, matrix.indices, matrix.data, matrix.data, line)
         w = np.ones(ratings.nnz, self._real) if ratings.weights is None else ratings.weights
-        target = self._targets(ratings, beta, gamma)
+        pull = (w * self._targets(ratings, beta, gamma)).astype(self._real)
         line = np.array([1.0, -w0, 1.0, 0.0])
-        return Cells(matrix.indptr, matrix.indices, w, (w * target).astype(self._real), line)
+        return Cells(matrix.indptr, matrix.indices, read_only(w), read_only(pull), line)
 
     def _targets(self, ratings: Ratings, beta: np.ndarray | None, gamma: np.ndarray | None
                  ) -> np.ndarray:

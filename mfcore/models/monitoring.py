@@ -9,13 +9,12 @@ from mfcore.metrics.evaluate import evaluate, requested
 from mfcore.solvers.loop import Monitor
 
 if TYPE_CHECKING:
-    from mfcore.models.base import Callback
-    from mfcore.models.quadratic import QuadraticModel
+    from mfcore.models.base import Callback, Recommender
 
 LOWER_IS_BETTER = ("rmse", "mae", "loss")
 
 
-def monitor_of(model: QuadraticModel, eval_set: Any, callbacks: tuple[Callback, ...]) -> Monitor:
+def monitor_of(model: Recommender, eval_set: Any, callbacks: tuple[Callback, ...]) -> Monitor:
     """Return the Monitor of a model's fit.
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.

@@ -46,10 +46,29 @@ def load(path: str | PathLike[str]) -> Recommender:
     name = meta.get("class")
     if name not in CLASSES:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
+    try:
+        model = _model_of(name, arrays, meta)
+        model._validate()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise persistence.ModelFileError(f"{path}: its parts do not fit together: {error}"
+                                         ) from error
+    return model
+
+
+def _model_of(name: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Recommender:
     model: Recommender = getattr(import_module(CLASSES[name]), name)(**meta["params"])
     model.ratings_ = _ratings_of(arrays, meta["shape"])
     for key, value in {**meta["fitted"], **arrays}.items():
+        if not key.endswith("_") or hasattr(type(model), key):
+            raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
+    n_users, n_items = model.ratings_.shape
+    k = model.user_factors_.shape[-1]
+    for array, shape in ((model.user_factors_, (n_users, k)), (model.item_factors_, (n_items, k)),
+                         (model.user_bias_, (n_users,)), (model.item_bias_, (n_items,)),
+                         (model.item_counts_, (n_items,))):
+        if array is not None and (array.shape != shape or array.dtype.kind not in "iuf"):
+            raise ValueError(f"an array of shape {shape} has shape {array.shape}")
     return model
 
 

@@ -96,6 +96,8 @@ class _Eigenbasis:
         k = systems.Q.shape[1]
         K = padded_width(k)
         A0, c0, c1 = systems.whole_matrix(pool)
+        if not np.isfinite(A0).all():
+            raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
         D, V = np.linalg.eigh(A0[:k, :k]) if systems.w0 else (np.zeros(k), np.eye(k))
         self.V = np.zeros((k, K), dtype)
         self.V[:, :k] = V
