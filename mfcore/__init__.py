@@ -25,16 +25,18 @@ if TYPE_CHECKING:
     from mfcore.metrics.evaluate import cross_validate, evaluate
     from mfcore.models.base import load
     from mfcore.models.baselines import BiasOnly, Popularity
+    from mfcore.models.bpr import BPR
     from mfcore.models.implicit import ImplicitMF
     from mfcore.models.matrix_factorization import MatrixFactorization
 
 __version__ = "0.1.0"
 
-__all__ = ["BiasOnly", "ImplicitMF", "MatrixFactorization", "Popularity", "Ratings",
+__all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "Popularity", "Ratings",
            "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
            "read_ratings"]
 
 _HOMES = {
+    "BPR": "mfcore.models.bpr",
     "BiasOnly": "mfcore.models.baselines",
     "ImplicitMF": "mfcore.models.implicit",
     "MatrixFactorization": "mfcore.models.matrix_factorization",

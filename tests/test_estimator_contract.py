@@ -202,6 +202,18 @@ def test_the_score_is_minus_the_rmse_or_the_ndcg():
     assert ranked.score(test) == evaluate(ranked, test, metrics="ndcg@10")["ndcg@10"] > 0
 
 
+def test_what_is_scored_is_clipped_to_the_range_of_training():
+    cells = sp.csr_array(np.array([[5.0, 5.0, 1.0], [5.0, 0.0, 5.0], [1.0, 5.0, 0.0]]))
+    model = samples.small(MatrixFactorization, bias="mean", bias_share=1.0, reg=1e-3).fit(cells)
+    test = sp.csr_array(np.full((3, 3), 4.0))
+    X, y = cells_of(test)
+    predicted = model.predict(*X.T)
+    wanted = -rating.rmse(y, np.clip(predicted, 1, 5))
+    assert wanted > -rating.rmse(y, predicted) + 0.01
+    assert model.score(X, y) == pytest.approx(wanted, rel=1e-6)
+    assert model.score(test) == pytest.approx(wanted, rel=1e-6)
+
+
 @pytest.mark.parametrize("made", EVERY)
 def test_scoring_a_matrix_of_other_rows_is_refused(made):
     """scikit-learn's splitters cut a matrix by users: the rows would mean others."""

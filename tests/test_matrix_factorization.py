@@ -366,6 +366,17 @@ def test_partial_fit_replaces_what_was_known_of_a_user():
     np.testing.assert_array_equal(model.item_counts_, counted)
 
 
+@pytest.mark.parametrize("name", ["plain", "mean", "learned"])
+def test_predictions_after_partial_fit_are_those_of_folding_in(name):
+    """Where a user had no rating before, nothing falls back on the mean any more."""
+    model = samples.fitted(name)
+    rows = samples.matrix(2, 8, seed=9)
+    wanted = [model.predict(row, [0, 1, 5], ratings=rows) for row in (0, 1)]
+    model.partial_fit(rows, users=[samples.SILENT_USER, 11])
+    np.testing.assert_allclose(model.predict(samples.SILENT_USER, [0, 1, 5]), wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(model.predict(11, [0, 1, 5]), wanted[1], rtol=1e-6)
+
+
 def test_partial_fit_goes_by_ids():
     model = samples.fitted("learned", samples.named())
     rows = samples.matrix(2, 8, seed=9)

@@ -141,6 +141,7 @@ def test_a_fit_on_another_shape_starts_anew(made):
     model = samples.small(made).fit(samples.named(samples.counts()))
     other = samples.counts(7, 12, seed=5)
     fresh = samples.small(made).fit(other)
+    model.learned_ = "something"
     model.fit(other)
     timeless = [{key: value for key, value in state(m).items()
                  if key not in ("history_", "ratings_")} for m in (model, fresh)]
@@ -448,10 +449,11 @@ def test_an_interrupted_fit_leaves_its_last_finished_epoch(name, solver, error):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, samples
 
+signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell's background job has none
 model = samples.model(sys.argv[2], solver=sys.argv[3], n_epochs=10**9, n_threads=2)
 cells = samples.counts(300, 60)
 

@@ -6,7 +6,7 @@ Subclasses say how vectors and biases come about (`_train`) and how a new row ge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.rating import rmse
 from mfcore.models.inputs import aligned_ratings, pairs, training_ratings
+from mfcore.models.monitoring import Callback, Watched, checkpoint_of
 from mfcore.models.serving import Folded, Serving
 from mfcore.models.storage import load, save
 from mfcore.parallel import Pool, thread_count
@@ -24,7 +25,6 @@ from mfcore.parallel import Pool, thread_count
 __all__ = ["Folded", "Recommender", "load"]
 
 Self = TypeVar("Self", bound="Recommender")
-Callback = Callable[[Any, dict[str, Any]], Any]
 
 
 class Recommender(Serving):
@@ -44,7 +44,7 @@ class Recommender(Serving):
     # ------------------------------------------------------------------------ fit
 
     def fit(self: Self, ratings: Any, y: Any = None, *, eval_set: Any = None,
-            callbacks: Sequence[Callback] = ()) -> Self:
+            callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
         """Learn from ratings and return self.
 
         Parameters
@@ -57,6 +57,9 @@ class Recommender(Serving):
             Measured after every epoch; the figures go into `history_`.
         callbacks : sequence of callable
             `callback(model, record)` after every epoch; a true result stops the fit.
+        checkpoint : path, (path, every), or None
+            File to write after every epoch (every so many), and to go on from if it is
+            there: to the same bits as a fit that was never interrupted.  Removed at the end.
 
         Raises
         ------
@@ -74,12 +77,13 @@ class Recommender(Serving):
         self._validate()
         training = training_ratings(ratings, y)
         self._check_training(training)
+        watched = Watched(eval_set, tuple(callbacks), checkpoint_of(self, training, checkpoint))
         before = dict(vars(self))
         self._forget()
         self._remember(training)
         self.history_ = []
         try:
-            self._train(training, eval_set, tuple(callbacks))
+            self._train(training, watched)
         except BaseException:
             if not self.history_:           # no epoch finished: what was there before stays
                 vars(self).clear()
@@ -94,7 +98,7 @@ class Recommender(Serving):
     def _check_training(self, ratings: Ratings) -> None:
         """Raise for ratings that this model cannot learn from."""
 
-    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
+    def _train(self, ratings: Ratings, watched: Watched) -> None:
         """Set the fitted attributes."""
         raise NotImplementedError
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.base import Callback, Folded, Recommender
-from mfcore.models.monitoring import monitor_of
+from mfcore.models.base import Folded, Recommender
+from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.parallel import Pool
-from mfcore.solvers.loop import run
+from mfcore.solvers.loop import Solver, run
 
 
 @dataclass
@@ -39,7 +38,7 @@ class _WithoutFactors(Recommender):
         """Improve the biases in place; return the loss afterwards."""
         raise NotImplementedError
 
-    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
+    def _train(self, ratings: Ratings, watched: Watched) -> None:
         self.user_factors_, self.item_factors_ = (np.zeros((n, 0), np.float32)
                                                   for n in ratings.shape)
         self.global_mean_ = self.mean_rating_ if self._rates else 0.0
@@ -47,7 +46,7 @@ class _WithoutFactors(Recommender):
         self._publish(at)
         with Pool(self.n_threads) as pool:
             run(_Baseline(self, ratings), at, pool, self.n_epochs,
-                monitor_of(self, eval_set, callbacks))
+                monitor_of(self, watched))
 
     def _publish(self, at: Biases) -> None:
         self.user_bias_, self.item_bias_ = at.user, at.item
@@ -61,7 +60,7 @@ class _WithoutFactors(Recommender):
 
 
 @dataclass(frozen=True)
-class _Baseline:
+class _Baseline(Solver):
     """The solver of a baseline, for the loop that all models share."""
 
     model: _WithoutFactors
@@ -69,9 +68,6 @@ class _Baseline:
 
     def epoch(self, at: Biases, pool: Pool) -> float:
         return self.model._epoch(self.ratings, at)
-
-    def finish(self, at: Biases, pool: Pool) -> None:
-        """Nothing is left to do."""
 
 
 class BiasOnly(_WithoutFactors):

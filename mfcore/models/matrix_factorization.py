@@ -10,6 +10,7 @@ from mfcore import validation
 from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
+from mfcore.models.solving import check_rates
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.objectives.quadratic import Cells, Factors
 
@@ -42,14 +43,25 @@ class MatrixFactorization(QuadraticModel):
         Penalty weight of learned biases; None: `reg`.
     reg_scaling : "count", "none", or float
         λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
-    solver : {"cg", "cholesky"}
-        Conjugate gradient, or exact rows.
+    solver : {"cg", "cholesky", "sgd"}
+        Alternating least squares by conjugate gradient, or with exact rows; stochastic
+        gradient descent.
     n_epochs : int, >= 1
-        One epoch is a half-sweep over items and one over users.
+        One epoch is a half-sweep over items and one over users; for "sgd" one pass over
+        the stored cells.
     tol : float >= 0, or None
         Stop when the objective's relative fall in an epoch is below it.
     cg_steps : int, >= 1
         Conjugate gradient steps a row and half-sweep.
+    learning_rate : float, > 0
+        η of "sgd": a step is −η times the gradient of the formula (which has no ½, so η is
+        half of what the same step is called where a ½ is hidden).
+    bias_learning_rate : float >= 0, or None
+        η of learned biases; None: `learning_rate`.
+    schedule : {"inverse", "constant", "adagrad"}
+        η / (1 + decay·(epoch − 1)); η; or η over the root of a row's squared gradients.
+    decay : float, >= 0
+        Of the schedule "inverse".
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
     patience : int >= 1, or None
@@ -76,7 +88,9 @@ class MatrixFactorization(QuadraticModel):
                  unknown_value: float | str = 0.0, reg: float = 1.2,
                  bias_reg: float | None = 0.5, reg_scaling: str | float = 0.5,
                  solver: str = "cg", n_epochs: int = 15, tol: float | None = None,
-                 cg_steps: int = 2, init_scale: float = 0.1, patience: int | None = None,
+                 cg_steps: int = 2, learning_rate: float = 0.03,
+                 bias_learning_rate: float | None = None, decay: float = 0.2,
+                 schedule: str = "inverse", init_scale: float = 1.0, patience: int | None = None,
                  eval_metric: str | None = None, dtype: str = "float32",
                  random_state: Any = None, n_threads: int | None = None,
                  verbose: int = 0) -> None:
@@ -92,6 +106,10 @@ class MatrixFactorization(QuadraticModel):
         self.n_epochs = n_epochs
         self.tol = tol
         self.cg_steps = cg_steps
+        self.learning_rate = learning_rate
+        self.bias_learning_rate = bias_learning_rate
+        self.decay = decay
+        self.schedule = schedule
         self.init_scale = init_scale
         self.patience = patience
         self.eval_metric = eval_metric
@@ -100,8 +118,11 @@ class MatrixFactorization(QuadraticModel):
         self.n_threads = n_threads
         self.verbose = verbose
 
+    _solvers = ("cg", "cholesky", "sgd")
+
     def _validate(self) -> None:
         super()._validate()
+        check_rates(self)
         validation.choice("bias", self.bias, ("mean", "learned", None))
         validation.real("bias_share", self.bias_share, low=0, high=1)
         validation.real_or_choice("unknown_weight", self.unknown_weight, ("balanced",), low=0)

@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import zlib
+from collections.abc import Callable
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate, requested
+from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor
 
 if TYPE_CHECKING:
-    from mfcore.models.base import Callback, Recommender
+    from mfcore.models.base import Recommender
 
 LOWER_IS_BETTER = ("rmse", "mae", "loss")
 
 
-def monitor_of(model: Recommender, eval_set: Any, callbacks: tuple[Callback, ...]) -> Monitor:
+Callback = Callable[[Any, dict[str, Any]], Any]
+
+
+class Watched(NamedTuple):
+    """What a caller of `fit` wants done between epochs."""
+
+    eval_set: Any
+    callbacks: tuple[Callback, ...]
+    checkpoint: Checkpoint | None
+
+
+def checkpoint_of(model: Recommender, ratings: Ratings, given: Any) -> Checkpoint | None:
+    """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
+
+    Raises TypeError for anything else, ValueError for `every` < 1, for the file of another
+    fit, and for hyper-parameters that cannot be written down (a Generator as a seed).
+    """
+    if given is None:
+        return None
+    path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"checkpoint must be a path or (path, every), got {given!r}")
+    params = {name: value for name, value in model.get_params().items()
+              if name not in ("n_epochs", "n_threads", "verbose")}
+    if not all(isinstance(value, (str, int, float, type(None))) for value in params.values()):
+        raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
+                         f"integer as random_state, got {params}")
+    found = Checkpoint(path, validation.integer("every", every, low=1),
+                       {"model": type(model).__name__, **params, **_fingerprint(ratings)})
+    found.read()
+    return found
+
+
+def _fingerprint(ratings: Ratings) -> dict[str, Any]:
+    matrix, checksum = ratings.by_user, 0
+    for array in (matrix.indptr, matrix.indices, matrix.data, ratings.weights):
+        if array is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return {"shape of the ratings": list(ratings.shape), "checksum of the ratings": checksum}
+
+
+def monitor_of(model: Recommender, watched: Watched) -> Monitor:
     """Return the Monitor of a model's fit.
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
     """
+    eval_set, callbacks, checkpoint = watched
     asked = model.eval_metric or ("rmse" if model._rates else "ndcg")
     metric = requested([asked], 10, rates=model._rates)[0].key
     if eval_set is None and model.patience is not None:
@@ -42,4 +92,4 @@ def monitor_of(model: Recommender, eval_set: Any, callbacks: tuple[Callback, ...
     return Monitor(evaluate_at, metric if eval_set is not None else None,
                    metric not in LOWER_IS_BETTER, model.patience,
                    tuple(told(callback) for callback in callbacks), model.tol, model.verbose,
-                   model.history_)
+                   model.history_, checkpoint)

@@ -12,18 +12,18 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.base import Callback, Folded, Recommender
+from mfcore.models.base import Folded, Recommender
 from mfcore.models.growing import merged_rows, placed
 from mfcore.models.inputs import aligned_ratings
-from mfcore.models.monitoring import monitor_of
+from mfcore.models.monitoring import Watched, monitor_of
+from mfcore.models.solving import solver_of
 from mfcore.objectives.penalty import Penalty, penalty_weights
 from mfcore.objectives.quadratic import Cells, Factors, Quadratic, RowSystems
 from mfcore.parallel import Pool
-from mfcore.solvers.als import ALS, solve_exactly
+from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.loop import run
 
 Self = TypeVar("Self", bound="QuadraticModel")
-SOLVERS = ("cg", "cholesky")
 
 
 class QuadraticModel(Recommender):
@@ -47,6 +47,8 @@ class QuadraticModel(Recommender):
     random_state: Any
     unknown_weight_: float
     origin_: float
+
+    _solvers: tuple[str, ...] = ("cg", "cholesky")
 
     @property
     def _learns_bias(self) -> bool:
@@ -115,7 +117,7 @@ class QuadraticModel(Recommender):
         validation.real("reg", self.reg, low=0)
         validation.real_or_choice("reg_scaling", self.reg_scaling, ("count", "none"), low=0,
                                   high=10)
-        validation.choice("solver", self.solver, SOLVERS)
+        validation.choice("solver", self.solver, self._solvers)
         validation.integer("cg_steps", self.cg_steps, low=1, high=1000)
         validation.integer("n_epochs", self.n_epochs, low=1)
         if self.tol is not None:
@@ -127,13 +129,14 @@ class QuadraticModel(Recommender):
         validation.random_generator("random_state", self.random_state)
         validation.integer("verbose", self.verbose)
 
-    def _train(self, ratings: Ratings, eval_set: Any, callbacks: tuple[Callback, ...]) -> None:
+    def _train(self, ratings: Ratings, watched: Watched) -> None:
         self._resolve(ratings)
-        at = self._start(ratings)
+        random = np.random.default_rng(self.random_state)
+        at = self._start(ratings, random)
         self._publish(at)
         problem = self._problem(ratings)
-        monitor = monitor_of(self, eval_set, callbacks)
-        solver = ALS(problem, self.solver == "cholesky", self.cg_steps)
+        monitor = monitor_of(self, watched)
+        solver = solver_of(self, problem, int(random.integers(2**62)))
         try:
             with Pool(self.n_threads) as pool:
                 run(solver, at, pool, self.n_epochs, monitor)
@@ -144,9 +147,8 @@ class QuadraticModel(Recommender):
         """Set what the data decides: unknown_weight_, origin_, global_mean_, fixed biases."""
         raise NotImplementedError
 
-    def _start(self, ratings: Ratings) -> Factors:
+    def _start(self, ratings: Ratings, random: np.random.Generator) -> Factors:
         """Return small random factors: normal, with standard deviation init_scale / √k."""
-        random = np.random.default_rng(self.random_state)
         scale = self.init_scale / np.sqrt(self.n_factors)
         P, Q = (scale * random.standard_normal((n, self.n_factors), dtype=self._real)
                 for n in ratings.shape)
@@ -236,7 +238,7 @@ class QuadraticModel(Recommender):
         if self.user_bias_ is not None and folded.bias is not None:
             self.user_bias_ = placed(self.user_bias_, rows, folded.bias, n_users)
         self.user_factors_ = placed(self.user_factors_, rows, folded.factors, n_users)
-        self.ratings_ = merged
+        self.ratings_, self.user_counts_ = merged, np.diff(merged.by_user.indptr)
         self.item_counts_ = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
         return self
 

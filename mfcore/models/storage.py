@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CLASSES = {
     "MatrixFactorization": "mfcore.models.matrix_factorization",
     "ImplicitMF": "mfcore.models.implicit",
+    "BPR": "mfcore.models.bpr",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",
 }

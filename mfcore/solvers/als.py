@@ -24,6 +24,7 @@ from mfcore.kernels.cg import padded_width, row_solver
 from mfcore.kernels.exact import solve_rows
 from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
 from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
+from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
 Result = TypeVar("Result")
@@ -130,7 +131,7 @@ class _Eigenbasis:
 
 
 @dataclass(frozen=True)
-class ALS:
+class ALS(Solver):
     """Alternating least squares on one problem: see `mfcore.solvers.loop.Solver`.
 
     Parameters
@@ -160,8 +161,7 @@ class ALS:
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, so that fold-in of a training row gives its factors."""
-        if not self.exact:
-            solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         if self.exact:

@@ -1,7 +1,8 @@
 """The loop over epochs that every solver shares: history, stopping, restoring.
 
-A solver offers `epoch(at, pool) -> loss`, which improves the parameters in place, and
-`finish(at, pool)`, run once at the end however the end came about.
+A solver offers `epoch(at, pool) -> loss`, which improves the parameters in place;
+`finish(at, pool)`, run once at the end however the end came about; and `state` and `resume`
+for a checkpoint.
 """
 
 from __future__ import annotations
@@ -10,32 +11,35 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from mfcore.parallel import Pool
+from mfcore.solvers.checkpoint import Checkpoint, Snapshot
 from mfcore.validation import DivergenceError
 
 Record = dict[str, Any]
 
 
-class Parameters(Protocol):
-    """What a solver improves."""
-
-    def copy(self) -> Any:
-        """Return a copy that shares no memory."""
-
-
-class Solver(Protocol):
-    """One way to fit one problem."""
+class Solver:
+    """One way to fit one problem; what it improves is a dataclass of arrays with `copy`."""
 
     def epoch(self, at: Any, pool: Pool) -> float:
         """Improve `at` in place by one epoch; return a loss of that epoch."""
+        raise NotImplementedError
 
     def finish(self, at: Any, pool: Pool) -> None:
         """Bring `at` into the state that the model promises."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next epoch needs besides `at`, by name."""
+        return {}
+
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Monitor:
         Stop when the loss falls by less than this share of itself in an epoch.
     verbose : int
         0 silent, 1 a progress bar.
+    checkpoint : Checkpoint or None
+        File to write, and to go on from.
     """
 
     evaluate: Callable[[Any], Record] | None = None
@@ -67,6 +73,7 @@ class Monitor:
     tol: float | None = None
     verbose: int = 0
     history: list[Record] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
 
     def is_done(self) -> bool:
         """Whether the loss has stopped falling."""
@@ -86,22 +93,29 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     """Run up to `n_epochs` epochs; return the parameters, finished.
 
     On Ctrl-C, on divergence and on any other error the last finished epoch is restored
-    and finished in `at` before the exception goes on, so that it can still be used.
+    and finished in `at` before the exception goes on, so that it can still be used.  With a
+    checkpoint the fit goes on where the file left it, and removes the file at the end.
 
     Raises
     ------
     DivergenceError
         When the loss of an epoch is not finite.
+    ValueError
+        For the checkpoint of another fit.
     """
-    best: tuple[float, int, Any] | None = None
-    progress = tqdm(total=n_epochs, desc="fit", unit="epoch", disable=not monitor.verbose)
+    checkpoint = monitor.checkpoint
+    done, best = _resumed(solver, at, monitor)
+    progress = tqdm(total=n_epochs, initial=done, desc="fit", unit="epoch",
+                    disable=not monitor.verbose)
     last = at.copy()
     try:
-        for epoch in range(1, n_epochs + 1):
+        for epoch in range(done + 1, n_epochs + 1):
             record = _one_epoch(solver, at, pool, epoch)
             last = at.copy()
             stop = _watch(monitor, at, record, progress)
             best = _better(best, monitor, record, epoch, last)
+            if checkpoint is not None:
+                checkpoint.write(_snapshot(solver, last, monitor, epoch, best))
             if stop or _is_stale(best, monitor, epoch):
                 break
     except BaseException:
@@ -114,7 +128,30 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     if best is not None:
         _restore(at, best[2])
     solver.finish(at, pool)
+    if checkpoint is not None:
+        checkpoint.remove()
     return at
+
+
+def _resumed(solver: Solver, at: Any, monitor: Monitor
+             ) -> tuple[int, tuple[float, int, Any] | None]:
+    """Go back to a checkpoint, if there is one; return the epochs done and the best."""
+    saved = None if monitor.checkpoint is None else monitor.checkpoint.read()
+    if saved is None:
+        return 0, None
+    for name, array in saved.parameters.items():
+        getattr(at, name)[...] = array
+    solver.resume(saved.solver)
+    monitor.history.extend(saved.history)
+    if saved.best is None:
+        return saved.epoch, None
+    return saved.epoch, (*saved.best[:2], replace(at, **saved.best[2]))
+
+
+def _snapshot(solver: Solver, at: Any, monitor: Monitor, epoch: int,
+              best: tuple[float, int, Any] | None) -> Snapshot:
+    kept = None if best is None else (*best[:2], vars(best[2]))
+    return Snapshot(epoch, monitor.history, vars(at), solver.state(), kept)
 
 
 def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
@@ -125,7 +162,8 @@ def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
         raise DivergenceError(f"epoch {epoch}: {error}") from None
     if not math.isfinite(loss):
         raise DivergenceError(f"the loss of epoch {epoch} is {loss}; the state before it is "
-                              f"kept; rescale the ratings or raise reg")
+                              f"kept; rescale the ratings, raise reg or lower "
+                              f"learning_rate")
     return {"epoch": epoch, "loss": loss, "seconds": time.perf_counter() - start}
 
 

@@ -1,0 +1,190 @@
+"""Bayesian personalized ranking: grouping a row's cells by stratum, drawing, stepping.
+
+Draws are counter-based: a 32-bit hash of (key of the epoch, position of the cell, attempt).
+There is no state to share, so a draw does not depend on which thread makes it.  Arithmetic
+is int64 with products below 2^63, so that plain Python gives the same numbers.
+
+A row's negatives are drawn before its steps.  Inside the steps nothing takes a view of an
+array or passes one on: each view counts references, which cost half as much again.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from mfcore.kernels.options import INLINE, KERNEL
+from mfcore.kernels.prefetch import prefetch_row
+
+WORD = 0xFFFFFFFF               # 32 bits
+ATTEMPTS = 16                   # redraws before a negative is looked for one by one
+RANK_SHARE = 0.02               # mean rank of an adaptive draw, as a share of the items
+LARGEST_MARGIN = 500.0          # exp of it is still finite
+SMALLEST_PRODUCT = 1e-80        # times σ(−500) it is still above 0
+
+
+@njit(**INLINE)
+def mix(x: int, key: int) -> int:
+    """Return a hash of x and key in [0, 2^32)."""
+    x = (x + key) & WORD
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & WORD
+    x = ((x ^ (x >> 15) ^ (key >> 32)) * 0x45D9F3B5) & WORD
+    x = ((x ^ (x >> 16)) * 0x31848BAB) & WORD
+    return x ^ (x >> 15)
+
+
+@njit(**KERNEL)
+def group_cells(indptr: np.ndarray, indices: np.ndarray, stratum: np.ndarray,
+                starts: np.ndarray, out: np.ndarray, lo: int, hi: int) -> None:
+    """Sort the items of rows lo..hi by their stratum, stably, into `out`.
+
+    `starts`, shape (n_rows, g + 1): where in `out` each stratum of a row begins.
+    """
+    g = starts.shape[1] - 1
+    place = np.empty(g, np.int64)
+    for u in range(lo, hi):
+        place[:] = 0
+        for t in range(indptr[u], indptr[u + 1]):
+            place[stratum[indices[t]]] += 1
+        starts[u, 0] = indptr[u]
+        for s in range(g):
+            starts[u, s + 1] = starts[u, s] + place[s]
+            place[s] = starts[u, s]
+        for t in range(indptr[u], indptr[u + 1]):
+            s = stratum[indices[t]]
+            out[place[s]] = indices[t]
+            place[s] += 1
+
+
+@njit(**INLINE)
+def _favoured(p: np.ndarray, sd: np.ndarray, orders: np.ndarray, x: int, key: int) -> int:
+    """Return a place among the members: factor f ∝ |p_f| sd_f, rank geometric along it."""
+    total = 0.0
+    for f in range(p.size):
+        total += abs(p[f]) * sd[f]
+    f, left = 0, total * x / (WORD + 1.0) - abs(p[0]) * sd[0]
+    while left >= 0 and f < p.size - 1:
+        f += 1
+        left -= abs(p[f]) * sd[f]
+    m = orders.shape[1]
+    uniform = (mix(x, key) + 1.0) / (WORD + 1.0)
+    rank = int(-math.log(uniform) * RANK_SHARE * m) % m
+    return int(orders[f, m - 1 - rank if p[f] > 0 else rank])
+
+
+@njit(**KERNEL)
+def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: int,
+             members: np.ndarray, sd: np.ndarray, orders: np.ndarray, key: int,
+             rated: np.ndarray, out: np.ndarray) -> int:
+    """Write a negative for each of the cells lo..hi of row u to `out`; return their number.
+
+    A negative is a member that is not among these cells: uniform; or adaptive, if `orders`
+    (k, n_members) holds the members' places by factor.  0 where there is none.
+    `first` counts the first draw; `rated` (n_items,) comes and leaves all False.
+    """
+    m, n = members.size, hi - lo
+    for t in range(lo, hi):
+        rated[items[t]] = True
+    for t in range(n):
+        x = mix(first + t, key)
+        place = 0
+        for _ in range(ATTEMPTS):
+            place = (x * m) >> 32
+            if orders.size:
+                place = _favoured(P[u], sd, orders, x, key)
+            if not rated[members[place]]:
+                break
+            x = mix(x, key)
+        step = 0
+        while step < m and rated[members[(place + step) % m]]:
+            step += 1
+        if step == m:
+            n = 0
+            break
+        out[t] = members[(place + step) % m]
+    for t in range(lo, hi):
+        rated[items[t]] = False
+    return n
+
+
+@njit(**INLINE)
+def _bounded(x: float) -> float:
+    """Return a margin kept within what exp can take; NaN stays."""
+    if x > LARGEST_MARGIN:
+        return LARGEST_MARGIN
+    if x < -LARGEST_MARGIN:
+        return -LARGEST_MARGIN
+    return x
+
+
+@njit(**KERNEL)
+def train_block(users: np.ndarray, starts: np.ndarray, items: np.ndarray, s: int,
+                members: np.ndarray, sd: np.ndarray, orders: np.ndarray, key: int,
+                rates: np.ndarray, P: np.ndarray, Q: np.ndarray, bias: np.ndarray) -> float:
+    """Take a step for each cell of these users in stratum s; return Σ −ln σ(x).
+
+    `rates` is [η, 2ηλ, η of biases, 2ηλᵇ]; x is the margin before its step.
+    """
+    real, k = P.dtype.type, P.shape[1]
+    rated = np.zeros(Q.shape[0], np.bool_)
+    left = np.empty(members.size, np.int32)
+    shrink, bias_shrink = real(1 - rates[1]), real(1 - rates[3])
+    loss, product = 0.0, 1.0
+    for n in range(users.size):
+        u = users[n]
+        prefetch_row(P, users[min(n + 1, users.size - 1)])
+        lo = starts[u, s]
+        found = draw_row(P, u, items, lo, starts[u, s + 1], lo, members, sd, orders, key,
+                         rated, left)
+        for t in range(found):
+            i, j = items[lo + t], left[t]
+            dot = real(0)
+            for f in range(k):
+                dot += P[u, f] * (Q[i, f] - Q[j, f])
+            growth = math.exp(_bounded(np.float64(dot) + bias[i] - bias[j]))
+            pull = 1 / (1 + growth)                     # σ(−x)
+            product *= growth * pull                    # σ(x)
+            if product < SMALLEST_PRODUCT:
+                loss -= math.log(product)
+                product = 1.0
+            c = real(rates[0] * pull)
+            for f in range(k):
+                p, qi, qj = P[u, f], Q[i, f], Q[j, f]
+                P[u, f] = shrink * p + c * (qi - qj)
+                Q[i, f] = shrink * qi + c * p
+                Q[j, f] = shrink * qj - c * p
+            c = real(rates[2] * pull)
+            bias[i] = bias_shrink * bias[i] + c
+            bias[j] = bias_shrink * bias[j] - c
+    return loss - math.log(product)
+
+
+@njit(**KERNEL)
+def fold_in_rows(indptr: np.ndarray, indices: np.ndarray, members: np.ndarray,
+                 sd: np.ndarray, orders: np.ndarray, key: int, rates: np.ndarray,
+                 P: np.ndarray, Q: np.ndarray, bias: np.ndarray, lo: int, hi: int) -> None:
+    """Take the same steps for rows lo..hi of P, items frozen, once with each of `rates`.
+
+    `rates`, shape (n_passes, 4).  Draws are counted from the start of the row, so that a
+    row's result does not depend on the rows beside it.
+    """
+    real, k = P.dtype.type, P.shape[1]
+    rated = np.zeros(Q.shape[0], np.bool_)
+    left = np.empty(members.size, np.int32)
+    for u in range(lo, hi):
+        start, end = indptr[u], indptr[u + 1]
+        for n in range(rates.shape[0]):
+            found = draw_row(P, u, indices, start, end, n * (end - start), members, sd, orders,
+                             key, rated, left)
+            shrink = real(1 - rates[n, 1])
+            for t in range(found):
+                i, j = indices[start + t], left[t]
+                dot = real(0)
+                for f in range(k):
+                    dot += P[u, f] * (Q[i, f] - Q[j, f])
+                x = _bounded(np.float64(dot) + bias[i] - bias[j])
+                c = real(rates[n, 0] / (1 + math.exp(x)))
+                for f in range(k):
+                    P[u, f] = shrink * P[u, f] + c * (Q[i, f] - Q[j, f])

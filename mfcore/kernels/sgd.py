@@ -1,0 +1,144 @@
+"""Stochastic gradient steps over one block of a stratified grid, user by user.
+
+For a stored cell (u, i) with e = b − a s, s = p·q + β_u + γ_i, and the row's share of its
+penalty λ (its weight divided by its number of cells), a step of rate η is
+
+    p ← p + 2η (e q − λ_u (p − m_u)),    q ← q + 2η (e p − λ_i (q − m_i))      p the old one
+    β ← β + 2η_b (e − λᵇ_u (β − β⁰)),    γ ← γ + 2η_b (e − λᵇ_i γ)
+
+The 2 is the formula's own: the value is (t − s)², without a half.  With AdaGrad (Duchi,
+Hazan, Singer 2011; a rate a row as in LIBMF, Chin et al. 2015) a row's rate is η / √h, and
+h, from 1, grows by the mean square of the row's gradient.
+
+Kernels are built for a fixed width K, a multiple of 16: loops over factors unroll.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from mfcore.kernels.options import KERNEL, MELT
+
+RUN = 32          # users walked in their own order; runs come in a drawn one
+
+
+@njit(**KERNEL)
+def sort_stratum(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
+                 line: np.ndarray, stratum: np.ndarray, first: int, starts: np.ndarray,
+                 items: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """Sort the cells of one user stratum by (item stratum, user), stably.
+
+    The users are first..first + n.  Writes their cells to `items`, `a` and `b`, shape (nnz,)
+    (not `a` where it has one entry, shared by all), and where the cells of each user begin
+    to `starts`, shape (n_strata, n + 1).
+    """
+    n_strata, n = starts.shape[0], starts.shape[1] - 1
+    for c in range(n_strata):
+        for v in range(n + 1):
+            starts[c, v] = 0
+    for v in range(n):
+        for t in range(indptr[first + v], indptr[first + v + 1]):
+            starts[stratum[indices[t]], v + 1] += 1
+    total = indptr[first]
+    for c in range(n_strata):
+        starts[c, 0] = total
+        for v in range(n):
+            starts[c, v + 1] += starts[c, v]
+        total = starts[c, n]
+    place = np.empty(n_strata, np.int64)
+    for v in range(n):
+        for c in range(n_strata):
+            place[c] = starts[c, v]
+        for t in range(indptr[first + v], indptr[first + v + 1]):
+            c = stratum[indices[t]]
+            items[place[c]] = indices[t]
+            b[place[c]] = line[2] * y[t] + line[3]
+            if a.size > 1:
+                a[place[c]] = line[0] * x[t] + line[1]
+            place[c] += 1
+
+
+@njit(**MELT)
+def _step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p: float,
+          shrink_q: float, p: np.ndarray, q: np.ndarray, m: np.ndarray, n: np.ndarray) -> None:
+    """Take one step of p and q; rates carry the 2, shrink = rate · λ."""
+    step_p, step_q = rate_p * e, rate_q * e
+    for f in range(K):
+        pf, qf = p[f], q[f]
+        p[f] = pf + step_p * qf - shrink_p * pf
+        q[f] = qf + step_q * pf - shrink_q * qf
+    if pulled:
+        for f in range(K):
+            p[f] += shrink_p * m[f]
+            q[f] += shrink_q * n[f]
+
+
+@njit(**MELT)
+def _mean_square(K: int, e: float, lam: float, x: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean square of e y − λ x, the gradient of a row without its 2."""
+    total: float = x.dtype.type(0)
+    for f in range(K):
+        g = e * y[f] - lam * x[f]
+        total += g * g
+    mean: float = total * x.dtype.type(1 / K)
+    return mean
+
+
+@cache
+def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
+    """Build the kernel for one block; compiled on first use, kept on disk."""
+
+    @njit(**KERNEL)
+    def sgd_block(first: int, runs: np.ndarray, starts: np.ndarray, items: np.ndarray,
+                  a: np.ndarray, b: np.ndarray, P: np.ndarray, Q: np.ndarray,
+                  beta: np.ndarray, gamma: np.ndarray, reg: np.ndarray, item_reg: np.ndarray,
+                  bias_reg: np.ndarray, item_bias_reg: np.ndarray, M: np.ndarray,
+                  N: np.ndarray, bias_mean: float, rate: float, bias_rate: float,
+                  h: np.ndarray, item_h: np.ndarray) -> float:
+        """Step through the cells of one block, in runs of 32 users.
+
+        first : the block's first user; runs : the runs, in the order to take them
+        starts : ndarray, shape (n_users_of_the_block + 1,), of each user's cells
+        a, b : ndarray, shape (nnz,) or (1,) where all cells share one
+        M, N : prior means, (n, K), or (1, K) where all rows share one
+        h, item_h : AdaGrad's sums of squares, updated (unused without it)
+        Returns Σ (a s² − 2 b s) of the scores met on the way.
+        """
+        real = P.dtype.type
+        two = real(2)
+        eta, eta_b = two * real(rate), two * real(bias_rate)
+        one_a, one_M, one_N = a.size == 1, M.shape[0] == 1, N.shape[0] == 1
+        known = 0.0
+        for run in runs:
+            for v in range(run * RUN, min(run * RUN + RUN, starts.size - 1)):
+                u = first + v
+                p, m = P[u], M[0 if one_M else u]
+                lam, lam_b, bias = real(reg[u]), real(bias_reg[u]), beta[u]
+                for t in range(starts[v], starts[v + 1]):
+                    i = items[t]
+                    q, n = Q[i], N[0 if one_N else i]
+                    s = bias + gamma[i]
+                    dot = real(0)
+                    for f in range(K):
+                        dot += p[f] * q[f]
+                    s += dot
+                    a_t = a[0] if one_a else a[t]
+                    known += s * (a_t * s - two * b[t])
+                    e = b[t] - a_t * s
+                    lam_i = real(item_reg[i])
+                    rate_p, rate_q = eta, eta
+                    if adagrad:
+                        rate_p, rate_q = eta / np.sqrt(h[u]), eta / np.sqrt(item_h[i])
+                        h[u] += _mean_square(K, e, lam, p, q)
+                        item_h[i] += _mean_square(K, e, lam_i, q, p)
+                    _step(K, pulled, e, rate_p, rate_q, rate_p * lam, rate_q * lam_i, p, q, m, n)
+                    bias += eta_b * (e - lam_b * (bias - real(bias_mean)))
+                    gamma[i] += eta_b * (e - real(item_bias_reg[i]) * gamma[i])
+                beta[u] = bias
+        return known
+
+    return sgd_block

@@ -1,0 +1,86 @@
+"""Checkpoints: what an interrupted fit needs to go on to the same bits.
+
+A file holds the parameters, the solver's own state, the history and the best epoch so far,
+and says which model and which ratings it belongs to.  It is written atomically and removed
+when the fit succeeds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mfcore import persistence
+
+
+class Snapshot(NamedTuple):
+    """One moment between epochs: arrays by name, in three groups, and the history."""
+
+    epoch: int
+    history: list[dict[str, Any]]
+    parameters: dict[str, np.ndarray]
+    solver: dict[str, np.ndarray]
+    best: tuple[float, int, dict[str, np.ndarray]] | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that a fit writes every so many epochs.
+
+    Parameters
+    ----------
+    path : path-like
+    every : int, >= 1
+    identity : dict of JSON values
+        What must be the same for a fit to go on: class, hyper-parameters, ratings.
+    """
+
+    path: str | os.PathLike[str]
+    every: int
+    identity: dict[str, Any]
+
+    def read(self) -> Snapshot | None:
+        """Return what the file holds, None where there is none.
+
+        Raises ValueError for the checkpoint of another model or other ratings (it names
+        the difference), ModelFileError for a file that is no checkpoint; both leave it.
+        """
+        if not Path(self.path).exists():
+            return None
+        arrays, meta = persistence.read(self.path)
+        if "epoch" not in meta:
+            raise persistence.ModelFileError(f"{self.path} is no checkpoint")
+        for name, wanted in self.identity.items():
+            found = meta["identity"].get(name)
+            if found != wanted:
+                raise ValueError(f"{self.path} is the checkpoint of another fit: {name} is "
+                                 f"{found!r} there and {wanted!r} here; remove the file to "
+                                 f"start anew")
+        best = None if meta["best"] is None else (*meta["best"], _group(arrays, "best"))
+        return Snapshot(meta["epoch"], meta["history"], _group(arrays, "parameters"),
+                        _group(arrays, "solver"), best)
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Write a moment, atomically, if it is one of every `every` epochs."""
+        if snapshot.epoch % self.every:
+            return
+        groups = {"parameters": snapshot.parameters, "solver": snapshot.solver,
+                  "best": snapshot.best[2] if snapshot.best else {}}
+        arrays = {f"{group}.{name}": array for group, members in groups.items()
+                  for name, array in members.items()}
+        persistence.write(self.path, arrays, {
+            "identity": self.identity, "epoch": snapshot.epoch, "history": snapshot.history,
+            "best": snapshot.best[:2] if snapshot.best else None})
+
+    def remove(self) -> None:
+        """Delete the file, if there is one."""
+        Path(self.path).unlink(missing_ok=True)
+
+
+def _group(arrays: dict[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+    return {name[len(group) + 1:]: array for name, array in arrays.items()
+            if name.startswith(f"{group}.")}

@@ -1,0 +1,260 @@
+"""Stochastic gradient descent on a stratified grid: no locks, no races, the same bits.
+
+Users and items are cut into a fixed g × g grid of blocks.  Blocks of one diagonal share no
+user and no item, so they run in parallel and in any order with one result (Gemulla et al.
+2011; LIBMF's grid, Zhuang et al. 2013, without its scheduler).  Within a block the walk goes
+user by user, in an order drawn anew each epoch: a user's row stays in registers' reach and
+the block's items in cache.
+
+The penalty λ_u ‖P_u − m_u‖² is paid in n_u equal shares, one at each cell of the row.
+
+Where w0 > 0 the canonical form has a term over all cells, w0 Σ_all s².  After each diagonal
+every row pays 1/g of it by one implicit step of rate τ = η / g, in z = [p | β]:
+
+    z ← z − 2τ w0 (Ĝ z' + ĝ),  taken at the new z'        Ĝ = Σ_i x xᵀ, ĝ = Σ_i γ_i x, x = [q | 1]
+    (I + 2τ w0 Ĝ) z' = z − 2τ w0 ĝ                        one k × k system for all rows
+
+An explicit step would diverge once 2τ w0 exceeds 2 / (largest eigenvalue of Ĝ), which grows
+with the catalogue; the implicit one cannot.  To first order in η an epoch moves every
+parameter by −η times the gradient of the whole formula; where η w0 λ_max(Ĝ) is not small, the
+two kinds of steps pull against each other and the fit settles beside the optimum, so weights
+on the unknown want a smaller rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mfcore.kernels.cg import padded_width
+from mfcore.kernels.sgd import RUN, block_kernel, sort_stratum
+from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
+from mfcore.parallel import Pool, tiled_product
+from mfcore.solvers.loop import Solver
+
+# Cells of a block to aim at, and the most strata a side.
+BLOCK_CELLS = 20_000
+MAX_STRATA = 16
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A problem's cells, sorted by user stratum, item stratum and user.
+
+    User stratum c is rows bounds[c] to bounds[c + 1]; starts[c], shape (g, rows + 1), says
+    where each user's cells of each item stratum begin in `items`, `a` and `b` (`a` has one
+    entry where all cells share it).
+    """
+
+    bounds: list[int]
+    starts: list[np.ndarray]
+    items: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+
+    @property
+    def n_strata(self) -> int:
+        """Strata a side, g."""
+        return len(self.starts)
+
+    def runs(self, random: np.random.Generator) -> list[np.ndarray]:
+        """Return an order of the runs of users of each stratum."""
+        return [random.permutation(-(-(part.shape[1] - 1) // RUN)) for part in self.starts]
+
+
+def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
+               pool: Pool) -> Grid:
+    """Cut a problem's cells into a grid that depends on the data and the seed alone.
+
+    User strata are ranges of rows of equal cost, so that a block walks through memory in
+    order; items are dealt out at random.
+    """
+    cells, nnz = problem.by_user, len(problem.by_user.indices)
+    g = int(np.clip(np.sqrt(nnz / BLOCK_CELLS), 2, MAX_STRATA))
+    bounds = np.searchsorted(cells.indptr, np.linspace(0, nnz, g + 1)).tolist()
+    bounds[0], bounds[-1] = 0, len(cells.indptr) - 1
+    stratum = dealt_out(np.bincount(cells.indices, minlength=len(problem.items.reg)), g, random)
+    starts = [np.empty((g, hi - lo + 1), np.int64)
+              for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
+    items, b = np.empty(nnz, cells.indices.dtype), np.empty(nnz, dtype)
+    a = np.full(1, cells.line[1], dtype) if cells.line[0] == 0 else np.empty(nnz, dtype)
+    pool.map(lambda c: sort_stratum(*cells, stratum, bounds[c], starts[c], items, a, b),
+             [(c,) for c in range(g)])
+    return Grid(bounds, starts, items, a, b)
+
+
+def dealt_out(counts: np.ndarray, g: int, random: np.random.Generator) -> np.ndarray:
+    """Return a stratum in [0, g) for each row, so that strata hold about equal counts.
+
+    Rows in order of their counts are dealt out in rounds of g, each round shuffled.
+    """
+    order = np.argsort(-counts, kind="stable")
+    rounds = -(-len(counts) // g)
+    dealt = random.permuted(np.tile(np.arange(g), (rounds, 1)), axis=1).ravel()
+    stratum = np.empty(len(counts), np.int64)
+    stratum[order] = dealt[:len(counts)]
+    return stratum
+
+
+@dataclass
+class SGD(Solver):
+    """Stochastic gradient descent on one problem: see `mfcore.solvers.loop.Solver`.
+
+    Parameters
+    ----------
+    problem : Quadratic
+    learning_rate, bias_learning_rate : float, > 0
+        η of the factors and of learned biases.
+    schedule : {"constant", "inverse", "adagrad"}
+        η; η / (1 + decay·(epoch − 1)); or η / √h for each row.
+    decay : float, >= 0
+    seed : int
+        Of the grid and of the order of users.
+    """
+
+    problem: Quadratic
+    learning_rate: float
+    bias_learning_rate: float
+    schedule: str
+    decay: float
+    seed: int
+    epochs_done: int = 0
+    _grid: Grid | None = None
+    _squares: tuple[np.ndarray, np.ndarray] = field(default=(np.empty(0), np.empty(0)))
+    _shares: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def epoch(self, at: Factors, pool: Pool) -> float:
+        """Step through all stored cells once; return the loss met on the way.
+
+        Known cells count as they were met; penalty and unknown cells as they are after.
+        """
+        grid = self._grid or self._prepare(at, pool)
+        rates = self._rates()
+        runs = grid.runs(np.random.default_rng([self.seed, self.epochs_done + 1]))
+        with _Padded(at) as wide:
+            known = 0.0
+            for shift in range(grid.n_strata):
+                known += self._diagonal(grid, wide, runs, shift, rates, pool)
+                self._pay_unknown(grid, wide, rates, pool)
+        self._pull_unrated(at, rates)
+        self.epochs_done += 1
+        problem = self.problem
+        whole = problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
+        return problem.constant + known + whole + problem.penalty(at)
+
+    def finish(self, at: Factors, pool: Pool) -> None:
+        """Give rows without cells exactly their prior, unless unknown cells speak for them."""
+        if self.problem.w0 == 0:
+            self._pull_unrated(at, (1e30, 1e30))
+
+    def _pull_unrated(self, at: Factors, rates: tuple[float, float]) -> None:
+        """Take one implicit step of the penalty for rows that no cell pays for."""
+        problem = self.problem
+        for cells, side, X, bias in ((problem.by_user, problem.users, at.P, at.beta),
+                                     (problem.by_item, problem.items, at.Q, at.gamma)):
+            empty = np.flatnonzero(np.diff(cells.indptr) == 0)
+            means = side.means if len(side.means) == 1 else side.means[empty]
+            X[empty] = means + (X[empty] - means) / (1 + 2 * rates[0] * side.reg[empty, None])
+            if problem.learns_bias:
+                bias[empty] = side.bias_mean + (bias[empty] - side.bias_mean) / (
+                    1 + 2 * rates[1] * side.bias_reg[empty])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the seed, the number of epochs done and AdaGrad's sums of squares."""
+        return {"counters": np.array([self.seed, self.epochs_done]),
+                "user_squares": self._squares[0], "item_squares": self._squares[1]}
+
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned; the grid follows from the seed."""
+        self.seed, self.epochs_done = (int(value) for value in state["counters"])
+        self._squares = state["user_squares"], state["item_squares"]
+
+    def _prepare(self, at: Factors, pool: Pool) -> Grid:
+        random = np.random.default_rng(self.seed)
+        self._grid = grid = stratified(self.problem, at.P.dtype, random, pool)
+        if self.epochs_done == 0:
+            self._squares = np.ones(len(at.P), at.P.dtype), np.ones(len(at.Q), at.P.dtype)
+        self._shares = [_shares(side, counts) for side, counts in (
+            (self.problem.users, np.diff(self.problem.by_user.indptr)),
+            (self.problem.items, np.diff(self.problem.by_item.indptr)))]
+        return grid
+
+    def _rates(self) -> tuple[float, float]:
+        slower = 1 + self.decay * self.epochs_done if self.schedule == "inverse" else 1.0
+        free = self.bias_learning_rate if self.problem.learns_bias else 0.0
+        return self.learning_rate / slower, free / slower
+
+    def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
+                  rates: tuple[float, float], pool: Pool) -> float:
+        """Run the blocks (c, c + shift) of all user strata c; none shares a row."""
+        problem, g = self.problem, grid.n_strata
+        (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
+        M, N = (padded(side.means.astype(at.P.dtype), at.P.shape[1])
+                for side in (problem.users, problem.items))
+        kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad",
+                              bool(M.any() or N.any()))
+        parts = pool.map(
+            lambda c: kernel(grid.bounds[c], runs[c], grid.starts[c][(c + shift) % g],
+                             grid.items, grid.a, grid.b, at.P, at.Q, at.beta, at.gamma, reg,
+                             item_reg, bias_reg, item_bias_reg, M, N,
+                             problem.users.bias_mean, *rates, *self._squares),
+            [(c,) for c in range(g)])
+        return float(sum(parts))
+
+    def _pay_unknown(self, grid: Grid, at: Factors, rates: tuple[float, float],
+                     pool: Pool) -> None:
+        if self.problem.w0:
+            for systems, X, bias in ((self.problem.user_rows(at), at.P, at.beta),
+                                     (self.problem.item_rows(at), at.Q, at.gamma)):
+                implicit_step(systems, X, bias, rates, grid.n_strata, pool)
+
+
+def implicit_step(systems: RowSystems, X: np.ndarray, bias: np.ndarray,
+                  rates: tuple[float, float], parts: int, pool: Pool) -> None:
+    """Take the implicit step of the sum over all cells in place; rates are η and η_b."""
+    k = X.shape[1]
+    A0, c0, c1 = systems.whole_matrix(pool)
+    rate = np.append(np.full(k, 2 * rates[0] / parts), 2 * rates[1] / parts)[:len(c0)]
+    T = np.linalg.inv(np.eye(len(c0)) + rate[:, None] * A0).T
+    Z = np.column_stack([X, bias]) if systems.learns_bias else X
+    free = (rate * c0) @ T
+    moved = tiled_product(Z, T.astype(X.dtype), pool)
+    moved += free.astype(X.dtype)
+    if systems.learns_bias:
+        X[:], bias[:] = moved[:, :k], moved[:, k]
+    else:
+        X[:] = moved + np.outer(bias, (rate * c1) @ T).astype(X.dtype)
+
+
+def _shares(side: Penalty, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return λ / n and λᵇ / n: what each cell of a row pays."""
+    n = np.maximum(counts, 1)
+    return side.reg / n, side.bias_reg / n
+
+
+def padded(X: np.ndarray, K: int) -> np.ndarray:
+    """Return X with zero columns up to width K; X itself where it has that width."""
+    if X.shape[1] == K:
+        return X
+    wide = np.zeros((len(X), K), X.dtype)
+    wide[:, :X.shape[1]] = X
+    return wide
+
+
+class _Padded:
+    """Factors in the kernel's width for a while; what changed is written back."""
+
+    def __init__(self, at: Factors) -> None:
+        K = padded_width(at.P.shape[1])
+        self.at = at
+        self.wide = Factors(padded(at.P, K), padded(at.Q, K), at.beta, at.gamma)
+
+    def __enter__(self) -> Factors:
+        return self.wide
+
+    def __exit__(self, *_: object) -> None:
+        k = self.at.P.shape[1]
+        if self.wide.P is not self.at.P:
+            self.at.P[:], self.at.Q[:] = self.wide.P[:, :k], self.wide.Q[:, :k]

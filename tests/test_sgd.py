@@ -1,0 +1,249 @@
+"""Stochastic gradient descent on the grid: the formula's own gradient, and the same bits."""
+
+from __future__ import annotations
+
+import os
+
+import naive
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from naive import problem, random_problem
+from test_als import CASES
+
+import mfcore
+from mfcore import MatrixFactorization, Ratings
+from mfcore.parallel import Pool
+from mfcore.solvers.loop import Monitor, run
+from mfcore.solvers.sgd import SGD, dealt_out, stratified
+from mfcore.validation import DivergenceError
+
+BLOCKS = ("P", "Q", "beta", "gamma")
+
+
+def sgd(objective, rate: float, schedule: str = "constant", decay: float = 0.0) -> SGD:
+    return SGD(objective, rate, rate, schedule, decay, seed=3)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.mark.kernel
+def test_to_first_order_an_epoch_is_a_step_along_the_whole_gradient(case):
+    dense, at = case
+    gradient, rate = dense.gradient(at), 1e-8
+    moved = at.copy()
+    with Pool(1) as pool:
+        sgd(problem(dense), rate).epoch(moved, pool)
+    for name in BLOCKS:
+        step = (getattr(moved, name) - getattr(at, name)) / -rate
+        wanted = getattr(gradient, name)
+        np.testing.assert_allclose(step, wanted, rtol=1e-4, atol=1e-4 * abs(wanted).max(initial=1))
+
+
+@pytest.mark.kernel
+def test_the_loss_of_a_tiny_step_is_the_value_of_the_formula(case):
+    dense, at = case
+    with Pool(1) as pool:
+        assert sgd(problem(dense), 1e-12).epoch(at.copy(), pool) == pytest.approx(
+            dense.value(at), rel=1e-6)
+
+
+@pytest.mark.kernel
+def test_adagrad_divides_a_rate_by_the_root_of_its_rows_squares():
+    dense, at = random_problem(3, learns_bias=True)
+    plain, scaled = at.copy(), at.copy()
+    with Pool(1) as pool:
+        one, other = sgd(problem(dense), 1e-9), sgd(problem(dense), 1e-9, "adagrad")
+        one.epoch(plain, pool)
+        other.epoch(scaled, pool)
+    assert all((squares >= 1).all() for squares in other.state().values()
+               if squares.dtype.kind == "f")
+    rated = dense.stored.any(axis=1)
+    moved = [np.linalg.norm((X.P - at.P)[rated], axis=1) for X in (scaled, plain)]
+    assert (moved[0] < moved[1]).all()
+    np.testing.assert_allclose(scaled.beta, plain.beta, rtol=1e-6)     # biases keep their rate
+
+
+@pytest.mark.kernel
+def test_with_the_inverse_schedule_a_third_epoch_steps_half_as_far():
+    dense, at = random_problem(3)
+    steps = []
+    for epochs_done in (0, 2):
+        solver, moved = sgd(problem(dense), 1e-8, "inverse", 0.5), at.copy()
+        solver.resume({**solver.state(), "counters": np.array([3, epochs_done])})
+        with Pool(1) as pool:
+            solver.epoch(moved, pool)
+        steps.append(moved.Q - at.Q)
+    np.testing.assert_allclose(steps[0], 2 * steps[1], rtol=1e-5, atol=1e-14)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_grid_holds_every_cell_once_in_the_block_of_its_row_and_column(weighted):
+    dense, _ = random_problem(5, 23, 17, weighted=weighted)
+    objective = problem(dense)
+    with Pool(1) as pool:
+        grid = stratified(objective, np.dtype(np.float64), np.random.default_rng(0), pool)
+    met, where = [], {}
+    for c, starts in enumerate(grid.starts):
+        for stratum in range(grid.n_strata):
+            for v in range(starts.shape[1] - 1):
+                for t in range(starts[stratum, v], starts[stratum, v + 1]):
+                    item = int(grid.items[t])
+                    met.append((grid.bounds[c] + v, item))
+                    assert where.setdefault(item, stratum) == stratum
+    rows, columns = np.nonzero(dense.stored)
+    assert sorted(met) == sorted(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("g", [2, 5])
+def test_strata_hold_about_equal_counts(g):
+    counts = np.sort(np.random.default_rng(1).zipf(1.6, 400).clip(max=50))
+    stratum = dealt_out(counts, g, np.random.default_rng(0))
+    totals = np.bincount(stratum, counts, minlength=g)
+    assert totals.max() - totals.min() <= 60
+
+
+def ratings() -> Ratings:
+    return Ratings(sp.csr_array(sp.random_array((300, 80), density=0.3, rng=4, format="csr") * 5))
+
+
+@pytest.mark.parametrize("params", [{}, {"schedule": "adagrad", "learning_rate": 0.02},
+                                    {"unknown_weight": 0.05, "learning_rate": 0.005}], ids=repr)
+def test_one_two_and_eight_threads_give_the_same_bits(params):
+    fits = [MatrixFactorization(5, solver="sgd", n_epochs=3, random_state=1, n_threads=n,
+                                **params).fit(ratings()) for n in (1, 2, 8)]
+    for other in fits[1:]:
+        assert np.array_equal(fits[0].user_factors_, other.user_factors_)
+        assert np.array_equal(fits[0].item_bias_, other.item_bias_)
+
+
+@pytest.mark.parametrize("bias", ["learned", "mean", None])
+def test_where_the_rank_suffices_sgd_ends_within_a_hundredth_of_als(bias):
+    random = np.random.default_rng(0)
+    R = 3.5 + random.normal(size=(60, 3)) @ random.normal(size=(3, 40))
+    stored = random.random(R.shape) < 0.5
+    matrix = sp.csr_array(np.where(stored, R, 0))
+    known = {"bias": bias, "reg": 5.0, "reg_scaling": "none", "bias_reg": 5.0,
+             "random_state": 0, "dtype": "float64"}
+    best = MatrixFactorization(16, solver="cholesky", n_epochs=300, **known).fit(matrix)
+    near = MatrixFactorization(16, solver="sgd", n_epochs=400, learning_rate=0.01, decay=0.02,
+                               **known).fit(matrix)
+    gap = near.objective()["total"] / best.objective()["total"] - 1
+    assert abs(gap) < 1e-2
+
+
+def test_a_rate_that_diverges_names_the_epoch_and_the_remedy_and_keeps_the_model():
+    model = MatrixFactorization(4, solver="sgd", n_epochs=2, random_state=0).fit(ratings())
+    before = model.user_factors_.copy()
+    with pytest.raises(DivergenceError, match="epoch 1.*learning_rate"):
+        model.set_params(learning_rate=900.0).fit(ratings())
+    assert np.array_equal(model.user_factors_, before)
+
+
+@pytest.mark.parametrize(("params", "message"), [
+    ({"learning_rate": 0.0}, "learning_rate"), ({"learning_rate": np.nan}, "learning_rate"),
+    ({"bias_learning_rate": -1.0}, "bias_learning_rate"), ({"decay": -0.1}, "decay"),
+    ({"schedule": "cosine"}, "'inverse'")])
+def test_rates_out_of_range_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        MatrixFactorization(solver="sgd", **params).fit(ratings())
+
+
+# --------------------------------------------------------------------------- checkpoints
+
+SOLVERS = [{"solver": "cg"}, {"solver": "cholesky"}, {"solver": "sgd"},
+           {"solver": "sgd", "schedule": "adagrad", "learning_rate": 0.02}]
+
+
+def model(**params) -> MatrixFactorization:
+    return MatrixFactorization(4, n_epochs=6, random_state=0, **params)
+
+
+def interrupted(path, at_epoch: int = 4, **params) -> None:
+    def stop(_, record):
+        if record["epoch"] == at_epoch:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        model(**params).fit(ratings(), checkpoint=path, callbacks=[stop])
+
+
+@pytest.mark.parametrize("params", SOLVERS, ids=repr)
+@pytest.mark.parametrize("every", [1, 2])
+def test_an_interrupted_fit_goes_on_to_the_same_bits(params, every, tmp_path):
+    whole = model(**params).fit(ratings())
+    path = tmp_path / "fit.checkpoint"
+    interrupted((path, every), **params)
+    resumed = model(**params).fit(ratings(), checkpoint=(path, every))
+    for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_"):
+        assert np.array_equal(getattr(resumed, name), getattr(whole, name))
+    assert [record["loss"] for record in resumed.history_] == \
+        [record["loss"] for record in whole.history_]
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_best_epoch_survives_an_interruption(tmp_path):
+    def fit(**watched):
+        return model(patience=1).fit(ratings(), eval_set=ratings(), **watched)
+    whole = fit()
+    interrupted_at = []
+
+    def stop(_, record):
+        interrupted_at.append(record["epoch"])
+        if len(interrupted_at) == 2:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fit(checkpoint=tmp_path / "fit", callbacks=[stop])
+    assert np.array_equal(fit(checkpoint=tmp_path / "fit").user_factors_, whole.user_factors_)
+
+
+@pytest.mark.parametrize("change", [{"reg": 0.3}, {"bias": "mean"}, {"solver": "cholesky"}],
+                         ids=repr)
+def test_the_checkpoint_of_another_model_is_refused_and_kept(change, tmp_path):
+    path = tmp_path / "fit"
+    interrupted(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"{next(iter(change))} is .* there and .* here"):
+        model(**change).fit(ratings(), checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_the_checkpoint_of_other_ratings_is_refused(tmp_path):
+    interrupted(tmp_path / "fit")
+    with pytest.raises(ValueError, match="checksum of the ratings"):
+        model().fit(ratings().select_cells(np.arange(ratings().nnz) > 0),
+                    checkpoint=tmp_path / "fit")
+
+
+def test_a_model_is_no_checkpoint_and_a_checkpoint_no_model(tmp_path):
+    model().fit(ratings()).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        model().fit(ratings(), checkpoint=tmp_path / "model")
+    interrupted(tmp_path / "fit")
+    with pytest.raises(ValueError, match="unknown class"):
+        mfcore.load(tmp_path / "fit")
+
+
+@pytest.mark.parametrize(("given", "error"), [(3, TypeError), (("a", 0), ValueError),
+                                              (("a", 1, 2), TypeError)])
+def test_checkpoints_of_another_kind_are_refused(given, error):
+    with pytest.raises(error):
+        model().fit(ratings(), checkpoint=given)
+
+
+def test_a_generator_cannot_be_written_down(tmp_path):
+    with pytest.raises(ValueError, match="integer as random_state"):
+        model().set_params(random_state=np.random.default_rng(0)).fit(
+            ratings(), checkpoint=tmp_path / "fit")
+
+
+def test_a_run_keeps_what_the_callers_loop_promises():
+    dense, at = random_problem(3)
+    monitor = Monitor()
+    with Pool(1) as pool:
+        run(sgd(problem(dense), 1e-3), naive.as_type(at, np.float64), pool, 3, monitor)
+    losses = [record["loss"] for record in monitor.history]
+    assert losses == sorted(losses, reverse=True)
