@@ -41,6 +41,7 @@ KERNEL_EXCEPTIONS = {
                               "scipy.linalg.cython_lapack"},
     "mfcore.kernels.prefetch": {"llvmlite", "numba.core", "numba.extending"},
     "mfcore.kernels.cg": {"mfcore.kernels.prefetch"},
+    "mfcore.kernels.subspace": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
     "mfcore.kernels.exact": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
 }
 # Read only by the function that needs them.

@@ -115,16 +115,18 @@ def test_adaptive_negatives_score_high_along_the_factor_that_matters():
     upper = np.mean(draws([0], members, 300, orders, p=(2.0, 0.0)))
     lower = np.mean(draws([0], members, 300, orders, p=(-2.0, 0.0)))
     other = np.mean(draws([0], members, 300, orders, p=(0.0, 2.0)))
-    assert upper > 27
-    assert lower < 12
-    assert other < 12
+    assert upper > 22.5                                 # 19.5 if uniform
+    assert lower < 16.5
+    assert other < 16.5
 
 
 @pytest.mark.kernel
 def test_adaptive_factors_are_drawn_in_proportion_to_their_weight():
     orders = np.array([np.arange(20), np.arange(20)[::-1]], np.int32)
-    found = np.array(draws([0], list(range(10, 30)), 2000, orders, p=(3.0, 1.0)))
-    assert np.mean(found > 19) == pytest.approx(0.75, abs=0.03)
+    sure, mixed = (np.mean(np.array(draws([0], list(range(10, 30)), 2000, orders, p=p)) > 19)
+                   for p in ((1.0, 0.0), (3.0, 1.0)))
+    assert sure > 0.75
+    assert mixed == pytest.approx(0.75 * sure + 0.25 * (1 - sure), abs=0.04)
 
 
 # ------------------------------------------------------------------------------ steps
@@ -285,7 +287,7 @@ def test_a_solver_resumed_from_its_state_goes_on_to_the_same_bits():
     with Pool(1) as pool:
         first.epoch(at, pool)
         again = at.copy()
-        second.resume(first.state())
+        second.resume(at, first.state())
         first.epoch(at, pool)
         second.epoch(again, pool)
     assert at.P.tobytes() == again.P.tobytes()

@@ -196,15 +196,15 @@ def test_the_score_of_pairs_is_the_score_of_their_matrix(made):
 
 
 def test_the_score_is_minus_the_rmse_or_the_ndcg():
-    test = samples.counts(seed=9)
-    rated, ranked = samples.fitted("mean", samples.counts()), samples.fitted("linear")
+    cells, test = samples.counts(30, 40), samples.counts(30, 40, seed=9)
+    rated, ranked = samples.fitted("mean", cells), samples.fitted("linear", cells)
     assert rated.score(test) == -evaluate(rated, test, metrics="rmse")["rmse"] < 0
     assert ranked.score(test) == evaluate(ranked, test, metrics="ndcg@10")["ndcg@10"] > 0
 
 
 def test_what_is_scored_is_clipped_to_the_range_of_training():
     cells = sp.csr_array(np.array([[5.0, 5.0, 1.0], [5.0, 0.0, 5.0], [1.0, 5.0, 0.0]]))
-    model = samples.small(MatrixFactorization, bias="mean", bias_share=1.0, reg=1e-3).fit(cells)
+    model = samples.small(MatrixFactorization, bias="mean", bias_share=1.0, reg=1e6).fit(cells)
     test = sp.csr_array(np.full((3, 3), 4.0))
     X, y = cells_of(test)
     predicted = model.predict(*X.T)

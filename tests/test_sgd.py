@@ -73,7 +73,7 @@ def test_with_the_inverse_schedule_a_third_epoch_steps_half_as_far():
     steps = []
     for epochs_done in (0, 2):
         solver, moved = sgd(problem(dense), 1e-8, "inverse", 0.5), at.copy()
-        solver.resume({**solver.state(), "counters": np.array([3, epochs_done])})
+        solver.resume(at, {**solver.state(), "counters": np.array([3, epochs_done])})
         with Pool(1) as pool:
             solver.epoch(moved, pool)
         steps.append(moved.Q - at.Q)
@@ -155,7 +155,8 @@ def test_rates_out_of_range_are_refused(params, message):
 
 # --------------------------------------------------------------------------- checkpoints
 
-SOLVERS = [{"solver": "cg"}, {"solver": "cholesky"}, {"solver": "sgd"},
+SOLVERS = [{"solver": "cg"}, {"solver": "cholesky"}, {"solver": "sgd"}, {"solver": "adam"},
+           {"solver": "lbfgs"},
            {"solver": "sgd", "schedule": "adagrad", "learning_rate": 0.02}]
 
 

@@ -271,7 +271,7 @@ COMMON: list[tuple[str, Any]] = [
     *[("n_factors", value) for value in (0, -3, 2.0, "8", None, True)],
     *[("reg", value) for value in (-0.1, np.nan, np.inf, "0.1", None, True)],
     *[("reg_scaling", value) for value in ("counts", -0.5, np.nan, None)],
-    *[("solver", value) for value in ("sgd", None, 1)],
+    *[("solver", value) for value in ("newton", None, 1)],
     *[("n_epochs", value) for value in (0, -1, 2.5, None)],
     *[("n_threads", value) for value in (0, -1, 1.5, "2", True)],
     *[("tol", value) for value in (-1e-3, np.nan, "0")],

@@ -16,11 +16,10 @@ import numpy as np
 from numba import njit
 
 from mfcore.kernels.options import INLINE, KERNEL
-from mfcore.kernels.prefetch import prefetch_row
 
 WORD = 0xFFFFFFFF               # 32 bits
 ATTEMPTS = 16                   # redraws before a negative is looked for one by one
-RANK_SHARE = 0.02               # mean rank of an adaptive draw, as a share of the items
+RANK_SHARE = 0.3                # mean rank of an adaptive draw, as a share of the items
 LARGEST_MARGIN = 500.0          # exp of it is still finite
 SMALLEST_PRODUCT = 1e-80        # times σ(−500) it is still above 0
 
@@ -134,7 +133,6 @@ def train_block(users: np.ndarray, starts: np.ndarray, items: np.ndarray, s: int
     loss, product = 0.0, 1.0
     for n in range(users.size):
         u = users[n]
-        prefetch_row(P, users[min(n + 1, users.size - 1)])
         lo = starts[u, s]
         found = draw_row(P, u, items, lo, starts[u, s + 1], lo, members, sd, orders, key,
                          rated, left)

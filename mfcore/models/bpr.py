@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
+from mfcore.models.checks import check_training
 from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.objectives.pairwise import Ranking
 from mfcore.parallel import Pool
@@ -109,7 +110,7 @@ class BPR(Recommender):
     # ---------------------------------------------------------------------- checks
 
     def _validate(self) -> None:
-        validation.integer("n_factors", self.n_factors, low=1)
+        check_training(self)
         validation.choice("sampling", self.sampling, ("uniform", "adaptive"))
         validation.boolean("item_bias", self.item_bias)
         validation.real("reg", self.reg, low=0)
@@ -118,15 +119,6 @@ class BPR(Recommender):
         validation.real("learning_rate", self.learning_rate, low=0, above=0)
         validation.choice("schedule", self.schedule, ("constant", "inverse"))
         validation.real("decay", self.decay, low=0)
-        validation.integer("n_epochs", self.n_epochs, low=1)
-        if self.tol is not None:
-            validation.real("tol", self.tol, low=0)
-        validation.real("init_scale", self.init_scale, low=0, high=1e3, above=0)
-        if self.patience is not None:
-            validation.integer("patience", self.patience, low=1)
-        validation.choice("dtype", self.dtype, ("float32", "float64"))
-        validation.random_generator("random_state", self.random_state)
-        validation.integer("verbose", self.verbose)
 
     def _check_training(self, ratings: Ratings) -> None:
         if ratings.weights is not None:

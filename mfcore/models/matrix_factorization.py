@@ -9,8 +9,8 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
+from mfcore.models.checks import check_rates
 from mfcore.models.quadratic import QuadraticModel
-from mfcore.models.solving import check_rates
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.objectives.quadratic import Cells, Factors
 
@@ -43,25 +43,32 @@ class MatrixFactorization(QuadraticModel):
         Penalty weight of learned biases; None: `reg`.
     reg_scaling : "count", "none", or float
         λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
-    solver : {"cg", "cholesky", "sgd"}
+    solver : {"cg", "cholesky", "sgd", "adam", "lbfgs"}
         Alternating least squares by conjugate gradient, or with exact rows; stochastic
-        gradient descent.
+        gradient descent cell by cell, or in mini-batches with Adam; the full gradient with
+        L-BFGS.
     n_epochs : int, >= 1
-        One epoch is a half-sweep over items and one over users; for "sgd" one pass over
-        the stored cells.
+        One epoch is a half-sweep over items and one over users; for "sgd" and "adam" one
+        pass over the stored cells; for "lbfgs" one iteration.
     tol : float >= 0, or None
         Stop when the objective's relative fall in an epoch is below it.
     cg_steps : int, >= 1
         Conjugate gradient steps a row and half-sweep.
     learning_rate : float, > 0
-        η of "sgd": a step is −η times the gradient of the formula (which has no ½, so η is
-        half of what the same step is called where a ½ is hidden).
+        η of "sgd" and "adam".  For "sgd" a step is −η times the gradient of the formula
+        (which has no ½, so η is half of what the same step is called where a ½ hides).
     bias_learning_rate : float >= 0, or None
         η of learned biases; None: `learning_rate`.
     schedule : {"inverse", "constant", "adagrad"}
         η / (1 + decay·(epoch − 1)); η; or η over the root of a row's squared gradients.
     decay : float, >= 0
         Of the schedule "inverse".
+    batch_size : int >= 1, or None
+        Cells in a batch of "adam"; None: 8192, less for small data.
+    weight_decay : {"lazy", "decoupled"}
+        Penalty of "adam": in the gradient of the rows that a batch touches, or as a step
+        of its own beside Adam's, which minimises another function (Loshchilov and Hutter
+        2019).
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
     patience : int >= 1, or None
@@ -90,7 +97,8 @@ class MatrixFactorization(QuadraticModel):
                  solver: str = "cg", n_epochs: int = 15, tol: float | None = None,
                  cg_steps: int = 2, learning_rate: float = 0.03,
                  bias_learning_rate: float | None = None, decay: float = 0.2,
-                 schedule: str = "inverse", init_scale: float = 1.0, patience: int | None = None,
+                 schedule: str = "inverse", batch_size: int | None = None,
+                 weight_decay: str = "lazy", init_scale: float = 1.0, patience: int | None = None,
                  eval_metric: str | None = None, dtype: str = "float32",
                  random_state: Any = None, n_threads: int | None = None,
                  verbose: int = 0) -> None:
@@ -110,6 +118,8 @@ class MatrixFactorization(QuadraticModel):
         self.bias_learning_rate = bias_learning_rate
         self.decay = decay
         self.schedule = schedule
+        self.batch_size = batch_size
+        self.weight_decay = weight_decay
         self.init_scale = init_scale
         self.patience = patience
         self.eval_metric = eval_metric
@@ -118,7 +128,7 @@ class MatrixFactorization(QuadraticModel):
         self.n_threads = n_threads
         self.verbose = verbose
 
-    _solvers = ("cg", "cholesky", "sgd")
+    _solvers = ("cg", "cholesky", "sgd", "adam", "lbfgs")
 
     def _validate(self) -> None:
         super()._validate()

@@ -13,6 +13,7 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
+from mfcore.models.checks import check_training
 from mfcore.models.growing import merged_rows, placed
 from mfcore.models.inputs import aligned_ratings
 from mfcore.models.monitoring import Watched, monitor_of
@@ -113,21 +114,12 @@ class QuadraticModel(Recommender):
     # -------------------------------------------------------------------- training
 
     def _validate(self) -> None:
-        validation.integer("n_factors", self.n_factors, low=1)
+        check_training(self)
         validation.real("reg", self.reg, low=0)
         validation.real_or_choice("reg_scaling", self.reg_scaling, ("count", "none"), low=0,
                                   high=10)
         validation.choice("solver", self.solver, self._solvers)
         validation.integer("cg_steps", self.cg_steps, low=1, high=1000)
-        validation.integer("n_epochs", self.n_epochs, low=1)
-        if self.tol is not None:
-            validation.real("tol", self.tol, low=0)
-        if self.patience is not None:
-            validation.integer("patience", self.patience, low=1)
-        validation.real("init_scale", self.init_scale, low=0, high=1e3, above=0)
-        validation.choice("dtype", self.dtype, ("float32", "float64"))
-        validation.random_generator("random_state", self.random_state)
-        validation.integer("verbose", self.verbose)
 
     def _train(self, ratings: Ratings, watched: Watched) -> None:
         self._resolve(ratings)

@@ -114,7 +114,7 @@ class PairwiseSGD(Solver):
         """Return the number of epochs that ran, and the seed."""
         return {"done": np.array(self.done), "seed": np.array(self.seed)}
 
-    def resume(self, state: dict[str, np.ndarray]) -> None:
+    def resume(self, at: Ranking, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
         self.done, self.seed = int(state["done"]), int(state["seed"])
 

@@ -38,8 +38,8 @@ class Solver:
         """Return what the next epoch needs besides `at`, by name."""
         return {}
 
-    def resume(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state` returned."""
+    def resume(self, at: Any, state: dict[str, np.ndarray]) -> None:
+        """Go on at the parameters `at` from what `state` returned."""
 
 
 @dataclass
@@ -141,7 +141,7 @@ def _resumed(solver: Solver, at: Any, monitor: Monitor
         return 0, None
     for name, array in saved.parameters.items():
         getattr(at, name)[...] = array
-    solver.resume(saved.solver)
+    solver.resume(at, saved.solver)
     monitor.history.extend(saved.history)
     if saved.best is None:
         return saved.epoch, None

@@ -1,0 +1,238 @@
+"""Figures of a fit: the loss by epoch, and items on a plane.
+
+matplotlib is imported when a figure is drawn.  Both functions draw on the axes given, or on
+a new figure, return the axes, and leave matplotlib's settings as they are.  Lines differ in
+dashes and markers, groups in markers and in lightness: nothing is told by hue alone.
+
+The plane is that of the two largest principal components.  With Y the item vectors less
+their mean, Y = U S Vᵀ, the coordinates Y V_2 = U_2 S_2 lose least of Σ ‖y‖² among all
+planes (Eckart, Young 1936).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+
+LINES = ("-", "--", ":", "-.")
+MARKERS = "o^sDvP*Xph<>"
+LABELS = 12                   # items named where none are asked for
+LARGEST_GROUPS = len(MARKERS)
+# Names nearer than this, across and up, in shares of the figure, cover each other.
+NEAR = np.array([0.16, 0.045])
+
+
+def plot_history(model: Any, *, ax: Any = None) -> Any:
+    """Draw the loss by epoch, and validation metrics against an axis of their own.
+
+    Parameters
+    ----------
+    model : a fitted model, or its `history_`
+        One dict an epoch with "epoch", "loss" and the metrics of the evaluation set.
+    ax : matplotlib Axes, or None
+        None: those of a new figure.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+        Of the loss.
+
+    Raises
+    ------
+    ValueError
+        For a history without an epoch.
+    ModuleNotFoundError
+        Without matplotlib.
+    """
+    history = _history_of(model)
+    ax = _axes(ax)
+    epochs = [record["epoch"] for record in history]
+    losses = [record["loss"] for record in history]
+    lines = ax.plot(epochs, losses, color="black", marker=MARKERS[0], markersize=3, label="loss")
+    ax.set(xlabel="epoch", ylabel="loss")
+    ax.locator_params(axis="x", integer=True)
+    lines += _metric_lines(ax, epochs, history)
+    ax.legend(handles=lines, frameon=False)
+    return ax
+
+
+def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: Any = None, *,
+                   ax: Any = None) -> Any:
+    """Draw item vectors on the plane of their two largest principal components.
+
+    Parameters
+    ----------
+    model : a fitted model
+        With `item_factors_`.
+    items : sequence of ids (row numbers where the model has none), or None
+        Items to draw; None: all.  Up to 12 are all named; of more, the 12 with most ratings
+        whose names do not cover another.
+    groups : sequence, shape (n_drawn,), or mapping from item to group, or None
+        A colour and marker each; beyond the twelve largest, groups are drawn as "other".
+    titles : sequence, shape (n_items,) in the model's order, or mapping from item to title
+        What to write; None: the ids.
+    ax : matplotlib Axes, or None
+        None: those of a new figure.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+
+    Raises
+    ------
+    KeyError, IndexError
+        For items that the model does not know.
+    ValueError
+        For groups that are not as many as items.
+    """
+    model._check_fitted()
+    rows = _rows(model, items)
+    names = rows if model.item_ids_ is None else model.item_ids_[rows]
+    labels = _labels(groups, names)
+    points, shares = principal_plane(model.item_factors_[rows])
+    ax = _axes(ax)
+    _draw_groups(ax, points, labels)
+    for place in _named(points, model.item_counts_[rows]):
+        _write(ax, _title(titles, names[place], int(rows[place])), points, place)
+    ax.set(xlabel=f"first component ({shares[0]:.0%} of variance)",
+           ylabel=f"second component ({shares[1]:.0%} of variance)")
+    ax.margins(0.1)
+    return ax
+
+
+def principal_plane(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return coordinates on the two largest principal components, and their variances.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, k)
+
+    Returns
+    -------
+    points : ndarray of float64, shape (n, 2)
+        The largest coordinate of each column, in size, is positive.
+    shares : ndarray, shape (2,)
+        Of the total variance; zeros where there is none.
+    """
+    Y = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
+    variances, V = np.linalg.eigh(Y.T @ Y)
+    points = np.zeros((len(X), 2))
+    points[:, :V.shape[1]] = Y @ V[:, :-3:-1]
+    signs = points[np.abs(points).argmax(axis=0), [0, 1]]
+    largest = np.append(variances[::-1], 0.0)[:2].clip(0)
+    total = max(float(variances.clip(0).sum()), np.finfo(float).tiny)
+    return points * np.where(signs < 0, -1, 1), largest / total
+
+
+# ----------------------------------------------------------------------------- history
+
+def _history_of(model: Any) -> list[dict[str, Any]]:
+    history = list(getattr(model, "history_", model))
+    if not history:
+        raise ValueError("the history holds no epoch; fit the model first")
+    return history
+
+
+def _metric_lines(ax: Any, epochs: list[int], history: list[dict[str, Any]]) -> list[Any]:
+    """Draw what is neither loss nor time on a second axis, to the right."""
+    names = [name for name in history[0] if name not in ("epoch", "loss", "seconds")]
+    if not names:
+        return []
+    right = ax.twinx()
+    right.set_ylabel(", ".join(names))
+    lines = []
+    for place, name in enumerate(names):
+        values = [record.get(name, np.nan) for record in history]
+        lines += right.plot(epochs, values, LINES[(place + 1) % len(LINES)], color="0.45",
+                            marker=MARKERS[(place + 1) % len(MARKERS)], markersize=4, label=name)
+    return lines
+
+
+# --------------------------------------------------------------------------- embedding
+
+def _rows(model: Any, items: Any) -> np.ndarray:
+    if items is None:
+        return np.arange(model.n_items_)
+    rows = model._known_items(items)
+    if len(rows) == 0:
+        raise ValueError("items must name at least one item")
+    return np.asarray(rows)
+
+
+def _labels(groups: Any, names: np.ndarray) -> list[str] | None:
+    """Return the group of each item as text."""
+    if groups is None:
+        return None
+    if isinstance(groups, Mapping):
+        return [str(groups.get(name, "none")) for name in names.tolist()]
+    validation.same_length(items=names, groups=groups)
+    return [str(group) for group in groups]
+
+
+def _named(points: np.ndarray, counts: np.ndarray) -> list[int]:
+    """Return the places to name: most rated first, and of many, none too near another."""
+    order: list[int] = np.argsort(-counts, kind="stable").tolist()
+    if len(order) <= LABELS:
+        return order
+    near = NEAR * np.maximum(np.ptp(points, axis=0), np.finfo(float).tiny)
+    chosen: list[int] = []
+    for place in order:
+        clear = (np.abs(points[chosen] - points[place]) > near).any(axis=1).all()
+        if clear and len(chosen) < LABELS:
+            chosen.append(place)
+    return chosen
+
+
+def _write(ax: Any, text: str, points: np.ndarray, place: int) -> None:
+    """Write beside a point, on the side that has more room."""
+    right = points[place, 0] > points[:, 0].min() + 0.8 * np.ptp(points[:, 0])
+    ax.annotate(text, points[place], xytext=(-4 if right else 4, 3), fontsize=8,
+                ha="right" if right else "left", textcoords="offset points")
+
+
+def _title(titles: Mapping[Any, Any] | Sequence[Any] | None, name: Any, row: int) -> str:
+    if titles is None:
+        return str(name)
+    if isinstance(titles, Mapping):
+        return str(titles.get(getattr(name, "item", lambda: name)(), name))
+    return str(titles[row])
+
+
+def _draw_groups(ax: Any, points: np.ndarray, labels: list[str] | None) -> None:
+    if labels is None:
+        ax.scatter(*points.T, s=14, color="0.35", alpha=0.7, linewidths=0)
+        return
+    drawn = np.array(labels, dtype=object)
+    names, sizes = np.unique(drawn.astype(str), return_counts=True)
+    kept = names[np.argsort(-sizes, kind="stable")]
+    if len(kept) > LARGEST_GROUPS:
+        kept = kept[:LARGEST_GROUPS - 1]
+        drawn[~np.isin(drawn.astype(str), kept)] = "other"
+        kept = np.append(kept, "other")
+    for name, colour, marker in zip(kept, _colours(len(kept)), MARKERS, strict=False):
+        ax.scatter(*points[drawn == name].T, s=22, color=colour, marker=marker, alpha=0.8,
+                   linewidths=0, label=name)
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _colours(n: int) -> list[Any]:
+    """Return n colours whose lightness rises evenly, so that they differ in grey too."""
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0.0, 0.85, n)))
+
+
+def _axes(ax: Any) -> Any:
+    """Return the axes given, or those of a new figure."""
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib import pyplot
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("plots need matplotlib: pip install 'mfcore[plots]'",
+                                  name=error.name) from error
+    return pyplot.subplots(figsize=(7, 5), layout="constrained")[1]

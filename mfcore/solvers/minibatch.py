@@ -1,0 +1,286 @@
+"""Adam on mini-batches of stored cells, with the unknown cells counted in full.
+
+An epoch visits every stored cell once, in a seeded order, `batch_size` cells at a time.
+Row u is visited n_u times (once, with no cell, where it has none), and every visit takes
+its cell and an equal share of what no single cell owns: the penalty and, where w0 > 0, the
+sum over all cells.  With c_u visits in batch B, E = a s − b and Ĝ the Gram of [Q | 1 | γ]:
+
+    g_u(B) = 2 Σ_{B, u} E [q | 1] + (c_u / n_u) 2 [ w0 [p | β | 1] Ĝ + λ_u (p − m_u) ]
+
+    Σ_B g_u(B) = 2 Σ_{Ω, u} E [q | 1] + 2 [ w0 [p | β | 1] Ĝ + λ_u (p − m_u) ]     Σ_B c_u = n_u
+               = ∂L/∂[p | β]                                  at parameters that stand still
+
+Nothing is sampled but the order.  Ĝ is exact in every batch, at a cost that does not grow
+with the matrix: a batch that moves the rows T of a side changes its Gram by
+
+    Ĝ⁺ = Ĝ + Z⁺ᵀZ⁺ − ZᵀZ                  Z = [X | 1 | bias] of the rows T, before and after
+       = Ĝ + ½ (M + Mᵀ)                   M = (Z⁺ − Z)ᵀ(Z⁺ + Z): one product, not two
+
+and each epoch sums it afresh, so that rounding does not pile up.
+
+Adam is lazy: rows outside the batch, and their moments, stay as they are, and n counts the
+row's own steps, so that the correction for the zero start is right for each row:
+
+    m ← β1 m + (1 − β1) g        v ← β2 v + (1 − β2) g²
+    x ← x − η (m / (1 − β1ⁿ)) / ( √(v / (1 − β2ⁿ)) + ε )
+
+Penalties are part of g ("lazy"), or kept out of the moments ("decoupled"), as a step of its
+own towards the prior with h = η (c_u / n_u) 2 λ_u, implicit so that no h overshoots:
+
+    x ← (x + h m_u) / (1 + h)                       from x⁺ = x − h (x⁺ − m_u)
+
+Only "lazy" has the minimum of L as its resting point; "decoupled" weighs the penalty
+against the data by √v.
+
+Batches are one thread's work (8192 cells are too few to share out); the two sides then
+move at the same time.  No order of threads enters, so that all bits stay the same.
+
+Sources: Kingma, Ba 2015 (algorithm 1); Loshchilov, Hutter 2019 (decoupled decay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.kernels import minibatch as kernels
+from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.quadratic import Factors, Quadratic, augmented_gram
+from mfcore.parallel import Pool
+from mfcore.solvers.gradient import FREE, rest_at_prior
+from mfcore.solvers.loop import Solver
+from mfcore.validation import DivergenceError
+
+DECAYS = ("lazy", "decoupled", None)
+MOMENTS = (0.9, 0.999, 1e-8)          # β1, β2, ε
+# Cells of a batch where none are asked for: this, and enough batches for Adam to settle.
+BATCH_CELLS, LEAST_BATCHES = 8192, 32
+
+
+class Batch(NamedTuple):
+    """What a batch says of one side: rows, their shares c / n, and [∂L/∂x | ∂L/∂bias]."""
+
+    rows: np.ndarray
+    share: np.ndarray
+    gradient: np.ndarray
+
+
+class _Side:
+    """The moments of one side, and buffers for the rows of a batch."""
+
+    def __init__(self, indptr: np.ndarray, penalty: Penalty, X: np.ndarray, batch_size: int,
+                 n_batches: int) -> None:
+        counts = np.diff(indptr)
+        (n_rows, k), dtype = X.shape, X.dtype
+        self.visits = np.maximum(counts, 1).astype(np.float64)
+        self.empty = np.array_split(np.flatnonzero(counts == 0), n_batches)
+        self.penalty = (penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
+                        float(penalty.bias_mean))
+        self.moments = {"first": np.zeros((n_rows, k + 1), dtype),
+                        "second": np.zeros((n_rows, k + 1), dtype),
+                        "updates": np.zeros(n_rows, np.int64)}
+        size = min(batch_size, n_rows) + len(self.empty[0])
+        self.buffers = (np.empty(size, np.int64), np.full(n_rows, -1, np.int64),
+                        np.empty(size, np.int64), np.empty((size, k + 1), dtype))
+
+    def batch(self, n: int, number: int) -> Batch:
+        """Return what the n rows of a batch's cells hold, and the rows without cells."""
+        rows, _, visits, gradient = self.buffers
+        stop = n + len(self.empty[number])
+        rows[n:stop], visits[n:stop], gradient[n:stop] = self.empty[number], 1, 0
+        return Batch(rows[:stop], visits[:stop] / self.visits[rows[:stop]], gradient[:stop])
+
+    def add_whole(self, batch: Batch, X: np.ndarray, bias: np.ndarray, gram: np.ndarray
+                  ) -> None:
+        """Add each row's share of 2 [x | bias | 1] Ĝ; `gram` is w0 Ĝ of the other side."""
+        k = X.shape[1]
+        whole = 2 * gram[:, :k + 1].astype(X.dtype)
+        left = batch.share[:, None].astype(X.dtype) * _beside(X, bias, batch.rows, swap=True)
+        batch.gradient[...] += left @ whole
+
+    def add_penalty(self, batch: Batch, X: np.ndarray, bias: np.ndarray) -> None:
+        """Add each row's share of 2 λ (x − m)."""
+        kernels.add_penalty(batch.rows, batch.share, X, bias, *self.penalty, batch.gradient)
+
+    def move(self, batch: Batch, X: np.ndarray, bias: np.ndarray, rate: float,
+             decoupled: bool, learns_bias: bool) -> None:
+        """Take one step of Adam in the batch's rows."""
+        kernels.adam_rows(batch.rows, batch.gradient, X, bias, *self.moments.values(), rate,
+                          np.array(MOMENTS), learns_bias)
+        if decoupled:
+            kernels.pull_to_prior(batch.rows, batch.share, X, bias, *self.penalty, rate,
+                                  learns_bias)
+
+
+def _beside(X: np.ndarray, bias: np.ndarray, rows: np.ndarray, swap: bool = False
+            ) -> np.ndarray:
+    """Return [x | 1 | bias] of some rows; `swap`: [x | bias | 1], which meets the former."""
+    out = np.ones((len(rows), X.shape[1] + 2), X.dtype)
+    out[:, :-2] = X[rows]
+    out[:, -2 if swap else -1] = bias[rows]
+    return out
+
+
+class Adam(Solver):
+    """Adam on one problem: see `mfcore.solvers.loop.Solver`.
+
+    Parameters
+    ----------
+    problem : Quadratic
+    learning_rate : float, > 0
+        η: about how far a number moves in a step.
+    batch_size : int >= 1, or None
+        Stored cells a batch; None: 8192, less where that makes fewer than 32 batches.
+    decay : {"lazy", "decoupled", None}
+        The penalty as part of the gradient, as a step of its own, or left out.
+    rate_decay : float, >= 0
+        Epoch e (from 0) runs at learning_rate / (1 + rate_decay · e).
+    free : {"both", "users", "items"}
+        What moves; the rest stays as it is.
+    random_state : int, numpy Generator, or None
+        Of the order of cells.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a parameter out of range, also a batch larger than the data.
+    """
+
+    def __init__(self, problem: Quadratic, learning_rate: float = 0.03,
+                 batch_size: int | None = None, decay: str | None = "lazy",
+                 rate_decay: float = 0.1, free: str = "both", random_state: Any = None) -> None:
+        cells = problem.by_user
+        self.problem = problem
+        self.learning_rate = validation.real("learning_rate", learning_rate, above=0)
+        self.batch_size = checked_batch_size(batch_size, len(cells.indices))
+        self.decay = validation.choice("decay", decay, DECAYS)
+        self.rate_decay = validation.real("rate_decay", rate_decay, low=0)
+        self.free = validation.choice("free", free, FREE)
+        self.n_batches = max(1, -(-len(cells.indices) // self.batch_size))
+        random = validation.random_generator("random_state", random_state)
+        self._seed, self._epochs = int(random.integers(2**63)), 0
+        self._sides: list[_Side] = []
+        self._users_of_cells = np.repeat(np.arange(len(cells.indptr) - 1, dtype=np.int32),
+                                         np.diff(cells.indptr))
+
+    def epoch(self, at: Factors, pool: Pool) -> float:
+        """Visit every stored cell once; return the loss after it."""
+        rest_at_prior(self.problem, at, self.free)
+        rate = self.learning_rate / (1 + self.rate_decay * self._epochs)
+        grams = self.grams(at, pool)
+        for number, cells in enumerate(self.batches()):
+            self._step(at, self.gradients(at, number, cells, grams, pool), grams, rate, pool)
+        self._epochs += 1
+        loss = self.problem.value(at, pool).total
+        if not np.isfinite(loss):
+            raise DivergenceError(f"the loss is {loss} at learning_rate="
+                                  f"{self.learning_rate:g}; lower it")
+        return loss
+
+    def finish(self, at: Factors, pool: Pool) -> None:
+        """Leave the parameters as they are: no row is promised to be exact."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next epoch continues from, besides problem and parameters."""
+        arrays = {f"{name}_{one}": array for one, side in enumerate(self._sides)
+                  for name, array in side.moments.items()}
+        return {"seed": np.array(self._seed), "epochs": np.array(self._epochs), **arrays}
+
+    def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
+        """Continue at the parameters from a `state()`, to the same bits."""
+        self._seed, self._epochs = int(state["seed"]), int(state["epochs"])
+        for one, side in enumerate(self._both(at) if self._epochs else ()):
+            for name, array in side.moments.items():
+                array[...] = state[f"{name}_{one}"]
+
+    # --------------------------------------------------------------------- batches
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Yield the positions of the cells of each batch of the present epoch, sorted."""
+        n_cells = len(self.problem.by_user.indices)
+        order = np.arange(n_cells, dtype=np.int32 if n_cells < 2**31 else np.int64)
+        random = np.random.default_rng((self._seed, self._epochs))
+        random.shuffle(order)
+        for number in range(self.n_batches):
+            yield np.sort(order[number * self.batch_size:(number + 1) * self.batch_size])
+
+    def gradients(self, at: Factors, number: int, cells: np.ndarray, grams: list[np.ndarray],
+                  pool: Pool) -> list[Batch]:
+        """Return the gradient of a batch for users and items; valid until the next one.
+
+        Parameters
+        ----------
+        at : Factors
+        number : int
+            Of the batch in its epoch, from 0.
+        cells : ndarray of int, shape (n,)
+            Positions of its stored cells in `by_user` order.
+        grams : list of ndarray, shape (k + 2, k + 2)
+            See `grams`.
+        """
+        sides = self._both(at)
+        stored = self.problem.by_user
+        sizes = kernels.batch_gradient(
+            cells, self._users_of_cells, stored.indices, stored.x, stored.y, stored.line, at.P,
+            at.Q, at.beta, at.gamma, *sides[0].buffers, *sides[1].buffers)
+        return pool.map(lambda one: self._with_the_rest(at, one, sizes[one], number, grams),
+                        [(0,), (1,)])
+
+    def _with_the_rest(self, at: Factors, one: int, size: int, number: int,
+                       grams: list[np.ndarray]) -> Batch:
+        """Complete a side's gradient by what no single cell owns."""
+        side, X, bias = self._sides[one], *_blocks(at)[one]
+        batch = side.batch(size, number)
+        if grams:
+            side.add_whole(batch, X, bias, grams[1 - one])
+        if self.decay == "lazy":
+            side.add_penalty(batch, X, bias)
+        return batch
+
+    def grams(self, at: Factors, pool: Pool) -> list[np.ndarray]:
+        """Return w0 Ĝ of users and of items, or nothing where w0 = 0."""
+        if self.problem.w0 == 0:
+            return []
+        return [self.problem.w0 * augmented_gram(*side, pool) for side in _blocks(at)]
+
+    def _step(self, at: Factors, batches: list[Batch], grams: list[np.ndarray], rate: float,
+              pool: Pool) -> None:
+        """Move the rows of a batch, and let the Grams follow."""
+        def move(one: int) -> None:
+            X, bias = _blocks(at)[one]
+            rows = batches[one].rows
+            before = _beside(X, bias, rows) if grams else X
+            self._sides[one].move(batches[one], X, bias, rate, self.decay == "decoupled",
+                                  self.problem.learns_bias)
+            if grams:
+                after = _beside(X, bias, rows)
+                M = (after - before).T @ (after + before)
+                grams[one] += self.problem.w0 / 2 * (M + M.T)
+
+        pool.map(move, [(one,) for one, name in enumerate("PQ") if name in FREE[self.free]])
+
+    def _both(self, at: Factors) -> list[_Side]:
+        if not self._sides:
+            problem = self.problem
+            self._sides = [_Side(cells.indptr, penalty, X, self.batch_size, self.n_batches)
+                           for cells, penalty, X in ((problem.by_user, problem.users, at.P),
+                                                     (problem.by_item, problem.items, at.Q))]
+        return self._sides
+
+
+def checked_batch_size(batch_size: int | None, n_cells: int) -> int:
+    """Return the cells of a batch; raise ValueError where they are more than there are."""
+    if batch_size is None:
+        return max(1, min(BATCH_CELLS, n_cells // LEAST_BATCHES))
+    validation.integer("batch_size", batch_size, low=1)
+    if batch_size > n_cells:
+        raise ValueError(f"batch_size must be at most the number of ratings, {n_cells}, got "
+                         f"{batch_size}; None chooses one")
+    return batch_size
+
+
+def _blocks(at: Factors) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(at.P, at.beta), (at.Q, at.gamma)]

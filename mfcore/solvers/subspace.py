@@ -1,0 +1,139 @@
+"""Subspace ALS (iALS++): exact steps in blocks of dimensions, all blocks of one side in turn.
+
+A row system of k dimensions costs nnz k² + n k³/3 to solve exactly; k / B blocks of B
+dimensions cost nnz k B + n k B²/3.  An epoch steps once through all blocks of all items,
+then of all users.  Blocks are cut from the eigenbasis of the frozen side's Gram:
+
+    VᵀQᵀQV = D, diagonal     P → PV, Q → QV, prior means → MV     scores and ‖·‖ stay
+
+in it the sum over all cells couples no two blocks, so that what one step misses of the
+exact half-sweep comes from the stored cells alone.  Scores are kept within a row, while its
+blocks follow each other, and computed afresh for the next half-sweep: no array of all cells.
+The loss comes from them.  The step itself is derived in kernels/subspace.py.
+
+Source: Rendle, Krichene, Zhang, Koren 2021, "iALS++: Speeding up Matrix Factorization with
+Subspace Optimization".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfcore.kernels.subspace import row_solver
+from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
+from mfcore.parallel import Pool, equal_cost_chunks, gram, tiled_product
+from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.loop import Solver
+from mfcore.validation import DivergenceError
+
+LANES = 16
+
+
+def block_shape(k: int, block_size: int) -> tuple[int, int]:
+    """Return how many blocks and how wide: k cut evenly, widths rounded up to 16s."""
+    n_blocks = -(-k // (LANES * -(-block_size // LANES)))
+    return n_blocks, LANES * -(-k // (n_blocks * LANES))
+
+
+def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+                        block_size: int) -> float:
+    """Solve each block of dimensions of every row once, in place.
+
+    Parameters
+    ----------
+    systems : RowSystems
+    P, beta : ndarray, shapes (n_rows, k), (n_rows,)
+        The free side, overwritten; beta only where the bias is learned.
+    block_size : int, >= 1
+        Dimensions solved together, rounded up to a multiple of 16; from k on, the solution
+        is exact.
+
+    Returns
+    -------
+    known : float
+        Σ_Ω (a s² − 2 b s) of the values that came in.
+
+    Raises
+    ------
+    DivergenceError
+        Where the system of a block has no finite solution.
+    """
+    basis = _Blocks(systems, P.dtype, pool, block_size)
+    penalty, turned = systems.penalty, basis.turn(P, pool)
+    kernel = row_solver(basis.width)
+    fixed = (*systems.cells, basis.Q, systems.gamma, basis.sizes, basis.D, basis.v, basis.g,
+             basis.whole, penalty.reg, penalty.bias_reg,
+             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_mean)
+    bounds = equal_cost_chunks(systems.cells.indptr, per_row=8 + basis.width / 4)
+    chunks = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    parts = pool.map(lambda lo, hi: kernel(*fixed, turned, beta, lo, hi), chunks)
+    failed = [row for _, row in parts if row >= 0]
+    if failed:
+        raise DivergenceError(f"a block of row {failed[0]} has no finite solution: its "
+                              f"ratings, weights or factors are too large for {P.dtype}; "
+                              f"raise reg, rescale the ratings or use dtype='float64'")
+    basis.turn_back(turned, P, pool)
+    return float(sum(known for known, _ in parts))
+
+
+class _Blocks:
+    """The frozen side in the eigenbasis of its Gram, largest first, cut into blocks."""
+
+    def __init__(self, systems: RowSystems, dtype: np.dtype, pool: Pool, block_size: int
+                 ) -> None:
+        k = systems.Q.shape[1]
+        n_blocks, self.width = block_shape(k, block_size)
+        A0, c0, c1 = systems.whole_matrix(pool)
+        G = A0[:k, :k] if systems.w0 else gram(systems.Q, pool)
+        if not np.isfinite(G).all():
+            raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
+        values, vectors = np.linalg.eigh(G)
+        turn = np.zeros((k, n_blocks * self.width))
+        turn[:, :k] = vectors[:, ::-1]
+        self.V = turn.astype(dtype)
+        self.Q = self.turn(systems.Q, pool)
+        Q = self.Q.reshape(len(systems.Q), -1)
+        self.sizes = np.einsum("if,if->i", Q, Q)
+        D = np.maximum(values[::-1], 0.0) * (systems.w0 != 0)
+        self.D = np.append(D, np.zeros(turn.shape[1] - k)).reshape(n_blocks, -1).astype(dtype)
+        self.v, self.g = ((-c[:k] @ turn).reshape(n_blocks, -1).astype(dtype) for c in (c1, c0))
+        self.whole = np.array([1.0, A0[k, k], -c0[k]]) if systems.learns_bias else np.zeros(3)
+
+    def turn(self, X: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return X V with a row's blocks below each other, shape (n · n_blocks, width)."""
+        return tiled_product(X, self.V, pool).reshape(-1, self.width)
+
+    def turn_back(self, turned: np.ndarray, out: np.ndarray, pool: Pool) -> None:
+        """Write what `turn` made to `out`, shape (n, k), in the basis it came from."""
+        tiled_product(turned.reshape(len(out), -1), np.ascontiguousarray(self.V.T), pool, out=out)
+
+
+@dataclass(frozen=True)
+class Subspace(Solver):
+    """Subspace ALS on one problem: see `mfcore.solvers.loop.Solver`.
+
+    Parameters
+    ----------
+    problem : Quadratic
+    block_size : int
+        Dimensions solved together, rounded up to a multiple of 16; larger ones need fewer,
+        dearer epochs.
+    """
+
+    problem: Quadratic
+    block_size: int = 32
+
+    def epoch(self, at: Factors, pool: Pool) -> float:
+        """Step through all blocks of items, then of users; return the loss between."""
+        problem, size = self.problem, self.block_size
+        step_through_blocks(problem.item_rows(at), at.Q, at.gamma, pool, size)
+        around = problem.constant + problem.penalty(at)
+        if problem.w0:
+            around += problem.w0 * problem.whole_square(at, pool)
+        return around + step_through_blocks(problem.user_rows(at), at.P, at.beta, pool, size)
+
+    def finish(self, at: Factors, pool: Pool) -> None:
+        """Solve all users exactly, so that fold-in of a training row gives its factors."""
+        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
