@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import json
 import os
 import re
 import shlex
@@ -178,3 +179,11 @@ def test_no_public_name_in_the_readme_is_invented():
     for name in re.findall(r"`(\w+)`", read()):
         if name[0].isupper() and name.isidentifier() and name not in ("DATA", "FILE"):
             assert hasattr(mfcore, name), name
+
+
+def test_the_table_of_figures_is_the_one_in_the_result_file():
+    results = json.loads((README.parent / "benchmarks/results/ml100k_rmse.json").read_text())
+    text = read()
+    for row in results["rows"]:
+        cells = [row["name"], *(f"{value:.4f}" for value in [*row["folds"], row["mean"]])]
+        assert f"| {' | '.join(cells)} |" in text

@@ -19,7 +19,7 @@ from mfcore.cli.serving import recommend, similar
 
 Commands = Any      # what add_subparsers returns has no public name
 DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
-MODELS = ("mf", "implicit", "bias", "popularity")
+MODELS = ("mf", "implicit", "bpr", "bias", "popularity")
 
 
 def build_parser() -> ArgumentParser:
@@ -198,7 +198,7 @@ def _add_threads(parser: ArgumentParser | _ArgumentGroup) -> None:
 def _add_model_options(parser: ArgumentParser, default: str | None) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument("--model", choices=MODELS, default=default,
-                       help="MatrixFactorization, ImplicitMF, BiasOnly or Popularity"
+                       help="MatrixFactorization, ImplicitMF, BPR, BiasOnly or Popularity"
                             + (f" ({default})" if default else ""))
     group.add_argument("--factors", type=int, metavar="K", help="length of the vectors")
     group.add_argument("--reg", type=float, metavar="X", help="penalty weight")
