@@ -156,7 +156,7 @@ def test_rates_out_of_range_are_refused(params, message):
 # --------------------------------------------------------------------------- checkpoints
 
 SOLVERS = [{"solver": "cg"}, {"solver": "cholesky"}, {"solver": "sgd"}, {"solver": "adam"},
-           {"solver": "lbfgs"},
+           {"solver": "lbfgs"}, {"solver": "subspace"},
            {"solver": "sgd", "schedule": "adagrad", "learning_rate": 0.02}]
 
 

@@ -41,11 +41,12 @@ class ImplicitMF(QuadraticModel):
         Penalty weight of the vectors.
     reg_scaling : "none", "count", or float
         λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
-    solver : {"cg", "cholesky"}
-        Conjugate gradient, or exact rows.
+    solver : {"cg", "cholesky", "subspace"}
+        Conjugate gradient, exact rows, or blocks of factors (iALS++).
     n_epochs : int, >= 1
         One epoch is a half-sweep over items and one over users.
-    tol, cg_steps, init_scale, patience, eval_metric, dtype, random_state, n_threads, verbose
+    tol, cg_steps, block_size, init_scale, patience, eval_metric, dtype, random_state
+    n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     References
@@ -60,7 +61,8 @@ class ImplicitMF(QuadraticModel):
                  unknown_weight: float = 1.0, whole_matrix: bool = False,
                  negatives: str = "error", reg: float = 5.0,
                  reg_scaling: str | float = 0.25, solver: str = "cg", n_epochs: int = 15,
-                 tol: float | None = None, cg_steps: int = 1, init_scale: float = 0.1,
+                 tol: float | None = None, cg_steps: int = 1, block_size: int = 32,
+                 init_scale: float = 0.1,
                  patience: int | None = None, eval_metric: str | None = None,
                  dtype: str = "float32", random_state: Any = None,
                  n_threads: int | None = None, verbose: int = 0) -> None:
@@ -76,6 +78,7 @@ class ImplicitMF(QuadraticModel):
         self.n_epochs = n_epochs
         self.tol = tol
         self.cg_steps = cg_steps
+        self.block_size = block_size
         self.init_scale = init_scale
         self.patience = patience
         self.eval_metric = eval_metric

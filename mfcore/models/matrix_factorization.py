@@ -43,8 +43,9 @@ class MatrixFactorization(QuadraticModel):
         Penalty weight of learned biases; None: `reg`.
     reg_scaling : "count", "none", or float
         λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
-    solver : {"cg", "cholesky", "sgd", "adam", "lbfgs"}
-        Alternating least squares by conjugate gradient, or with exact rows; stochastic
+    solver : {"cg", "cholesky", "subspace", "sgd", "adam", "lbfgs"}
+        Alternating least squares by conjugate gradient, with exact rows, or by blocks of
+        factors (iALS++); stochastic
         gradient descent cell by cell, or in mini-batches with Adam; the full gradient with
         L-BFGS.
     n_epochs : int, >= 1
@@ -54,6 +55,8 @@ class MatrixFactorization(QuadraticModel):
         Stop when the objective's relative fall in an epoch is below it.
     cg_steps : int, >= 1
         Conjugate gradient steps a row and half-sweep.
+    block_size : int, >= 1
+        Factors in a block of "subspace", rounded up to a multiple of 16.
     learning_rate : float, > 0
         η of "sgd" and "adam".  For "sgd" a step is −η times the gradient of the formula
         (which has no ½, so η is half of what the same step is called where a ½ hides).
@@ -95,7 +98,7 @@ class MatrixFactorization(QuadraticModel):
                  unknown_value: float | str = 0.0, reg: float = 1.2,
                  bias_reg: float | None = 0.5, reg_scaling: str | float = 0.5,
                  solver: str = "cg", n_epochs: int = 15, tol: float | None = None,
-                 cg_steps: int = 2, learning_rate: float = 0.03,
+                 cg_steps: int = 2, block_size: int = 32, learning_rate: float = 0.03,
                  bias_learning_rate: float | None = None, decay: float = 0.2,
                  schedule: str = "inverse", batch_size: int | None = None,
                  weight_decay: str = "lazy", init_scale: float = 1.0, patience: int | None = None,
@@ -114,6 +117,7 @@ class MatrixFactorization(QuadraticModel):
         self.n_epochs = n_epochs
         self.tol = tol
         self.cg_steps = cg_steps
+        self.block_size = block_size
         self.learning_rate = learning_rate
         self.bias_learning_rate = bias_learning_rate
         self.decay = decay
@@ -128,7 +132,7 @@ class MatrixFactorization(QuadraticModel):
         self.n_threads = n_threads
         self.verbose = verbose
 
-    _solvers = ("cg", "cholesky", "sgd", "adam", "lbfgs")
+    _solvers = ("cg", "cholesky", "subspace", "sgd", "adam", "lbfgs")
 
     def _validate(self) -> None:
         super()._validate()

@@ -39,6 +39,7 @@ class QuadraticModel(Recommender):
     reg_scaling: str | float
     solver: str
     cg_steps: int
+    block_size: int
     n_epochs: int
     tol: float | None
     patience: int | None
@@ -49,7 +50,7 @@ class QuadraticModel(Recommender):
     unknown_weight_: float
     origin_: float
 
-    _solvers: tuple[str, ...] = ("cg", "cholesky")
+    _solvers: tuple[str, ...] = ("cg", "cholesky", "subspace")
 
     @property
     def _learns_bias(self) -> bool:
@@ -120,6 +121,7 @@ class QuadraticModel(Recommender):
                                   high=10)
         validation.choice("solver", self.solver, self._solvers)
         validation.integer("cg_steps", self.cg_steps, low=1, high=1000)
+        validation.integer("block_size", self.block_size, low=1)
 
     def _train(self, ratings: Ratings, watched: Watched) -> None:
         self._resolve(ratings)

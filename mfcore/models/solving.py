@@ -11,6 +11,7 @@ from mfcore.solvers.gradient import LBFGS
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.minibatch import Adam
 from mfcore.solvers.sgd import SGD
+from mfcore.solvers.subspace import Subspace
 
 
 def _sgd(model: Any, problem: Quadratic, seed: int) -> Solver:
@@ -29,6 +30,7 @@ def _adam(model: Any, problem: Quadratic, seed: int) -> Solver:
 SOLVERS: dict[str, Callable[[Any, Quadratic, int], Solver]] = {
     "cg": lambda model, problem, seed: ALS(problem, False, model.cg_steps),
     "cholesky": lambda model, problem, seed: ALS(problem, True),
+    "subspace": lambda model, problem, seed: Subspace(problem, model.block_size),
     "sgd": _sgd,
     "adam": _adam,
     "lbfgs": lambda model, problem, seed: LBFGS(problem),
