@@ -20,7 +20,8 @@ def check_training(model: Any) -> None:
     validation.real("init_scale", model.init_scale, low=0, high=1e3, above=0)
     validation.choice("dtype", model.dtype, ("float32", "float64"))
     validation.random_generator("random_state", model.random_state)
-    validation.integer("verbose", model.verbose)
+    if not isinstance(model.verbose, bool):
+        validation.integer("verbose", model.verbose)
 
 
 def check_rates(model: Any) -> None:

@@ -34,7 +34,8 @@ class ImplicitMF(QuadraticModel):
         w0, the weight of every cell that is not stored.
     whole_matrix : bool
         True: the unknown term covers stored cells too, on top of theirs:
-        Σ_stored w (1 − s)² + w0 Σ_all s², as iALS and irspack write it.
+        Σ_stored w (1 − s)² + w0 Σ_all s², as iALS and irspack write it (`objective()` counts
+        the stored cells' share of the second sum as known).
     negatives : {"error", "zero"}
         What a negative count means: an error, or p = 0 with the confidence of its size.
     reg : float, >= 0
