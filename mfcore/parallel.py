@@ -124,7 +124,12 @@ class Pool:
         if self.n_threads > 1:
             self._executor = ThreadPoolExecutor(self.n_threads, "mfcore")
             gate = threading.Barrier(self.n_threads)
-            wait([self._executor.submit(gate.wait) for _ in range(self.n_threads)])
+            try:
+                wait([self._executor.submit(gate.wait) for _ in range(self.n_threads)])
+            except BaseException:
+                gate.abort()            # or those that wait for the others never end
+                self._stop()
+                raise
 
     def map(self, function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]],
             cost: Sequence[float] | None = None) -> list[Result]:

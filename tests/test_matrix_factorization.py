@@ -171,7 +171,7 @@ def test_the_objective_of_other_ratings_takes_the_biases_of_the_model():
 
 
 def test_the_objective_refuses_ratings_of_another_shape():
-    with pytest.raises(ValueError, match=r"shape of the fit, \(11, 8\), got \(5, 8\)"):
+    with pytest.raises(ValueError, match=r"11 rows, the users of the fit, got \(5, 8\)"):
         samples.fitted("mean").objective(samples.matrix(5, 8))
 
 

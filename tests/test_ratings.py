@@ -556,7 +556,8 @@ def test_each_id_finds_its_row(ratings):
 def test_ids_of_another_type_are_unknown():
     ratings = small(user_ids=[5, 6], item_ids=["5", "6", "7"])
     assert ratings.user_positions(["5", "6"]).tolist() == [-1, -1]
-    assert ratings.user_positions([5.0]).tolist() == [-1]
+    with pytest.raises(TypeError, match="ids are integers, got dtype float64"):
+        ratings.user_positions([5.0])
     assert ratings.item_positions([5, "5"]).tolist() == [-1, 0]
     assert ratings.user_positions(np.array([6, 5, 4], np.uint8)).tolist() == [1, 0, -1]
     assert ratings.item_positions(np.array(["7", "8"])).tolist() == [2, -1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfcore import Ratings, read_ratings
-from mfcore.data import parsing
+from mfcore.data import parsing, textfile
+from mfcore.data.layout import find_layout
 from mfcore.data.readers import read_columns, read_dataset
 from mfcore.data.textfile import text_of
 from mfcore.kernels import text as kernel
@@ -149,11 +151,91 @@ def test_separator_and_header_are_found(tmp_path, separator, header) -> None:
 @pytest.mark.parametrize("text", [
     lines().replace("\n", "\r\n"), "\ufeff" + lines(), lines().rstrip("\n"), lines() + "\n\n \n",
     "\n" + lines(), lines().replace("\n", "\n\n"), lines().replace(",", " , "),
-    "user,item,rating,timestamp\r\n" + lines().replace("\n", "\r\n")],
+    "user,item,rating,timestamp\r\n" + lines().replace("\n", "\r\n"),
+    lines().replace("\n", "\r"), "user,item,rating,timestamp\r" + lines().replace("\n", "\r"),
+    lines().replace("\n", "\r", 1), lines().replace("\n", "\r\r\n")],
     ids=["crlf", "bom", "no final newline", "blank lines at the end", "blank line first",
-         "blank lines between", "spaces around", "crlf and header"])
+         "blank lines between", "spaces around", "crlf and header", "cr", "cr and header",
+         "one cr", "cr crlf"])
 def test_harmless_differences_change_nothing(tmp_path, text) -> None:
     assert triples(read_ratings(write(tmp_path, text))) == EXPECTED
+
+
+@pytest.mark.kernel
+def test_line_ends_are_found_across_the_blocks_that_are_searched(monkeypatch) -> None:
+    given = b"1,2,3\r\n4,5,6\r7,8,9\n1,3,4\r\r\n\r1,4,5\r"
+    expected = b"1,2,3\r\n4,5,6\n7,8,9\n1,3,4\n\r\n\n1,4,5\n"
+    for size in range(1, 9):
+        monkeypatch.setattr(textfile, "_BLOCK_BYTES", size)
+        assert text_of("x", given).data.tobytes() == expected
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("text", "separator"), [
+    ("1,2,Action|Comedy|Drama\n", ","), ("1\t2\tAction|Comedy;Drama\n", "\t"),
+    ("1::2::Action|Comedy|Drama\n", "::"), ("1;2;Action|Comedy|Drama\n", ";")])
+def test_lists_in_a_further_column_do_not_separate(text, separator) -> None:
+    layout = find_layout("x", [text], {"user": "user", "item": "item"}, separator=None,
+                         header=None)
+    assert layout.separator == separator
+    assert read_columns(text_of("x", text.encode()), rating=None).items.tolist() == [2]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("text", ["C1,POST\nC2,22423\nC3,POST\n", "user1,item1\n2,3\n1,4\n",
+                                  "user:1,item:1\nuser:2,3\n4,4\n", "a,b\n1,2\n3,4\n"])
+@pytest.mark.parametrize("options", [{}, {"user": 0, "item": 1}], ids=["default", "positions"])
+def test_no_line_is_taken_for_a_header_for_want_of_numbers(text, options) -> None:
+    columns = read_columns(text_of("x", text.encode()), rating=None, **options)
+    assert columns.users.astype(str).tolist() == [line.split(",")[0] for line in text.split()]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("header", ["user,item", "userId,movie_id", "User ID,sku"])
+def test_a_header_without_a_rating_is_known_by_its_words(header) -> None:
+    columns = read_columns(text_of("x", f"{header}\nann,tea\n".encode()), rating=None, item=1)
+    assert columns.users.tolist() == ["ann"]
+
+
+@pytest.mark.kernel
+def test_words_in_the_id_columns_make_no_header_of_a_line_with_a_rating() -> None:
+    columns = read_columns(text_of("x", b"user,movie,5\nbob,score,3\n"))
+    assert columns.users.tolist() == ["user", "bob"]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("field", ["NA", "NaN", "nan", "null", "NULL", "", "-", "N/A", "<NA>",
+                                   "\\N", "?", "5 stars", "3;5", "None"])
+@pytest.mark.parametrize("ids", ["ann,x", "user,item"])
+def test_a_missing_rating_in_the_first_line_makes_no_header(field, ids) -> None:
+    source = text_of("x", f"{ids},{field}\nbob,y,4\n".encode())
+    with pytest.raises(ValueError, match=re.escape(
+            f"x, line 1: expected a number in column 3, got {field!r}")):
+        read_columns(source)
+    with pytest.raises(ValueError, match="x, line 1: expected a number"):
+        read_columns(source, user=0, item=1, rating=2)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("text", "missing"), [
+    ("sku,client,stars\nA1,ann,5\nA2,bob,3\n", "user"),
+    ("sku,client,stars\n1,2,5\n2,3,3\n", "user"),
+    ("order,client,sku,qty\n1,2,3,4\n", "user"), ("order,client,sku,qty\n1,ann,A1,4\n", "user"),
+    ("user,item,qty\n1,2,3\n", "rating"), ("user,item\n1,2\n", "rating"),
+    ("user,sku,rating\n1,2,3\n", "item")])
+def test_a_header_without_the_usual_names_is_no_ground_for_guessing(text, missing) -> None:
+    names = ", ".join(text.split()[0].split(","))
+    with pytest.raises(ValueError, match=re.escape(
+            f"x has no column {missing!r} for {missing}; its columns: {names}; name them: "
+            f"user=..., item=..., rating=...")):
+        read_columns(text_of("x", text.encode()))
+
+
+@pytest.mark.kernel
+def test_columns_of_any_header_can_be_told_by_position() -> None:
+    columns = read_columns(text_of("x", b"order,client,sku,qty\n1,2,3,4\n"), user=1, item=2,
+                           rating=3)
+    assert (columns.users.tolist(), columns.items.tolist()) == ([2], [3])
 
 
 @pytest.mark.kernel
@@ -307,7 +389,8 @@ def test_parquet_categories_are_string_ids(tmp_path) -> None:
     ({"user": [1, None], "item": [1, 2], "rating": [1.0, 2.0]}, "'user' has 1 empty cells"),
     ({"user": [1, 2], "item": [1, 2], "rating": [1.0, math.nan]}, "'rating' must be finite"),
     ({"user": [1, 2], "item": [1, 2], "rating": ["a", "b"]}, "must be numbers"),
-    ({"user": [1, 2], "rating": [1.0, 2.0]}, "must have 3 columns|both column"),
+    ({"user": [1, 2], "rating": [1.0, 2.0]}, "no column 'item' for item; its columns: user, rat"),
+    ({"sku": [1, 2], "client": [1, 2], "stars": [1.0, 2.0]}, "columns: sku, client, stars; name"),
     ({"user": [], "item": [], "rating": []}, "holds no ratings")])
 def test_bad_parquet_columns_are_named(tmp_path, columns, demand) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

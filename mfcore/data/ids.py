@@ -129,6 +129,8 @@ class Ids:
         if self.values.dtype == object:
             return np.fromiter((self._by_value.get(value, -1) for value in values), np.int64)
         array = np.asarray(values)
+        if array.dtype.kind in "fbc" and array.size:
+            raise TypeError(f"ids are integers, got dtype {array.dtype}; convert them first")
         if array.dtype.kind not in "iu" or not self.values.size:
             return np.full(len(array), -1, np.int64)
         order = self._order

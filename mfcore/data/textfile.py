@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 _SAMPLE_BYTES = 65_536
+_BLOCK_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)

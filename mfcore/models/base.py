@@ -107,7 +107,7 @@ class Recommender(Serving):
         raise NotImplementedError
 
     def _remember(self, ratings: Ratings) -> None:
-        self.ratings_ = ratings
+        self.ratings_, self.has_seen_ = ratings, True
         data = ratings.by_user.data
         self.rating_range_ = (float(data.min()), float(data.max()))
         self.mean_rating_ = _mean(data, ratings.weights)
@@ -165,7 +165,25 @@ class Recommender(Serving):
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
         """Raise NotImplementedError: only models fitted by least squares can explain."""
+        self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot explain its scores by ratings")
+
+    def fold_in_items(self, ratings: Any) -> Folded:
+        """Raise NotImplementedError: only models fitted by least squares fold items in."""
+        self._check_fitted()
+        raise NotImplementedError(f"{type(self).__name__} cannot fold in items: a new item is "
+                                  f"learned by a fit")
+
+    def partial_fit(self: Self, ratings: Any, *, users: Any = None) -> Self:
+        """Raise NotImplementedError: only models fitted by least squares refit in part."""
+        self._check_fitted()
+        raise NotImplementedError(f"{type(self).__name__} cannot be refitted in part: "
+                                  f"recommend(ratings=...) serves new rows, fit learns them")
+
+    def objective(self, ratings: Any = None) -> dict[str, float]:
+        """Raise NotImplementedError: only models of the quadratic formula report it."""
+        self._check_fitted()
+        raise NotImplementedError(f"{type(self).__name__} does not minimise the quadratic formula")
 
     def save(self, path: str | PathLike[str], *, seen: bool = True) -> None:
         """Write the model to one file, atomically; `mfcore.load` reads it.

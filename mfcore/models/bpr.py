@@ -178,17 +178,6 @@ class BPR(Recommender):
                     self.sampling == "adaptive", pool)
         return Folded(P, None)
 
-    def fold_in_items(self, ratings: Any) -> Folded:
-        """Raise NotImplementedError: an item is learned against the others, by a new fit."""
-        self._check_fitted()
-        raise NotImplementedError("BPR cannot fold in items: a new item is learned by a fit")
-
-    def partial_fit(self, ratings: Any, *, users: Any = None) -> BPR:
-        """Raise NotImplementedError: `fold_in_users` gives new rows, and `fit` learns anew."""
-        self._check_fitted()
-        raise NotImplementedError("BPR cannot be refitted in part: recommend(ratings=...) "
-                                  "serves new rows, fit learns them")
-
 
 def _positives(ratings: Ratings) -> sp.csr_array:
     """Return the cells above 0."""

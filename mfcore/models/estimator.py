@@ -45,6 +45,12 @@ class Estimator:
         if not hasattr(self, "ratings_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
 
+    def _check_seen(self) -> None:
+        """Raise for a model that was saved without its training ratings."""
+        if not vars(self)["has_seen_"]:
+            raise ValueError("this model was saved with seen=False: its training ratings, "
+                             "which this needs, are not known any more")
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ratings_")
 

@@ -58,10 +58,12 @@ def placed(old: np.ndarray, rows: np.ndarray, new: np.ndarray, n_rows: int) -> n
 
 
 def _names_of(old: Ratings, new: Ratings, users: Any) -> np.ndarray:
-    if users is not None:
-        return as_vector(users)
-    if old.user_ids is not None and new.user_ids is not None:
-        return new.user_ids
+    names = new.user_ids if users is None else as_vector(users)
+    if names is not None:
+        if (old.user_ids is None or old.user_ids.dtype != object) and \
+                names.dtype.kind not in "iu" and names.size:
+            raise TypeError(f"users of the fit are integers, got {names[:3].tolist()}")
+        return names
     if new.shape[0] != old.shape[0]:
         raise ValueError(f"users must name the {new.shape[0]} rows of the ratings (the fit had "
                          f"{old.shape[0]} users)")

@@ -28,8 +28,8 @@ class ImplicitMF(QuadraticModel):
         Length k of the vectors.
     alpha : float, > 0
         Weight of the counts in the confidence.
-    confidence : {"linear", "log", "raw"}
-        w = 1 + alpha·count; 1 + alpha·ln(1 + count); alpha·count.
+    confidence : {"linear", "log", "raw", "constant"}
+        w = 1 + alpha·count; 1 + alpha·ln(1 + count); alpha·count; alpha.
     unknown_weight : float, >= 0
         w0, the weight of every cell that is not stored.
     whole_matrix : bool
@@ -105,7 +105,8 @@ class ImplicitMF(QuadraticModel):
                    reg: float = 0.1, **params: Any) -> Self:
         """Return the model that minimises the loss of Spark's implicit ALS.
 
-        c = 1 + alpha·r on stored cells, 1 elsewhere; the penalty grows with the count.
+        c = 1 + alpha·r on stored cells, 1 elsewhere; the penalty grows with the number of
+        stored cells (for counts above 0, as Spark counts no others).
         """
         return cls(n_factors, alpha=alpha, confidence="linear", reg=reg, reg_scaling="count",
                    **params)
@@ -116,9 +117,9 @@ class ImplicitMF(QuadraticModel):
         """Return the model that minimises the loss of iALS (Rendle et al. 2021).
 
         Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items alike,
-        on binarised data; α₀ is `unknown_weight`, λ is `reg`.
+        whatever the counts; α₀ is `unknown_weight`, λ is `reg`.
         """
-        return cls(n_factors, confidence="raw", whole_matrix=True,
+        return cls(n_factors, confidence="constant", whole_matrix=True,
                    unknown_weight=unknown_weight, reg=reg, reg_scaling=nu, **params)
 
     # ---------------------------------------------------------------------- checks
@@ -126,7 +127,7 @@ class ImplicitMF(QuadraticModel):
     def _validate(self) -> None:
         super()._validate()
         validation.real("alpha", self.alpha, above=0)
-        validation.choice("confidence", self.confidence, ("linear", "log", "raw"))
+        validation.choice("confidence", self.confidence, ("linear", "log", "raw", "constant"))
         validation.real("unknown_weight", self.unknown_weight, low=0)
         validation.boolean("whole_matrix", self.whole_matrix)
         validation.choice("negatives", self.negatives, ("error", "zero"))
@@ -168,10 +169,11 @@ class ImplicitMF(QuadraticModel):
             count = np.abs(count)
         if self.confidence == "log":
             count = np.log1p(count)
-        start = 0.0 if self.confidence == "raw" else 1.0
+        slope, start = {"raw": (self.alpha, 0.0), "constant": (0.0, self.alpha)}.get(
+            self.confidence, (self.alpha, 1.0))
         if ratings.weights is None:
-            return count, float(self.alpha), start
-        return ratings.weights * (self.alpha * count + start), 1.0, 0.0
+            return count, float(slope), float(start)
+        return ratings.weights * (slope * count + start), 1.0, 0.0
 
     def _constant(self, ratings: Ratings) -> float:
         x, slope, start = self._confidence_line(ratings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ def training_ratings(given: Any, y: Any) -> Ratings:
 
 def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the two columns of X, shape (n, 2): user and item of each cell."""
+    if isinstance(X, (list, tuple)) and X and all(np.shape(row) == (2,) for row in X):
+        users, items = zip(*X, strict=True)            # (an array would turn 10 into "10")
+        return as_vector(list(users)), as_vector(list(items))
     array = np.asarray(X)
     if sp.issparse(X) or array.ndim != 2 or array.shape[1] != 2:
         raise ValueError(f"with y, {name} must have shape (n, 2), a user and an item a row, "
@@ -38,22 +42,36 @@ def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
 def aligned_ratings(given: Any, model: Any) -> Ratings:
     """Return ratings whose columns are the model's items.
 
-    Raises ValueError for a matrix of another width (and says when it looks transposed),
-    KeyError for items that the model does not know.
+    Raises ValueError for a matrix of another width (and says when it looks transposed), or
+    with named items where the model has none; KeyError for items that the model does not
+    know.
     """
-    ratings = as_ratings("ratings", given)
-    known = model.item_ids_
-    if ratings.item_ids is None or known is None:
-        return _same_width(ratings, model)
-    if ratings.item_ids is known or np.array_equal(ratings.item_ids, known):
-        return ratings
-    place = model._item_positions(ratings.item_ids)
+    return _aligned("items", as_ratings("ratings", given), model.item_ids_,
+                    model._item_positions, (model.n_users_, model.n_items_))
+
+
+def aligned_to_users(given: Any, model: Any) -> Ratings:
+    """Return ratings, transposed, whose columns are the model's users; raises alike."""
+    return _aligned("users", as_ratings("ratings", given).transposed, model.user_ids_,
+                    model._user_positions, (model.n_items_, model.n_users_))
+
+
+def _aligned(name: str, ratings: Ratings, known: np.ndarray | None,
+             positions: Callable[[Any], np.ndarray], shape: tuple[int, int]) -> Ratings:
+    """Return ratings with their columns in the order of the fit, shape (n_rows, shape[1])."""
+    ids = ratings.item_ids
+    if ids is None or ids is known or (known is not None and np.array_equal(ids, known)):
+        return _same_width(name, ratings, shape)
+    if known is None and ids.dtype == object:
+        raise ValueError(f"{name} of the ratings have names and those of the fit had none: "
+                         f"give a matrix of {shape[1]} {name}, or fit with names")
+    place = positions(ids)
     used = np.zeros(len(place), bool)
     used[ratings.by_user.indices] = True
-    validation.known_ids("items", ratings.item_ids[used].tolist(), place[used])
+    validation.known_ids(name, ids[used].tolist(), place[used])
     old = ratings.by_user
     moved = sp.csr_array((np.arange(old.nnz), place[old.indices], old.indptr),
-                         shape=(ratings.shape[0], model.n_items_))
+                         shape=(ratings.shape[0], shape[1]))
     moved.sort_indices()
     order = moved.data
     matrix = sp.csr_array((old.data[order], moved.indices, moved.indptr), shape=moved.shape)
@@ -62,15 +80,15 @@ def aligned_ratings(given: Any, model: Any) -> Ratings:
                    copy=False)
 
 
-def _same_width(ratings: Ratings, model: Any) -> Ratings:
-    n_users, n_items = model.n_users_, model.n_items_
-    if ratings.shape[1] == n_items:
+def _same_width(name: str, ratings: Ratings, shape: tuple[int, int]) -> Ratings:
+    if ratings.shape[1] == shape[1]:
         return ratings
     hint = ""
-    if ratings.shape[0] == n_items:
+    if ratings.shape[0] == shape[1]:
         hint = "; it looks transposed: users are rows, items are columns"
-    raise ValueError(f"ratings must have {n_items} columns, the items of the fit "
-                     f"({n_users} × {n_items}), got {ratings.shape}{hint}")
+    kind = "columns" if name == "items" else "rows"
+    raise ValueError(f"ratings must have {shape[1]} {kind}, the {name} of the fit, got "
+                     f"{ratings.shape if name == 'items' else ratings.shape[::-1]}{hint}")
 
 
 def item_filter(name: str, items: Any, model: Any, n_rows: int) -> np.ndarray | sp.csr_array:
@@ -99,6 +117,8 @@ def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
 def as_vector(ids: Any) -> np.ndarray:
     """Return ids (one, or a sequence) as a vector; tuples in a list stay one id each."""
     if isinstance(ids, np.ndarray):
+        if ids.ndim > 1:
+            raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
         return ids.reshape(1) if ids.ndim == 0 else ids
     if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
         ids = [ids]

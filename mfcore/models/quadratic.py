@@ -15,7 +15,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
 from mfcore.models.checks import check_training
 from mfcore.models.growing import merged_rows, placed
-from mfcore.models.inputs import aligned_ratings
+from mfcore.models.inputs import aligned_ratings, aligned_to_users
 from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.models.solving import solver_of
 from mfcore.objectives.penalty import Penalty, penalty_weights
@@ -173,12 +173,9 @@ class QuadraticModel(Recommender):
         Folded(factors (n_new, k), bias (n_new,) or None)
         """
         self._check_fitted()
-        ratings = ratings if isinstance(ratings, Ratings) else Ratings(ratings)
-        if ratings.shape[0] != self.n_users_:
-            raise ValueError(f"ratings must have {self.n_users_} rows, the users of the fit, "
-                             f"got {ratings.shape}")
+        turned = aligned_to_users(ratings, self)
         with Pool(self.n_threads) as pool:
-            return self._solved(*self._row_systems(ratings.transposed, items=True), pool)
+            return self._solved(*self._row_systems(turned, items=True), pool)
 
     def _row_systems(self, ratings: Ratings, items: bool = False
                      ) -> tuple[RowSystems, np.ndarray | None, np.ndarray]:
@@ -225,6 +222,7 @@ class QuadraticModel(Recommender):
         self
         """
         self._check_fitted()
+        self._check_seen()
         given = aligned_ratings(ratings, self)
         merged, rows = merged_rows(self.ratings_, given, users)
         folded = self.fold_in_users(given)
@@ -262,6 +260,7 @@ class QuadraticModel(Recommender):
         Hu, Koren, Volinsky 2008, section 5.
         """
         self._check_fitted()
+        self._check_seen()
         k = validation.integer("k", k, low=1)
         row, column = int(self._known_users([user])[0]), int(self._known_items([item])[0])
         systems, _, held = self._row_systems(self.ratings_.select_users([row]))
@@ -283,7 +282,9 @@ class QuadraticModel(Recommender):
         `ratings` must have the users and items of the fit; None: the training ratings.
         """
         self._check_fitted()
-        given = self.ratings_ if ratings is None else aligned_ratings(ratings, self)
+        self._check_seen()
+        given = self.ratings_ if ratings is None else \
+            aligned_to_users(aligned_ratings(ratings, self), self).transposed
         if given.shape != self.ratings_.shape:
             raise ValueError(f"ratings must have the shape of the fit, {self.ratings_.shape}, "
                              f"got {given.shape}")

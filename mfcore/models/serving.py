@@ -42,6 +42,7 @@ class Serving(Estimator):
     mean_rating_: float
     user_counts_: np.ndarray
     item_counts_: np.ndarray
+    has_seen_: bool
 
     # Whether `predict` is on the scale of the ratings.
     _rates = True
@@ -94,11 +95,12 @@ class Serving(Estimator):
 
     def _seen_rows(self, rows: np.ndarray) -> sp.csr_array:
         """Return the training cells of the given rows; none for -1."""
-        seen = self.ratings_.by_user[np.maximum(rows, 0)]
-        if (rows < 0).any():
-            seen = sp.csr_array(sp.diags_array((rows >= 0).astype(seen.dtype)) @ seen)
-            seen.sort_indices()
-        return seen
+        known = np.asarray(rows) >= 0
+        seen = self.ratings_.by_user[np.asarray(rows)[known]]
+        indptr = np.zeros(len(known) + 1, seen.indptr.dtype)
+        indptr[1:][known] = np.diff(seen.indptr)
+        return sp.csr_array((seen.data, seen.indices, np.cumsum(indptr, dtype=indptr.dtype)),
+                            shape=(len(known), self.n_items_))
 
     # ---------------------------------------------------------------------- scores
 
@@ -135,7 +137,8 @@ class Serving(Estimator):
         Notes
         -----
         An unknown user or item falls back on what is known: the mean and the other side's
-        bias.  A model without biases falls back on the mean rating.
+        bias.  A model without biases falls back on the mean rating, also for users and items
+        of the fit without ratings unless unknown cells have a weight.
         """
         self._check_fitted()
         users, items = paired(users, items)
@@ -155,8 +158,9 @@ class Serving(Estimator):
         if self._rates and self.user_bias_ is None:
             counts = self.user_counts_ if folded is None else np.diff(folded.by_user.indptr)
             unrated = (rows < 0) | (columns < 0)
-            unrated[~unrated] = (counts[rows[~unrated]] == 0) | \
-                (self.item_counts_[columns[~unrated]] == 0)
+            if getattr(self, "unknown_weight_", 0) == 0:     # else their vectors are solved
+                unrated[~unrated] = (counts[rows[~unrated]] == 0) | \
+                    (self.item_counts_[columns[~unrated]] == 0)
             scores[unrated] = self.mean_rating_
         return scores
 

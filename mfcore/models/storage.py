@@ -31,6 +31,7 @@ def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) ->
     ratings = fitted.pop("ratings_")
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fitted.items() if name not in arrays}
+    plain["has_seen_"] = seen and model.has_seen_
     arrays.update(_ratings_arrays(ratings, seen))
     persistence.write(path, arrays, {
         "class": type(model).__name__, "params": model.get_params(), "fitted": plain,
