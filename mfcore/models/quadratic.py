@@ -285,9 +285,6 @@ class QuadraticModel(Recommender):
         self._check_seen()
         given = self.ratings_ if ratings is None else \
             aligned_to_users(aligned_ratings(ratings, self), self).transposed
-        if given.shape != self.ratings_.shape:
-            raise ValueError(f"ratings must have the shape of the fit, {self.ratings_.shape}, "
-                             f"got {given.shape}")
         at = Factors(self.user_factors_, self.item_factors_, self._frozen_user_bias(),
                      self._frozen_item_bias())
         with Pool(self.n_threads) as pool:
