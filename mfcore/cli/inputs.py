@@ -145,8 +145,8 @@ def new_model(arguments: Namespace) -> Recommender:
 
     Raises ValueError for a parameter that its class does not have.
     """
-    params = {ours: _spelled_none(getattr(arguments, word)) for word, ours in PARAMETERS.items()
-              if getattr(arguments, word) is not None}
+    params = {ours: _spelled_none(ours, getattr(arguments, word))
+              for word, ours in PARAMETERS.items() if getattr(arguments, word) is not None}
     params.update(map(_assignment, arguments.set))
     model: Recommender = getattr(mfcore, CLASSES[arguments.model])()
     for name, value in (("random_state", arguments.seed),
@@ -156,8 +156,9 @@ def new_model(arguments: Namespace) -> Recommender:
     return model.set_params(**params)
 
 
-def _spelled_none(value: Any) -> Any:
-    return None if value == "none" else value
+def _spelled_none(name: str, value: Any) -> Any:
+    """Return None for `--bias none`; elsewhere the word can be a setting of its own."""
+    return None if name == "bias" and value == "none" else value
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -166,9 +167,9 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not (name.isidentifier() and equals):
         raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
     try:
-        return name, _spelled_none(ast.literal_eval(value))
+        return name, _spelled_none(name, ast.literal_eval(value))
     except (ValueError, SyntaxError):
-        return name, _spelled_none(value)
+        return name, _spelled_none(name, value)
 
 
 def writable(path: str) -> Path:

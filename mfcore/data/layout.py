@@ -11,8 +11,8 @@ from mfcore import validation
 
 Column = int | str | None
 
-# Tried in this order; " " stands for any run of spaces and tabs.
-SEPARATORS = ("::", "\t", "|", ";", ",", " ")
+# Where several fit as well, the first is meant; " " stands for any run of spaces and tabs.
+SEPARATORS = (",", "\t", "::", ";", "|", " ")
 # Where a file without a header keeps what was not asked for by number.
 _POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
 _SPELLINGS = {
@@ -22,6 +22,9 @@ _SPELLINGS = {
     "weight": ("weight", "weights"),
     "timestamp": ("timestamp", "time", "unixtime", "ts"),
 }
+# What stands for a missing rating, or a yes and no, and so names no column.
+_NO_NAMES = {"", "na", "nan", "null", "none", "nil", "missing", "inf", "infinity", "true",
+             "false"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def find_layout(name: str, lines: Sequence[str], wanted: Mapping[str, Column], *
         Its first lines that are not blank, at least one.
     wanted : dict
         For "user", "item", "rating", ...: a position from 0, a name of the header, or None
-        to leave it out.  The word itself also stands for its usual spellings, and without
-        a header for the usual position (user, item, rating, timestamp).
+        to leave it out.  The word itself also stands for its usual spellings, and only
+        without a header for the usual position (user, item, rating, timestamp).
     separator, header : given, or None to find out
 
     Raises
@@ -125,15 +128,24 @@ def _named_place(name: str, what: str, column: str, header: Sequence[str] | None
         for place, field in enumerate(names):
             if _plain(field) in _SPELLINGS[what]:
                 return place
-        if what in _POSITIONS:
+        if header is None and what in _POSITIONS:
             return _POSITIONS[what]
-    has = f"its columns: {', '.join(names)}" if names else "it has no header"
-    raise ValueError(f"{name} has no column {column!r} for {what}; {has}")
+    raise ValueError(f"{name} has no column {column!r} for {what}; {_choice(what, names)}")
+
+
+def _choice(what: str, names: Sequence[str]) -> str:
+    """Say what there is to choose from, and how."""
+    if not names:
+        return "it has no header"
+    cure = "; rating=None counts every line as 1" if what == "rating" else ""
+    return (f"its columns: {', '.join(names)}; name them: user=..., item=..., rating=..."
+            f"{cure}")
 
 
 def _plain(field: str) -> str:
-    """Reduce `user_id:token`, `userId` and `User ID` to `userid`."""
-    return re.sub("[^a-z]", "", field.split(":")[0].lower())
+    """Reduce `user_id:token`, `userId` and `User ID` to `userid`, and keep digits."""
+    untyped = re.sub(r":(token|float)(_seq)?$", "", field.strip().lower())
+    return re.sub(r"[\W_]", "", untyped)
 
 
 def _columns_needed(asked: Mapping[str, Column]) -> int:
@@ -153,13 +165,38 @@ def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
 
 
 def _sniff_header(rows: list[list[str]], asked: Mapping[str, Column]) -> bool:
+    """Tell whether the first line names columns, and is no rating that would be lost."""
     if any(isinstance(column, str) and column != what for what, column in asked.items()):
         return True
-    spellings = {spelling for known in _SPELLINGS.values() for spelling in known}
-    if any(_plain(field) in spellings for field in rows[0]):
+    if "rating" not in asked:
+        return _names_any(rows[0], "user", "item")
+    place = _rating_place(rows[0], asked["rating"])
+    if place < len(rows[0]) and not _may_be_name(rows[0][place]):
+        return False
+    if _names_any(rows[0], *_SPELLINGS):
         return True
+    if len(rows) < 2 or place >= min(len(rows[0]), len(rows[1])):
+        return False
+    # Where the second line has no rating either, this only chooses which error is shown.
     numeric = [any(map(_is_number, row)) for row in rows[:2]]
-    return len(numeric) > 1 and not numeric[0] and numeric[1]
+    return _is_number(rows[1][place]) or numeric == [False, True]
+
+
+def _names_any(fields: Sequence[str], *whats: str) -> bool:
+    return any(_plain(field) in _SPELLINGS[what] for field in fields for what in whats)
+
+
+def _rating_place(first: Sequence[str], column: Column) -> int:
+    if not isinstance(column, str):
+        return validation.integer("rating", column)
+    named = [place for place, field in enumerate(first) if _names_any([field], "rating")]
+    return named[0] if named and not any(map(_is_number, first)) else _POSITIONS["rating"]
+
+
+def _may_be_name(field: str) -> bool:
+    """Tell names from numbers, `5 stars`, `-` and the spellings of a missing value."""
+    plain = _plain(field)
+    return plain[:1].isalpha() and plain not in _NO_NAMES and field.strip() != r"\N"
 
 
 def _is_number(field: str) -> bool:

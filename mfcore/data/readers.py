@@ -52,13 +52,16 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
         A text file, plain or gzipped, or a parquet file (needs `mfcore[parquet]`).
     user, item, rating, weight : int, str or None
         Where they stand: a position from 0, or a name of the header.  The defaults also
-        find `userId`, `movie_id`, `score` and the like, and without a header the first
-        three columns.  `rating=None`: every line counts as 1.  `weight=None`: no weights.
+        find `userId`, `movie_id`, `score` and the like, and without a header, but only
+        then, the first three columns.  `rating=None`: every line counts as 1.
+        `weight=None`: no weights.
     separator : str or None
         "," ";" "|" a tab, "::", any other text, or " " for runs of spaces and tabs; quotes
         protect a single character.  None: found from the first lines.
     header : bool or None
-        Whether the first line names the columns; None: found from the first lines.
+        Whether the first line names the columns.  None: it does if columns are asked for
+        by other names than the defaults, or if a name stands where the rating should;
+        with `rating=None` if it has a usual name of users or items, such as `userId`.
     duplicates : {"error", "last", "mean", "sum"}
         What to do with a (user, item) pair that comes again.
     encoding : str

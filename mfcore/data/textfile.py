@@ -19,7 +19,9 @@ _BLOCK_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class TextFile:
-    """Hold the bytes of a text file, unpacked and without a byte-order mark.
+    """Hold the bytes of a text file, unpacked, without a byte-order mark.
+
+    Lines end in a line feed, maybe after a carriage return.
 
     Parameters
     ----------
@@ -89,8 +91,25 @@ def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
                          f"csv, tsv, '::', gzip and parquet files, text in UTF-8")
     if not data[:_SAMPLE_BYTES].tobytes().strip():
         raise ValueError(f"{name} is empty")
+    data = _with_line_feeds(data)
     data.flags.writeable = False
     return TextFile(name, data, encoding)
+
+
+def _with_line_feeds(data: np.ndarray) -> np.ndarray:
+    """Turn each carriage return that ends a line by itself into a line feed."""
+    given = data
+    for start in range(0, data.size, _BLOCK_BYTES):
+        block = given[start:start + _BLOCK_BYTES]
+        lone = block == ord("\r")
+        if lone.any():
+            after = given[start + 1:start + 1 + block.size]
+            lone[:after.size] &= after != ord("\n")
+            places = start + np.flatnonzero(lone)
+            if places.size:
+                data = given.copy() if data is given else data
+                data[places] = ord("\n")
+    return data
 
 
 def _unzipped(name: str, data: np.ndarray) -> bytes:
