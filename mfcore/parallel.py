@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,16 +82,6 @@ def _set_threads(limits: list[tuple[Any, int]]) -> None:
 
 
 _guard = _BlasGuard()
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS at one thread inside the block; nests, also across Python threads."""
-    _guard.enter()
-    try:
-        yield
-    finally:
-        _guard.leave()
 
 
 class Pool:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 
 from mfcore import ImplicitMF, Ratings
-from mfcore.parallel import single_threaded_blas
+from mfcore.parallel import Pool
 
 CASES = sorted(samples.IMPLICIT)
 CONVERGED = {"solver": "cholesky", "n_epochs": 4000, "tol": 1e-15, "dtype": "float64",
@@ -231,12 +231,12 @@ def test_a_model_like_another_is_an_ordinary_one(make):
 def theirs(cells: sp.csr_array, start: tuple[np.ndarray, np.ndarray], n_epochs: int) -> Any:
     """implicit's users and items after fitting the transposed matrix: it moves users first."""
     als = pytest.importorskip("implicit.cpu.als", reason="implicit is not installed")
-    with single_threaded_blas():                              # or it warns
+    with Pool(1):                              # or it warns
         peer = als.AlternatingLeastSquares(
             factors=start[0].shape[1], regularization=0.4, alpha=2.3, dtype=np.float64,
             use_cg=False, iterations=n_epochs, num_threads=1)
     peer.item_factors, peer.user_factors = (X.copy() for X in start)
-    with single_threaded_blas():
+    with Pool(1):
         peer.fit(sp.csr_matrix(cells.T), show_progress=False)
     return peer.item_factors, peer.user_factors
 

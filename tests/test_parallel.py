@@ -216,7 +216,7 @@ def test_an_interrupt_drops_queued_calls_and_waits_for_running_ones(after):
 
 
 def test_blas_is_held_at_one_thread_and_let_go(two_blas_threads):
-    with parallel.single_threaded_blas():
+    with Pool(1):
         assert blas_threads() == {1}
     assert blas_threads() == {2}
     with Pool(2):
@@ -225,15 +225,15 @@ def test_blas_is_held_at_one_thread_and_let_go(two_blas_threads):
 
 
 def test_the_guard_nests(two_blas_threads):
-    with parallel.single_threaded_blas():
-        with Pool(1), parallel.single_threaded_blas():
+    with Pool(1):
+        with Pool(1), Pool(1):
             assert blas_threads() == {1}
         assert blas_threads() == {1}
     assert blas_threads() == {2}
 
 
 def test_the_guard_is_let_go_after_an_error(two_blas_threads):
-    with pytest.raises(ZeroDivisionError), parallel.single_threaded_blas():
+    with pytest.raises(ZeroDivisionError), Pool(1):
         raise ZeroDivisionError
     with pytest.raises(ZeroDivisionError), Pool(2) as pool:
         pool.map(divmod, [(1, 0)])
@@ -244,12 +244,12 @@ def test_the_last_of_two_threads_lets_go(two_blas_threads):
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with parallel.single_threaded_blas():
+        with Pool(1):
             inside.set()
             leave.wait(20)
 
     other = threading.Thread(target=hold)
-    with parallel.single_threaded_blas():
+    with Pool(1):
         other.start()
         assert inside.wait(20)
     # The first in is the first out; the other is still inside.
@@ -264,7 +264,7 @@ def test_many_threads_in_and_out_leave_blas_as_it_was(two_blas_threads):
 
     def in_and_out() -> None:
         for _ in range(20):
-            with parallel.single_threaded_blas():
+            with Pool(1):
                 seen.append(blas_threads())
 
     threads = [threading.Thread(target=in_and_out) for _ in range(4)]
@@ -370,7 +370,7 @@ def test_a_forked_child_computes_even_if_the_guard_was_held(factors):
 
     process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
     # Another thread may be just inside `enter` when the process forks.
-    with parallel.single_threaded_blas(), parallel._guard._lock:
+    with Pool(1), parallel._guard._lock:
         process.start()
     process.join(20)
     if process.is_alive():

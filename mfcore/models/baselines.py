@@ -10,6 +10,7 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
 from mfcore.models.monitoring import Watched, monitor_of
+from mfcore.objectives.biases import shrunken_means
 from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver, run
 
@@ -110,7 +111,7 @@ class BiasOnly(_WithoutFactors):
                      + self.reg_items * at.item @ at.item)
 
     def _new_bias(self, ratings: Ratings) -> np.ndarray:
-        return _shrunken(ratings, self.global_mean_, self.item_bias_, self.reg_users)
+        return _shrunken(ratings, self.global_mean_, np.asarray(self.item_bias_), self.reg_users)
 
 
 class Popularity(_WithoutFactors):
@@ -139,13 +140,5 @@ class Popularity(_WithoutFactors):
         return 0.0
 
 
-def _shrunken(ratings: Ratings, mean: float, other: np.ndarray | None, reg: float
-              ) -> np.ndarray:
-    """Return Σ w (r − mean − other) / (Σ w + reg) of each row, 0 where there is nothing."""
-    cells, n_rows = ratings.by_user, ratings.shape[0]
-    left = cells.data.astype(np.float64) - mean - (0.0 if other is None else other[cells.indices])
-    weights = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
-    total = np.bincount(ratings.users_of_cells, weights * left, minlength=n_rows)
-    weight = np.bincount(ratings.users_of_cells, weights, minlength=n_rows) + reg
-    bias: np.ndarray = np.divide(total, weight, out=np.zeros(n_rows), where=weight > 0)
-    return bias
+def _shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
+    return shrunken_means(ratings, mean + other[ratings.by_user.indices], reg)

@@ -18,9 +18,17 @@ def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray
 
 def row_bias(ratings: Ratings, mean: float, share: float) -> np.ndarray:
     """Return share · (weighted mean of the row − mean), 0 for rows without ratings."""
+    return share * shrunken_means(ratings, np.full(ratings.nnz, mean), 0.0)
+
+
+def shrunken_means(ratings: Ratings, offset: np.ndarray, reg: float) -> np.ndarray:
+    """Return Σ w (r − offset) / (Σ w + reg) of each row, 0 where there is nothing.
+
+    offset : ndarray, shape (nnz,), of each stored cell in `by_user` order.
+    """
     n_rows, rows = ratings.shape[0], ratings.users_of_cells
-    values = ratings.by_user.data.astype(np.float64)
-    weights = np.ones(len(values)) if ratings.weights is None else ratings.weights
-    total = np.bincount(rows, weights * (values - mean), minlength=n_rows)
-    weight = np.bincount(rows, weights, minlength=n_rows)
-    return share * np.divide(total, weight, out=np.zeros(n_rows), where=weight > 0)
+    weights = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
+    total = np.bincount(rows, weights * (ratings.by_user.data - offset), minlength=n_rows)
+    weight = np.bincount(rows, weights, minlength=n_rows) + reg
+    bias: np.ndarray = np.divide(total, weight, out=np.zeros(n_rows), where=weight > 0)
+    return bias

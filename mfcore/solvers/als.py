@@ -130,7 +130,7 @@ class _Eigenbasis:
             tiled_product(rotated, np.ascontiguousarray(self.V.T), pool, out=out)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ALS(Solver):
     """Alternating least squares on one problem: see `mfcore.solvers.loop.Solver`.
 
@@ -146,6 +146,7 @@ class ALS(Solver):
     problem: Quadratic
     exact: bool
     cg_steps: int = 2
+    _users_are_exact: bool = False
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Sweep over items, then users; return the loss before the users moved.
@@ -157,11 +158,14 @@ class ALS(Solver):
         around = problem.constant + problem.penalty(at)
         if problem.w0:
             around += problem.w0 * problem.whole_square(at, pool)
-        return around + self._half(problem.user_rows(at), at.P, at.beta, pool)
+        known = self._half(problem.user_rows(at), at.P, at.beta, pool)
+        self._users_are_exact = self.exact
+        return around + known
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, so that fold-in of a training row gives its factors."""
-        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+        if not self._users_are_exact:
+            solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         if self.exact:
