@@ -2,7 +2,8 @@
 
 * `nogil`: kernels run on threads of a pool, several at a time.
 * `fastmath` as a named subset: sums may be reordered into vector lanes and products
-  fused; NaN and infinity keep their meaning, so `isfinite` still works.
+  fused; NaN and infinity keep their meaning in single values (`isfinite` of a sum may be
+  folded: compare with infinity instead).
 * `boundscheck` stays None, so that NUMBA_BOUNDSCHECK=1 can switch it on.
 """
 
