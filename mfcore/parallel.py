@@ -145,6 +145,12 @@ class Pool:
             raise
         return [futures[i].result() for i in range(len(arguments))]
 
+    def over_rows(self, kernel: Callable[[int, int], Result], indptr: np.ndarray,
+                  per_row: float = 16.0) -> list[Result]:
+        """Call `kernel(lo, hi)` for chunks of CSR rows of equal cost; results in row order."""
+        bounds = equal_cost_chunks(indptr, per_row).tolist()
+        return self.map(kernel, list(zip(bounds[:-1], bounds[1:], strict=True)))
+
     def _stop(self) -> None:
         """Cancel queued calls and wait for running ones, however often Ctrl-C is pressed."""
         while self._executor is not None:

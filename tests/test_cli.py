@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 import mfcore
-from mfcore.cli import ladder, main, output
-from mfcore.cli.app import described
+from mfcore.cli import described, ladder, main, output
 from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 

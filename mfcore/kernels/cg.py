@@ -38,6 +38,15 @@ def padded_width(k: int) -> int:
     return -(-k // LANES) * LANES
 
 
+def padded(X: np.ndarray, K: int) -> np.ndarray:
+    """Return X with zero columns up to width K; X itself where it has that width."""
+    if X.shape[1] == K:
+        return X
+    wide = np.zeros((len(X), K), X.dtype)
+    wide[:, :X.shape[1]] = X
+    return wide
+
+
 @njit(**MELT)
 def _read_cells(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
                 Q: np.ndarray, gamma: np.ndarray, start: int, n: int, column: np.ndarray,

@@ -20,7 +20,7 @@ NDCG: Järvelin, Kekäläinen (2002), binary gain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -48,12 +48,6 @@ class Ranks:
     def __init__(self, ranks: Any, indptr: Any) -> None:
         self.ranks = np.asarray(ranks, np.int64)
         self.indptr = np.asarray(indptr, np.int64)
-
-    @classmethod
-    def from_lists(cls, lists: Sequence[Sequence[int]]) -> Ranks:
-        """Build from one list of ranks a user, in any order."""
-        flat = [rank for ranks in lists for rank in sorted(ranks)]
-        return cls(flat, np.cumsum([0, *map(len, lists)]))
 
     @cached_property
     def n_relevant(self) -> np.ndarray:

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
-from mfcore.models.checks import check_training
 from mfcore.models.monitoring import Watched, monitor_of
+from mfcore.models.solving import check_training
 from mfcore.objectives.pairwise import Ranking
 from mfcore.parallel import Pool
 from mfcore.solvers.bpr import PairwiseSGD, Steps, fold_in

@@ -9,8 +9,8 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
-from mfcore.models.checks import check_rates
 from mfcore.models.quadratic import QuadraticModel
+from mfcore.models.solving import check_rates
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.objectives.quadratic import Cells, Factors
 

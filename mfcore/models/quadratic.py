@@ -13,11 +13,10 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
-from mfcore.models.checks import check_training
 from mfcore.models.growing import merged_rows, placed
 from mfcore.models.inputs import aligned_ratings, aligned_to_users
 from mfcore.models.monitoring import Watched, monitor_of
-from mfcore.models.solving import solver_of
+from mfcore.models.solving import check_training, solver_of
 from mfcore.objectives.penalty import Penalty, penalty_weights
 from mfcore.objectives.quadratic import Cells, Factors, Quadratic, RowSystems
 from mfcore.parallel import Pool

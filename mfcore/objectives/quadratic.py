@@ -48,7 +48,7 @@ import scipy.sparse as sp
 from mfcore.kernels import cells as kernels
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.scores import cell_scores
-from mfcore.parallel import Pool, equal_cost_chunks, gram
+from mfcore.parallel import Pool, gram
 
 
 class Cells(NamedTuple):
@@ -248,10 +248,8 @@ class Quadratic:
 
 
 def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:
-    bounds = equal_cost_chunks(cells.indptr)
-    parts = pool.map(lambda lo, hi: kernels.cell_sums(
-        *cells, at.P, at.Q, at.beta, at.gamma, lo, hi),
-        list(zip(bounds[:-1], bounds[1:], strict=True)))
+    parts = pool.over_rows(lambda lo, hi: kernels.cell_sums(
+        *cells, at.P, at.Q, at.beta, at.gamma, lo, hi), cells.indptr)
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 

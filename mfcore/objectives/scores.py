@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfcore.kernels import cells as kernels
-from mfcore.parallel import Pool, equal_cost_chunks, row_chunks
+from mfcore.parallel import Pool, row_chunks
 
 PAIRS = 65_536      # pairs scored in one task
 
@@ -14,9 +14,8 @@ def cell_scores(indptr: np.ndarray, indices: np.ndarray, P: np.ndarray, Q: np.nd
                 beta: np.ndarray, gamma: np.ndarray, pool: Pool) -> np.ndarray:
     """Return s of every stored cell of a CSR pattern, shape (nnz,), in P's precision."""
     out = np.empty(len(indices), P.dtype)
-    bounds = equal_cost_chunks(indptr).tolist()
-    pool.map(lambda lo, hi: kernels.cell_scores(indptr, indices, P, Q, beta, gamma, out, lo, hi),
-             list(zip(bounds[:-1], bounds[1:], strict=True)))
+    pool.over_rows(lambda lo, hi: kernels.cell_scores(indptr, indices, P, Q, beta, gamma, out,
+                                                      lo, hi), indptr)
     return out
 
 

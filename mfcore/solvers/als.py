@@ -14,20 +14,16 @@ training row in gives that row's factors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
-from mfcore.kernels.cg import padded_width, row_solver
+from mfcore.kernels.cg import padded, padded_width, row_solver
 from mfcore.kernels.exact import solve_rows
 from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
-from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
+from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
-
-Result = TypeVar("Result")
 
 
 def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool) -> float:
@@ -53,7 +49,8 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
              penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
              penalty.bias_mean)
-    parts = _over_rows(systems, pool, lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi))
+    parts = pool.over_rows(lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi),
+                           systems.cells.indptr, _row_cost(P.shape[1]))
     failed = [row for _, row in parts if row >= 0]
     if failed:
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
@@ -72,18 +69,15 @@ def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
              penalty.reg, penalty.bias_reg,
              basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_mean)
     kernel = row_solver(basis.Q.shape[1])
-    parts = _over_rows(systems, pool,
-                       lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi))
+    parts = pool.over_rows(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
+                           systems.cells.indptr, _row_cost(P.shape[1]))
     basis.turn_back(rotated, P, pool)
     return float(sum(parts))      # (fsum raises where infinities meet)
 
 
-def _over_rows(systems: RowSystems, pool: Pool, kernel: Callable[[int, int], Result]
-               ) -> list[Result]:
-    k = systems.Q.shape[1]
-    bounds = equal_cost_chunks(systems.cells.indptr, per_row=8 + k / 4)
-    chunks = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
-    return pool.map(kernel, chunks)
+def _row_cost(k: int) -> float:
+    """Return the fixed cost of a row of k factors, in stored cells."""
+    return 8 + k / 4
 
 
 class _Eigenbasis:
@@ -105,19 +99,14 @@ class _Eigenbasis:
         self._is_identity = systems.w0 == 0
         self.D = np.zeros(K, dtype)
         self.D[:k] = np.maximum(D, 0.0)
-        self.v, self.g = ((-c[:k] @ V.astype(float)) @ np.eye(k, K) for c in (c1, c0))
-        self.v, self.g = self.v.astype(dtype), self.g.astype(dtype)
+        self.v, self.g = (padded((-c[:k] @ V).astype(dtype)[None], K)[0] for c in (c1, c0))
         self.whole = np.array([1.0, A0[k, k], -c0[k]]) if systems.learns_bias else np.zeros(3)
         self.Q = self.turn(systems.Q, pool)
 
     def turn(self, X: np.ndarray, pool: Pool) -> np.ndarray:
         """Return X V, shape (n, K); X itself where that changes nothing."""
-        if self._is_identity and X.shape[1] == self.V.shape[1]:
-            return X
         if self._is_identity:
-            padded = np.zeros((len(X), self.V.shape[1]), X.dtype)
-            padded[:, :X.shape[1]] = X
-            return padded
+            return padded(X, self.V.shape[1])
         return tiled_product(X, self.V, pool)
 
     def turn_back(self, rotated: np.ndarray, out: np.ndarray, pool: Pool) -> None:
@@ -131,22 +120,10 @@ class _Eigenbasis:
 
 
 @dataclass
-class ALS(Solver):
-    """Alternating least squares on one problem: see `mfcore.solvers.loop.Solver`.
-
-    Parameters
-    ----------
-    problem : Quadratic
-    exact : bool
-        Cholesky, else conjugate gradient.
-    cg_steps : int
-        Conjugate gradient steps a row and half-sweep.
-    """
+class Alternating(Solver):
+    """Half-sweeps over items and users in turn; subclasses say what a half-sweep does."""
 
     problem: Quadratic
-    exact: bool
-    cg_steps: int = 2
-    _users_are_exact: bool = False
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Sweep over items, then users; return the loss before the users moved.
@@ -158,14 +135,44 @@ class ALS(Solver):
         around = problem.constant + problem.penalty(at)
         if problem.w0:
             around += problem.w0 * problem.whole_square(at, pool)
-        known = self._half(problem.user_rows(at), at.P, at.beta, pool)
-        self._users_are_exact = self.exact
-        return around + known
+        return around + self._half(problem.user_rows(at), at.P, at.beta, pool)
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, so that fold-in of a training row gives its factors."""
+        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+
+    def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
+        """Improve one side in place; return Σ_Ω (a s² − 2 b s) of what came in."""
+        raise NotImplementedError
+
+
+@dataclass
+class ALS(Alternating):
+    """Alternating least squares on one problem: see `mfcore.solvers.loop.Solver`.
+
+    Parameters
+    ----------
+    problem : Quadratic
+    exact : bool
+        Cholesky, else conjugate gradient.
+    cg_steps : int
+        Conjugate gradient steps a row and half-sweep.
+    """
+
+    exact: bool
+    cg_steps: int = 2
+    _users_are_exact: bool = False
+
+    def epoch(self, at: Factors, pool: Pool) -> float:
+        """Sweep as `Alternating` does; after an exact sweep nothing is left to finish."""
+        loss = super().epoch(at, pool)
+        self._users_are_exact = self.exact
+        return loss
+
+    def finish(self, at: Factors, pool: Pool) -> None:
+        """Solve all users exactly, unless they are."""
         if not self._users_are_exact:
-            solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+            super().finish(at, pool)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         if self.exact:

@@ -30,7 +30,7 @@ import scipy.sparse as sp
 
 from mfcore.kernels import bpr as kernels
 from mfcore.objectives.pairwise import Ranking
-from mfcore.parallel import Pool, equal_cost_chunks
+from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
@@ -130,11 +130,10 @@ def fold_in(positives: sp.csr_array, Q: np.ndarray, gamma: np.ndarray, steps: St
     members = np.arange(Q.shape[0], dtype=np.int32)
     sd, orders = item_orders(Q, members, adaptive)
     rates = np.array([steps.rates(epoch) for epoch in range(n_passes)])
-    bounds = equal_cost_chunks(positives.indptr)
     key = _key(np.random.default_rng(0))
-    pool.map(lambda lo, hi: kernels.fold_in_rows(
+    pool.over_rows(lambda lo, hi: kernels.fold_in_rows(
         positives.indptr, positives.indices, members, sd, orders, key, rates, P, Q, gamma, lo,
-        hi), list(zip(bounds[:-1], bounds[1:], strict=True)))
+        hi), positives.indptr)
     return P
 
 
@@ -173,10 +172,9 @@ class _Plan:
         self.members = [np.flatnonzero(stratum == s).astype(np.int32) for s in range(self.g)]
         self.starts = np.empty((n_users, self.g + 1), np.int64)
         self.items = np.empty(positives.nnz, np.int32)
-        bounds = equal_cost_chunks(positives.indptr)
-        pool.map(lambda lo, hi: kernels.group_cells(
+        pool.over_rows(lambda lo, hi: kernels.group_cells(
             positives.indptr, positives.indices, stratum, self.starts, self.items, lo, hi),
-            list(zip(bounds[:-1], bounds[1:], strict=True)))
+            positives.indptr)
 
     def portions(self, a: int, s: int) -> list[np.ndarray]:
         """Return the users of stratum a in portions of about m ln m draws in stratum s."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mfcore.kernels.cg import padded_width
+from mfcore.kernels.cg import padded, padded_width
 from mfcore.kernels.sgd import RUN, block_kernel, sort_stratum
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
@@ -232,15 +232,6 @@ def _shares(side: Penalty, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return λ / n and λᵇ / n: what each cell of a row pays."""
     n = np.maximum(counts, 1)
     return side.reg / n, side.bias_reg / n
-
-
-def padded(X: np.ndarray, K: int) -> np.ndarray:
-    """Return X with zero columns up to width K; X itself where it has that width."""
-    if X.shape[1] == K:
-        return X
-    wide = np.zeros((len(X), K), X.dtype)
-    wide[:, :X.shape[1]] = X
-    return wide
 
 
 class _Padded:

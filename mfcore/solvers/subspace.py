@@ -22,10 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfcore.kernels.subspace import row_solver
-from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
-from mfcore.parallel import Pool, equal_cost_chunks, gram, tiled_product
-from mfcore.solvers.als import solve_exactly
-from mfcore.solvers.loop import Solver
+from mfcore.objectives.quadratic import RowSystems
+from mfcore.parallel import Pool, gram, tiled_product
+from mfcore.solvers.als import Alternating
 from mfcore.validation import DivergenceError
 
 LANES = 16
@@ -66,9 +65,8 @@ def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, po
     fixed = (*systems.cells, basis.Q, systems.gamma, basis.sizes, basis.D, basis.v, basis.g,
              basis.whole, penalty.reg, penalty.bias_reg,
              basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_mean)
-    bounds = equal_cost_chunks(systems.cells.indptr, per_row=8 + basis.width / 4)
-    chunks = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
-    parts = pool.map(lambda lo, hi: kernel(*fixed, turned, beta, lo, hi), chunks)
+    parts = pool.over_rows(lambda lo, hi: kernel(*fixed, turned, beta, lo, hi),
+                           systems.cells.indptr, 8 + basis.width / 4)
     failed = [row for _, row in parts if row >= 0]
     if failed:
         raise DivergenceError(f"a block of row {failed[0]} has no finite solution: its "
@@ -110,8 +108,8 @@ class _Blocks:
         tiled_product(turned.reshape(len(out), -1), np.ascontiguousarray(self.V.T), pool, out=out)
 
 
-@dataclass(frozen=True)
-class Subspace(Solver):
+@dataclass
+class Subspace(Alternating):
     """Subspace ALS on one problem: see `mfcore.solvers.loop.Solver`.
 
     Parameters
@@ -122,18 +120,7 @@ class Subspace(Solver):
         dearer epochs.
     """
 
-    problem: Quadratic
     block_size: int = 32
 
-    def epoch(self, at: Factors, pool: Pool) -> float:
-        """Step through all blocks of items, then of users; return the loss between."""
-        problem, size = self.problem, self.block_size
-        step_through_blocks(problem.item_rows(at), at.Q, at.gamma, pool, size)
-        around = problem.constant + problem.penalty(at)
-        if problem.w0:
-            around += problem.w0 * problem.whole_square(at, pool)
-        return around + step_through_blocks(problem.user_rows(at), at.P, at.beta, pool, size)
-
-    def finish(self, at: Factors, pool: Pool) -> None:
-        """Solve all users exactly, so that fold-in of a training row gives its factors."""
-        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+    def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
+        return step_through_blocks(systems, X, bias, pool, self.block_size)
