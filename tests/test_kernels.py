@@ -342,3 +342,15 @@ def test_counting_order_sorts_stably_and_returns_the_row_pointer(data):
     counting_order(keys, order, starts, out)
     assert out.tolist() == sorted(order.tolist(), key=lambda t: keys[t])
     assert starts.tolist() == [int((keys < key).sum()) for key in range(n_keys + 1)]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("solve_spd", [compiled_solve, lapack.solve_spd],
+                         ids=["compiled", "plain"])
+def test_what_stands_below_the_diagonal_is_never_read(solve_spd):
+    A, c = np.array([[2.0, 1.0], [np.nan, 3.0]]), np.array([1.0, 2.0])
+    flags = np.array(lapack.FLAGS, np.int32)
+    flags[0] = 2
+    solve_spd(A, c, flags)
+    assert flags[lapack.INFO] == 0
+    np.testing.assert_allclose(c, [0.2, 0.6])

@@ -60,7 +60,7 @@ def solve_spd(A: np.ndarray, c: np.ndarray, flags: np.ndarray) -> None:
     that is not positive definite.
     """
     try:
-        factor = scipy.linalg.cho_factor(A, lower=False)
+        factor = scipy.linalg.cho_factor(np.triu(A), lower=False)     # (below: not given)
         c[:] = scipy.linalg.cho_solve(factor, c)
         flags[INFO] = 0
     except (scipy.linalg.LinAlgError, ValueError):
