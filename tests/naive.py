@@ -15,31 +15,62 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import strategies
 from hypothesis import strategies as st
 
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.groups import Prior
 from mfcore.objectives.penalty import Penalty
-from mfcore.objectives.quadratic import Cells, Factors, Quadratic
+from mfcore.objectives.quadratic import Cells, Quadratic
 
 
 @dataclass(frozen=True)
 class Side:
-    """Penalties of users or of items: λ, λᵇ (n,), prior means (n, k) or (1, k), and β⁰."""
+    """Penalties of users or of items: λ, λᵇ (n,), prior means (n, k) or (1, k), and β⁰.
+
+    `features` (n, n_features) add F G to the means and F g to β⁰, and λ_g (‖G‖² + ‖g‖²).
+    """
 
     reg: np.ndarray
     bias_reg: np.ndarray
     means: np.ndarray
-    bias_mean: float = 0.0
+    bias_mean: Any = 0.0
+    features: np.ndarray | None = None
+    feature_reg: float = 0.9
 
-    def value(self, X: np.ndarray, bias: np.ndarray, learns_bias: bool) -> float:
-        """Σ λ ‖X − M‖² + Σ λᵇ (bias − β⁰)²."""
-        total = np.sum(self.reg * np.sum((X - self.means) ** 2, axis=1))
-        return total + learns_bias * np.sum(self.bias_reg * (bias - self.bias_mean) ** 2)
+    def at(self, G: np.ndarray, g: np.ndarray) -> Side:
+        """The same with the means that G and g give, and no features."""
+        if self.features is None:
+            return self
+        return replace(self, means=self.means + self.features @ G,
+                       bias_mean=self.bias_mean + self.features @ g, features=None)
+
+    def value(self, X: np.ndarray, bias: np.ndarray, G: np.ndarray, g: np.ndarray,
+              learns_bias: bool) -> float:
+        """Σ λ ‖X − M‖² + Σ λᵇ (bias − β⁰)² + λ_g (‖G‖² + ‖g‖²)."""
+        side = self.at(G, g)
+        total = np.sum(side.reg * np.sum((X - side.means) ** 2, axis=1)) \
+            + self.feature_reg * np.sum(G ** 2)
+        return total + learns_bias * (np.sum(side.bias_reg * (bias - side.bias_mean) ** 2)
+                                      + self.feature_reg * np.sum(g ** 2))
+
+    def group_gradient(self, X: np.ndarray, bias: np.ndarray, G: np.ndarray, g: np.ndarray,
+                       learns_bias: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The derivatives of that by G and g."""
+        if self.features is None:
+            return np.zeros_like(G), np.zeros_like(g)
+        side, pull = self.at(G, g), self.features.T
+        return (2 * (self.feature_reg * G - pull @ (side.reg[:, None] * (X - side.means))),
+                2 * learns_bias * (self.feature_reg * g
+                                   - pull @ (side.bias_reg * (bias - side.bias_mean))))
 
     def take(self, rows: np.ndarray) -> Side:
         """The penalties of some rows, in that order."""
         means = self.means if len(self.means) == 1 else self.means[rows]
-        return Side(self.reg[rows], self.bias_reg[rows], means, self.bias_mean)
+        features = None if self.features is None else self.features[rows]
+        return Side(self.reg[rows], self.bias_reg[rows], means, self.bias_mean, features,
+                    self.feature_reg)
 
 
 @dataclass(frozen=True)
@@ -68,8 +99,8 @@ class Dense:
     def parts(self, at: Factors) -> tuple[float, float, float]:
         """The formula's three sums: known, unknown, penalty."""
         squares = self.W * (self.T - scores(at)) ** 2
-        penalty = self.users.value(at.P, at.beta, self.learns_bias) \
-            + self.items.value(at.Q, at.gamma, self.learns_bias)
+        penalty = self.users.value(*at.of_users, self.learns_bias) \
+            + self.items.value(*at.of_items, self.learns_bias)
         return squares[self.stored].sum(), squares[~self.stored].sum(), penalty
 
     def value(self, at: Factors) -> float:
@@ -77,14 +108,18 @@ class Dense:
         return float(sum(self.parts(at)))
 
     def gradient(self, at: Factors) -> Factors:
-        """Its derivatives by P, Q, β and γ."""
+        """Its derivatives by all blocks."""
         E = self.W * (scores(at) - self.T)
-        users, items, learns = self.users, self.items, float(self.learns_bias)
+        users, items = self.users.at(at.G, at.g), self.items.at(at.H, at.h)
+        learns = float(self.learns_bias)
+        dG, dg = self.users.group_gradient(*at.of_users, self.learns_bias)
+        dH, dh = self.items.group_gradient(*at.of_items, self.learns_bias)
         return Factors(
             2 * (E @ at.Q + users.reg[:, None] * (at.P - users.means)),
             2 * (E.T @ at.P + items.reg[:, None] * (at.Q - items.means)),
             2 * learns * (E.sum(1) + users.bias_reg * (at.beta - users.bias_mean)),
-            2 * learns * (E.sum(0) + items.bias_reg * (at.gamma - items.bias_mean)))
+            2 * learns * (E.sum(0) + items.bias_reg * (at.gamma - items.bias_mean)),
+            dG, dH, dg, dh)
 
     def solved_users(self, at: Factors) -> tuple[np.ndarray, np.ndarray]:
         """P and β that minimise L with the items as they are, row by row."""
@@ -98,11 +133,12 @@ class Dense:
 
         Solved for the distance from the prior, so that what nothing decides stays there.
         """
-        side, root = self.users, np.sqrt(self.W[u])
+        side, root = self.users.at(at.G, at.g), np.sqrt(self.W[u])
         X, mean = at.Q, side.means[0 if len(side.means) == 1 else u]
         ridge, frozen = np.full(X.shape[1], side.reg[u]), at.gamma + at.beta[u]
         if self.learns_bias:
-            X, mean = np.column_stack([X, np.ones(len(X))]), np.append(mean, side.bias_mean)
+            X, mean = np.column_stack([X, np.ones(len(X))]), np.append(mean, np.broadcast_to(
+                side.bias_mean, len(self.R))[u])
             ridge, frozen = np.append(ridge, side.bias_reg[u]), at.gamma
         left = np.vstack([root[:, None] * X, np.diag(np.sqrt(ridge))])
         right = np.append(root * (self.T[u] - frozen - X @ mean), np.zeros(len(ridge)))
@@ -129,7 +165,7 @@ def scores(at: Factors) -> np.ndarray:
 
 def transposed_factors(at: Factors) -> Factors:
     """The same point for the transposed problem."""
-    return Factors(at.Q, at.P, at.gamma, at.beta)
+    return Factors(at.Q, at.P, at.gamma, at.beta, at.H, at.G, at.h, at.g)
 
 
 # ------------------------------------------------------------------- the library's form
@@ -141,7 +177,7 @@ def problem(dense: Dense, *, real: Any = np.float64, data: Any = None,
     constant = np.sum((dense.w * (dense.R - dense.r0) ** 2)[dense.stored])
     return Quadratic(cells(dense, data, index, layout),
                      cells(dense.transposed, data, index, layout),
-                     penalty(dense.users, real, layout), penalty(dense.items, real, layout),
+                     prior(dense.users, real, layout), prior(dense.items, real, layout),
                      dense.w0, dense.learns_bias, float(constant))
 
 
@@ -160,17 +196,24 @@ def cells(dense: Dense, data: Any, index: Any, layout: str) -> Cells:
                  strategies.awkward(y.astype(data), layout), np.array(line))
 
 
+def prior(side: Side, real: Any, layout: str) -> Prior:
+    """The library's prior of one side."""
+    F = None if side.features is None else sp.csr_array(side.features)
+    return Prior(penalty(side, real, layout), F, side.feature_reg)
+
+
 def penalty(side: Side, real: Any, layout: str) -> Penalty:
     """The library's penalty of one side."""
     return Penalty(strategies.awkward(side.reg, layout),
                    strategies.awkward(side.bias_reg, layout),
-                   strategies.awkward(side.means.astype(real), layout), side.bias_mean)
+                   strategies.awkward(side.means.astype(real), layout),
+                   np.array([side.bias_mean]))
 
 
 def as_type(at: Factors, real: Any, layout: str = "plain") -> Factors:
     """The same point in another precision and layout."""
     return Factors(*(strategies.awkward(np.asarray(X, real), layout)
-                     for X in (at.P, at.Q, at.beta, at.gamma)))
+                     for X in vars(at).values()))
 
 
 # ---------------------------------------------------------------------- problems to solve
@@ -178,8 +221,11 @@ def as_type(at: Factors, real: Any, layout: str = "plain") -> Factors:
 def random_problem(seed: int = 0, n_users: int = 7, n_items: int = 6, k: int = 3, *,
                    density: float = 0.5, w0: float = 0.0, r0: float = 0.0,
                    learns_bias: bool = False, weighted: bool = False, means: str = "none",
-                   reg: float | None = None) -> tuple[Dense, Factors]:
+                   reg: float | None = None, n_features: tuple[int, int] | None = None
+                   ) -> tuple[Dense, Factors]:
     """A problem with normal numbers and a point.
+
+    `n_features` of users and of items: some in no group, some in several, all weights.
 
     Below a density of 1, the last of several users, and of several items, has no rating.
     `means` is "none", "shared" or "rows"; `reg` None draws one for each row.
@@ -194,8 +240,12 @@ def random_problem(seed: int = 0, n_users: int = 7, n_items: int = 6, k: int = 3
     sides = [_random_side(random, n, k, means, reg) for n in shape]
     if learns_bias:
         sides[0] = replace(sides[0], bias_mean=1.7 - r0)
-    return Dense(random.integers(0, 11, shape) / 2, w, stored, w0, r0, learns_bias, *sides), \
-        random_point(random, shape, k)
+    R = random.integers(0, 11, shape) / 2
+    at = random_point(random, shape, k, n_features or (0, 0))
+    if n_features is not None:
+        sides = [replace(side, features=random.normal(size=(n, m)) * (random.random((n, m)) < 0.6))
+                 for side, n, m in zip(sides, shape, n_features, strict=True)]
+    return Dense(R, w, stored, w0, r0, learns_bias, *sides), at
 
 
 def _random_side(random: np.random.Generator, n: int, k: int, means: str,
@@ -205,9 +255,11 @@ def _random_side(random: np.random.Generator, n: int, k: int, means: str,
     return Side(*draw, random.normal(size=(rows, k)) if rows else np.zeros((1, k)))
 
 
-def random_point(random: np.random.Generator, shape: tuple[int, int], k: int) -> Factors:
-    """Factors and biases of normal numbers."""
-    sizes = [(shape[0], k), (shape[1], k), (shape[0],), (shape[1],)]
+def random_point(random: np.random.Generator, shape: tuple[int, int], k: int,
+                 n_features: tuple[int, int] = (0, 0)) -> Factors:
+    """Factors, biases and group vectors of normal numbers."""
+    sizes = [(shape[0], k), (shape[1], k), (shape[0],), (shape[1],),
+             *((n, k) for n in n_features), *((n,) for n in n_features)]
     return Factors(*(random.normal(size=size) for size in sizes))
 
 

@@ -16,7 +16,7 @@ from mfcore import ImplicitMF, MatrixFactorization, Ratings
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "plain": {"bias": None},
     "mean": {"bias": "mean", "bias_share": 0.7},
-    "learned": {"bias": "learned", "bias_reg": 0.9},
+    "learned": {"bias": "learned", "bias_reg": 0.9, "bias_reg_scaling": None},
     "plain, unknown": {"bias": None, "unknown_weight": 0.3, "unknown_value": 1.7},
     "mean, unknown": {"bias": "mean", "unknown_weight": 0.3, "unknown_value": 1.7},
     "learned, unknown": {"bias": "learned", "unknown_weight": 0.3, "unknown_value": 1.7},

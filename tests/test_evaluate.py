@@ -69,8 +69,11 @@ class Stub:
             return (ratings.by_user != 0).astype(np.float32) @ self.Q
         return np.vstack([self.P, np.zeros((1, self.n_factors), np.float32)])[rows]
 
-    def _scorer(self, rows, *, ratings=None, similarity="dot"):
-        self.scorer_ = Product(self._factors(rows, ratings), self.Q)
+    def _new_rows(self, ratings, user_features):
+        return ratings
+
+    def _scorer(self, rows, *, new=None, similarity="dot"):
+        self.scorer_ = Product(self._factors(rows, new), self.Q)
         return self.scorer_
 
     def _seen_rows(self, rows):

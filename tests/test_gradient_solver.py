@@ -12,7 +12,7 @@ from naive import Dense, as_type, problem, random_problem
 from scipy.optimize import LbfgsInvHessProduct, minimize
 
 from mfcore import gradcheck
-from mfcore.objectives.quadratic import Factors
+from mfcore.objectives.factors import Factors
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS
 from mfcore.solvers.gradient import (
@@ -35,6 +35,7 @@ CASES = {
     "weights below w0": random_problem(6, w0=2.9, weighted=True),
     "priors": random_problem(8, w0=0.45, learns_bias=True, means="rows", weighted=True),
     "a shared prior": random_problem(9, means="shared", weighted=True),
+    "groups": random_problem(12, w0=0.45, learns_bias=True, n_features=(3, 2)),
     "more factors than users": random_problem(11, 3, 4, 9, learns_bias=True, w0=1.3),
     "1 x 1": random_problem(10, 1, 1, 1, density=1.0, w0=0.45, learns_bias=True),
     "no rating": random_problem(13, density=0.0, w0=0.45, r0=1.7, learns_bias=True),
@@ -149,7 +150,8 @@ def test_the_loss_falls_in_every_epoch(case):
 def test_the_remainder_of_what_it_follows_falls_with_slope_two(case, pool):
     dense, at = case
     solver, objective = LBFGS(problem(dense)), problem(dense)
-    names = FREE["both"] if dense.learns_bias else ("P", "Q")
+    names = [name for name in (FREE["both"] if dense.learns_bias else "PQGH")
+             if getattr(at, name).size]
 
     def value_and_gradient(blocks):
         here = replace(at, **blocks)

@@ -16,7 +16,8 @@ from mfcore.kernels import cells as cell_kernels
 from mfcore.kernels import cg, exact, lapack
 from mfcore.kernels.options import KERNEL
 from mfcore.kernels.sorting import counting_order
-from mfcore.objectives.quadratic import Factors, RowSystems
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool
 
 pytestmark = pytest.mark.kernel
@@ -48,7 +49,7 @@ def solve(dense: Dense, at: Factors, lo: int = 0, hi: int | None = None):
     whole = [part.copy() for part in systems.whole_matrix(Pool(1))]
     returned = exact.solve_rows(
         *systems.cells, at.Q, at.gamma, *whole, penalty.reg, penalty.bias_reg, penalty.means,
-        penalty.bias_mean, P, beta, lo, len(P) if hi is None else hi)
+        penalty.bias_means, P, beta, lo, len(P) if hi is None else hi)
     return P, beta, returned
 
 
@@ -123,7 +124,7 @@ def test_without_penalty_cells_that_cancel_all_unknown_ones_give_the_prior(real)
     whole = [part.astype(real) for part in systems.whole_matrix(Pool(1))]
     penalty = systems.penalty
     _, failed = exact.solve_rows(*systems.cells, at.Q, at.gamma, *whole, penalty.reg,
-                                 penalty.bias_reg, penalty.means, 0.0, at.P, at.beta, 0, 2)
+                                 penalty.bias_reg, penalty.means, np.zeros(1), at.P, at.beta, 0, 2)
     assert failed == -1
     assert np.abs(at.P).max() < 10 * np.abs(dense.users.means).max()
 
@@ -156,7 +157,7 @@ def cg_rows(systems: RowSystems, at: Factors, steps: int, lo: int = 0):
     known = cg.row_solver(K)(
         *systems.cells, widened(at.Q, K), at.gamma,
         *(widened(v[None, :k], K)[0] for v in (np.diag(A0), -c1, -c0)), whole,
-        penalty.reg, penalty.bias_reg, widened(penalty.means, K), penalty.bias_mean, P, beta,
+        penalty.reg, penalty.bias_reg, widened(penalty.means, K), penalty.bias_means, P, beta,
         steps, lo, len(P))
     assert not P[:, k:].any()
     return P[:, :k], beta, known

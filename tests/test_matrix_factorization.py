@@ -54,8 +54,10 @@ class Naive:
         rated = self.known & (self.W > 0)
         sides = list(zip((rated.sum(1), rated.sum(0)), self.R.shape[::-1], strict=True))
         bias_reg = model.reg if model.bias_reg is None else model.bias_reg
-        self.reg, self.bias_reg = ([penalty_weights(n, reg, model.reg_scaling, self.w0, others)
-                                    for n, others in sides] for reg in (model.reg, bias_reg))
+        bias_scaling = model.bias_reg_scaling or model.reg_scaling
+        self.reg, self.bias_reg = (
+            [penalty_weights(n, reg, scaling, self.w0, others) for n, others in sides]
+            for reg, scaling in ((model.reg, model.reg_scaling), (bias_reg, bias_scaling)))
 
     def point(self) -> dict[str, np.ndarray]:
         """Where the model is: P, Q and, where they are learned, b and b̃."""

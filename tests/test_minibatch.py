@@ -15,7 +15,7 @@ from test_gradient_solver import CASES, fitted, low_rank_problem
 
 from mfcore import gradcheck
 from mfcore.kernels import minibatch as kernels
-from mfcore.objectives.quadratic import Factors
+from mfcore.objectives.factors import Factors
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS
 from mfcore.solvers.loop import Monitor, run
@@ -211,10 +211,10 @@ def test_a_decoupled_step_is_the_implicit_step_towards_the_prior(shared):
         expected[row] = (X[row] + h * m) / (1 + h)
         h = 0.3 * c * 2 * bias_reg[row]
         expected_bias[row] = (bias[row] + h * 1.7) / (1 + h)
-    kernels.pull_to_prior(rows, share, X, bias, reg, bias_reg, means, 1.7, 0.3, True)
+    kernels.pull_to_prior(rows, share, X, bias, reg, bias_reg, means, np.array([1.7]), 0.3, True)
     np.testing.assert_allclose(X, expected, rtol=1e-13)
     np.testing.assert_allclose(bias, expected_bias, rtol=1e-13)
-    kernels.pull_to_prior(rows, share, X, bias, reg, bias_reg, means, 1.7, 0.3, False)
+    kernels.pull_to_prior(rows, share, X, bias, reg, bias_reg, means, np.array([1.7]), 0.3, False)
     np.testing.assert_allclose(bias, expected_bias, rtol=1e-13)
 
 

@@ -17,11 +17,12 @@ from mfcore import gradcheck, parallel
 from mfcore.data.ratings import Ratings
 from mfcore.gradcheck import GradientError
 from mfcore.objectives import biases, scores
+from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import penalty_weights
-from mfcore.objectives.quadratic import Cells, Factors, Loss, Quadratic, augmented_gram
+from mfcore.objectives.quadratic import Cells, Loss, Quadratic, augmented_gram
 from mfcore.parallel import Pool
 
-BLOCKS = ("P", "Q", "beta", "gamma")
+BLOCKS = ("P", "Q", "beta", "gamma", "G", "H", "g", "h")
 
 # Every row of the table of cases, and shapes at the edge of what there is.
 CASES = {
@@ -33,6 +34,8 @@ CASES = {
     "weights below w0": random_problem(6, w0=2.9, weighted=True),
     "weights of 0": random_problem(7, weighted=True),
     "priors": random_problem(8, w0=0.45, learns_bias=True, means="rows", weighted=True),
+    "groups": random_problem(15, w0=0.45, r0=1.7, learns_bias=True, n_features=(3, 2)),
+    "groups, fixed bias": random_problem(16, r0=2.3, weighted=True, n_features=(1, 4)),
     "a shared prior": random_problem(9, means="shared"),
     "1 x 1": random_problem(10, 1, 1, 1, density=1.0, w0=0.45, learns_bias=True),
     "one factor": random_problem(11, k=1, w0=1.3),
@@ -182,7 +185,7 @@ def test_a_power_without_unknown_cells_counts_no_row_below_one():
 def checked(dense, at, wrong=None):
     """Run gradcheck on the free blocks; one gradient a thousandth too long if asked."""
     objective = problem(dense)
-    free = BLOCKS if dense.learns_bias else BLOCKS[:2]
+    free = free_blocks(dense, at)
 
     def value_and_gradient(blocks):
         here = replace(at, **blocks)
@@ -193,9 +196,14 @@ def checked(dense, at, wrong=None):
     return gradcheck(value_and_gradient, {name: getattr(at, name) for name in free})
 
 
+def free_blocks(dense: Dense, at: Factors) -> list[str]:
+    """The blocks that are free and not empty."""
+    return [name for name in (BLOCKS if dense.learns_bias else "PQGH") if getattr(at, name).size]
+
+
 def test_the_remainder_of_the_gradient_falls_with_slope_two_in_every_block(case):
     result = checked(*case)
-    assert set(result.slopes) == set(BLOCKS if case[0].learns_bias else BLOCKS[:2])
+    assert set(result.slopes) == set(free_blocks(*case))
     for name, slope in result.slopes.items():
         assert slope == pytest.approx(2, abs=0.01), name
 
@@ -203,7 +211,7 @@ def test_the_remainder_of_the_gradient_falls_with_slope_two_in_every_block(case)
 @pytest.mark.parametrize("wrong", BLOCKS)
 def test_a_gradient_wrong_by_a_thousandth_in_one_block_is_refused(wrong):
     with pytest.raises(GradientError, match=f"gradient of block '{wrong}' is wrong"):
-        checked(*CASES["priors"], wrong=wrong)
+        checked(*CASES["groups"], wrong=wrong)
 
 
 @given(naive.problems())

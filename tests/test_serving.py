@@ -273,7 +273,7 @@ def test_a_training_row_as_a_new_row_is_recommended_the_same():
 
 
 def test_rows_and_users_together_are_refused():
-    with pytest.raises(ValueError, match="users must be None where ratings are given"):
+    with pytest.raises(ValueError, match="users must be None where ratings or user_feat"):
         samples.fitted("mean").recommend([0], ratings=samples.matrix())
 
 

@@ -151,7 +151,7 @@ def row_solver(K: int) -> Any:
     def cg_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
                 line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, D: np.ndarray,
                 v: np.ndarray, g: np.ndarray, whole: np.ndarray, reg: np.ndarray,
-                bias_reg: np.ndarray, M: np.ndarray, bias_prior: float, P: np.ndarray,
+                bias_reg: np.ndarray, M: np.ndarray, bias_means: np.ndarray, P: np.ndarray,
                 beta: np.ndarray, steps: int, lo: int, hi: int) -> float:
         """Improve rows lo..hi of P and beta by `steps` steps, starting where they are.
 
@@ -177,7 +177,8 @@ def row_solver(K: int) -> Any:
             lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor)
             start, stop = indptr[u], indptr[u + 1]
             vp = _start_residual(K, p, bias, m, lam, D, v, g, r, inverse)
-            r_b = lam_b * (real(bias_prior) - bias) - vp - n_w0 * bias - sum_g
+            bias_prior = real(bias_means[0 if bias_means.size == 1 else u])
+            r_b = lam_b * (bias_prior - bias) - vp - n_w0 * bias - sum_g
             diagonal_b = n_w0 + lam_b
             full = 0
             for block in range(start, stop, BLOCK):

@@ -138,8 +138,8 @@ def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndar
 def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
                line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
                c0: np.ndarray, c1: np.ndarray, reg: np.ndarray, bias_reg: np.ndarray,
-               M: np.ndarray, bias_prior: float, P: np.ndarray, beta: np.ndarray,
-               lo: int, hi: int) -> tuple[float, int]:
+               M: np.ndarray, bias_means: np.ndarray, P: np.ndarray,
+               beta: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
     """Solve rows lo..hi in place.
 
     Parameters
@@ -152,8 +152,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         Sums over all columns; d = k + 1 where the bias is learned, else k.
     reg, bias_reg : ndarray, shape (n_rows,)
         Λ_u: penalty weight of each row's factors and bias.
-    M, bias_prior
-        Prior means: M is (n_rows, k), or (1, k) where all rows share one.
+    M, bias_means : ndarray, shapes (n_rows, k), (n_rows,)
+        Prior means; (1, k) and (1,) where all rows share one.
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
         The free side; rows lo..hi are overwritten (beta only where it is learned).
 
@@ -176,6 +176,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     known, failed = 0.0, -1
     for u in range(lo, hi):
         m = M[0 if shared_prior else u]
+        bias_prior = bias_means[0 if bias_means.size == 1 else u]
         if indptr[u] == indptr[u + 1] and no_sums:
             _load(P[u], m, bias_prior)
             if learns:

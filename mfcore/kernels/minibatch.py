@@ -72,7 +72,7 @@ def batch_gradient(order: np.ndarray, rows: np.ndarray, indices: np.ndarray, x: 
 
 @njit(**KERNEL)
 def add_penalty(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.ndarray,
-                reg: np.ndarray, bias_reg: np.ndarray, means: np.ndarray, bias_mean: float,
+                reg: np.ndarray, bias_reg: np.ndarray, means: np.ndarray, bias_means: np.ndarray,
                 gradient: np.ndarray) -> None:
     """Add each touched row's share of 2 λ (x − m) and 2 λᵇ (bias − mean)."""
     real = X.dtype.type
@@ -84,12 +84,13 @@ def add_penalty(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.
         weight = real(2 * share[j] * reg[row])
         for f in range(k):
             g[f] += weight * (here[f] - m[f])
-        g[k] += real(2 * share[j] * bias_reg[row]) * (bias[row] - real(bias_mean))
+        mean = real(bias_means[0 if bias_means.size == 1 else row])
+        g[k] += real(2 * share[j] * bias_reg[row]) * (bias[row] - mean)
 
 
 @njit(**KERNEL)
 def pull_to_prior(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.ndarray,
-                  reg: np.ndarray, bias_reg: np.ndarray, means: np.ndarray, bias_mean: float,
+                  reg: np.ndarray, bias_reg: np.ndarray, means: np.ndarray, bias_means: np.ndarray,
                   rate: float, learns_bias: bool) -> None:
     """Move each touched row x to (x + h m) / (1 + h), h = rate · share · 2 λ; bias alike."""
     real = X.dtype.type
@@ -103,7 +104,8 @@ def pull_to_prior(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: n
             here[f] += pull * (m[f] - here[f])
         if learns_bias:
             h = 2 * rate * share[j] * bias_reg[row]
-            bias[row] += real(h / (1 + h)) * (real(bias_mean) - bias[row])
+            mean = real(bias_means[0 if bias_means.size == 1 else row])
+            bias[row] += real(h / (1 + h)) * (mean - bias[row])
 
 
 @njit(**KERNEL)

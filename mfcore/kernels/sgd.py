@@ -97,14 +97,15 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                   a: np.ndarray, b: np.ndarray, P: np.ndarray, Q: np.ndarray,
                   beta: np.ndarray, gamma: np.ndarray, reg: np.ndarray, item_reg: np.ndarray,
                   bias_reg: np.ndarray, item_bias_reg: np.ndarray, M: np.ndarray,
-                  N: np.ndarray, bias_mean: float, rate: float, bias_rate: float,
+                  N: np.ndarray, bias_means: np.ndarray, item_bias_means: np.ndarray,
+                  rate: float, bias_rate: float,
                   h: np.ndarray, item_h: np.ndarray) -> float:
         """Step through the cells of one block, in runs of 32 users.
 
         first : the block's first user; runs : the runs, in the order to take them
         starts : ndarray, shape (n_users_of_the_block + 1,), of each user's cells
         a, b : ndarray, shape (nnz,) or (1,) where all cells share one
-        M, N : prior means, (n, K), or (1, K) where all rows share one
+        M, N : prior means, (n, K), or (1, K) where all rows share one; bias_means alike
         h, item_h : AdaGrad's sums of squares, updated (unused without it)
         Returns Σ (a s² − 2 b s) of the scores met on the way.
         """
@@ -112,12 +113,14 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
         two = real(2)
         eta, eta_b = two * real(rate), two * real(bias_rate)
         one_a, one_M, one_N = a.size == 1, M.shape[0] == 1, N.shape[0] == 1
+        one_m, one_n = bias_means.size == 1, item_bias_means.size == 1
         known = 0.0
         for run in runs:
             for v in range(run * RUN, min(run * RUN + RUN, starts.size - 1)):
                 u = first + v
                 p, m = P[u], M[0 if one_M else u]
                 lam, lam_b, bias = real(reg[u]), real(bias_reg[u]), beta[u]
+                prior = real(bias_means[0 if one_m else u])
                 for t in range(starts[v], starts[v + 1]):
                     i = items[t]
                     q, n = Q[i], N[0 if one_N else i]
@@ -136,8 +139,9 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                         h[u] += _mean_square(K, e, lam, p, q)
                         item_h[i] += _mean_square(K, e, lam_i, q, p)
                     _step(K, pulled, e, rate_p, rate_q, rate_p * lam, rate_q * lam_i, p, q, m, n)
-                    bias += eta_b * (e - lam_b * (bias - real(bias_mean)))
-                    gamma[i] += eta_b * (e - real(item_bias_reg[i]) * gamma[i])
+                    bias += eta_b * (e - lam_b * (bias - prior))
+                    away = gamma[i] - real(item_bias_means[0 if one_n else i])
+                    gamma[i] += eta_b * (e - real(item_bias_reg[i]) * away)
                 beta[u] = bias
         return known
 

@@ -177,8 +177,9 @@ def row_solver(width: int) -> Any:
     def step_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
                   line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, sizes: np.ndarray,
                   D: np.ndarray, v: np.ndarray, g: np.ndarray, whole: np.ndarray,
-                  reg: np.ndarray, bias_reg: np.ndarray, M: np.ndarray, bias_prior: float,
-                  P: np.ndarray, beta: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
+                  reg: np.ndarray, bias_reg: np.ndarray, M: np.ndarray,
+                  bias_means: np.ndarray, P: np.ndarray, beta: np.ndarray, lo: int,
+                  hi: int) -> tuple[float, int]:
         """Step once through all blocks of rows lo..hi of P and beta.
 
         Cells and penalties as in kernels/exact.py; Q, P, M rotated and cut into blocks.
@@ -190,7 +191,7 @@ def row_solver(width: int) -> Any:
         """
         real = Q.dtype.type
         n_blocks, learns = D.shape[0], whole[0] > 0
-        n_w0, sum_g, prior = real(whole[1]), real(whole[2]), real(bias_prior)
+        n_w0, sum_g = real(whole[1]), real(whole[2])
         d = width + (1 if learns else 0)
         room = _longest(indptr, lo, hi) + 8
         column, a, e = np.empty(room, np.int64), np.empty(room, Q.dtype), np.empty(room, Q.dtype)
@@ -205,6 +206,7 @@ def row_solver(width: int) -> Any:
         total, failed = 0.0, -1
         for u in range(lo, hi):
             row, prior_row = u * n_blocks, 0 if shared_prior else u * n_blocks
+            prior = real(bias_means[0 if bias_means.size == 1 else u])
             start, stop = indptr[u], indptr[u + 1]
             if start == stop and no_sums:
                 for j in range(n_blocks):

@@ -22,6 +22,8 @@ class Alignment:
         training.
     fold_in : Ratings or scipy sparse, shape (n_test_users, ...), or None
         Known ratings of the test users, who are then new to the model.
+    user_features : features of the test users, or None
+        They are then new to the model too.
 
     Raises
     ------
@@ -30,14 +32,18 @@ class Alignment:
         other users than test.
     """
 
-    def __init__(self, model: Any, test: Any, fold_in: Any = None) -> None:
+    def __init__(self, model: Any, test: Any, fold_in: Any = None,
+                 user_features: Any = None) -> None:
         self.model = model
         self.test = as_ratings("test", test)
         if not self.test.nnz:
             raise ValueError("test must hold at least one rating, got none")
         self.columns = _item_columns(model, "test", self.test)
         self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
-        self.rows = None if fold_in is not None else _user_rows(model, self.test)
+        self.features: Any = None if user_features is None else \
+            model._aligned_features(user_features, "user", self.test.shape[0])
+        self.are_new = fold_in is not None or user_features is not None
+        self.rows = None if self.are_new else _user_rows(model, self.test)
 
     def _known_of(self, fold_in: Any) -> Ratings:
         """Return the fold-in ratings on the model's items."""
@@ -56,14 +62,17 @@ class Alignment:
         if self.rows is not None:
             scorer: Scorer = self.model._scorer(self.rows[rows])
         else:
-            scorer = self.model._scorer(None, ratings=self._folded(rows))
+            new = self.model._new_rows(self._folded(rows), self._features_of(rows))
+            scorer = self.model._scorer(None, new=new)
         return scorer
 
     def seen(self, rows: np.ndarray) -> sp.csr_array:
         """Return the cells that the model knew of the given test rows, as CSR."""
         if self.rows is not None:
             return self.model._seen_rows(self.rows[rows])
-        return self._folded(rows).by_user
+        folded = self._folded(rows)
+        return sp.csr_array((rows.size, self.model.n_items_)) if folded is None \
+            else folded.by_user
 
     def predictions(self) -> np.ndarray:
         """Return the predicted rating of each stored test cell, shape (nnz,), unclipped."""
@@ -74,12 +83,21 @@ class Alignment:
             return np.asarray(model.predict(_names(test.user_ids, model.user_ids_, users),
                                             items))
         rated, place = np.unique(users, return_inverse=True)
-        return np.asarray(model.predict(place, items, ratings=self._folded(rated)))
+        return np.asarray(model.predict(place, items, **self._given(rated)))
 
-    def _folded(self, rows: np.ndarray) -> Ratings:
-        whole = rows.size == self.fold_in.shape[0]
-        folded: Ratings = self.fold_in if whole else self.fold_in.select_users(rows)
-        return folded
+    def _given(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return what is known of some test users, as keywords of `predict`; no None."""
+        folded, features = self._folded(rows), self._features_of(rows)
+        return {name: part for name, part in (("ratings", folded), ("user_features", features))
+                if part is not None}
+
+    def _folded(self, rows: np.ndarray) -> Ratings | None:
+        known: Ratings | None = self.fold_in
+        return known if known is None or rows.size == known.shape[0] \
+            else known.select_users(rows)
+
+    def _features_of(self, rows: np.ndarray) -> Any:
+        return None if self.features is None else self.features[rows]
 
 
 def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:

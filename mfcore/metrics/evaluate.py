@@ -25,7 +25,8 @@ METRICS = (*RATING, *ranking.PER_USER, "auc", *LISTED)
 DEFAULT = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
 
 
-def evaluate(model: Any, test: Any, *, fold_in: Any = None, candidates: Any = None,
+def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any = None,
+             candidates: Any = None,
              groups: tuple[Any, Any] | None = None, k: int | Sequence[int] = (5, 10, 20),
              metrics: str | Sequence[str] | None = None, threshold: float | None = None,
              exclude_seen: bool = True, n_threads: int | None = None) -> dict[str, float]:
@@ -40,6 +41,9 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, candidates: Any = No
     fold_in : Ratings or scipy sparse, n_test_users rows, or None
         Known ratings of the test users, row by row as in `test`: the users are taken as
         new, whether or not the model was trained on them, and these cells as seen.
+    user_features : Features, scipy sparse or lists of names, n_test_users rows, or None
+        Features of the test users, who are then taken as new: beside `fold_in`, or alone,
+        as users without a rating.
     candidates : ids (row numbers without ids), sparse or Ratings of test's shape, or None
         Rank only these items, or for each user only its stored cells.
     groups : (user_groups, item_groups) or None
@@ -87,7 +91,7 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, candidates: Any = No
     validation.boolean("exclude_seen", exclude_seen)
     if threshold is not None:
         validation.real("threshold", threshold)
-    task = Alignment(model, test, fold_in)
+    task = Alignment(model, test, fold_in, user_features)
     ranked = [metric for metric in wanted if metric.name not in RATING]
     values = {}
     if ranked:

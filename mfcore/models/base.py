@@ -13,16 +13,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.rating import rmse
-from mfcore.models.inputs import aligned_ratings, pairs, training_ratings
+from mfcore.models.inputs import pairs, training_ratings
 from mfcore.models.monitoring import Callback, Watched, checkpoint_of
-from mfcore.models.serving import Folded, Serving
+from mfcore.models.rows import Folded, NewRows
+from mfcore.models.serving import Serving
 from mfcore.models.storage import load, save
 from mfcore.parallel import Pool, thread_count
 
-__all__ = ["Folded", "Recommender", "load"]
+__all__ = ["Folded", "NewRows", "Recommender", "load"]
 
 Self = TypeVar("Self", bound="Recommender")
 
@@ -43,7 +45,8 @@ class Recommender(Serving):
 
     # ------------------------------------------------------------------------ fit
 
-    def fit(self: Self, ratings: Any, y: Any = None, *, eval_set: Any = None,
+    def fit(self: Self, ratings: Any, y: Any = None, *, user_features: Any = None,
+            item_features: Any = None, eval_set: Any = None,
             callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
         """Learn from ratings and return self.
 
@@ -53,6 +56,9 @@ class Recommender(Serving):
             Users are rows.  With `y`, user and item of each rating.
         y : array-like, shape (nnz,), or None
             Ratings, where the first argument holds pairs.
+        user_features, item_features : Features, scipy sparse or lists of names, or None
+            A row a user (item) of the ratings: what is known of it besides.  For models
+            that have group vectors.
         eval_set : Ratings, scipy sparse, (fold_in, test), or None
             Measured after every epoch; the figures go into `history_`.
         callbacks : sequence of callable
@@ -77,10 +83,13 @@ class Recommender(Serving):
         self._validate()
         training = training_ratings(ratings, y)
         self._check_training(training)
-        watched = Watched(eval_set, tuple(callbacks), checkpoint_of(self, training, checkpoint))
+        features = self._given_features(training, user_features, item_features)
+        watched = Watched(eval_set, tuple(callbacks),
+                          checkpoint_of(self, training, features, checkpoint))
         before = dict(vars(self))
         self._forget()
         self._remember(training)
+        self._remember_features(features)
         self.history_ = []
         try:
             self._train(training, watched)
@@ -97,6 +106,18 @@ class Recommender(Serving):
 
     def _check_training(self, ratings: Ratings) -> None:
         """Raise for ratings that this model cannot learn from."""
+
+    def _given_features(self, ratings: Ratings, user_features: Any, item_features: Any
+                        ) -> tuple[Features | None, Features | None]:
+        """Return features of users and items, checked; raise where the model has no use."""
+        for name, given in (("user_features", user_features), ("item_features", item_features)):
+            if given is not None:
+                raise NotImplementedError(f"{type(self).__name__} takes no {name}; "
+                                          f"MatrixFactorization and ImplicitMF do")
+        return None, None
+
+    def _remember_features(self, given: tuple[Features | None, Features | None]) -> None:
+        """Keep the features of the fit."""
 
     def _train(self, ratings: Ratings, watched: Watched) -> None:
         """Set the fitted attributes."""
@@ -146,21 +167,27 @@ class Recommender(Serving):
         value = evaluate(self, ratings, metrics=[name.split("@")[0]], k=10)[name]
         return -value if self._rates else value
 
-    def fold_in_users(self, ratings: Any) -> Folded:
+    def fold_in_users(self, ratings: Any = None, *, user_features: Any = None) -> Folded:
         """Return the vectors of new users, with all item vectors as they are.
 
         Parameters
         ----------
-        ratings : Ratings or scipy sparse, shape (n_new, n_items)
-            A row a new user.
+        ratings : Ratings or scipy sparse, shape (n_new, n_items), or None
+            A row a new user; None: of whom only features are known.
+        user_features : Features, scipy sparse or lists of names, or None
+            Row by row as the ratings; their vectors are the prior of the row.  None: those of
+            an average row of the fit.
 
         Returns
         -------
         Folded(factors (n_new, k), bias (n_new,) or None)
         """
         self._check_fitted()
+        new = self._new_rows(ratings, user_features)
+        if new is None:
+            raise ValueError("fold_in_users needs ratings or user_features, got neither")
         with Pool(self.n_threads) as pool:
-            return self._fold_in_rows(aligned_ratings(ratings, self), pool)
+            return self._vectors_of_new(new, pool)
 
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -168,13 +195,14 @@ class Recommender(Serving):
         self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot explain its scores by ratings")
 
-    def fold_in_items(self, ratings: Any) -> Folded:
+    def fold_in_items(self, ratings: Any = None, *, item_features: Any = None) -> Folded:
         """Raise NotImplementedError: only models fitted by least squares fold items in."""
         self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot fold in items: a new item is "
                                   f"learned by a fit")
 
-    def partial_fit(self: Self, ratings: Any, *, users: Any = None) -> Self:
+    def partial_fit(self: Self, ratings: Any, *, users: Any = None, user_features: Any = None
+                    ) -> Self:
         """Raise NotImplementedError: only models fitted by least squares refit in part."""
         self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot be refitted in part: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class _WithoutFactors(Recommender):
     def _publish(self, at: Biases) -> None:
         self.user_bias_, self.item_bias_ = at.user, at.item
 
-    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
+    def _fold_in_rows(self, ratings: Ratings, pool: Pool, features: Any = None) -> Folded:
         return Folded(np.zeros((ratings.shape[0], 0), np.float32), self._new_bias(ratings))
 
     def _new_bias(self, ratings: Ratings) -> np.ndarray:

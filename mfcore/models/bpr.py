@@ -171,7 +171,7 @@ class BPR(Recommender):
 
     # --------------------------------------------------------------------- fold-in
 
-    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
+    def _fold_in_rows(self, ratings: Ratings, pool: Pool, features: Any = None) -> Folded:
         Q = self.item_factors_
         gamma = np.zeros(len(Q), Q.dtype) if self.item_bias_ is None else self.item_bias_
         P = fold_in(_positives(ratings), Q, gamma, self._steps(), max(self.n_epochs_, 1),

@@ -12,7 +12,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.models.solving import check_rates
 from mfcore.objectives.biases import mean_biases, row_bias
-from mfcore.objectives.quadratic import Cells, Factors
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.quadratic import Cells
 
 
 class MatrixFactorization(QuadraticModel):
@@ -43,6 +44,15 @@ class MatrixFactorization(QuadraticModel):
         Penalty weight of learned biases; None: `reg`.
     reg_scaling : "count", "none", or float
         λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
+    bias_reg_scaling : as `reg_scaling`, or None
+        λᵇ likewise, of `bias_reg`; None: as `reg_scaling`.  With "none" few ratings count
+        little: a user with n of them gets n / (n + λᵇ) of their mean.
+    feature_reg : float, > 0
+        λ_g, penalty weight of the vectors and biases of features (`fit(user_features=...,
+        item_features=...)`).
+    features : {"learned", "average"}
+        Vectors of features are learned with the rest, as prior means of the rows that have
+        them; or are the mean of their members' vectors, found after a fit without them.
     solver : {"cg", "cholesky", "subspace", "sgd", "adam", "lbfgs"}
         Alternating least squares by conjugate gradient, with exact rows, or by blocks of
         factors (iALS++); stochastic
@@ -96,7 +106,9 @@ class MatrixFactorization(QuadraticModel):
     def __init__(self, n_factors: int = 64, *, bias: str | None = "learned",
                  bias_share: float = 0.5, unknown_weight: float | str = 0.0,
                  unknown_value: float | str = 0.0, reg: float = 1.2,
-                 bias_reg: float | None = 0.5, reg_scaling: str | float = 0.5,
+                 bias_reg: float | None = 2.0, reg_scaling: str | float = 0.5,
+                 bias_reg_scaling: str | float | None = "none",
+                 feature_reg: float = 1000.0, features: str = "learned",
                  solver: str = "cg", n_epochs: int = 15, tol: float | None = None,
                  cg_steps: int = 2, block_size: int = 32, learning_rate: float = 0.03,
                  bias_learning_rate: float | None = None, decay: float = 0.2,
@@ -113,6 +125,9 @@ class MatrixFactorization(QuadraticModel):
         self.reg = reg
         self.bias_reg = bias_reg
         self.reg_scaling = reg_scaling
+        self.bias_reg_scaling = bias_reg_scaling
+        self.feature_reg = feature_reg
+        self.features = features
         self.solver = solver
         self.n_epochs = n_epochs
         self.tol = tol
@@ -143,6 +158,9 @@ class MatrixFactorization(QuadraticModel):
         validation.real_or_choice("unknown_value", self.unknown_value, ("bias",))
         if self.bias_reg is not None:
             validation.real("bias_reg", self.bias_reg, low=0)
+        if self.bias_reg_scaling is not None:
+            validation.real_or_choice("bias_reg_scaling", self.bias_reg_scaling,
+                                      ("count", "none"), low=0, high=10)
         if self.unknown_value == "bias" and self.bias != "mean":
             raise ValueError(f"unknown_value='bias' needs bias='mean', got bias={self.bias!r}: "
                              f"a bias that is learned cannot be its own target")
@@ -157,8 +175,10 @@ class MatrixFactorization(QuadraticModel):
     def _subtracts_bias(self) -> bool:
         return self.unknown_value == "bias" and self.bias == "mean"
 
-    def _bias_reg(self) -> float:
-        return self.reg if self.bias_reg is None else self.bias_reg
+    def _bias_penalty(self) -> tuple[float, str | float]:
+        reg, scaling = self.bias_reg, self.bias_reg_scaling
+        return (self.reg if reg is None else reg,
+                self.reg_scaling if scaling is None else scaling)
 
     def _resolve(self, ratings: Ratings) -> None:
         self.unknown_weight_ = _unknown_weight(self.unknown_weight, ratings)

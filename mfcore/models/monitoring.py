@@ -8,8 +8,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate, requested
@@ -33,7 +35,9 @@ class Watched(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-def checkpoint_of(model: Recommender, ratings: Ratings, given: Any) -> Checkpoint | None:
+def checkpoint_of(model: Recommender, ratings: Ratings,
+                  features: tuple[Features | None, Features | None], given: Any
+                  ) -> Checkpoint | None:
     """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
 
     Raises TypeError for anything else, ValueError for `every` < 1, for the file of another
@@ -50,17 +54,25 @@ def checkpoint_of(model: Recommender, ratings: Ratings, given: Any) -> Checkpoin
         raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
                          f"integer as random_state, got {params}")
     found = Checkpoint(path, validation.integer("every", every, low=1),
-                       {"model": type(model).__name__, **params, **_fingerprint(ratings)})
+                       {"model": type(model).__name__, **params, **_fingerprint(ratings, features)})
     found.read()
     return found
 
 
-def _fingerprint(ratings: Ratings) -> dict[str, Any]:
-    matrix, checksum = ratings.by_user, 0
-    for array in (matrix.indptr, matrix.indices, matrix.data, ratings.weights):
+def _fingerprint(ratings: Ratings, features: tuple[Features | None, Features | None]
+                 ) -> dict[str, Any]:
+    known = [0 if part is None else _checksum(part.matrix) for part in features]
+    return {"shape of the ratings": list(ratings.shape),
+            "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
+            "checksums of the features": known}
+
+
+def _checksum(matrix: sp.csr_array, weights: np.ndarray | None = None) -> int:
+    checksum = 0
+    for array in (matrix.indptr, matrix.indices, matrix.data, weights):
         if array is not None:
             checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
-    return {"shape of the ratings": list(ratings.shape), "checksum of the ratings": checksum}
+    return checksum
 
 
 def monitor_of(model: Recommender, watched: Watched) -> Monitor:

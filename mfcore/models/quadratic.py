@@ -12,13 +12,15 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.base import Folded, Recommender
+from mfcore.models.base import Folded
+from mfcore.models.grouped import GroupedModel
 from mfcore.models.growing import merged_rows, placed
 from mfcore.models.inputs import aligned_ratings, aligned_to_users
 from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.models.solving import check_training, solver_of
-from mfcore.objectives.penalty import Penalty, penalty_weights
-from mfcore.objectives.quadratic import Cells, Factors, Quadratic, RowSystems
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.penalty import Penalty, counted_cells, penalty_weights
+from mfcore.objectives.quadratic import Cells, Quadratic, RowSystems
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.loop import run
@@ -26,23 +28,19 @@ from mfcore.solvers.loop import run
 Self = TypeVar("Self", bound="QuadraticModel")
 
 
-class QuadraticModel(Recommender):
+class QuadraticModel(GroupedModel):
     """Base of MatrixFactorization and ImplicitMF.
 
-    Fitted besides the names of `Recommender`: `unknown_weight_`, the resolved w0, and
+    Fitted besides the names of `GroupedModel`: `unknown_weight_`, the resolved w0, and
     `origin_`, the rating r0 from which the objective measures.
     """
 
-    n_factors: int
     reg: float
     reg_scaling: str | float
     solver: str
     cg_steps: int
     block_size: int
     n_epochs: int
-    tol: float | None
-    patience: int | None
-    eval_metric: str | None
     init_scale: float
     dtype: str
     random_state: Any
@@ -72,8 +70,9 @@ class QuadraticModel(Recommender):
         """Return the fixed biases of the rows, or None where there are none."""
         return None
 
-    def _bias_reg(self) -> float:
-        return self.reg
+    def _bias_penalty(self) -> tuple[float, str | float]:
+        """Return λᵇ and how it grows with the ratings."""
+        return self.reg, self.reg_scaling
 
     def _frozen_user_bias(self) -> np.ndarray:
         """Return β of the users, measured from r0, as the solver holds it."""
@@ -88,14 +87,11 @@ class QuadraticModel(Recommender):
         return 0.0
 
     def _penalty(self, ratings: Ratings, n_others: int, bias_mean: float) -> Penalty:
-        matrix = ratings.by_user
-        counts = np.diff(matrix.indptr).astype(np.float64)
-        if ratings.weights is not None:
-            counts = np.bincount(ratings.users_of_cells[ratings.weights > 0],
-                                 minlength=matrix.shape[0]).astype(np.float64)
-        reg, bias_reg = (penalty_weights(counts, reg, self.reg_scaling, self.unknown_weight_,
-                                         n_others) for reg in (self.reg, self._bias_reg()))
-        return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self._real), bias_mean)
+        counts = counted_cells(ratings)
+        reg, bias_reg = (penalty_weights(counts, *how, self.unknown_weight_, n_others)
+                         for how in ((self.reg, self.reg_scaling), self._bias_penalty()))
+        return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self._real),
+                       np.array([bias_mean]))
 
     @property
     def _real(self) -> np.dtype:
@@ -107,13 +103,14 @@ class QuadraticModel(Recommender):
                        zip(ratings.shape, (self.user_bias_, self.item_bias_), strict=True))
         return Quadratic(
             self._cells(ratings, beta, gamma), self._cells(turned, gamma, beta),
-            self._penalty(ratings, ratings.shape[1], self._bias_start()),
-            self._penalty(turned, ratings.shape[0], 0.0),
+            self._prior(self._penalty(ratings, ratings.shape[1], self._bias_start()), "user"),
+            self._prior(self._penalty(turned, ratings.shape[0], 0.0), "item"),
             self.unknown_weight_, self._learns_bias, self._constant(ratings))
 
     # -------------------------------------------------------------------- training
 
     def _validate(self) -> None:
+        super()._validate()
         check_training(self)
         validation.real("reg", self.reg, low=0)
         validation.real_or_choice("reg_scaling", self.reg_scaling, ("count", "none"), low=0,
@@ -135,6 +132,10 @@ class QuadraticModel(Recommender):
                 run(solver, at, pool, self.n_epochs, monitor)
         finally:
             self._publish(at)
+            if self._average_groups(self._real, self._learns_bias):
+                with Pool(self.n_threads) as pool:
+                    solve_exactly(self._problem(ratings).user_rows(at), at.P, at.beta, pool)
+                self._publish(at)
 
     def _resolve(self, ratings: Ratings) -> None:
         """Set what the data decides: unknown_weight_, origin_, global_mean_, fixed biases."""
@@ -146,58 +147,68 @@ class QuadraticModel(Recommender):
         P, Q = (scale * random.standard_normal((n, self.n_factors), dtype=self._real)
                 for n in ratings.shape)
         self.user_factors_, self.item_factors_ = P.astype(self._real), Q.astype(self._real)
-        return Factors(self.user_factors_, self.item_factors_,
-                       self._frozen_user_bias(), self._frozen_item_bias())
+        return Factors(self.user_factors_, self.item_factors_, self._frozen_user_bias(),
+                       self._frozen_item_bias(), **self._no_groups(self._real))
 
     def _publish(self, at: Factors) -> None:
         """Make the solver's state the model's."""
         self.user_factors_, self.item_factors_ = at.P, at.Q
+        self._publish_groups(at, self._learns_bias)
 
     # --------------------------------------------------------------------- fold-in
 
-    def _fold_in_rows(self, ratings: Ratings, pool: Pool) -> Folded:
-        systems, fixed, held = self._row_systems(ratings)
-        return self._solved(systems, fixed, held, pool)
+    def _fold_in_rows(self, ratings: Ratings, pool: Pool, features: Any = None) -> Folded:
+        return self._solved(*self._row_systems(ratings, "user", features), "user", pool)
 
-    def fold_in_items(self, ratings: Any) -> Folded:
+    def fold_in_items(self, ratings: Any = None, *, item_features: Any = None) -> Folded:
         """Return the vectors of new items, with all user vectors as they are.
 
         Parameters
         ----------
-        ratings : Ratings or scipy sparse, shape (n_users, n_new)
-            Users are rows here too: a column a new item.
+        ratings : Ratings or scipy sparse, shape (n_users, n_new), or None
+            Users are rows here too: a column a new item.  None: items of which only features
+            are known.
+        item_features : Features, scipy sparse or lists of names, or None
+            A row a new item; None: those of an average item of the fit.
 
         Returns
         -------
         Folded(factors (n_new, k), bias (n_new,) or None)
         """
         self._check_fitted()
-        turned = aligned_to_users(ratings, self)
+        if ratings is None and item_features is None:
+            raise ValueError("fold_in_items needs ratings or item_features, got neither")
+        turned = None if ratings is None else aligned_to_users(ratings, self)
+        F = None if item_features is None else self._aligned_features(
+            item_features, "item", None if turned is None else turned.shape[0])
+        if turned is None:
+            return self._from_features("item", F)
         with Pool(self.n_threads) as pool:
-            return self._solved(*self._row_systems(turned, items=True), pool)
+            return self._solved(*self._row_systems(turned, "item", F), "item", pool)
 
-    def _row_systems(self, ratings: Ratings, items: bool = False
+    def _row_systems(self, ratings: Ratings, side: str, features: Any = None
                      ) -> tuple[RowSystems, np.ndarray | None, np.ndarray]:
-        """Return the training row systems of new rows (users, or items), the other side
-        frozen; their fixed biases, or None; and the bias column as the solver holds it."""
-        Q, gamma = (self.user_factors_, self._frozen_user_bias()) if items else \
-            (self.item_factors_, self._frozen_item_bias())
-        published = self.user_bias_ if items else self.item_bias_
-        start = 0.0 if items else self._bias_start()
+        """Return the training row systems of new rows of a side, the other side frozen;
+        their fixed biases, or None; and the bias column as the solver holds it."""
+        Q, gamma, published, start = (
+            (self.user_factors_, self._frozen_user_bias(), self.user_bias_, 0.0)
+            if side == "item" else
+            (self.item_factors_, self._frozen_item_bias(), self.item_bias_, self._bias_start()))
         fixed = self._row_bias(ratings)
         own = np.zeros(ratings.shape[0]) if fixed is None else fixed
         cells = self._cells(ratings, own, gamma if published is None else published)
-        systems = RowSystems(cells, self._penalty(ratings, len(Q), start), Q, gamma,
-                             self.unknown_weight_, self._learns_bias)
+        penalty = self._shifted(self._penalty(ratings, len(Q), start), side, features)
+        systems = RowSystems(cells, penalty, Q, gamma, self.unknown_weight_, self._learns_bias)
         return systems, fixed, self._solver_bias(fixed, start, ratings.shape[0])
 
     def _solved(self, systems: RowSystems, fixed: np.ndarray | None, held: np.ndarray,
-                pool: Pool) -> Folded:
+                side: str, pool: Pool) -> Folded:
         """Solve new rows exactly."""
         P = np.zeros((len(held), self.n_factors), self._real)
         solve_exactly(systems, P, held, pool)
         if self._learns_bias:
-            return Folded(P, held - self._real.type(systems.penalty.bias_mean))
+            start = self._bias_start() if side == "user" else 0.0
+            return Folded(P, held - self._real.type(start))
         return Folded(P, None if fixed is None else fixed.astype(self._real))
 
     def _solver_bias(self, fixed: np.ndarray | None, start: float, n_rows: int) -> np.ndarray:
@@ -205,7 +216,8 @@ class QuadraticModel(Recommender):
         bias = np.full(n_rows, start, self._real)
         return bias if fixed is None else bias + fixed.astype(self._real)
 
-    def partial_fit(self: Self, ratings: Any, *, users: Any = None) -> Self:
+    def partial_fit(self: Self, ratings: Any, *, users: Any = None, user_features: Any = None
+                    ) -> Self:
         """Refit the given users, append new ones, and leave items as they are.
 
         Parameters
@@ -213,19 +225,21 @@ class QuadraticModel(Recommender):
         ratings : Ratings or scipy sparse, shape (n_given, n_items)
             Complete histories: a row replaces what the model knew of its user.
         users : ids of the rows, or None
-            None: the ids of the ratings, or all users of the fit in their order.  Row
-            numbers from `n_users_` on, or unknown ids, are new users.
+            None: those of the ratings, or all users of the fit.  Row numbers from `n_users_`
+            on, or unknown ids, are new users.
+        user_features : Features, scipy sparse or lists of names, or None
+            Of the given rows.  None: known users keep theirs, new ones have none.
 
-        Returns
-        -------
-        self
+        Returns self.
         """
         self._check_fitted()
         self._check_seen()
         given = aligned_ratings(ratings, self)
         merged, rows = merged_rows(self.ratings_, given, users)
-        folded = self.fold_in_users(given)
         n_users = merged.shape[0]
+        features = self._grown_features(user_features, rows, n_users)
+        folded = self.fold_in_users(given, user_features=features and features.matrix[rows])
+        self.user_features_ = features
         if self.user_bias_ is not None and folded.bias is not None:
             self.user_bias_ = placed(self.user_bias_, rows, folded.bias, n_users)
         self.user_factors_ = placed(self.user_factors_, rows, folded.factors, n_users)
@@ -239,9 +253,8 @@ class QuadraticModel(Recommender):
                 ) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the score of a pair, and the rated items that contribute most to it.
 
-        A user's vector is linear in the user's ratings, p = A⁻¹ Σ (b − a o) x + …, so the
-        score is a sum over rated items j of x_iᵀ A⁻¹ x_j (b_j − a_j o_j), plus what does not
-        come from ratings (biases, mean, prior, unknown cells).
+        The score is a sum over rated items, plus what does not come from ratings (biases,
+        mean, prior, unknown cells).
 
         Parameters
         ----------
@@ -262,15 +275,10 @@ class QuadraticModel(Recommender):
         self._check_seen()
         k = validation.integer("k", k, low=1)
         row, column = int(self._known_users([user])[0]), int(self._known_items([item])[0])
-        systems, _, held = self._row_systems(self.ratings_.select_users([row]))
-        with Pool(1) as pool:
-            A, _ = systems.system(0, held[0], pool)
-        cells = systems.cells
-        frozen = systems.gamma[cells.indices] + (0.0 if self._learns_bias else held[0])
-        pull = np.linalg.solve(A, systems.design(np.array([column]))[0])
-        contributions = (systems.design(cells.indices) @ pull) * (cells.b - cells.a * frozen)
+        systems, _, held = self._row_systems(self.ratings_.select_users([row]), "user")
+        columns, contributions = systems.contributions(0, held[0], column, Pool(1))
         best = np.argsort(-np.abs(contributions), kind="stable")[:k]
-        names = cells.indices[best].astype(np.int64)
+        names = columns[best].astype(np.int64)
         if self.item_ids_ is not None:
             names = self.item_ids_[names]
         return float(self.predict([user], [item])[0]), names, contributions[best]
@@ -282,11 +290,10 @@ class QuadraticModel(Recommender):
         """
         self._check_fitted()
         self._check_seen()
-        given = self.ratings_ if ratings is None else \
-            aligned_to_users(aligned_ratings(ratings, self), self).transposed
+        if ratings is not None:
+            ratings = aligned_to_users(aligned_ratings(ratings, self), self).transposed
         at = Factors(self.user_factors_, self.item_factors_, self._frozen_user_bias(),
-                     self._frozen_item_bias())
+                     self._frozen_item_bias(), **self._groups())
         with Pool(self.n_threads) as pool:
-            loss = self._problem(given).value(at, pool)
-        return {"total": loss.total, "known": loss.known, "unknown": loss.unknown,
-                "penalty": loss.penalty}
+            loss = self._problem(self.ratings_ if ratings is None else ratings).value(at, pool)
+        return {"total": loss.total, **loss._asdict()}

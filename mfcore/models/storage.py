@@ -10,6 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import persistence
+from mfcore.data.canonical import canonical_csr
+from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 
 if TYPE_CHECKING:
@@ -25,14 +27,20 @@ CLASSES = {
 }
 
 
+FEATURES = ("user_features_", "item_features_")
+
+
 def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) -> None:
     """Write a fitted model to `path`, atomically."""
     fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
     ratings = fitted.pop("ratings_")
+    features = {name: fitted.pop(name, None) for name in FEATURES}
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fitted.items() if name not in arrays}
     plain["has_seen_"] = seen and model.has_seen_
     arrays.update(_ratings_arrays(ratings, seen))
+    if seen:
+        arrays.update(_feature_arrays(features))
     persistence.write(path, arrays, {
         "class": type(model).__name__, "params": model.get_params(), "fitted": plain,
         "shape": list(ratings.shape)})
@@ -60,6 +68,7 @@ def load(path: str | PathLike[str]) -> Recommender:
 def _model_of(name: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Recommender:
     model: Recommender = getattr(import_module(CLASSES[name]), name)(**meta["params"])
     model.ratings_ = _ratings_of(arrays, meta["shape"])
+    _restore_features(model, arrays, meta)
     for key, value in {**meta["fitted"], **arrays}.items():
         if not key.endswith("_") or hasattr(type(model), key):
             raise ValueError(f"{key!r} is no fitted attribute")
@@ -81,6 +90,24 @@ def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
               "ratings.indptr": matrix.indptr, "ratings.weights": kept.weights,
               "ratings.user_ids": kept.user_ids, "ratings.item_ids": kept.item_ids}
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _feature_arrays(features: dict[str, Features | None]) -> dict[str, np.ndarray]:
+    return {f"{name}.{part}": getattr(found.matrix, part) for name, found in features.items()
+            if found is not None for part in ("data", "indices", "indptr")}
+
+
+def _restore_features(model: Recommender, arrays: dict[str, np.ndarray], meta: dict[str, Any]
+                      ) -> None:
+    """Take the parts of features out of `arrays`; None where the model has or kept none."""
+    for name, n_rows in zip(FEATURES, meta["shape"], strict=True):
+        if not hasattr(model, "feature_reg"):
+            continue
+        parts = [arrays.pop(f"{name}.{part}", None) for part in ("data", "indices", "indptr")]
+        names = meta["fitted"].get(name.replace("features_", "feature_names_"))
+        matrix = None if parts[0] is None else \
+            canonical_csr(sp.csr_array(tuple(parts), shape=(n_rows, len(names))), False, name)
+        setattr(model, name, None if matrix is None else Features(matrix, names))
 
 
 def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:

@@ -5,8 +5,11 @@ w0 and r0 the weight and the rating assumed for every other cell:
 
     L = Σ_Ω w (r − s)² + w0 Σ_{not Ω} (r0 − s)²                           known, unknown
         + Σ_u λ_u ‖P_u − m_u‖² + Σ_i λ_i ‖Q_i − m_i‖²                     penalty
-        + Σ_u λᵇ_u (β_u − β⁰)² + Σ_i λᵇ_i γ_i²
+        + Σ_u λᵇ_u (β_u − β⁰_u)² + Σ_i λᵇ_i (γ_i − γ⁰_i)²
     s = P_u·Q_i + β_u + γ_i                                               both measured from r0
+
+The prior means m, β⁰ and γ⁰ rest on group vectors where features are given: their part of
+the formula and its derivatives are in objectives/groups.py.
 
 No ½ anywhere: the value is this formula, and the gradient carries the 2.
 
@@ -22,10 +25,10 @@ The sum over all cells is never dense.  With P̂_u = [β_u | P_u | 1], Q̂_i = [
 
     s = P̂_u·Q̂_i     so     Σ_all s² = Σ_ui P̂_uᵀ Q̂_i Q̂_iᵀ P̂_u = tr( (P̂ᵀP̂)(Q̂ᵀQ̂) )
 
-Gradient.  With E = a s − b on Ω, G = QᵀQ, h = Qᵀ1, g = Qᵀγ and n items:
+Gradient.  With E = a s − b on Ω, S = QᵀQ, c = Qᵀ1, d = Qᵀγ and n items:
 
-    ∂L/∂P = 2 [ E Q + w0 (P G + β hᵀ + 1 gᵀ) + Λ (P − M) ]
-    ∂L/∂β = 2 [ E 1 + w0 (P h + n β + 1ᵀγ)   + Λᵇ (β − β⁰) ]       items: transpose
+    ∂L/∂P = 2 [ E Q + w0 (P S + β cᵀ + 1 dᵀ) + Λ (P − M) ]
+    ∂L/∂β = 2 [ E 1 + w0 (P c + n β + 1ᵀγ)   + Λᵇ (β − β⁰) ]       items: transpose
 
 Row system.  Setting it to zero for one user, x_i = [q_i | 1], z = [p | β], o_i = γ_i:
 
@@ -39,13 +42,15 @@ Volinsky 2009 (biases); Rendle, Krichene, Zhang, Koren 2021 (λ_u by frequency).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore.kernels import cells as kernels
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.groups import Prior
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.scores import cell_scores
 from mfcore.parallel import Pool, gram
@@ -75,20 +80,6 @@ class Cells(NamedTuple):
         """b = w t of every stored cell, float64."""
         b: np.ndarray = self.line[2] * self.y + self.line[3]
         return b
-
-
-@dataclass
-class Factors:
-    """A point of the parameter space: P (n_users, k), Q (n_items, k), β and γ."""
-
-    P: np.ndarray
-    Q: np.ndarray
-    beta: np.ndarray
-    gamma: np.ndarray
-
-    def copy(self) -> Factors:
-        """Return a copy that shares no memory."""
-        return Factors(self.P.copy(), self.Q.copy(), self.beta.copy(), self.gamma.copy())
 
 
 class Loss(NamedTuple):
@@ -155,6 +146,21 @@ class RowSystems:
         c = whole.c0 + fixed * whole.c1 + X.T @ (b - a * (self.gamma[columns] + fixed)) + pull
         return A, c
 
+    def contributions(self, row: int, bias: float, column: int, pool: Pool
+                      ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the columns of a row's cells, and what each adds to the row's score of one.
+
+        z = A⁻¹ c is linear in the cells, so that x_iᵀ z is a sum over j ∈ Ω of
+        x_iᵀ A⁻¹ x_j (b_j − a_j o_j) and what does not come from cells.
+        """
+        A, _ = self.system(row, bias, pool)
+        cells, chosen = self.cells, slice(*self.cells.indptr[row:row + 2])
+        columns = cells.indices[chosen]
+        frozen = self.gamma[columns] + (0.0 if self.learns_bias else bias)
+        pull = np.linalg.solve(A, self.design(np.array([column]))[0])
+        share = (cells.b[chosen] - cells.a[chosen] * frozen)
+        return columns, (self.design(columns) @ pull) * share
+
     def design(self, columns: np.ndarray) -> np.ndarray:
         """Return x = [q | 1] of the given columns ([q] where the bias is fixed), float64."""
         X = self.Q[columns].astype(np.float64)
@@ -163,11 +169,11 @@ class RowSystems:
     def ridge(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the diagonal of Λ_u and Λ_u m_u."""
         penalty = self.penalty
-        mean = penalty.means[0 if len(penalty.means) == 1 else row]
+        mean, bias_mean = (part.ravel() for part in penalty.means_of([row]))
         ridge = np.full(self.Q.shape[1], penalty.reg[row])
         if self.learns_bias:
             ridge = np.append(ridge, penalty.bias_reg[row])
-            mean = np.append(mean, penalty.bias_mean)
+            mean = np.append(mean, bias_mean)
         return ridge, ridge * mean
 
     def gradient(self, P: np.ndarray, beta: np.ndarray, pool: Pool
@@ -177,11 +183,11 @@ class RowSystems:
         E = sp.csr_array((self.cells.a * s - self.cells.b, self.cells.indices,
                           self.cells.indptr), shape=(len(P), len(self.Q)))
         dP = E @ self.Q + self.penalty.reg[:, None] * (P - self.penalty.means)
-        db = E.sum(axis=1) + self.penalty.bias_reg * (beta - self.penalty.bias_mean)
+        db = E.sum(axis=1) + self.penalty.bias_reg * (beta - self.penalty.bias_means)
         if self.w0 != 0:
-            h = self.Q.sum(axis=0)
-            dP += self.w0 * (P @ (self.Q.T @ self.Q) + np.outer(beta, h) + self.gamma @ self.Q)
-            db += self.w0 * (P @ h + len(self.Q) * beta + self.gamma.sum())
+            c = self.Q.sum(axis=0)
+            dP += self.w0 * (P @ (self.Q.T @ self.Q) + np.outer(beta, c) + self.gamma @ self.Q)
+            db += self.w0 * (P @ c + len(self.Q) * beta + self.gamma.sum())
         return 2 * dP, 2 * db if self.learns_bias else np.zeros_like(beta)
 
 
@@ -193,7 +199,7 @@ class Quadratic:
     ----------
     by_user, by_item : Cells
         The same stored cells in both orientations.
-    users, items : Penalty
+    users, items : Prior
     w0 : float, >= 0
         Weight of every cell that is not stored.
     learns_bias : bool
@@ -204,24 +210,26 @@ class Quadratic:
 
     by_user: Cells
     by_item: Cells
-    users: Penalty
-    items: Penalty
+    users: Prior
+    items: Prior
     w0: float
     learns_bias: bool
     constant: float
 
     def user_rows(self, at: Factors) -> RowSystems:
         """Return the systems of all users, items frozen."""
-        return RowSystems(self.by_user, self.users, at.Q, at.gamma, self.w0, self.learns_bias)
+        return RowSystems(self.by_user, self.users.at(at.G, at.g), at.Q, at.gamma, self.w0,
+                          self.learns_bias)
 
     def item_rows(self, at: Factors) -> RowSystems:
         """Return the systems of all items, users frozen."""
-        return RowSystems(self.by_item, self.items, at.P, at.beta, self.w0, self.learns_bias)
+        return RowSystems(self.by_item, self.items.at(at.H, at.h), at.P, at.beta, self.w0,
+                          self.learns_bias)
 
     def penalty(self, at: Factors) -> float:
         """Return the penalty terms of the formula, float64."""
-        return self.users.value(at.P, at.beta, self.learns_bias) \
-            + self.items.value(at.Q, at.gamma, self.learns_bias)
+        return self.users.value(*at.of_users, self.learns_bias) \
+            + self.items.value(*at.of_items, self.learns_bias)
 
     def whole_square(self, at: Factors, pool: Pool, dtype: type | None = None) -> float:
         """Return Σ_all s² = tr((P̂ᵀP̂)(Q̂ᵀQ̂)); `dtype` of the products inside chunks."""
@@ -240,11 +248,27 @@ class Quadratic:
         whole = self.whole_square(at, pool, np.float64)
         return Loss(known + self.w0 * squares, self.w0 * (whole - squares), self.penalty(at))
 
+    @property
+    def without_groups(self) -> Quadratic:
+        """The same with prior means that do not move."""
+        return replace(self, users=Prior(self.users.penalty), items=Prior(self.items.penalty))
+
+    def penalties(self, at: Factors) -> tuple[Penalty, Penalty]:
+        """Return the penalties of users and of items, with the means that `at` gives."""
+        return self.users.at(at.G, at.g), self.items.at(at.H, at.h)
+
+    def solve_groups(self, at: Factors) -> None:
+        """Overwrite the group vectors and biases by their closed form."""
+        self.users.solve(*at.of_users, self.learns_bias)
+        self.items.solve(*at.of_items, self.learns_bias)
+
     def gradient(self, at: Factors, pool: Pool) -> Factors:
-        """Return ∂L/∂P, ∂L/∂Q, ∂L/∂β, ∂L/∂γ (zeros where biases are fixed)."""
+        """Return the derivatives by every block of `at` (zeros where biases are fixed)."""
         dP, dbeta = self.user_rows(at).gradient(at.P, at.beta, pool)
         dQ, dgamma = self.item_rows(at).gradient(at.Q, at.gamma, pool)
-        return Factors(dP, dQ, dbeta, dgamma)
+        dG, dg = self.users.gradient(*at.of_users, self.learns_bias)
+        dH, dh = self.items.gradient(*at.of_items, self.learns_bias)
+        return Factors(dP, dQ, dbeta, dgamma, dG, dH, dg, dh)
 
 
 def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Alternating least squares: with one side frozen, every row of the other is linear.
 
-An epoch is a half-sweep over items and one over users.  A half-sweep solves the row
-systems of objectives/quadratic.py
+An epoch is a half-sweep over items and one over users, each after its group vectors, which
+have a closed form (objectives/groups.py).  A half-sweep solves the row systems of
+objectives/quadratic.py
 
 * "cholesky": exactly (normal equations, kernels/exact.py), or
 * "cg": by a few conjugate gradient steps that start from the present row (kernels/cg.py),
@@ -20,7 +21,8 @@ import numpy as np
 
 from mfcore.kernels.cg import padded, padded_width, row_solver
 from mfcore.kernels.exact import solve_rows
-from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
@@ -48,7 +50,7 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     whole, penalty, dtype = systems.whole_matrix(pool), systems.penalty, P.dtype
     fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
              penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
-             penalty.bias_mean)
+             penalty.bias_means)
     parts = pool.over_rows(lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi),
                            systems.cells.indptr, _row_cost(P.shape[1]))
     failed = [row for _, row in parts if row >= 0]
@@ -67,7 +69,7 @@ def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     rotated = basis.turn(P, pool)
     fixed = (*systems.cells, basis.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
              penalty.reg, penalty.bias_reg,
-             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_mean)
+             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means)
     kernel = row_solver(basis.Q.shape[1])
     parts = pool.over_rows(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
                            systems.cells.indptr, _row_cost(P.shape[1]))
@@ -131,7 +133,9 @@ class Alternating(Solver):
         Collected inside the sweep: the loss costs no pass of its own.
         """
         problem = self.problem
+        problem.items.solve(*at.of_items, problem.learns_bias)
         self._half(problem.item_rows(at), at.Q, at.gamma, pool)
+        problem.users.solve(*at.of_users, problem.learns_bias)
         around = problem.constant + problem.penalty(at)
         if problem.w0:
             around += problem.w0 * problem.whole_square(at, pool)

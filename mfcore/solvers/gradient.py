@@ -1,6 +1,6 @@
 """L-BFGS on all parameters at once: one iteration an epoch, with an exact step.
 
-Direction.  x holds the free numbers of P, Q, β, γ; g is the gradient of
+Direction.  x holds the free numbers of P, Q, β, γ and of the groups; g is the gradient of
 objectives/quadratic.py.  Of the last steps s = x⁺ − x and changes y = g⁺ − g, ρ = 1 / sᵀy,
 
     H⁺ = (I − ρ s yᵀ) H (I − ρ y sᵀ) + ρ s sᵀ          so that H⁺ y = s
@@ -15,7 +15,7 @@ Step.  Along d = (dP, dQ, dβ, dγ) a score is a parabola and the objective a qu
 
     L(t) − L(0) = c1 t + c2 t² + c3 t³ + c4 t⁴
     c1 = g·d                                                          as of any function
-    c2 = Σ_Ω (a s1² + 2 (a s0 − b) s2) + w0 Σ_all (s1² + 2 s0 s2) + Σ λ ‖d‖²
+    c2 = Σ_Ω (a s1² + 2 (a s0 − b) s2) + w0 Σ_all (s1² + 2 s0 s2) + the penalty of d
     c3 = Σ_Ω 2 a s1 s2 + w0 Σ_all 2 s1 s2           c4 = Σ_Ω a s2² + w0 Σ_all s2²
 
 With Û = [P | β | 1], V̂ = [Q | 1 | γ] and their changes, Grams of both are polynomials too:
@@ -39,15 +39,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mfcore import validation
-from mfcore.objectives.penalty import Penalty
-from mfcore.objectives.quadratic import Factors, Quadratic
+from mfcore.objectives.factors import Factors, Side
+from mfcore.objectives.groups import Prior
+from mfcore.objectives.quadratic import Quadratic
 from mfcore.objectives.scores import cell_scores
 from mfcore.parallel import Pool, gram
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
 # The blocks of parameters that move, by what is free.
-FREE = {"both": ("P", "Q", "beta", "gamma"), "users": ("P", "beta"), "items": ("Q", "gamma")}
+FREE = {"both": ("P", "Q", "beta", "gamma", "G", "H", "g", "h"), "users": ("P", "beta"),
+        "items": ("Q", "gamma")}
 
 
 @dataclass
@@ -182,8 +184,8 @@ def line_coefficients(problem: Quadratic, at: Factors, d: Factors, pool: Pool) -
     a = cells.a
     E = a * scores(at.P, at.Q, at.beta, at.gamma) - cells.b
     known = np.array([(a * s1) @ s1 + 2 * (E @ s2), 2 * ((a * s1) @ s2), (a * s2) @ s2])
-    known[0] += _penalty_square(problem.users, d.P, d.beta, problem.learns_bias)
-    known[0] += _penalty_square(problem.items, d.Q, d.gamma, problem.learns_bias)
+    known[0] += _penalty_square(problem.users, d.of_users, problem.learns_bias)
+    known[0] += _penalty_square(problem.items, d.of_items, problem.learns_bias)
     return known + problem.w0 * _whole_square_along(at, d, pool) if problem.w0 else known
 
 
@@ -204,20 +206,20 @@ def rest_at_prior(problem: Quadratic, at: Factors, free: str = "both") -> None:
 
     Nothing but the penalty pulls at such a row, so that this is its minimum.
     """
-    sides = [(problem.by_user.indptr, problem.users, at.P, at.beta)] * (free != "items") \
-        + [(problem.by_item.indptr, problem.items, at.Q, at.gamma)] * (free != "users")
-    for indptr, penalty, X, bias in sides if problem.w0 == 0 else ():
+    sides = [(problem.by_user.indptr, problem.users, at.of_users)] * (free != "items") \
+        + [(problem.by_item.indptr, problem.items, at.of_items)] * (free != "users")
+    for indptr, prior, (X, bias, G, g) in sides if problem.w0 == 0 else ():
         empty = np.flatnonzero(np.diff(indptr) == 0)
-        X[empty] = penalty.means if len(penalty.means) == 1 else penalty.means[empty]
+        means, bias_means = prior.at(G, g).means_of(empty)
+        X[empty] = means
         if problem.learns_bias:
-            bias[empty] = penalty.bias_mean
+            bias[empty] = bias_means
 
 
-def _penalty_square(penalty: Penalty, dX: np.ndarray, d_bias: np.ndarray, learns_bias: bool
-                    ) -> float:
-    """Return Σ λ ‖dX‖² + Σ λᵇ d_bias²."""
-    no_prior = replace(penalty, means=np.zeros((1, dX.shape[1])), bias_mean=0.0)
-    return no_prior.value(dX, d_bias, learns_bias)
+def _penalty_square(prior: Prior, d: Side, learns_bias: bool) -> float:
+    """Return the penalty along d, which has no constant: Σ λ ‖dX − F dG‖² + λ_g ‖dG‖² + biases."""
+    no_mean = replace(prior.penalty, means=np.zeros((1, d[0].shape[1])), bias_means=np.zeros(1))
+    return replace(prior, penalty=no_mean).value(*d, learns_bias)
 
 
 def _whole_square_along(at: Factors, d: Factors, pool: Pool) -> np.ndarray:

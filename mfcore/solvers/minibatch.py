@@ -47,8 +47,9 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.kernels import minibatch as kernels
+from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty
-from mfcore.objectives.quadratic import Factors, Quadratic, augmented_gram
+from mfcore.objectives.quadratic import Quadratic, augmented_gram
 from mfcore.parallel import Pool
 from mfcore.solvers.gradient import FREE, rest_at_prior
 from mfcore.solvers.loop import Solver
@@ -77,14 +78,18 @@ class _Side:
         (n_rows, k), dtype = X.shape, X.dtype
         self.visits = np.maximum(counts, 1).astype(np.float64)
         self.empty = np.array_split(np.flatnonzero(counts == 0), n_batches)
-        self.penalty = (penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
-                        float(penalty.bias_mean))
+        self.rest_on(penalty, dtype)
         self.moments = {"first": np.zeros((n_rows, k + 1), dtype),
                         "second": np.zeros((n_rows, k + 1), dtype),
                         "updates": np.zeros(n_rows, np.int64)}
         size = min(batch_size, n_rows) + len(self.empty[0])
         self.buffers = (np.empty(size, np.int64), np.full(n_rows, -1, np.int64),
                         np.empty(size, np.int64), np.empty((size, k + 1), dtype))
+
+    def rest_on(self, penalty: Penalty, dtype: np.dtype) -> None:
+        """Take the prior means of a penalty."""
+        self.penalty = (penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
+                        penalty.bias_means)
 
     def batch(self, n: int, number: int) -> Batch:
         """Return what the n rows of a batch's cells hold, and the rows without cells."""
@@ -171,8 +176,12 @@ class Adam(Solver):
         rest_at_prior(self.problem, at, self.free)
         rate = self.learning_rate / (1 + self.rate_decay * self._epochs)
         grams = self.grams(at, pool)
+        for side, prior in zip(self._both(at), self.problem.penalties(at), strict=True):
+            side.rest_on(prior, at.P.dtype)
         for number, cells in enumerate(self.batches()):
             self._step(at, self.gradients(at, number, cells, grams, pool), grams, rate, pool)
+        if self.free == "both":
+            self.problem.solve_groups(at)
         self._epochs += 1
         loss = self.problem.value(at, pool).total
         if not np.isfinite(loss):
@@ -266,8 +275,9 @@ class Adam(Solver):
         if not self._sides:
             problem = self.problem
             self._sides = [_Side(cells.indptr, penalty, X, self.batch_size, self.n_batches)
-                           for cells, penalty, X in ((problem.by_user, problem.users, at.P),
-                                                     (problem.by_item, problem.items, at.Q))]
+                           for cells, penalty, X in zip((problem.by_user, problem.by_item),
+                                                        self.problem.penalties(at), (at.P, at.Q),
+                                                        strict=True)]
         return self._sides
 
 

@@ -29,8 +29,9 @@ import numpy as np
 
 from mfcore.kernels.cg import padded, padded_width
 from mfcore.kernels.sgd import RUN, block_kernel, sort_stratum
+from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty
-from mfcore.objectives.quadratic import Factors, Quadratic, RowSystems
+from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 
@@ -75,7 +76,8 @@ def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
     g = int(np.clip(np.sqrt(nnz / BLOCK_CELLS), 2, MAX_STRATA))
     bounds = np.searchsorted(cells.indptr, np.linspace(0, nnz, g + 1)).tolist()
     bounds[0], bounds[-1] = 0, len(cells.indptr) - 1
-    stratum = dealt_out(np.bincount(cells.indices, minlength=len(problem.items.reg)), g, random)
+    n_items = len(problem.by_item.indptr) - 1
+    stratum = dealt_out(np.bincount(cells.indices, minlength=n_items), g, random)
     starts = [np.empty((g, hi - lo + 1), np.int64)
               for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
     items, b = np.empty(nnz, cells.indices.dtype), np.empty(nnz, dtype)
@@ -134,11 +136,13 @@ class SGD(Solver):
         rates = self._rates()
         runs = grid.runs(np.random.default_rng([self.seed, self.epochs_done + 1]))
         with _Padded(at) as wide:
+            means = self._prior_means(at, wide.P.shape[1])
             known = 0.0
             for shift in range(grid.n_strata):
-                known += self._diagonal(grid, wide, runs, shift, rates, pool)
+                known += self._diagonal(grid, wide, means, runs, shift, rates, pool)
                 self._pay_unknown(grid, wide, rates, pool)
         self._pull_unrated(at, rates)
+        self.problem.solve_groups(at)
         self.epochs_done += 1
         problem = self.problem
         whole = problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
@@ -152,13 +156,14 @@ class SGD(Solver):
     def _pull_unrated(self, at: Factors, rates: tuple[float, float]) -> None:
         """Take one implicit step of the penalty for rows that no cell pays for."""
         problem = self.problem
-        for cells, side, X, bias in ((problem.by_user, problem.users, at.P, at.beta),
-                                     (problem.by_item, problem.items, at.Q, at.gamma)):
+        for cells, side, X, bias in zip((problem.by_user, problem.by_item),
+                                        problem.penalties(at), (at.P, at.Q),
+                                        (at.beta, at.gamma), strict=True):
             empty = np.flatnonzero(np.diff(cells.indptr) == 0)
-            means = side.means if len(side.means) == 1 else side.means[empty]
+            means, bias_means = side.means_of(empty)
             X[empty] = means + (X[empty] - means) / (1 + 2 * rates[0] * side.reg[empty, None])
             if problem.learns_bias:
-                bias[empty] = side.bias_mean + (bias[empty] - side.bias_mean) / (
+                bias[empty] = bias_means + (bias[empty] - bias_means) / (
                     1 + 2 * rates[1] * side.bias_reg[empty])
 
     def state(self) -> dict[str, np.ndarray]:
@@ -176,7 +181,7 @@ class SGD(Solver):
         self._grid = grid = stratified(self.problem, at.P.dtype, random, pool)
         if self.epochs_done == 0:
             self._squares = np.ones(len(at.P), at.P.dtype), np.ones(len(at.Q), at.P.dtype)
-        self._shares = [_shares(side, counts) for side, counts in (
+        self._shares = [_shares(side.penalty, counts) for side, counts in (
             (self.problem.users, np.diff(self.problem.by_user.indptr)),
             (self.problem.items, np.diff(self.problem.by_item.indptr)))]
         return grid
@@ -186,28 +191,34 @@ class SGD(Solver):
         free = self.bias_learning_rate if self.problem.learns_bias else 0.0
         return self.learning_rate / slower, free / slower
 
-    def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
-                  rates: tuple[float, float], pool: Pool) -> float:
+    def _prior_means(self, at: Factors, K: int) -> tuple[np.ndarray, ...]:
+        """Return M, N in the kernel's width, and the means of the biases of both sides."""
+        users, items = self.problem.penalties(at)
+        M, N = (padded(side.means.astype(at.P.dtype), K) for side in (users, items))
+        return M, N, users.bias_means, items.bias_means
+
+    def _diagonal(self, grid: Grid, at: Factors, means: tuple[np.ndarray, ...],
+                  runs: list[np.ndarray], shift: int, rates: tuple[float, float],
+                  pool: Pool) -> float:
         """Run the blocks (c, c + shift) of all user strata c; none shares a row."""
-        problem, g = self.problem, grid.n_strata
+        g = grid.n_strata
         (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
-        M, N = (padded(side.means.astype(at.P.dtype), at.P.shape[1])
-                for side in (problem.users, problem.items))
         kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad",
-                              bool(M.any() or N.any()))
+                              bool(means[0].any() or means[1].any()))
         parts = pool.map(
             lambda c: kernel(grid.bounds[c], runs[c], grid.starts[c][(c + shift) % g],
                              grid.items, grid.a, grid.b, at.P, at.Q, at.beta, at.gamma, reg,
-                             item_reg, bias_reg, item_bias_reg, M, N,
-                             problem.users.bias_mean, *rates, *self._squares),
+                             item_reg, bias_reg, item_bias_reg, *means, *rates,
+                             *self._squares),
             [(c,) for c in range(g)])
         return float(sum(parts))
 
     def _pay_unknown(self, grid: Grid, at: Factors, rates: tuple[float, float],
                      pool: Pool) -> None:
-        if self.problem.w0:
-            for systems, X, bias in ((self.problem.user_rows(at), at.P, at.beta),
-                                     (self.problem.item_rows(at), at.Q, at.gamma)):
+        problem = self.problem.without_groups       # (the sum over all cells has no prior)
+        if problem.w0:
+            for systems, X, bias in ((problem.user_rows(at), at.P, at.beta),
+                                     (problem.item_rows(at), at.Q, at.gamma)):
                 implicit_step(systems, X, bias, rates, grid.n_strata, pool)
 
 

@@ -64,7 +64,7 @@ def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, po
     kernel = row_solver(basis.width)
     fixed = (*systems.cells, basis.Q, systems.gamma, basis.sizes, basis.D, basis.v, basis.g,
              basis.whole, penalty.reg, penalty.bias_reg,
-             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_mean)
+             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means)
     parts = pool.over_rows(lambda lo, hi: kernel(*fixed, turned, beta, lo, hi),
                            systems.cells.indptr, 8 + basis.width / 4)
     failed = [row for _, row in parts if row >= 0]
