@@ -41,10 +41,10 @@ class Penalty:
 
 def counted_cells(ratings: Ratings) -> np.ndarray:
     """Return n of each row: its stored cells of positive weight, float64, shape (n_rows,)."""
-    if ratings.weights is None:
-        return np.diff(ratings.by_user.indptr).astype(np.float64)
-    rows = ratings.users_of_cells[ratings.weights > 0]
-    counts: np.ndarray = np.bincount(rows, minlength=ratings.shape[0])
+    counts: np.ndarray = np.diff(ratings.by_user.indptr)
+    if ratings.weights is not None:
+        rows = ratings.users_of_cells[ratings.weights > 0]
+        counts = np.bincount(rows, minlength=ratings.shape[0])
     return counts.astype(np.float64)
 
 
