@@ -63,7 +63,7 @@ class ImplicitMF(QuadraticModel):
     def __init__(self, n_factors: int = 64, *, alpha: float = 1.0, confidence: str = "linear",
                  unknown_weight: float = 1.0, whole_matrix: bool = False,
                  negatives: str = "error", reg: float = 5.0,
-                 reg_scaling: str | float = 0.25, feature_reg: float = 1000.0,
+                 reg_scaling: str | float = 0.25, feature_reg: float = 10000.0,
                  features: str = "learned", solver: str = "cg", n_epochs: int = 15,
                  tol: float | None = None, cg_steps: int = 1, block_size: int = 32,
                  init_scale: float = 0.1,
