@@ -1,0 +1,155 @@
+"""Parameters and their gradients: a block of numbers, or a few rows of a table.
+
+A batch meets few rows of a large table (of users, items, inputs).  The gradient of all
+other rows is zero, and stays unwritten: `Rows` holds the numbers of the rows met and their
+lines, with rows that occur several times meaning the sum.
+
+Gradients are no part of a parameter: parts of a batch run on several threads at the same
+parameters, each with gradients of its own, and the parts are added in a fixed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from mfcore.kernels import nn_rows as kernels
+from mfcore.parallel import Pool
+
+
+@dataclass(eq=False)
+class Parameter:
+    """Numbers that training moves, in place.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    value : ndarray
+        C-contiguous; of one dimension or two.
+    penalised : bool
+        Whether a penalty or decay pulls at it: weights, but not offsets.
+    frozen : bool
+        True: gradients are not computed, and nothing moves.
+    """
+
+    name: str
+    value: np.ndarray
+    penalised: bool = True
+    frozen: bool = False
+
+
+class Rows(NamedTuple):
+    """The gradient of a table where only some rows have one.
+
+    rows : ndarray of int, shape (n,); values : ndarray, shape (n, k)
+        A row that occurs several times has the sum of its lines as its gradient; −1 is no
+        row, and its line is left out.
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+
+    @staticmethod
+    def none(like: np.ndarray) -> Rows:
+        """Return the gradient that is zero everywhere."""
+        return Rows(np.empty(0, np.int64), np.empty((0, like.shape[-1]), like.dtype))
+
+    def summed(self) -> Rows:
+        """Return the same gradient with distinct rows, ascending."""
+        order = np.argsort(self.rows, kind="stable")
+        order = order[np.searchsorted(self.rows[order], 0):]
+        distinct = np.empty(len(order), self.rows.dtype)
+        sums = np.empty((len(order), self.values.shape[1]), self.values.dtype)
+        n = kernels.sum_by_row(self.rows, order, self.values, distinct, sums)
+        return Rows(distinct[:n], sums[:n])
+
+    def add_to(self, dense: np.ndarray) -> None:
+        """Add this gradient to a whole table of one, in place."""
+        kernels.scatter_add(self.rows, self.values, dense)
+
+
+Gradient = np.ndarray | Rows
+
+
+class Gradients:
+    """The gradients of one pass, by parameter; several parts of one are added."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Parameter, list[Gradient]] = {}
+
+    def add(self, parameter: Parameter, part: Gradient) -> None:
+        """Add to the gradient of a parameter; the array now belongs to these gradients."""
+        self._parts.setdefault(parameter, []).append(part)
+
+    def merge(self, other: Gradients) -> None:
+        """Add all parts of others."""
+        for parameter, parts in other._parts.items():
+            self._parts.setdefault(parameter, []).extend(parts)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._parts)
+
+    def __contains__(self, parameter: Parameter) -> bool:
+        return parameter in self._parts
+
+    def __getitem__(self, parameter: Parameter) -> Gradient:
+        """Return the sum of a parameter's parts, in the order of `add`, rows distinct.
+
+        Raises KeyError for a parameter that no layer of the pass has used.
+        """
+        parts = self._parts[parameter]
+        if len(parts) > 1 or isinstance(parts[0], Rows):
+            self._parts[parameter] = parts = [_sum(parameter, parts)]
+        return parts[0]
+
+    def dense(self, parameter: Parameter) -> np.ndarray:
+        """Return the gradient of a parameter as a whole block, zeros where it has none."""
+        gradient = self[parameter] if parameter in self else Rows.none(parameter.value)
+        if isinstance(gradient, np.ndarray):
+            return gradient
+        whole = np.zeros_like(parameter.value)
+        gradient.add_to(whole)
+        return whole
+
+    def sum_parts(self, pool: Pool) -> None:
+        """Sum the parts of every parameter, on the pool."""
+        pool.map(self.__getitem__, [(parameter,) for parameter in self._parts])
+
+
+def _sum(parameter: Parameter, parts: list[Gradient]) -> Gradient:
+    tables = [part for part in parts if isinstance(part, Rows)]
+    blocks = [part for part in parts if isinstance(part, np.ndarray)]
+    if not blocks:
+        rows, values = (np.concatenate(each) for each in zip(*tables, strict=True)) \
+            if len(tables) > 1 else tables[0]
+        return Rows(rows, values).summed()
+    total = blocks[0]
+    for block in blocks[1:]:
+        total += block
+    for table in tables:
+        table.add_to(total)
+    return total
+
+
+def clip(gradients: Gradients, most: float, pool: Pool) -> float:
+    """Scale gradients so that their common length is at most `most`; return what it was.
+
+        g ← g · min(1, most / ‖g‖),    ‖g‖² = Σ of squares over all parameters
+
+    A step then keeps its direction, and one wild batch cannot throw the parameters away.
+    """
+    gradients.sum_parts(pool)
+    blocks = [_numbers(gradients[parameter]) for parameter in gradients]
+    length = float(np.sqrt(sum(float(np.vdot(g, g)) for g in blocks)))
+    if length > most:
+        for block in blocks:
+            block *= most / length
+    return length
+
+
+def _numbers(gradient: Gradient) -> np.ndarray:
+    return gradient.values if isinstance(gradient, Rows) else gradient
