@@ -45,10 +45,11 @@ def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
     def one(number: int, x: Any, target: tuple[Any, ...]) -> tuple[float, Gradients]:
         random = None if seed is None else np.random.default_rng([*seed, number])
         run = Run(pool if len(parts) == 1 else Pool(1), random)
-        y, cache = network.forward(x, run)
-        value, dy = loss(y, *target)
-        if math.isfinite(value):                     # else nobody will use the gradients
-            network.backward(dy, cache, run)
+        with np.errstate(over="ignore", invalid="ignore"):         # the value tells
+            y, cache = network.forward(x, run)
+            value, dy = loss(y, *target)
+            if math.isfinite(value):                 # else nobody will use the gradients
+                network.backward(dy, cache, run)
         return value, run.gradients
 
     def all_parts() -> list[tuple[float, Gradients]]:

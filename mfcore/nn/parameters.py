@@ -53,11 +53,6 @@ class Rows(NamedTuple):
     rows: np.ndarray
     values: np.ndarray
 
-    @staticmethod
-    def none(like: np.ndarray) -> Rows:
-        """Return the gradient that is zero everywhere."""
-        return Rows(np.empty(0, np.int64), np.empty((0, like.shape[-1]), like.dtype))
-
     def summed(self) -> Rows:
         """Return the same gradient with distinct rows, ascending."""
         order = np.argsort(self.rows, kind="stable")
@@ -108,12 +103,14 @@ class Gradients:
 
     def dense(self, parameter: Parameter) -> np.ndarray:
         """Return the gradient of a parameter as a whole block, zeros where it has none."""
-        gradient = self[parameter] if parameter in self else Rows.none(parameter.value)
-        if isinstance(gradient, np.ndarray):
-            return gradient
-        whole = np.zeros_like(parameter.value)
-        gradient.add_to(whole)
-        return whole
+        if parameter not in self:
+            return np.zeros_like(parameter.value)
+        gradient = self[parameter]
+        if isinstance(gradient, Rows):
+            whole = np.zeros_like(parameter.value)
+            gradient.add_to(whole)
+            return whole
+        return gradient
 
     def sum_parts(self, pool: Pool) -> None:
         """Sum the parts of every parameter, on the pool."""
