@@ -17,7 +17,7 @@ from mfcore.nn import layers as layers_module
 from mfcore.nn import losses
 from mfcore.nn.activations import FORMULAS, KINKS, Activation
 from mfcore.nn.check import check_layer
-from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Residual, Sequential
+from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Residual, Sequential, Sum
 from mfcore.nn.latent import Reparameterise, kl_divergence
 from mfcore.nn.layers import Dropout, Embedding, Linear, Transposed
 from mfcore.nn.network import value_and_gradients
@@ -118,6 +118,9 @@ LAYERS = {
     "sparse": (lambda: linear(7, 3, made=SparseLinear), sparse(5, 7)),
     "sparse with silent rows": (lambda: linear(7, 3, made=SparseLinear), sparse(5, 7, density=.1)),
     "embedding": (lambda: Embedding(table(4, 3), 1), np.array([[0, 3], [9, 0], [9, 3], [9, -1]])),
+    "embedding with a penalty": (lambda: Embedding(table(4, 3), reg=0.7),
+                                 np.array([[3], [0], [3], [-1]])),
+    "sum": (Sum, (block(4, 3), block(4, 3, seed=2), block(4, 3, seed=3))),
     "dropout": (lambda: Dropout(0.4), block(6, 5)),
     "norm": (lambda: LayerNorm(5, dtype=np.float64), block(6, 5)),
     "activate": (lambda: Activate("swish"), block(6, 5)),

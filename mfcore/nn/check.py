@@ -1,7 +1,7 @@
 """Check a layer: its backward against its forward, by Taylor slopes.
 
-With a fixed random block C of the shape of y, L(x, θ) = Σ C ∘ f(x; θ) depends on all outputs,
-and ∂L/∂y = C: one pass back gives its gradient by x and by every parameter.
+With a fixed random block C of the shape of y, L(x, θ) = Σ C ∘ f(x; θ) + penalties depends on
+all outputs, and ∂L/∂y = C: one pass back gives its gradient by x and by every parameter.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def check_layer(layer: Layer, x: Any, *, seed: int = 0, directions: int = 2) -> 
         outputs = y if isinstance(y, tuple) else (y,)
         weights.extend(random.normal(size=each.shape) for each in outputs[len(weights):])
         dx = layer.backward(tuple(weights) if isinstance(y, tuple) else weights[0], cache, run)
-        value = sum(float(np.vdot(C, each)) for C, each in zip(weights, outputs, strict=True))
+        value = run.penalty + sum(float(np.vdot(C, each)) for C, each
+                                  in zip(weights, outputs, strict=True))
         gradient = dict(zip(reals, dx if isinstance(dx, tuple) else (dx,), strict=True)) \
             if reals else {}
         return value, gradient | {name: run.gradients.dense(p) for name, p in blocks.items()}

@@ -74,6 +74,21 @@ class Concatenate(Layer):
         return tuple(np.split(dy, np.cumsum(widths[:-1]), axis=1))
 
 
+class Sum(Layer):
+    """y = x_1 + … + x_n.        dx_j = dy"""
+
+    def forward(self, x: tuple[np.ndarray, ...], run: Run) -> tuple[np.ndarray, int]:
+        """Return the sum of blocks of one shape."""
+        if len({block.shape for block in x}) > 1:
+            raise ValueError(f"Sum must be given blocks of one shape, got "
+                             f"{[block.shape for block in x]}")
+        return sum(x[1:], x[0]), len(x)
+
+    def backward(self, dy: np.ndarray, n: int, run: Run) -> tuple[np.ndarray, ...]:
+        """Return dy for each."""
+        return (dy,) * n
+
+
 class Product(Layer):
     """y = x_1 ∘ x_2.        dx_1 = dy ∘ x_2,  dx_2 = dy ∘ x_1"""
 

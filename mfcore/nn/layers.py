@@ -64,11 +64,17 @@ class Run:
         What training draws from (dropout, latent noise); None: serving, nothing is drawn.
     gradients : Gradients
         Where `backward` adds the gradients of parameters.
+    share : float
+        What a penalty of single rows is multiplied by: 1 / n where the loss is a mean.
+    penalty : float
+        Sum of the penalties met on the way forward; part of L.
     """
 
     pool: Pool = field(default_factory=lambda: Pool(1))
     random: np.random.Generator | None = None
     gradients: Gradients = field(default_factory=Gradients)
+    share: float = 1.0
+    penalty: float = 0.0
 
 
 class Layer:
@@ -184,16 +190,18 @@ class Transposed(Linear):
 
 
 class Embedding(Layer):
-    """Rows of a table by number: y_t = T[x_t, column].
+    """Rows of a table by number, with a penalty a use:  y_t = T[x_t, column].
 
-        dT[r] = Σ_{t: x_t = r} dy_t                    only rows that occur have a gradient
+        L gets + λ Σ_t ‖y_t‖²                          a row pays as often as it is used
+        dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ y_t)        only rows that occur have a gradient
 
     x is an array of row numbers, shape (n, n_columns); this layer reads one column of it.
-    Row −1 is a row of zeros without a gradient: nobody.
+    Row −1 is a row of zeros without a gradient: nobody.  λ is `reg` times the run's share.
     """
 
-    def __init__(self, table: Parameter, column: int = 0) -> None:
+    def __init__(self, table: Parameter, column: int = 0, *, reg: float = 0.0) -> None:
         self.table, self.column = table, column
+        self.reg = validation.real("reg", reg, low=0)
 
     def __repr__(self) -> str:
         return f"Embedding{self.table.value.shape}"
@@ -202,7 +210,7 @@ class Embedding(Layer):
         """Return the table."""
         return [self.table]
 
-    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return the rows, shape (n, k)."""
         rows, T = np.ascontiguousarray(x[:, self.column]), self.table.value
         if rows.size and not -1 <= rows.min() <= rows.max() < len(T):
@@ -210,12 +218,17 @@ class Embedding(Layer):
                              f"{rows.min()} to {rows.max()}")
         y = np.empty((len(rows), T.shape[1]), T.dtype)
         nn_rows.gather(T, rows, y)
-        return y, rows
+        if self.reg and not self.table.frozen:
+            run.penalty += self.reg * run.share * float(np.vdot(y, y))
+        return y, (rows, y)
 
-    def backward(self, dy: np.ndarray, rows: np.ndarray, run: Run) -> None:
+    def backward(self, dy: np.ndarray, cache: tuple[np.ndarray, np.ndarray], run: Run) -> None:
         """Add the gradient of the rows used."""
+        rows, y = cache
         if not self.table.frozen:
-            run.gradients.add(self.table, Rows(rows, np.ascontiguousarray(dy)))
+            pull = y.dtype.type(2 * self.reg * run.share)
+            run.gradients.add(self.table, Rows(rows, dy + pull * y if self.reg else
+                                               np.ascontiguousarray(dy)))
 
 
 class Dropout(Layer):

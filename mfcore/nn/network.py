@@ -29,9 +29,9 @@ Part = tuple[Any, tuple[Any, ...]]
 
 
 def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
-                        parts: Sequence[Part], pool: Pool, seed: Sequence[int] | None = None
-                        ) -> tuple[float, Gradients]:
-    """Return Σ loss(network(x), *target) over the parts, and its gradients.
+                        parts: Sequence[Part], pool: Pool, seed: Sequence[int] | None = None,
+                        share: float = 1.0) -> tuple[float, Gradients]:
+    """Return Σ loss(network(x), *target) + penalties over the parts, and its gradients.
 
     Parameters
     ----------
@@ -41,13 +41,16 @@ def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
     parts : sequence of (x, target)
     seed : sequence of int, or None
         None: as when serving, nothing is drawn.
+    share : float
+        What penalties of single rows are multiplied by.
     """
     def one(number: int, x: Any, target: tuple[Any, ...]) -> tuple[float, Gradients]:
         random = None if seed is None else np.random.default_rng([*seed, number])
-        run = Run(pool if len(parts) == 1 else Pool(1), random)
+        run = Run(pool if len(parts) == 1 else Pool(1), random, share=share)
         with np.errstate(over="ignore", invalid="ignore"):         # the value tells
             y, cache = network.forward(x, run)
             value, dy = loss(y, *target)
+            value += run.penalty
             if math.isfinite(value):                 # else nobody will use the gradients
                 network.backward(dy, cache, run)
         return value, run.gradients
@@ -85,8 +88,10 @@ class Trainer:
     seed: int = 0
     most: float = math.inf
 
-    def step(self, parts: Sequence[Part], pool: Pool) -> float:
+    def step(self, parts: Sequence[Part], pool: Pool, share: float = 1.0) -> float:
         """Take one step on a batch, cut into parts; return its loss, before the step.
+
+        Penalties of single rows are multiplied by `share`: 1 / n where the loss is a mean.
 
         Raises
         ------
@@ -98,7 +103,7 @@ class Trainer:
         """
         number = self.optimizer.t
         value, gradients = value_and_gradients(self.network, self.loss, parts, pool,
-                                               (self.seed, number))
+                                               (self.seed, number), share)
         if not math.isfinite(value):
             self._explain(value, number, parts)
         if self.most < math.inf:
