@@ -40,7 +40,7 @@ def check_layer(layer: Layer, x: Any, *, seed: int = 0, directions: int = 2) -> 
             parameter.value[...] = point[name]
         given = x if not reals else point["x"] if "x" in reals else \
             tuple(point[name] for name in reals)
-        run = Run(random=np.random.default_rng(seed))
+        run = Run(seed=[seed])
         y, cache = layer.forward(given, run)
         outputs = y if isinstance(y, tuple) else (y,)
         weights.extend(random.normal(size=each.shape) for each in outputs[len(weights):])

@@ -8,7 +8,7 @@ shape of y), the chain rule gives what its `backward` returns and adds:
 
 `forward` returns y and a cache: whatever `backward` will need.  Nothing is kept in the
 layer, so that several passes may be under way at once, on several threads.  A `Run` says
-what belongs to a pass: the pool, the randomness (None when serving) and the gradients.
+what belongs to a pass: the pool, the randomness (none when serving) and the gradients.
 
 A layer of your own takes twenty lines with its check.  A scale for each column:
 
@@ -37,7 +37,9 @@ parameters: float32 to work, float64 to check.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,8 +62,8 @@ class Run:
     ----------
     pool : Pool
         Threads for large products.
-    random : Generator or None
-        What training draws from (dropout, latent noise); None: serving, nothing is drawn.
+    seed : sequence of int, or None
+        Of what training draws (dropout, latent noise); None: serving, nothing is drawn.
     gradients : Gradients
         Where `backward` adds the gradients of parameters.
     share : float
@@ -71,10 +73,15 @@ class Run:
     """
 
     pool: Pool = field(default_factory=lambda: Pool(1))
-    random: np.random.Generator | None = None
+    seed: Sequence[int] | None = None
     gradients: Gradients = field(default_factory=Gradients)
     share: float = 1.0
     penalty: float = 0.0
+
+    @cached_property
+    def random(self) -> np.random.Generator | None:
+        """The generator of this pass, made when first asked for."""
+        return None if self.seed is None else np.random.default_rng(self.seed)
 
 
 class Layer:

@@ -45,8 +45,8 @@ def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
         What penalties of single rows are multiplied by.
     """
     def one(number: int, x: Any, target: tuple[Any, ...]) -> tuple[float, Gradients]:
-        random = None if seed is None else np.random.default_rng([*seed, number])
-        run = Run(pool if len(parts) == 1 else Pool(1), random, share=share)
+        run = Run(pool if len(parts) == 1 else Pool(1), share=share,
+                  seed=None if seed is None else (*seed, number))
         with np.errstate(over="ignore", invalid="ignore"):         # the value tells
             y, cache = network.forward(x, run)
             value, dy = loss(y, *target)
@@ -107,7 +107,7 @@ class Trainer:
         if not math.isfinite(value):
             self._explain(value, number, parts)
         if self.most < math.inf:
-            clip(gradients, self.most, pool)
+            clip(gradients, self.most)
         self.optimizer.step(gradients, pool)
         return value
 

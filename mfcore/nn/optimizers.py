@@ -36,7 +36,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.kernels import nn_update as kernels
-from mfcore.nn.parameters import Gradients, Parameter, Rows
+from mfcore.nn.parameters import Gradient, Gradients, Parameter, Rows
 from mfcore.nn.schedules import Schedule, constant
 from mfcore.parallel import Pool, row_chunks
 
@@ -82,23 +82,24 @@ class Optimizer:
         """Move every parameter that has a gradient, unless it is frozen."""
         self.t += 1
         rate = self.rate * self.schedule(self.t - 1)
-        gradients.sum_parts(pool)
-        work = [task for parameter in gradients if not parameter.frozen
-                for task in self._tasks(parameter, gradients, rate)]
-        pool.map(self.kernel, work)
+        moves = [move for parameter in gradients if not parameter.frozen
+                 for move in self._moves(parameter, gradients[parameter], rate)]
 
-    def _tasks(self, parameter: Parameter, gradients: Gradients, rate: float
+        def run(*some: tuple[Any, ...]) -> None:
+            for move in some:
+                self.kernel(*move)
+
+        pool.map(run, _grouped(moves))
+
+    def _moves(self, parameter: Parameter, gradient: Gradient, rate: float
                ) -> list[tuple[Any, ...]]:
         """Return the arguments of the kernel, for chunks of rows."""
-        gradient = gradients[parameter]
-        if not (isinstance(gradient, Rows) and self.lazy):
-            gradient = gradients.dense(parameter)
         X, S = _table(parameter.value), self.memory(parameter)
-        rows, G = gradient if isinstance(gradient, Rows) else (None, _table(gradient))
+        rows, lines, G = _listed(gradient, len(X), self.lazy)
         c = np.array([rate, self.decay * parameter.penalised,
                       *self.constants(rate, parameter.penalised)])
-        return [(np.arange(lo, hi) if rows is None else rows[lo:hi], G[lo:hi], X, S, c)
-                for lo, hi in row_chunks(len(G), max(1, CHUNK_NUMBERS // max(1, X.shape[1])))]
+        return [(rows[lo:hi], lines[lo:hi], G, X, S, c)
+                for lo, hi in row_chunks(len(rows), max(1, CHUNK_NUMBERS // max(1, X.shape[1])))]
 
     def memory(self, parameter: Parameter) -> np.ndarray:
         """Return the optimizer's table for a parameter, shape (n_rows, n_states, k)."""
@@ -126,6 +127,35 @@ class Optimizer:
 
 def _table(block: np.ndarray) -> np.ndarray:
     return block if block.ndim == 2 else block.reshape(1, -1)
+
+
+def _listed(gradient: Gradient, n_rows: int, lazy: bool
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which rows move, the line of each in G, and G."""
+    if not isinstance(gradient, Rows):
+        every = np.arange(n_rows)
+        return every, every, _table(gradient)
+    rows, n = gradient.rows, len(gradient.rows)
+    if lazy:
+        return rows, np.arange(n), gradient.values
+    G = np.concatenate([gradient.values, np.zeros_like(gradient.values[:1])]) if n else \
+        np.zeros_like(gradient.values, shape=(1, gradient.values.shape[1]))
+    lines = np.full(n_rows, n)
+    lines[rows] = np.arange(n)
+    return np.arange(n_rows), lines, G
+
+
+def _grouped(moves: list[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], ...]]:
+    """Return moves in groups worth a thread's while: many parameters are small."""
+    groups: list[list[tuple[Any, ...]]] = []
+    room = 0
+    for move in moves:
+        if room <= 0:
+            groups.append([])
+            room = CHUNK_NUMBERS
+        groups[-1].append(move)
+        room -= len(move[0]) * move[3].shape[1]
+    return [tuple(group) for group in groups]
 
 
 class SGD(Optimizer):

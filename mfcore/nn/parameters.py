@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 
 from mfcore.kernels import nn_rows as kernels
-from mfcore.parallel import Pool
 
 
 @dataclass(eq=False)
@@ -75,9 +74,13 @@ class Gradients:
 
     def __init__(self) -> None:
         self._parts: dict[Parameter, list[Gradient]] = {}
+        self._sums: dict[Parameter, Gradient] = {}
 
     def add(self, parameter: Parameter, part: Gradient) -> None:
-        """Add to the gradient of a parameter; the array now belongs to these gradients."""
+        """Add to the gradient of a parameter; the array now belongs to these gradients.
+
+        All parts are added before a sum is asked for.
+        """
         self._parts.setdefault(parameter, []).append(part)
 
     def merge(self, other: Gradients) -> None:
@@ -96,10 +99,9 @@ class Gradients:
 
         Raises KeyError for a parameter that no layer of the pass has used.
         """
-        parts = self._parts[parameter]
-        if len(parts) > 1 or isinstance(parts[0], Rows):
-            self._parts[parameter] = parts = [_sum(parameter, parts)]
-        return parts[0]
+        if parameter not in self._sums:
+            self._sums[parameter] = _sum(self._parts[parameter])
+        return self._sums[parameter]
 
     def dense(self, parameter: Parameter) -> np.ndarray:
         """Return the gradient of a parameter as a whole block, zeros where it has none."""
@@ -112,12 +114,8 @@ class Gradients:
             return whole
         return gradient
 
-    def sum_parts(self, pool: Pool) -> None:
-        """Sum the parts of every parameter, on the pool."""
-        pool.map(self.__getitem__, [(parameter,) for parameter in self._parts])
 
-
-def _sum(parameter: Parameter, parts: list[Gradient]) -> Gradient:
+def _sum(parts: list[Gradient]) -> Gradient:
     tables = [part for part in parts if isinstance(part, Rows)]
     blocks = [part for part in parts if isinstance(part, np.ndarray)]
     if not blocks:
@@ -132,14 +130,13 @@ def _sum(parameter: Parameter, parts: list[Gradient]) -> Gradient:
     return total
 
 
-def clip(gradients: Gradients, most: float, pool: Pool) -> float:
+def clip(gradients: Gradients, most: float) -> float:
     """Scale gradients so that their common length is at most `most`; return what it was.
 
         g ← g · min(1, most / ‖g‖),    ‖g‖² = Σ of squares over all parameters
 
     A step then keeps its direction, and one wild batch cannot throw the parameters away.
     """
-    gradients.sum_parts(pool)
     blocks = [_numbers(gradients[parameter]) for parameter in gradients]
     length = float(np.sqrt(sum(float(np.vdot(g, g)) for g in blocks)))
     if length > most:
