@@ -1,6 +1,6 @@
 """What a fitted recommender answers: predict, recommend, similar_items, similar_users.
 
-A model's score is linear in a user's vector:
+A model's score is linear in a user's vector, unless it brings a scorer of its own:
 
     s_ui = mean + b_u + b̃_i + P_u·Q_i
 """
@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.topk import top_k
+from mfcore.metrics.topk import Scorer, top_k
 from mfcore.models.estimator import Estimator
 from mfcore.models.inputs import aligned_ratings, as_vector, item_filter, paired
 from mfcore.objectives.scores import LinearScorer, pair_scores, unit_rows
@@ -115,14 +115,26 @@ class Serving(Estimator):
         return Folded(factors, bias)
 
     def _scorer(self, rows: np.ndarray | None, *, ratings: Ratings | None = None,
-                similarity: str = "dot") -> LinearScorer:
+                similarity: str = "dot") -> Scorer:
         with Pool(self.n_threads) as pool:
             factors, bias = self._vectors(rows, ratings, pool)
         if similarity == "cosine":
             return LinearScorer(unit_rows(factors), unit_rows(self.item_factors_))
+        return self._score_blocks(Folded(factors, bias))
+
+    def _score_blocks(self, users: Folded) -> Scorer:
+        """Return the scorer of users with these vectors: linear, unless a model has its own."""
         dtype = self.item_factors_.dtype
-        beta = None if bias is None else (bias + self.global_mean_).astype(dtype)
-        return LinearScorer(factors, self.item_factors_, beta, self.item_bias_)
+        beta = None if users.bias is None else (users.bias + self.global_mean_).astype(dtype)
+        return LinearScorer(users.factors, self.item_factors_, beta, self.item_bias_)
+
+    def _score_pairs(self, rows: np.ndarray, columns: np.ndarray, users: Folded, pool: Pool
+                     ) -> np.ndarray:
+        """Return the scores of pairs of these users and the items, float64; -1 is unknown."""
+        beta = np.zeros(len(users.factors)) if users.bias is None else users.bias
+        gamma = np.zeros(self.n_items_) if self.item_bias_ is None else self.item_bias_
+        return self.global_mean_ + pair_scores(rows, columns, users.factors, self.item_factors_,
+                                               beta, gamma, pool)
 
     def predict(self, users: Any, items: Any, *, ratings: Any = None) -> np.ndarray:
         """Return the scores of pairs, float64, shape (n_pairs,), not clipped to a range.
@@ -149,12 +161,9 @@ class Serving(Estimator):
         else:
             rows = validation.positions("users", users, folded.shape[0])
         with Pool(self.n_threads) as pool:
-            factors, bias = (self.user_factors_, self.user_bias_) if folded is None else \
+            vectors = Folded(self.user_factors_, self.user_bias_) if folded is None else \
                 self._fold_in_rows(folded, pool)
-            beta = np.zeros(len(factors)) if bias is None else bias
-            gamma = np.zeros(self.n_items_) if self.item_bias_ is None else self.item_bias_
-            scores = self.global_mean_ + pair_scores(rows, columns, factors,
-                                                     self.item_factors_, beta, gamma, pool)
+            scores = self._score_pairs(rows, columns, vectors, pool)
         if self._rates and self.user_bias_ is None:
             counts = self.user_counts_ if folded is None else np.diff(folded.by_user.indptr)
             unrated = (rows < 0) | (columns < 0)

@@ -20,6 +20,7 @@ CLASSES = {
     "MatrixFactorization": "mfcore.models.matrix_factorization",
     "ImplicitMF": "mfcore.models.implicit",
     "BPR": "mfcore.models.bpr",
+    "NeuralMF": "mfcore.models.neural",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",
 }
@@ -58,7 +59,9 @@ def load(path: str | PathLike[str]) -> Recommender:
 
 
 def _model_of(name: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Recommender:
-    model: Recommender = getattr(import_module(CLASSES[name]), name)(**meta["params"])
+    params = {key: tuple(value) if isinstance(value, list) else value
+              for key, value in meta["params"].items()}
+    model: Recommender = getattr(import_module(CLASSES[name]), name)(**params)
     model.ratings_ = _ratings_of(arrays, meta["shape"])
     for key, value in {**meta["fitted"], **arrays}.items():
         if not key.endswith("_") or hasattr(type(model), key):
