@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from mfcore.models.bpr import BPR
     from mfcore.models.implicit import ImplicitMF
     from mfcore.models.matrix_factorization import MatrixFactorization
+    from mfcore.models.neural import NeuralMF
 
 __version__ = "0.1.0"
 
-__all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "Popularity", "Ratings",
-           "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
+__all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF", "Popularity",
+           "Ratings", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
            "read_ratings"]
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "BiasOnly": "mfcore.models.baselines",
     "ImplicitMF": "mfcore.models.implicit",
     "MatrixFactorization": "mfcore.models.matrix_factorization",
+    "NeuralMF": "mfcore.models.neural",
     "Popularity": "mfcore.models.baselines",
     "Ratings": "mfcore.data.ratings",
     "cross_validate": "mfcore.metrics.evaluate",

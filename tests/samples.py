@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import ImplicitMF, MatrixFactorization, Ratings
+from mfcore import ImplicitMF, MatrixFactorization, NeuralMF, Ratings
 
 # One of each way to fill in the formula of `MatrixFactorization`.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ def fitted(name: str, ratings: Any = None, **changes: Any) -> MatrixFactorizatio
 def small(made: Any, **changes: Any) -> Any:
     """An unfitted model of any class, quick to fit."""
     quick = {"n_threads": 1}
-    if issubclass(made, (MatrixFactorization, ImplicitMF)):
+    if issubclass(made, (MatrixFactorization, ImplicitMF, NeuralMF)):
         quick.update(n_factors=3, n_epochs=2, random_state=0)
     return made(**{**quick, **changes})
 

@@ -15,11 +15,19 @@ from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
-from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Popularity, Ratings, evaluate
+from mfcore import (
+    BiasOnly,
+    ImplicitMF,
+    MatrixFactorization,
+    NeuralMF,
+    Popularity,
+    Ratings,
+    evaluate,
+)
 from mfcore.metrics import rating
 from mfcore.validation import NotFittedError
 
-EVERY = [MatrixFactorization, ImplicitMF, BiasOnly, Popularity]
+EVERY = [MatrixFactorization, ImplicitMF, NeuralMF, BiasOnly, Popularity]
 FACTORIZED = [MatrixFactorization, ImplicitMF]
 
 

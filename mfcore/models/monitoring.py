@@ -48,9 +48,11 @@ def checkpoint_of(model: Recommender, ratings: Ratings,
     path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"checkpoint must be a path or (path, every), got {given!r}")
-    params = {name: value for name, value in model.get_params().items()
+    params = {name: list(value) if isinstance(value, tuple) else value
+              for name, value in model.get_params().items()
               if name not in ("n_epochs", "n_threads", "verbose")}
-    if not all(isinstance(value, (str, int, float, type(None))) for value in params.values()):
+    if not all(isinstance(value, (str, int, float, list, type(None)))
+               for value in params.values()):
         raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
                          f"integer as random_state, got {params}")
     found = Checkpoint(path, validation.integer("every", every, low=1),

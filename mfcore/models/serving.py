@@ -1,6 +1,6 @@
 """What a fitted recommender answers: predict, recommend, similar_items, similar_users.
 
-A model's score is linear in a user's vector:
+A model's score is linear in a user's vector, unless it brings a scorer of its own:
 
     s_ui = mean + b_u + b̃_i + P_u·Q_i
 """
@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.metrics.topk import top_k
+from mfcore.metrics.topk import Scorer, top_k
 from mfcore.models.inputs import item_filter, paired
 from mfcore.models.rows import Folded, NewRows, Rows
 from mfcore.objectives.scores import LinearScorer, pair_scores, unit_rows
@@ -26,14 +26,26 @@ class Serving(Rows):
     # ---------------------------------------------------------------------- scores
 
     def _scorer(self, rows: np.ndarray | None, *, new: NewRows | None = None,
-                similarity: str = "dot") -> LinearScorer:
+                similarity: str = "dot") -> Scorer:
         with Pool(self.n_threads) as pool:
             factors, bias = self._vectors(rows, new, pool)
         if similarity == "cosine":
             return LinearScorer(unit_rows(factors), unit_rows(self.item_factors_))
+        return self._score_blocks(Folded(factors, bias))
+
+    def _score_blocks(self, users: Folded) -> Scorer:
+        """Return the scorer of users with these vectors: linear, unless a model has its own."""
         dtype = self.item_factors_.dtype
-        beta = None if bias is None else (bias + self.global_mean_).astype(dtype)
-        return LinearScorer(factors, self.item_factors_, beta, self.item_bias_)
+        beta = None if users.bias is None else (users.bias + self.global_mean_).astype(dtype)
+        return LinearScorer(users.factors, self.item_factors_, beta, self.item_bias_)
+
+    def _score_pairs(self, rows: np.ndarray, columns: np.ndarray, users: Folded, pool: Pool
+                     ) -> np.ndarray:
+        """Return the scores of pairs of these users and the items, float64; -1 is unknown."""
+        P, beta, rows = self._with_default("user", users, rows)
+        Q, gamma, columns = self._with_default(
+            "item", Folded(self.item_factors_, self.item_bias_), columns)
+        return self.global_mean_ + pair_scores(rows, columns, P, Q, beta, gamma, pool)
 
     def predict(self, users: Any, items: Any, *, ratings: Any = None,
                 user_features: Any = None) -> np.ndarray:
@@ -64,13 +76,9 @@ class Serving(Rows):
         else:
             rows = validation.positions("users", users, new.n_rows)
         with Pool(self.n_threads) as pool:
-            side = Folded(self.user_factors_, self.user_bias_) if new is None else \
+            vectors = Folded(self.user_factors_, self.user_bias_) if new is None else \
                 self._vectors_of_new(new, pool)
-            left = self._with_default("user", side, rows)
-            right = self._with_default("item", Folded(self.item_factors_, self.item_bias_),
-                                       columns)
-            scores = self.global_mean_ + pair_scores(left[2], right[2], left[0], right[0],
-                                                     left[1], right[1], pool)
+            scores = self._score_pairs(rows, columns, vectors, pool)
         if self._rates and self.user_bias_ is None:
             silent = self._is_silent("user", rows, self._counts_of(new)) \
                 | self._is_silent("item", columns, self.item_counts_)

@@ -22,6 +22,7 @@ CLASSES = {
     "MatrixFactorization": "mfcore.models.matrix_factorization",
     "ImplicitMF": "mfcore.models.implicit",
     "BPR": "mfcore.models.bpr",
+    "NeuralMF": "mfcore.models.neural",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",
 }
@@ -66,7 +67,9 @@ def load(path: str | PathLike[str]) -> Recommender:
 
 
 def _model_of(name: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Recommender:
-    model: Recommender = getattr(import_module(CLASSES[name]), name)(**meta["params"])
+    params = {key: tuple(value) if isinstance(value, list) else value
+              for key, value in meta["params"].items()}
+    model: Recommender = getattr(import_module(CLASSES[name]), name)(**params)
     model.ratings_ = _ratings_of(arrays, meta["shape"])
     _restore_features(model, arrays, meta)
     for key, value in {**meta["fitted"], **arrays}.items():

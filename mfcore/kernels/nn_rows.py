@@ -1,0 +1,55 @@
+"""Rows of tables: take them, and sum gradients that meet in the same row."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mfcore.kernels.options import KERNEL
+
+
+@njit(**KERNEL)
+def gather(X: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+    """Copy rows of X: out[t] = X[rows[t]]; rows of −1 become zeros."""
+    for t in range(rows.size):
+        line = out[t]
+        if rows[t] < 0:
+            line[:] = 0
+        else:
+            x = X[rows[t]]
+            for f in range(x.size):
+                line[f] = x[f]
+
+
+@njit(**KERNEL)
+def scatter_add(rows: np.ndarray, G: np.ndarray, out: np.ndarray) -> None:
+    """Add lines to rows of a table, in order: out[rows[t]] += G[t]; −1 adds nothing."""
+    for t in range(rows.size):
+        if rows[t] >= 0:
+            g, line = G[t], out[rows[t]]
+            for f in range(g.size):
+                line[f] += g[f]
+
+
+@njit(**KERNEL)
+def sum_by_row(rows: np.ndarray, order: np.ndarray, G: np.ndarray, distinct: np.ndarray,
+               out: np.ndarray) -> int:
+    """Sum the lines of G that belong to the same row.
+
+    order : positions that sort `rows`, stably: sums run in the order of the lines.
+    Writes the rows, ascending, to `distinct` and their sums to `out`; returns how many.
+    """
+    n = 0
+    for t in order:
+        g = G[t]
+        if n == 0 or rows[t] != distinct[n - 1]:
+            distinct[n] = rows[t]
+            line = out[n]
+            for f in range(g.size):
+                line[f] = g[f]
+            n += 1
+        else:
+            line = out[n - 1]
+            for f in range(g.size):
+                line[f] += g[f]
+    return n

@@ -1,0 +1,173 @@
+"""How layers meet: one after another, side by side, skipping, joining.
+
+Where a value is used twice, its gradients add:  y = g(x, h(x)) gives
+dx = (∂g/∂x)ᵀ dy + (∂h/∂x)ᵀ dh.  That is all that stands in the sums below.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mfcore.nn.layers import Layer, Run
+from mfcore.nn.parameters import Parameter
+
+
+class _Group(Layer):
+    """Layers that together are one."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+
+    def parameters(self) -> list[Parameter]:
+        """Return the parameters of all layers, each once (layers may share)."""
+        return list(dict.fromkeys(p for layer in self.layers for p in layer.parameters()))
+
+
+class Sequential(_Group):
+    """y = f_n( … f_2(f_1(x)) ).        dx = back_1(back_2( … back_n(dy)))"""
+
+    def forward(self, x: Any, run: Run) -> tuple[Any, list[Any]]:
+        """Return y, and the caches of all layers."""
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x, run)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Any, caches: list[Any], run: Run) -> Any:
+        """Return dx."""
+        for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
+            dy = layer.backward(dy, cache, run)
+        return dy
+
+
+class Fork(_Group):
+    """y = (f_1(x), …, f_n(x)): the same input to all.        dx = Σ_j back_j(dy_j)"""
+
+    def forward(self, x: Any, run: Run) -> tuple[tuple[Any, ...], list[Any]]:
+        """Return the outputs of all layers as a tuple."""
+        pairs = [layer.forward(x, run) for layer in self.layers]
+        return tuple(y for y, _ in pairs), [cache for _, cache in pairs]
+
+    def backward(self, dy: Any, caches: list[Any], run: Run) -> Any:
+        """Return the sum of what the layers return; None where x is no array of reals."""
+        parts = [layer.backward(each, cache, run) for layer, each, cache
+                 in zip(self.layers, dy, caches, strict=True)]
+        return None if any(part is None for part in parts) else sum(parts[1:], parts[0])
+
+
+class Concatenate(Layer):
+    """y = [x_1 | … | x_n].        [dx_1 | … | dx_n] = dy"""
+
+    def forward(self, x: tuple[np.ndarray, ...], run: Run) -> tuple[np.ndarray, list[int]]:
+        """Return the blocks side by side, for a tuple of blocks (n, k_j)."""
+        _same_rows(self, x)
+        return np.concatenate(x, axis=1), [block.shape[1] for block in x]
+
+    def backward(self, dy: np.ndarray, widths: list[int], run: Run) -> tuple[np.ndarray, ...]:
+        """Return the blocks of dy."""
+        return tuple(np.split(dy, np.cumsum(widths[:-1]), axis=1))
+
+
+class Sum(Layer):
+    """y = x_1 + … + x_n.        dx_j = dy"""
+
+    def forward(self, x: tuple[np.ndarray, ...], run: Run) -> tuple[np.ndarray, int]:
+        """Return the sum of blocks of one shape."""
+        if len({block.shape for block in x}) > 1:
+            raise ValueError(f"Sum must be given blocks of one shape, got "
+                             f"{[block.shape for block in x]}")
+        return sum(x[1:], x[0]), len(x)
+
+    def backward(self, dy: np.ndarray, n: int, run: Run) -> tuple[np.ndarray, ...]:
+        """Return dy for each."""
+        return (dy,) * n
+
+
+class Product(Layer):
+    """y = x_1 ∘ x_2.        dx_1 = dy ∘ x_2,  dx_2 = dy ∘ x_1"""
+
+    def forward(self, x: tuple[np.ndarray, np.ndarray], run: Run
+                ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Return the elementwise product of two blocks of the same shape."""
+        a, b = x
+        if a.shape != b.shape:
+            raise ValueError(f"Product must be given two blocks of one shape, got {a.shape} "
+                             f"and {b.shape}")
+        return a * b, (a, b)
+
+    def backward(self, dy: np.ndarray, cache: tuple[np.ndarray, np.ndarray], run: Run
+                 ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (dx_1, dx_2)."""
+        a, b = cache
+        return dy * b, dy * a
+
+
+class Residual(_Group):
+    """y = x + f(x).        dx = dy + back(dy)"""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+
+    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
+        """Return x + f(x); f keeps the shape."""
+        y, cache = self.layers[0].forward(x, run)
+        if y.shape != x.shape:
+            raise ValueError(f"{self!r} must keep the shape {x.shape}, got {y.shape}")
+        return x + y, cache
+
+    def backward(self, dy: np.ndarray, cache: Any, run: Run) -> Any:
+        """Return dx."""
+        return dy + self.layers[0].backward(dy, cache, run)
+
+
+class Dense(_Group):
+    """Each stage sees the sum of all before it (the encoder of RecVAE).
+
+        a_1 = f_1(x)                     h_1 = g_1(a_1)
+        a_t = f_t(h_{t−1}) + Σ_{s<t} h_s        h_t = g_t(a_t)        y = h_n
+
+    h_s enters h_{s+1} through f and every later stage through the sum:
+
+        da_t = back_g_t(dh_t)
+        dh_s = back_f_{s+1}(da_{s+1}) + Σ_{t>s} da_t         dx = back_f_1(da_1)
+
+    Parameters
+    ----------
+    stages : pairs (f_t, g_t) of layers; all h_t have one shape
+    """
+
+    def __init__(self, *stages: tuple[Layer, Layer]) -> None:
+        super().__init__(*(layer for stage in stages for layer in stage))
+        self.stages = stages
+
+    def forward(self, x: Any, run: Run) -> tuple[np.ndarray, list[tuple[Any, Any]]]:
+        """Return h_n."""
+        caches, total = [], None
+        for f, g in self.stages:
+            a, inner = f.forward(x, run)
+            x, outer = g.forward(a if total is None else a + total, run)
+            total = x if total is None else total + x
+            caches.append((inner, outer))
+        return x, caches
+
+    def backward(self, dy: np.ndarray, caches: list[tuple[Any, Any]], run: Run) -> Any:
+        """Return dx."""
+        later: Any = 0                                     # Σ_{t>s} da_t
+        for (f, g), (inner, outer) in zip(reversed(self.stages), reversed(caches), strict=True):
+            da = g.backward(dy + later, outer, run)
+            later = later + da
+            dy = f.backward(da, inner, run)
+        return dy
+
+
+def _same_rows(layer: Layer, blocks: tuple[np.ndarray, ...]) -> None:
+    shapes = [block.shape for block in blocks]
+    if any(len(shape) != 2 or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(f"{type(layer).__name__} must be given blocks of the same rows, got "
+                         f"shapes {shapes}")

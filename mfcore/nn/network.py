@@ -1,0 +1,146 @@
+"""One step of training: parts of a batch forwards and back, gradients added, numbers moved.
+
+A small network does too little in one layer to share it out.  So a batch is cut into fixed
+parts, each goes through the whole network on one thread, and the gradients of the parts are
+added in order: the same bits for any number of threads.  A large network takes its batch
+as one part, and its layers share out their products.
+
+Every part draws from a generator of its own, seeded by (seed, step, part).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore.nn.layers import Layer, Run
+from mfcore.nn.optimizers import Optimizer
+from mfcore.nn.parameters import Gradients, Parameter, clip
+from mfcore.parallel import Pool
+from mfcore.validation import DivergenceError
+
+# One part of a batch: the network's input, and what the loss takes after the scores.
+Part = tuple[Any, tuple[Any, ...]]
+
+
+def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
+                        parts: Sequence[Part], pool: Pool, seed: Sequence[int] | None = None,
+                        share: float = 1.0) -> tuple[float, Gradients]:
+    """Return Σ loss(network(x), *target) + penalties over the parts, and its gradients.
+
+    Parameters
+    ----------
+    network : Layer
+    loss : callable
+        loss(y, *target) returns (value, ∂value/∂y).
+    parts : sequence of (x, target)
+    seed : sequence of int, or None
+        None: as when serving, nothing is drawn.
+    share : float
+        What penalties of single rows are multiplied by.
+    """
+    def one(number: int, x: Any, target: tuple[Any, ...]) -> tuple[float, Gradients]:
+        run = Run(pool if len(parts) == 1 else Pool(1), share=share,
+                  seed=None if seed is None else (*seed, number))
+        with np.errstate(over="ignore", invalid="ignore"):         # the value tells
+            y, cache = network.forward(x, run)
+            value, dy = loss(y, *target)
+            value += run.penalty
+            if math.isfinite(value):                 # else nobody will use the gradients
+                network.backward(dy, cache, run)
+        return value, run.gradients
+
+    def all_parts() -> list[tuple[float, Gradients]]:
+        work = [(number, *part) for number, part in enumerate(parts)]
+        return [one(*work[0])] if len(parts) == 1 else pool.map(one, work)
+
+    (value, gradients), *rest = all_parts()
+    for more, others in rest:
+        value += more
+        gradients.merge(others)
+    return value, gradients
+
+
+@dataclass
+class Trainer:
+    """A network, what it minimises, and how.
+
+    Parameters
+    ----------
+    network : Layer
+    loss : callable
+        loss(y, *target) returns (value, ∂value/∂y).
+    optimizer : Optimizer
+    seed : int, >= 0
+        Decides, with the number of the step, all that is drawn.
+    most : float, > 0
+        Gradients longer than this are scaled down to it.
+    """
+
+    network: Layer
+    loss: Callable[..., tuple[float, Any]]
+    optimizer: Optimizer
+    seed: int = 0
+    most: float = math.inf
+
+    def step(self, parts: Sequence[Part], pool: Pool, share: float = 1.0) -> float:
+        """Take one step on a batch, cut into parts; return its loss, before the step.
+
+        Penalties of single rows are multiplied by `share`: 1 / n where the loss is a mean.
+
+        Raises
+        ------
+        ValueError
+            For NaN or infinity in the batch.
+        DivergenceError
+            When the loss is not finite though the batch is; it names step and rate, and
+            the parameters stay as they were.
+        """
+        number = self.optimizer.t
+        value, gradients = value_and_gradients(self.network, self.loss, parts, pool,
+                                               (self.seed, number), share)
+        if not math.isfinite(value):
+            self._explain(value, number, parts)
+        if self.most < math.inf:
+            clip(gradients, self.most)
+        self.optimizer.step(gradients, pool)
+        return value
+
+    def _explain(self, value: float, number: int, parts: Sequence[Part]) -> None:
+        """Raise for a loss that is not finite: the batch's fault, or the rate's."""
+        for x, target in parts:
+            for name, block in (("the batch", x), *(("the target", each) for each in target)):
+                if not _is_finite(block):
+                    raise ValueError(f"{name} of step {number + 1} must be finite, got NaN or "
+                                     f"infinity; drop or fill these cells first")
+        rate = self.optimizer.rate * self.optimizer.schedule(number)
+        raise DivergenceError(f"step {number + 1}: the loss is {value} at rate {rate:g}; "
+                              f"lower the learning rate, or clip gradients")
+
+
+def _is_finite(block: Any) -> bool:
+    if isinstance(block, tuple):
+        return all(map(_is_finite, block))
+    numbers = np.asarray(block.data if sp.issparse(block) else block)
+    return numbers.dtype.kind != "f" or bool(np.isfinite(numbers).all())
+
+
+class Blocks:
+    """The numbers of a network as one point of a parameter space, by name: see `loop.run`."""
+
+    def __init__(self, **blocks: np.ndarray) -> None:
+        vars(self).update(blocks)
+
+    def copy(self) -> Blocks:
+        """Return a copy that shares no memory."""
+        return Blocks(**{name: block.copy() for name, block in vars(self).items()})
+
+
+def blocks_of(parameters: Sequence[Parameter]) -> Blocks:
+    """Return the values of parameters (views) by their names, which must be distinct."""
+    return Blocks(**{parameter.name: parameter.value for parameter in parameters})

@@ -1,0 +1,275 @@
+"""Optimizers: how far each number moves for a gradient g at rate η.
+
+    sgd         x ← x − η g
+    momentum    m ← μ m + g                       x ← x − η m
+    nesterov    m ← μ m + g                       x ← x − η (g + μ m)
+    adagrad     h ← h + g²                        x ← x − η g / (√h + ε)
+    rmsprop     v ← ρ v + (1 − ρ) g²              x ← x − η g / (√v + ε)
+    adam        m ← β1 m + (1 − β1) g             v ← β2 v + (1 − β2) g²
+                x ← x − η (m / (1 − β1ᵗ)) / (√(v / (1 − β2ᵗ)) + ε)
+    adamw       adam, and x ← x − η λ x beside it: the decay does not enter m and v
+    rprop       a step of its own for each number, longer while the sign of g stays
+
+Adam's corrections: m starts at 0, so that after t equal gradients m = (1 − β1ᵗ) g, and
+v = (1 − β2ᵗ) g² alike; dividing gives g and g².
+
+`decay` λ' adds λ' x to the gradient of penalised parameters, the gradient of ½ λ' ‖x‖²: for
+a penalty λ ‖x‖² give 2λ.  adamw's is λ above.
+
+Lazy.  A gradient that is `Rows` of a table may move these rows alone (`lazy=True`, as
+"sparse" Adam elsewhere: t still counts all steps), or be taken as zero for all other rows,
+whose m and v then fade and which m still moves.  Without memory both are the same, up to
+decay.  rprop is for whole batches: there lazy has no meaning.
+
+State is a table a parameter, (n_rows, n_states, k): what belongs to a row lies together.
+Each row is moved in one pass, rows in chunks on the pool.
+
+Sources: Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013; Duchi, Hazan, Singer
+2011; Tieleman, Hinton 2012; Kingma, Ba 2015; Loshchilov, Hutter 2019; Riedmiller, Braun 1993.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.kernels import nn_update as kernels
+from mfcore.nn.parameters import Gradient, Gradients, Parameter, Rows
+from mfcore.nn.schedules import Schedule, constant
+from mfcore.parallel import Pool, row_chunks
+
+# Numbers that a thread moves at a time.
+CHUNK_NUMBERS = 1 << 16
+
+
+class Optimizer:
+    """What optimizers share: a rate, a penalty, and a table of memory for each parameter.
+
+    Parameters
+    ----------
+    rate : float, > 0
+        η.
+    decay : float, >= 0
+        λ', added as λ' x to the gradient of penalised parameters.
+    lazy : bool
+        Whether rows without a gradient stay as they are.
+    schedule : Schedule
+        Factor of the rate as a function of the steps taken.
+    """
+
+    kernel: Any = staticmethod(kernels.sgd)
+    n_states = 0
+
+    def __init__(self, rate: float, *, decay: float = 0.0, lazy: bool = False,
+                 schedule: Schedule | None = None) -> None:
+        self.rate = validation.real("rate", rate, above=0)
+        self.decay = validation.real("decay", decay, low=0)
+        self.lazy = validation.boolean("lazy", lazy)
+        self.schedule = schedule or constant()
+        self.t = 0
+        self._states: dict[Parameter, np.ndarray] = {}
+
+    def constants(self, rate: float, penalised: bool) -> list[float]:
+        """Return what the kernel needs after rate and penalty, in step t = 1, 2, …"""
+        return []
+
+    def start(self, state: np.ndarray) -> None:
+        """Fill the memory of a parameter before its first step; zeros as it comes."""
+
+    def step(self, gradients: Gradients, pool: Pool) -> None:
+        """Move every parameter that has a gradient, unless it is frozen."""
+        self.t += 1
+        rate = self.rate * self.schedule(self.t - 1)
+        moves = [move for parameter in gradients if not parameter.frozen
+                 for move in self._moves(parameter, gradients[parameter], rate)]
+
+        def run(*some: tuple[Any, ...]) -> None:
+            for move in some:
+                self.kernel(*move)
+
+        pool.map(run, _grouped(moves))
+
+    def _moves(self, parameter: Parameter, gradient: Gradient, rate: float
+               ) -> list[tuple[Any, ...]]:
+        """Return the arguments of the kernel, for chunks of rows."""
+        X, S = _table(parameter.value), self.memory(parameter)
+        rows, lines, G = _listed(gradient, len(X), self.lazy)
+        c = np.array([rate, self.decay * parameter.penalised,
+                      *self.constants(rate, parameter.penalised)])
+        return [(rows[lo:hi], lines[lo:hi], G, X, S, c)
+                for lo, hi in row_chunks(len(rows), max(1, CHUNK_NUMBERS // max(1, X.shape[1])))]
+
+    def memory(self, parameter: Parameter) -> np.ndarray:
+        """Return the optimizer's table for a parameter, shape (n_rows, n_states, k)."""
+        if parameter not in self._states:
+            n_rows, k = _table(parameter.value).shape
+            state = np.zeros((n_rows, self.n_states, k), parameter.value.dtype)
+            self.start(state)
+            self._states[parameter] = state
+        return self._states[parameter]
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def state(self, parameters: list[Parameter]) -> dict[str, np.ndarray]:
+        """Return all that the next step continues from, by names in the list's order."""
+        memory = {f"memory_{number}": self.memory(parameter)
+                  for number, parameter in enumerate(parameters)}
+        return {"t": np.array(self.t), **memory}
+
+    def resume(self, parameters: list[Parameter], state: dict[str, np.ndarray]) -> None:
+        """Continue from what `state` returned, to the same bits."""
+        self.t = int(state["t"])
+        for number, parameter in enumerate(parameters):
+            self.memory(parameter)[...] = state[f"memory_{number}"]
+
+
+def _table(block: np.ndarray) -> np.ndarray:
+    return block if block.ndim == 2 else block.reshape(1, -1)
+
+
+def _listed(gradient: Gradient, n_rows: int, lazy: bool
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which rows move, the line of each in G, and G."""
+    if not isinstance(gradient, Rows):
+        every = np.arange(n_rows)
+        return every, every, _table(gradient)
+    rows, n = gradient.rows, len(gradient.rows)
+    if lazy:
+        return rows, np.arange(n), gradient.values
+    G = np.concatenate([gradient.values, np.zeros_like(gradient.values[:1])]) if n else \
+        np.zeros_like(gradient.values, shape=(1, gradient.values.shape[1]))
+    lines = np.full(n_rows, n)
+    lines[rows] = np.arange(n)
+    return np.arange(n_rows), lines, G
+
+
+def _grouped(moves: list[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], ...]]:
+    """Return moves in groups worth a thread's while: many parameters are small."""
+    groups: list[list[tuple[Any, ...]]] = []
+    room = 0
+    for move in moves:
+        if room <= 0:
+            groups.append([])
+            room = CHUNK_NUMBERS
+        groups[-1].append(move)
+        room -= len(move[0]) * move[3].shape[1]
+    return [tuple(group) for group in groups]
+
+
+class SGD(Optimizer):
+    """x ← x − η g."""
+
+
+class Momentum(Optimizer):
+    """m ← μ m + g, x ← x − η m; μ in [0, 1)."""
+
+    kernel, n_states = staticmethod(kernels.momentum), 1
+
+    def __init__(self, rate: float, *, mu: float = 0.9, **options: Any) -> None:
+        super().__init__(rate, **options)
+        self.mu = validation.real("mu", mu, low=0, high=1)
+
+    def constants(self, rate: float, penalised: bool) -> list[float]:
+        """Return [μ]."""
+        return [self.mu]
+
+
+class Nesterov(Momentum):
+    """m ← μ m + g, x ← x − η (g + μ m): the step that m is about to take, corrected."""
+
+    kernel = staticmethod(kernels.nesterov)
+
+
+class AdaGrad(Optimizer):
+    """x ← x − η g / (√Σ g² + ε)."""
+
+    kernel, n_states = staticmethod(kernels.adagrad), 1
+
+    def __init__(self, rate: float, *, epsilon: float = 1e-10, **options: Any) -> None:
+        super().__init__(rate, **options)
+        self.epsilon = validation.real("epsilon", epsilon, low=0)
+
+    def constants(self, rate: float, penalised: bool) -> list[float]:
+        """Return [ε]."""
+        return [self.epsilon]
+
+
+class RMSprop(Optimizer):
+    """x ← x − η g / (√v + ε), v a running mean of g²."""
+
+    kernel, n_states = staticmethod(kernels.rmsprop), 1
+
+    def __init__(self, rate: float, *, rho: float = 0.99, epsilon: float = 1e-8,
+                 **options: Any) -> None:
+        super().__init__(rate, **options)
+        self.rho = validation.real("rho", rho, low=0, high=1)
+        self.epsilon = validation.real("epsilon", epsilon, low=0)
+
+    def constants(self, rate: float, penalised: bool) -> list[float]:
+        """Return [ρ, ε]."""
+        return [self.rho, self.epsilon]
+
+
+class Adam(Optimizer):
+    """x ← x − η m̂ / (√v̂ + ε), m̂ and v̂ running means of g and g² from a corrected start."""
+
+    kernel, n_states = staticmethod(kernels.adam), 2
+    beside = 0.0
+
+    def __init__(self, rate: float, *, betas: tuple[float, float] = (0.9, 0.999),
+                 epsilon: float = 1e-8, **options: Any) -> None:
+        super().__init__(rate, **options)
+        self.betas = tuple(validation.real("betas", beta, low=0, high=1) for beta in betas)
+        self.epsilon = validation.real("epsilon", epsilon, low=0)
+
+    def constants(self, rate: float, penalised: bool) -> list[float]:
+        """Return [β1, β2, ε, η / (1 − β1ᵗ), √(1 − β2ᵗ), η λ]."""
+        b1, b2 = self.betas
+        return [b1, b2, self.epsilon, rate / (1 - b1 ** self.t), (1 - b2 ** self.t) ** 0.5,
+                rate * self.beside * penalised]
+
+
+class AdamW(Adam):
+    """Adam with a decay λ beside the gradient: x ← (1 − η λ) x first."""
+
+    def __init__(self, rate: float, *, decay: float = 0.01, **options: Any) -> None:
+        super().__init__(rate, **options)
+        self.beside = validation.real("decay", decay, low=0)
+
+
+class Rprop(Optimizer):
+    """Steps of their own length, × `longer` while a gradient keeps its sign, × `shorter`
+    where it turns (that gradient is skipped), within `bounds`; the rate is the first length.
+
+    Only signs count: batches must be the whole data, or signs are noise.
+    """
+
+    kernel, n_states = staticmethod(kernels.rprop), 2
+
+    def __init__(self, rate: float, *, factors: tuple[float, float] = (0.5, 1.2),
+                 bounds: tuple[float, float] = (1e-6, 50.0), **options: Any) -> None:
+        super().__init__(rate, **options)
+        if self.lazy:
+            raise ValueError("lazy=True has no meaning for rprop: it needs whole batches")
+        self.factors, self.bounds = factors, bounds
+
+    def constants(self, rate: float, penalised: bool) -> list[float]:
+        """Return [shorter, longer, least, most]."""
+        return [*self.factors, *self.bounds]
+
+    def start(self, state: np.ndarray) -> None:
+        """Set all steps to the rate."""
+        state[:, 1] = self.rate
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adagrad": AdaGrad,
+    "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, "rprop": Rprop}
+
+
+def optimizer(name: str, rate: float, **options: Any) -> Optimizer:
+    """Return an optimizer by name; ValueError for an unknown name lists the known."""
+    validation.choice("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name](rate, **options)

@@ -1,0 +1,212 @@
+"""Training a network on cells: known ones in a drawn order, unknown ones drawn beside them.
+
+Objective.  Ω holds the N known cells, with target y and weight w; the others are unknown,
+N0 in number, with target 0 and weight w0:
+
+    L = Σ_Ω w ℓ(s, y) + w0 Σ_{not Ω} ℓ(s, 0)                 ℓ squared or logistic
+
+A batch takes n known cells, each once an epoch, and for each of them m unknown ones, every
+one of the N0 equally likely, with the weight v that makes up for being drawn:
+
+    E Σ_drawn v ℓ(s, 0) = m n v (1/N0) Σ_{not Ω} ℓ(s, 0)     a drawn cell's mean, m n times
+                        = (n/N) w0 Σ_{not Ω} ℓ(s, 0)         if v = w0 N0 / (m N)
+
+so that a batch's loss, and its gradient, is L n/N in expectation: nothing is biased by
+drawing unknown cells, and m only says how much noise that costs.  Steps use the mean, 1/n
+times the batch, with the penalties of the rows that its cells use.
+
+A draw that hits a known cell is drawn anew; it does not matter how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore.kernels import nn_sampling as kernels
+from mfcore.nn.layers import Layer
+from mfcore.nn.network import Blocks, Part, Trainer, value_and_gradients
+from mfcore.nn.optimizers import Adam
+from mfcore.nn.parameters import Parameter
+from mfcore.nn.schedules import cosine
+from mfcore.parallel import Pool, row_chunks
+from mfcore.solvers.loop import Solver
+from mfcore.validation import DivergenceError
+
+# Cells of a batch that go through the network together, on one thread.
+PART_CELLS = 512
+
+
+@dataclass
+class Cells:
+    """Known cells with targets and weights, and what the unknown ones weigh.
+
+    Parameters
+    ----------
+    pattern : csr_array, shape (n_users, n_items)
+        Known cells, rows sorted; its data are not read.
+    y : ndarray, shape (nnz,)
+        Targets in `pattern`'s order.
+    w : ndarray, shape (nnz,), or None
+        Weights; None: 1.
+    n_drawn : int, >= 0
+        m, the unknown cells drawn for each known one.
+    unknown_weight : float, >= 0
+        w0.
+    """
+
+    pattern: sp.csr_array
+    y: np.ndarray
+    w: np.ndarray | None = None
+    n_drawn: int = 0
+    unknown_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        n_users, n_items = self.pattern.shape
+        users = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(self.pattern.indptr))
+        self.pairs = np.column_stack([users, self.pattern.indices.astype(np.int32)])
+        self.n_unknown = n_users * n_items - len(self.y)
+        if self.n_unknown == 0 or self.unknown_weight == 0:
+            self.n_drawn = 0
+
+    @property
+    def drawn_weight(self) -> float:
+        """The weight v of a drawn cell."""
+        return float(self.unknown_weight * self.n_unknown / (self.n_drawn * len(self.y)))
+
+    def batch(self, cells: np.ndarray, random: np.random.Generator
+              ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return pairs (n, 2), targets (n, 1) and weights (n, 1) of a batch.
+
+        cells : positions of its known cells; the unknown ones are drawn, and come after them.
+        """
+        pairs, y = self.pairs[cells], self.y[cells]
+        w = None if self.w is None else self.w[cells]
+        if self.n_drawn:
+            others = self.draw(self.n_drawn * len(cells), random)
+            v = np.full(len(others), self.drawn_weight, y.dtype)
+            pairs, y = np.concatenate([pairs, others]), np.concatenate([y, 0 * v])
+            w = np.concatenate([np.ones(len(cells), y.dtype) if w is None else w, v])
+        return pairs, y[:, None], None if w is None else w[:, None]
+
+    def draw(self, n: int, random: np.random.Generator) -> np.ndarray:
+        """Return n unknown cells, each equally likely, as pairs (n, 2)."""
+        found, out = 0, np.empty((n, 2), np.int32)
+        while found < n:
+            pairs = random.integers(0, self.pattern.shape, (n - found + 8, 2), np.int32)
+            found = kernels.unknown_cells(self.pattern.indptr, self.pattern.indices, pairs, out,
+                                          found)
+        return out
+
+
+@dataclass
+class NeuralSGD(Solver):
+    """Mini-batch training of a network that scores pairs (user, item).
+
+    Parameters
+    ----------
+    cells : Cells
+    trainer : Trainer
+        Its network maps pairs (n, 2) to scores (n, 1).
+    batch_size : int, >= 1
+        Known cells of a batch.
+    seed : int, >= 0
+        With the number of the epoch it decides order and draws.
+    done : int
+        Epochs that ran.
+    """
+
+    cells: Cells
+    trainer: Trainer
+    batch_size: int
+    seed: int
+    done: int = 0
+
+    def epoch(self, at: Blocks, pool: Pool) -> float:
+        """Visit every known cell once; return the mean of the loss over batches."""
+        total, n_cells = 0.0, len(self.cells.y)
+        for parts, n in self.batches():
+            total += n / n_cells * self.trainer.step(parts, pool, 1 / n)
+        self.done += 1
+        for name, block in vars(at).items():
+            if not np.isfinite(block.sum(dtype=np.float64)):
+                raise DivergenceError(f"{name} is not finite after step "
+                                      f"{self.trainer.optimizer.t} at rate "
+                                      f"{self.trainer.optimizer.rate:g}; lower learning_rate")
+        return total
+
+    def batches(self) -> Iterator[tuple[list[Part], int]]:
+        """Yield the parts of each batch of the present epoch, and its known cells."""
+        random = np.random.default_rng([self.seed, self.done])
+        order = random.permutation(len(self.cells.y))
+        for start, stop in row_chunks(len(order), self.batch_size):
+            n = stop - start
+            pairs, y, w = self.cells.batch(order[start:stop], random)
+            share = y.dtype.type(1 / n)
+            yield [(pairs[lo:hi], (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
+                   for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return seed, epochs, and what the optimizer remembers."""
+        return {"seed": np.array(self.seed), "done": np.array(self.done),
+                **self.trainer.optimizer.state(self.trainer.network.parameters())}
+
+    def resume(self, at: Blocks, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+        self.seed, self.done = int(state["seed"]), int(state["done"])
+        self.trainer.optimizer.resume(self.trainer.network.parameters(), state)
+
+
+# Steps of a new row, their rate at the start, and the items of which the unknown ones stand
+# for all.
+FOLD_STEPS, FOLD_RATE, FOLD_ITEMS = 60, 0.05, 128
+
+
+def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], cells: Cells,
+            loss: Callable[..., tuple[float, np.ndarray]], pool: Pool) -> list[np.ndarray]:
+    """Return tables of new rows after fixed steps on their cells, the rest frozen.
+
+    A row's steps depend on its own cells alone: full gradients, and Adam, whose numbers go
+    each their own way; nothing is drawn but the items that stand for the unknown ones, always
+    the same.
+
+    Parameters
+    ----------
+    make : callable
+        make(lo, hi) returns a network of these rows at their start, all else frozen, and
+        their tables.
+    """
+    items = np.random.default_rng(0).permutation(cells.pattern.shape[1])[:FOLD_ITEMS]
+
+    def some(lo: int, hi: int) -> list[np.ndarray]:
+        network, tables = make(lo, hi)
+        part = _row_cells(cells, lo, hi, np.sort(items) if cells.n_drawn else items[:0])
+        optimizer = Adam(FOLD_RATE, schedule=cosine(FOLD_STEPS))
+        for _ in range(FOLD_STEPS if len(part[0]) else 0):
+            _, gradients = value_and_gradients(network, loss, [part], Pool(1))
+            optimizer.step(gradients, Pool(1))
+        return [table.value for table in tables]
+
+    parts = pool.over_rows(some, cells.pattern.indptr, FOLD_ITEMS)
+    return [np.concatenate(blocks) for blocks in zip(*parts, strict=True)]
+
+
+def _row_cells(cells: Cells, lo: int, hi: int, items: np.ndarray) -> Part:
+    """Return the known cells of rows lo..hi, and those of `items` that are unknown to them."""
+    pattern = cells.pattern
+    known = slice(pattern.indptr[lo], pattern.indptr[hi])
+    pairs, y = cells.pairs[known], cells.y[known]
+    w = np.ones_like(y) if cells.w is None else cells.w[known]
+    if len(items):
+        drawn = np.array(np.meshgrid(np.arange(lo, hi), items, indexing="ij")).reshape(2, -1).T
+        others = np.empty_like(drawn, np.int32)
+        n = kernels.unknown_cells(pattern.indptr, pattern.indices, drawn, others, 0)
+        counts = np.maximum(np.bincount(others[:n, 0] - lo, minlength=hi - lo), 1)
+        unknown = pattern.shape[1] - np.diff(pattern.indptr[lo:hi + 1])
+        v = (cells.unknown_weight * unknown / counts)[others[:n, 0] - lo].astype(y.dtype)
+        pairs, y = np.concatenate([pairs, others[:n]]), np.concatenate([y, 0 * v])
+        w = np.concatenate([w, v])
+    return pairs - np.array([lo, 0], np.int32), (y[:, None], w[:, None])
