@@ -7,6 +7,7 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Dense, problem, random_problem
@@ -42,14 +43,15 @@ def case(request) -> tuple[Dense, Factors]:
 
 # --------------------------------------------------------------------------- exact rows
 
-def solve(dense: Dense, at: Factors, lo: int = 0, hi: int | None = None):
+def solve(dense: Dense, at: Factors, lo: int = 0, hi: int | None = None, noise=None):
     """Call the kernel on users lo..hi; return P, β, and what it returned."""
     systems = problem(dense).user_rows(at)
     P, beta, penalty = at.P.copy(), at.beta.copy(), systems.penalty
     whole = [part.copy() for part in systems.whole_matrix(Pool(1))]
     returned = exact.solve_rows(
         *systems.cells, at.Q, at.gamma, *whole, penalty.reg, penalty.bias_reg, penalty.means,
-        penalty.bias_means, P, beta, lo, len(P) if hi is None else hi)
+        penalty.bias_means, np.empty((0, len(whole[1]))) if noise is None else noise, P, beta, lo,
+        len(P) if hi is None else hi)
     return P, beta, returned
 
 
@@ -124,9 +126,22 @@ def test_without_penalty_cells_that_cancel_all_unknown_ones_give_the_prior(real)
     whole = [part.astype(real) for part in systems.whole_matrix(Pool(1))]
     penalty = systems.penalty
     _, failed = exact.solve_rows(*systems.cells, at.Q, at.gamma, *whole, penalty.reg,
-                                 penalty.bias_reg, penalty.means, np.zeros(1), at.P, at.beta, 0, 2)
+                                 penalty.bias_reg, penalty.means, np.zeros(1),
+                                 np.empty((0, len(whole[1])), at.P.dtype), at.P, at.beta, 0, 2)
     assert failed == -1
     assert np.abs(at.P).max() < 10 * np.abs(dense.users.means).max()
+
+
+def test_noise_moves_a_row_by_the_inverse_root_of_its_system(case):
+    dense, at = case
+    systems, d = problem(dense).user_rows(at), at.P.shape[1] + dense.learns_bias
+    noise = np.random.default_rng(3).normal(size=(len(at.P), d))
+    (P0, beta0, _), (P, beta, _) = solve(dense, at), solve(dense, at, noise=noise)
+    for u in range(len(P)):
+        A, _ = systems.system(u, at.beta[u], Pool(1))
+        moved = np.append(P[u] - P0[u], beta[u] - beta0[u])[:d]
+        expected = scipy.linalg.solve_triangular(scipy.linalg.cholesky(A), noise[u])
+        np.testing.assert_allclose(moved, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

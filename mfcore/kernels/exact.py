@@ -9,6 +9,9 @@ A0, c0, c1 are the sums over all columns, weighted by w0 (objectives/quadratic.p
 are gathered up to 256 at a time, scaled by √|a|: those of positive a fill the buffer from its
 front, those of negative a from its back, and each part is one symmetric BLAS product of
 its own sign.  The root is of |a|, so no weight can make it NaN.
+
+With noise e the row becomes A⁻¹ c + U⁻¹ e, A = UᵀU: for e ~ N(0, I / τ) a draw from
+N(A⁻¹ c, (τ A)⁻¹), since the covariance of U⁻¹ e is U⁻¹ U⁻ᵀ / τ = A⁻¹ / τ.
 """
 
 from __future__ import annotations
@@ -99,6 +102,18 @@ def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
 
 
 @njit(**MELT)
+def _add_noise(c: np.ndarray, U: np.ndarray, e: np.ndarray, y: np.ndarray) -> None:
+    """Add y = U⁻¹ e to c; U is upper triangular, and is read nowhere else."""
+    for i in range(c.size - 1, -1, -1):
+        s = e[i]
+        row, tail = U[i, i + 1:], y[i + 1:]
+        for j in range(tail.size):
+            s -= row[j] * tail[j]
+        y[i] = s / U[i, i]
+        c[i] += y[i]
+
+
+@njit(**MELT)
 def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
                 Q: np.ndarray, gamma: np.ndarray, fixed: float, start: int, stop: int,
                 buffer: np.ndarray, target: np.ndarray, sign: np.ndarray, flags: np.ndarray,
@@ -138,7 +153,7 @@ def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndar
 def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
                line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
                c0: np.ndarray, c1: np.ndarray, reg: np.ndarray, bias_reg: np.ndarray,
-               M: np.ndarray, bias_means: np.ndarray, P: np.ndarray,
+               M: np.ndarray, bias_means: np.ndarray, noise: np.ndarray, P: np.ndarray,
                beta: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
     """Solve rows lo..hi in place.
 
@@ -154,6 +169,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         Λ_u: penalty weight of each row's factors and bias.
     M, bias_means : ndarray, shapes (n_rows, k), (n_rows,)
         Prior means; (1, k) and (1,) where all rows share one.
+    noise : ndarray, shape (n_rows, d), or (0, d) for none
+        e of each row.
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
         The free side; rows lo..hi are overwritten (beta only where it is learned).
 
@@ -172,7 +189,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     sign = np.array([1, 1, -1, 1], Q.dtype)
     flags = np.array(FLAGS, np.int32)
     flags[0] = d
-    shared_prior, no_sums = M.shape[0] == 1, not A0.any()
+    shared_prior, no_sums = M.shape[0] == 1, not (A0.any() or len(noise))
     known, failed = 0.0, -1
     for u in range(lo, hi):
         m = M[0 if shared_prior else u]
@@ -200,6 +217,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         if flags[INFO] != 0 or not np.trace(A) + abs(c.sum()) < np.inf:
             failed = u
             continue
+        if len(noise):
+            _add_noise(c, A, noise[u], z)
         for f in range(k):
             P[u, f] = c[f]
         if learns:

@@ -107,8 +107,9 @@ class WholeMatrix(NamedTuple):
 class RowSystems:
     """The problem of one side with the other frozen: a small linear system a row.
 
-    `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side.  Training, folding in
-    a new row and sampling a row all start here.
+    `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side; `common` (d, d), if any,
+    is added to every row's A.  Training, folding in a new row and sampling a row all start
+    here.
     """
 
     cells: Cells
@@ -117,19 +118,21 @@ class RowSystems:
     gamma: np.ndarray
     w0: float
     learns_bias: bool
+    common: np.ndarray | None = None
 
     def whole_matrix(self, pool: Pool) -> WholeMatrix:
         """Return the row system's sums over all columns, in float64.
 
         With d = k + 1 where the bias is learned (last), else d = k:
-        A0 = w0 Σ x xᵀ,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
+        A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
         """
         k = self.Q.shape[1]
         d = k + self.learns_bias
+        common = np.zeros((d, d)) if self.common is None else self.common
         if self.w0 == 0:
-            return WholeMatrix(np.zeros((d, d)), np.zeros(d), np.zeros(d))
+            return WholeMatrix(common, np.zeros(d), np.zeros(d))
         G = self.w0 * augmented_gram(self.Q, self.gamma, pool)
-        return WholeMatrix(G[:d, :d], -G[:d, k + 1], -G[:d, k])
+        return WholeMatrix(G[:d, :d] + common, -G[:d, k + 1], -G[:d, k])
 
     def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Return A and c of one row in float64; `bias` is its β, used where it is fixed."""

@@ -28,7 +28,8 @@ from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
 
-def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool) -> float:
+def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+                  noise: np.ndarray | None = None) -> float:
     """Solve every row of one side in place, by Cholesky.
 
     Parameters
@@ -36,6 +37,8 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     systems : RowSystems
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
         The free side, overwritten; beta only where the bias is learned.
+    noise : ndarray, shape (n_rows, d), or None
+        For draws about the solution: see kernels/exact.py.
 
     Returns
     -------
@@ -50,7 +53,8 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     whole, penalty, dtype = systems.whole_matrix(pool), systems.penalty, P.dtype
     fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
              penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
-             penalty.bias_means)
+             penalty.bias_means,
+             np.empty((0, len(whole.c0)), dtype) if noise is None else noise)
     parts = pool.over_rows(lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi),
                            systems.cells.indptr, _row_cost(P.shape[1]))
     failed = [row for _, row in parts if row >= 0]

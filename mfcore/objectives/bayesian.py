@@ -1,0 +1,188 @@
+"""The Bayesian factorization: what each block of parameters is distributed like, given the rest.
+
+Statement.  The quadratic objective is the negative logarithm of a density:
+
+    r_ui ~ N(s_ui, 1 / (τ w_ui))                     s = P_u·Q_i + β_u + γ_i; unknown cells: w0, r0
+    z_u = [P_u | β_u] ~ N(μ + F_u G, Λ⁻¹)            items alike, with μ, Λ and features of their own
+    μ ~ N(0, Λ⁻¹),   G_g ~ N(0, (κ_φ Λ)⁻¹)           φ the field of feature g (age, gender, ...)
+
+Λ is diagonal, one precision λ_f a factor and one for the bias ("diagonal"), or any positive
+definite matrix ("wishart").  Each conditional below is exact, and drawing them in turn (Gibbs)
+leaves the posterior as it is.
+
+Rows.  With the row system A z = c of objectives/quadratic.py, in which Λ/τ is the penalty,
+
+    −2 ln p(z | rest) = τ (zᵀ A z − 2 zᵀ c) + ...       so       z ~ N(A⁻¹ c, (τ A)⁻¹)
+
+Noise precision.  With N cells of positive weight and S = Σ w (r − s)² (both over all cells
+where w0 > 0):
+
+    p(τ | rest) ∝ τ^(N/2) e^(−τ S / 2) Gamma(τ; ν/2, ν v/2)
+    τ ~ Gamma( (N + ν)/2, rate (S + ν v)/2 )              v the variance of the ratings
+
+Precisions and mean of a side.  D = Z − F G has n rows, t is their sum, K the diagonal of the κ
+of the m features.  The mean integrated out, −2 ln p = Σ D_u Λ D_uᵀ + Σ K_g G_g Λ G_gᵀ + ... is
+
+    tr(Λ T) − (n + m) ln |Λ|,     T = DᵀD − t tᵀ/(n + 1) + GᵀKG              complete the square
+    λ_f ~ Gamma( (n + m + ν)/2, rate (T_ff + ν v_f)/2 )                      "diagonal"
+    Λ ~ Wishart( n + m + d, (T + d diag(v))⁻¹ )                              "wishart"
+    μ ~ N( t/(n + 1), ((n + 1) Λ)⁻¹ )                                        given Λ
+
+Groups.  Ridge regression on F; E and E' hold rows of N(0, Λ⁻¹), so that what they add to the
+right-hand side has the covariance of the left:
+
+    −2 ln p(G | rest) = tr( Λ [ (Z − μ − F G)ᵀ(Z − μ − F G) + GᵀKG ] ) + ...
+    G = (FᵀF + K)⁻¹ ( Fᵀ(Z − μ + E) + √K E' )                                one system, all columns
+    κ_φ ~ Gamma( (d m_φ + ν)/2, rate (Σ_{g∈φ} G_g Λ G_gᵀ + ν)/2 )            m_φ features in φ
+
+The v_f are weak guesses from the ratings' variance v: a score is a sum of k products of two
+factors, so that a factor's variance is about √(v/k), and a bias's about v.  ν = 1: each
+counts as one row.
+
+Sources: Salakhutdinov, Mnih 2008 (Wishart, equation 14); Rendle 2013 (precisions by field);
+Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (settings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from mfcore.objectives.groups import ridge_solver
+
+NU = 1.0
+
+
+@dataclass(frozen=True)
+class RowPrior:
+    """What the rows z of one side are drawn about: μ (d,), Λ (d, d), and κ (n_fields,)."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+    field_precision: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """What the prior of one side is drawn from.
+
+    Parameters
+    ----------
+    variances : ndarray, shape (d,)
+        v_f, guessed variances of the columns of z.
+    features : csr_array (n_rows, n_features), or None
+    fields : ndarray of int, shape (n_features,)
+        Field φ of each feature.
+    full : bool
+        Λ is any matrix, else diagonal.
+    """
+
+    variances: np.ndarray
+    features: sp.csr_array | None
+    fields: np.ndarray
+    full: bool
+
+    def start(self) -> RowPrior:
+        """Return the prior that the guesses give."""
+        n_fields = int(self.fields.max(initial=-1)) + 1
+        return RowPrior(np.zeros(len(self.variances)), np.diag(1 / self.variances),
+                        np.ones(n_fields))
+
+    def draw(self, prior: RowPrior, Z: np.ndarray, G: np.ndarray,
+             random: np.random.Generator) -> tuple[RowPrior, np.ndarray]:
+        """Draw Λ, μ, G and κ in turn; return the prior and G (n_features, d)."""
+        K = prior.field_precision[self.fields]
+        D = Z if self.features is None else Z - self.features @ G
+        precision = self.draw_precision(D, G, K, random)
+        mean = draw_mean(D, precision, random)
+        prior = replace(prior, mean=mean, precision=precision)
+        if self.features is None:
+            return prior, G
+        G = draw_groups(self.features, Z - mean, precision, K, G, random)
+        kappa = draw_field_precisions(G, precision, self.fields, random)
+        return replace(prior, field_precision=kappa), G
+
+    def draw_precision(self, D: np.ndarray, G: np.ndarray, K: np.ndarray,
+                       random: np.random.Generator) -> np.ndarray:
+        """Draw Λ, with μ integrated out."""
+        n, d = D.shape
+        total = D.sum(axis=0)
+        T = D.T @ D - np.outer(total, total) / (n + 1) + (G.T * K) @ G
+        if self.full:
+            return draw_wishart(n + len(G) + d, T + d * np.diag(self.variances), random)
+        rate = (np.diag(T) + NU * self.variances) / 2
+        return np.diag(random.gamma((n + len(G) + NU) / 2, size=d) / rate)
+
+
+def draw_noise_precision(n_cells: float, squares: float, variance: float,
+                         random: np.random.Generator) -> float:
+    """Draw τ given N, S and v."""
+    return float(random.gamma((n_cells + NU) / 2) / ((squares + NU * variance) / 2))
+
+
+def draw_wishart(degrees: float, inverse_scale: np.ndarray, random: np.random.Generator
+                 ) -> np.ndarray:
+    """Draw Λ ~ Wishart(degrees, inverse_scale⁻¹), by Bartlett's decomposition.
+
+    Λ = L B Bᵀ Lᵀ with L Lᵀ the scale, B lower triangular, B_ii² ~ χ²(degrees − i), else
+    normal.
+    """
+    d = len(inverse_scale)
+    B = np.tril(random.standard_normal((d, d)), -1)
+    B[np.diag_indices(d)] = np.sqrt(random.chisquare(degrees - np.arange(d)))
+    root = scipy.linalg.cholesky(inverse_scale)              # inverse_scale = UᵀU, L = U⁻¹
+    LB = scipy.linalg.solve_triangular(root, B)
+    precision: np.ndarray = LB @ LB.T
+    return precision
+
+
+def draw_mean(D: np.ndarray, precision: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw μ given Λ and the rows D = Z − F G."""
+    n = len(D)
+    mean: np.ndarray = D.sum(axis=0) / (n + 1) \
+        + normal_rows(1, precision, random)[0] / np.sqrt(n + 1)
+    return mean
+
+
+def draw_groups(F: sp.csr_array, Y: np.ndarray, precision: np.ndarray, K: np.ndarray,
+                G: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw G (n_features, d) given Y = Z − μ; `G` is where a search starts."""
+    n_rows, n_features = F.shape
+    noise = normal_rows(n_features, precision, random) / np.sqrt(K)[:, None]
+    target = Y + normal_rows(n_rows, precision, random)
+    solve = ridge_solver(F, np.ones(n_rows), K)
+    drawn: np.ndarray = solve(target - F @ noise, G - noise) + noise
+    return drawn
+
+
+def draw_field_precisions(G: np.ndarray, precision: np.ndarray, fields: np.ndarray,
+                          random: np.random.Generator) -> np.ndarray:
+    """Draw κ of every field, shape (n_fields,)."""
+    sizes = np.bincount(fields)
+    squares = np.bincount(fields, np.einsum("gf,gf->g", G @ precision, G))
+    kappa: np.ndarray = random.gamma((G.shape[1] * sizes + NU) / 2) / ((squares + NU) / 2)
+    return kappa
+
+
+def normal_rows(n: int, precision: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw n rows of N(0, Λ⁻¹), shape (n, d): U⁻¹ e with Λ = UᵀU."""
+    e = random.standard_normal((len(precision), n))
+    rows: np.ndarray = scipy.linalg.solve_triangular(scipy.linalg.cholesky(precision), e).T
+    return rows
+
+
+def guessed_variances(variance: float, k: int, learns_bias: bool) -> np.ndarray:
+    """Return v_f of k factors and, last, of a learned bias."""
+    factors = np.full(k, np.sqrt(variance / k))
+    return np.append(factors, variance) if learns_bias else factors
+
+
+def fields_of(names: Sequence[str]) -> np.ndarray:
+    """Return the field of each feature: what stands before "=" in its name, numbered."""
+    fields = [name.partition("=")[0] for name in names]
+    numbers = {field: number for number, field in enumerate(dict.fromkeys(fields))}
+    return np.array([numbers[field] for field in fields], np.int64)
