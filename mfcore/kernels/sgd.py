@@ -63,7 +63,7 @@ def sort_stratum(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.n
 
 
 @njit(**MELT)
-def _step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p: float,
+def step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p: float,
           shrink_q: float, p: np.ndarray, q: np.ndarray, m: np.ndarray, n: np.ndarray) -> None:
     """Take one step of p and q; rates carry the 2, shrink = rate · λ."""
     step_p, step_q = rate_p * e, rate_q * e
@@ -78,7 +78,7 @@ def _step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p
 
 
 @njit(**MELT)
-def _mean_square(K: int, e: float, lam: float, x: np.ndarray, y: np.ndarray) -> float:
+def mean_square(K: int, e: float, lam: float, x: np.ndarray, y: np.ndarray) -> float:
     """Return the mean square of e y − λ x, the gradient of a row without its 2."""
     total: float = x.dtype.type(0)
     for f in range(K):
@@ -133,9 +133,9 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                     rate_p, rate_q = eta, eta
                     if adagrad:
                         rate_p, rate_q = eta / np.sqrt(h[u]), eta / np.sqrt(item_h[i])
-                        h[u] += _mean_square(K, e, lam, p, q)
-                        item_h[i] += _mean_square(K, e, lam_i, q, p)
-                    _step(K, pulled, e, rate_p, rate_q, rate_p * lam, rate_q * lam_i, p, q, m, n)
+                        h[u] += mean_square(K, e, lam, p, q)
+                        item_h[i] += mean_square(K, e, lam_i, q, p)
+                    step(K, pulled, e, rate_p, rate_q, rate_p * lam, rate_q * lam_i, p, q, m, n)
                     bias += eta_b * (e - lam_b * (bias - real(bias_mean)))
                     gamma[i] += eta_b * (e - real(item_bias_reg[i]) * gamma[i])
                 beta[u] = bias

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from mfcore import validation
 from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
+from mfcore.models.logistic import check_labels, check_parameters, log_odds
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.models.solving import check_rates
 from mfcore.objectives.biases import mean_biases, row_bias
-from mfcore.objectives.quadratic import Cells, Factors
+from mfcore.objectives.pointwise import Logistic
+from mfcore.objectives.quadratic import Cells, Factors, Quadratic, RowSystems
+from mfcore.parallel import Pool
+from mfcore.solvers.newton import solve_logistic
 
 
 class MatrixFactorization(QuadraticModel):
@@ -23,10 +28,21 @@ class MatrixFactorization(QuadraticModel):
         Σ_known w (r − s)² + w0 Σ_unknown (r0 − s)² + Σ_u λ_u ‖P_u‖² + Σ_i λ_i ‖Q_i‖²
         (+ λᵇ (b_u² + b̃_i²) where biases are learned)
 
+    With loss="logistic" the ratings are labels, from 0 (disliked) to 1 (liked), and
+
+        ℓ(s, r) = −r ln σ(s) − (1 − r) ln σ(−s),    σ(s) = 1 / (1 + e^(−s)),
+
+    takes the place of (r − s)², with r0 = 0.  `predict` then returns σ(s), the probability of
+    a like; `recommend` ranks by s, as before, and returns it.
+
     Parameters
     ----------
     n_factors : int, >= 1
         Length k of the vectors.
+    loss : {"squared", "logistic"}
+        "logistic" needs solver="sgd" and bias "learned" or None.  With likes alone it needs
+        an unknown_weight > 0; unknown cells are then sampled, anew in each epoch.  Labels
+        want smaller penalties and longer steps than ratings: reg=0.1, learning_rate=0.1.
     bias : {"learned", "mean", None}
         B_ui: learned b_u and b̃_i about the mean μ; or fixed, μ + c (b_u + b̃_i), from the
         (weighted) mean of each user and item; or nothing.
@@ -93,7 +109,7 @@ class MatrixFactorization(QuadraticModel):
     (penalty by count).
     """
 
-    def __init__(self, n_factors: int = 64, *, bias: str | None = "learned",
+    def __init__(self, n_factors: int = 64, *, loss: str = "squared", bias: str | None = "learned",
                  bias_share: float = 0.5, unknown_weight: float | str = 0.0,
                  unknown_value: float | str = 0.0, reg: float = 1.2,
                  bias_reg: float | None = 0.5, reg_scaling: str | float = 0.5,
@@ -106,6 +122,7 @@ class MatrixFactorization(QuadraticModel):
                  random_state: Any = None, n_threads: int | None = None,
                  verbose: int = 0) -> None:
         self.n_factors = n_factors
+        self.loss = loss
         self.bias = bias
         self.bias_share = bias_share
         self.unknown_weight = unknown_weight
@@ -137,6 +154,7 @@ class MatrixFactorization(QuadraticModel):
     def _validate(self) -> None:
         super()._validate()
         check_rates(self)
+        validation.choice("loss", self.loss, ("squared", "logistic"))
         validation.choice("bias", self.bias, ("mean", "learned", None))
         validation.real("bias_share", self.bias_share, low=0, high=1)
         validation.real_or_choice("unknown_weight", self.unknown_weight, ("balanced",), low=0)
@@ -146,6 +164,43 @@ class MatrixFactorization(QuadraticModel):
         if self.unknown_value == "bias" and self.bias != "mean":
             raise ValueError(f"unknown_value='bias' needs bias='mean', got bias={self.bias!r}: "
                              f"a bias that is learned cannot be its own target")
+
+        if self._is_logistic:
+            check_parameters(self)
+
+    def _check_training(self, ratings: Ratings) -> None:
+        super()._check_training(ratings)
+        if self._is_logistic:
+            check_labels(ratings, self.unknown_weight)
+
+    # --------------------------------------------------------- what the loss decides
+
+    @property
+    def _is_logistic(self) -> bool:
+        return self.loss == "logistic"
+
+    @property
+    def _formula(self) -> type[Quadratic]:
+        return Logistic if self._is_logistic else Quadratic
+
+    def _solve(self, systems: RowSystems, P: np.ndarray, bias: np.ndarray, pool: Pool) -> None:
+        if self._is_logistic:
+            solve_logistic(systems, P, bias, pool)
+        else:
+            super()._solve(systems, P, bias, pool)
+
+    def _answers(self, scores: np.ndarray) -> np.ndarray:
+        answers: np.ndarray = expit(scores) if self._is_logistic else scores
+        return answers
+
+    def explain(self, user: Any, item: Any, k: int = 10
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """As `QuadraticModel.explain`; NotImplementedError with the logistic loss."""
+        self._check_fitted()
+        if self._is_logistic:
+            raise NotImplementedError("with loss='logistic' a score is no sum over ratings, so "
+                                      "that explain has nothing to show")
+        return super().explain(user, item, k)
 
     # ------------------------------------------------------ what the data decides
 
@@ -163,9 +218,13 @@ class MatrixFactorization(QuadraticModel):
     def _resolve(self, ratings: Ratings) -> None:
         self.unknown_weight_ = _unknown_weight(self.unknown_weight, ratings)
         self.global_mean_ = self.mean_rating_ if self.bias else 0.0
+        if self._is_logistic:
+            odds = log_odds(ratings, self.unknown_weight_)
+            self.global_mean_ = odds if self.bias else 0.0
+            self.mean_rating_, self.rating_range_ = float(expit(odds)), (0.0, 1.0)
         # Without unknown cells r0 is free: measuring from the mean keeps float32 accurate.
         self.origin_ = self.global_mean_
-        if self.unknown_weight_ > 0 and not self._subtracts_bias:
+        if self._is_logistic or (self.unknown_weight_ > 0 and not self._subtracts_bias):
             self.origin_ = float(self.unknown_value)
         self.user_bias_ = self.item_bias_ = None
         if self.bias == "mean":
@@ -220,6 +279,8 @@ class MatrixFactorization(QuadraticModel):
         return target
 
     def _constant(self, ratings: Ratings) -> float:
+        if self._is_logistic:
+            return 0.0
         squares = self._targets(ratings, self.user_bias_, self.item_bias_) ** 2
         return float(squares.sum() if ratings.weights is None else ratings.weights @ squares)
 

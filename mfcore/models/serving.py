@@ -153,8 +153,8 @@ class Serving(Estimator):
                 self._fold_in_rows(folded, pool)
             beta = np.zeros(len(factors)) if bias is None else bias
             gamma = np.zeros(self.n_items_) if self.item_bias_ is None else self.item_bias_
-            scores = self.global_mean_ + pair_scores(rows, columns, factors,
-                                                     self.item_factors_, beta, gamma, pool)
+            scores = self._answers(self.global_mean_ + pair_scores(
+                rows, columns, factors, self.item_factors_, beta, gamma, pool))
         if self._rates and self.user_bias_ is None:
             counts = self.user_counts_ if folded is None else np.diff(folded.by_user.indptr)
             unrated = (rows < 0) | (columns < 0)
@@ -162,6 +162,10 @@ class Serving(Estimator):
                 unrated[~unrated] = (counts[rows[~unrated]] == 0) | \
                     (self.item_counts_[columns[~unrated]] == 0)
             scores[unrated] = self.mean_rating_
+        return scores
+
+    def _answers(self, scores: np.ndarray) -> np.ndarray:
+        """Return what `predict` says of scores."""
         return scores
 
     def _pair_positions(self, name: str, values: np.ndarray, ids: np.ndarray | None,

@@ -24,6 +24,7 @@ on the unknown want a smaller rate.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +46,12 @@ class Grid:
 
     User stratum c is rows bounds[c] to bounds[c + 1]; starts[c], shape (g, rows + 1), says
     where each user's cells of each item stratum begin in `items`, `a` and `b` (`a` has one
-    entry where all cells share it).
+    entry where all cells share it).  members[d] are the items of stratum d.
     """
 
     bounds: list[int]
     starts: list[np.ndarray]
+    members: list[np.ndarray]
     items: np.ndarray
     a: np.ndarray
     b: np.ndarray
@@ -82,7 +84,8 @@ def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
     a = np.full(1, cells.line[1], dtype) if cells.line[0] == 0 else np.empty(nnz, dtype)
     pool.map(lambda c: sort_stratum(*cells, stratum, bounds[c], starts[c], items, a, b),
              [(c,) for c in range(g)])
-    return Grid(bounds, starts, items, a, b)
+    members = [np.flatnonzero(stratum == d) for d in range(g)]
+    return Grid(bounds, starts, members, items, a, b)
 
 
 def dealt_out(counts: np.ndarray, g: int, random: np.random.Generator) -> np.ndarray:
@@ -137,12 +140,9 @@ class SGD(Solver):
             known = 0.0
             for shift in range(grid.n_strata):
                 known += self._diagonal(grid, wide, runs, shift, rates, pool)
-                self._pay_unknown(grid, wide, rates, pool)
         self._pull_unrated(at, rates)
         self.epochs_done += 1
-        problem = self.problem
-        whole = problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
-        return problem.constant + known + whole + problem.penalty(at)
+        return self.problem.constant + known + self._whole(at, pool) + self.problem.penalty(at)
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Give rows without cells exactly their prior, unless unknown cells speak for them."""
@@ -188,27 +188,37 @@ class SGD(Solver):
 
     def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
                   rates: tuple[float, float], pool: Pool) -> float:
-        """Run the blocks (c, c + shift) of all user strata c; none shares a row."""
-        problem, g = self.problem, grid.n_strata
-        (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
-        M, N = (padded(side.means.astype(at.P.dtype), at.P.shape[1])
-                for side in (problem.users, problem.items))
-        kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad",
-                              bool(M.any() or N.any()))
-        parts = pool.map(
-            lambda c: kernel(grid.bounds[c], runs[c], grid.starts[c][(c + shift) % g],
-                             grid.items, grid.a, grid.b, at.P, at.Q, at.beta, at.gamma, reg,
-                             item_reg, bias_reg, item_bias_reg, M, N,
-                             problem.users.bias_mean, *rates, *self._squares),
-            [(c,) for c in range(g)])
-        return float(sum(parts))
+        """Run the blocks (c, c + shift) of all user strata c; none shares a row.
 
-    def _pay_unknown(self, grid: Grid, at: Factors, rates: tuple[float, float],
-                     pool: Pool) -> None:
+        Then pay 1 / g of the sum over all cells.
+        """
+        kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad", self._is_pulled)
+        cells, rows = (grid.items, grid.a, grid.b), self._row_arguments(at, rates)
+        parts = pool.map(
+            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], *cells, *rows),
+            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])
         if self.problem.w0:
             for systems, X, bias in ((self.problem.user_rows(at), at.P, at.beta),
                                      (self.problem.item_rows(at), at.Q, at.gamma)):
                 implicit_step(systems, X, bias, rates, grid.n_strata, pool)
+        return float(sum(parts))
+
+    def _row_arguments(self, at: Factors, rates: tuple[float, float]) -> tuple[Any, ...]:
+        """Return what a kernel needs of the rows: vectors, penalties, priors, rates."""
+        users, items = self.problem.users, self.problem.items
+        (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
+        M, N = (padded(side.means.astype(at.P.dtype), at.P.shape[1]) for side in (users, items))
+        return (at.P, at.Q, at.beta, at.gamma, reg, item_reg, bias_reg, item_bias_reg, M, N,
+                users.bias_mean, *rates, *self._squares)
+
+    @property
+    def _is_pulled(self) -> bool:
+        return bool(self.problem.users.means.any() or self.problem.items.means.any())
+
+    def _whole(self, at: Factors, pool: Pool) -> float:
+        """Return w0 Σ_all s²."""
+        problem = self.problem
+        return problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
 
 
 def implicit_step(systems: RowSystems, X: np.ndarray, bias: np.ndarray,
