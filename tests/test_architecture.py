@@ -42,6 +42,7 @@ KERNEL_EXCEPTIONS = {
     "mfcore.kernels.prefetch": {"llvmlite", "numba.core", "numba.extending"},
     "mfcore.kernels.bpr": {"mfcore.kernels.draws"},
     "mfcore.kernels.logistic": {"mfcore.kernels.draws", "mfcore.kernels.sgd"},
+    "mfcore.kernels.sgd": {"mfcore.kernels.prefetch"},
     "mfcore.kernels.cg": {"mfcore.kernels.prefetch"},
     "mfcore.kernels.subspace": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
     "mfcore.kernels.exact": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},

@@ -11,6 +11,13 @@ Hazan, Singer 2011; a rate a row as in LIBMF, Chin et al. 2015) a row's rate is 
 h, from 1, grows by the mean square of the row's gradient.
 
 Kernels are built for a fixed width K, a multiple of 16: loops over factors unroll.
+
+What it is bound by, on 20M ratings with 64 factors: a block's item rows do not fit the L2
+cache beside the users that pass, so that asking for rows ahead saves 12 to 15 %.  Compiled, a
+cell takes some 150 instructions, 100 of them vector loads, products and stores that the formula
+needs.  What did not help: walking several users in turn, so that their chains dot → e → p
+overlap (in the kernel 10 % slower, by the order of cells 5 % faster), two partial dot products,
+penalties in single precision, unsigned indices, and smaller blocks.
 """
 
 from __future__ import annotations
@@ -22,8 +29,10 @@ import numpy as np
 from numba import njit
 
 from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.prefetch import prefetch_row
 
 RUN = 32          # users walked in their own order; runs come in a drawn one
+AHEAD = 4         # cells whose item rows are on their way into cache
 
 
 @njit(**KERNEL)
@@ -112,6 +121,7 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
         two = real(2)
         eta, eta_b = two * real(rate), two * real(bias_rate)
         one_a, one_M, one_N = a.size == 1, M.shape[0] == 1, N.shape[0] == 1
+        last = items.size - 1
         known = 0.0
         for run in runs:
             for v in range(run * RUN, min(run * RUN + RUN, starts.size - 1)):
@@ -120,6 +130,7 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                 lam, lam_b, bias = real(reg[u]), real(bias_reg[u]), beta[u]
                 for t in range(starts[v], starts[v + 1]):
                     i = items[t]
+                    prefetch_row(Q, items[min(t + AHEAD, last)])
                     q, n = Q[i], N[0 if one_N else i]
                     s = bias + gamma[i]
                     dot = real(0)
