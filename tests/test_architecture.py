@@ -32,7 +32,7 @@ LAYERS = {
     "mfcore": {"gradcheck"},
 }
 # A kernel knows arrays and arithmetic only; one file speaks to LAPACK, one
-# to the cache.
+# to the cache, one draws.
 KERNEL_IMPORTS = {"__future__", "collections.abc", "functools", "typing", "math", "numpy",
                   "numba", "mfcore.kernels.options"}
 KERNEL_EXCEPTIONS = {
@@ -40,6 +40,9 @@ KERNEL_EXCEPTIONS = {
                               "scipy.linalg", "scipy.linalg.cython_blas",
                               "scipy.linalg.cython_lapack"},
     "mfcore.kernels.prefetch": {"llvmlite", "numba.core", "numba.extending"},
+    "mfcore.kernels.bpr": {"mfcore.kernels.draws"},
+    "mfcore.kernels.logistic": {"mfcore.kernels.draws", "mfcore.kernels.sgd"},
+    "mfcore.kernels.sgd": {"mfcore.kernels.prefetch"},
     "mfcore.kernels.cg": {"mfcore.kernels.prefetch"},
     "mfcore.kernels.subspace": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
     "mfcore.kernels.exact": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},

@@ -1,8 +1,6 @@
 """Bayesian personalized ranking: grouping a row's cells by stratum, drawing, stepping.
 
-Draws are counter-based: a 32-bit hash of (key of the epoch, position of the cell, attempt).
-There is no state to share, so a draw does not depend on which thread makes it.  Arithmetic
-is int64 with products below 2^63, so that plain Python gives the same numbers.
+Draws are counter-based (draws.py): a hash of (key of the epoch, position of the cell, attempt).
 
 A row's negatives are drawn before its steps.  Inside the steps nothing takes a view of an
 array or passes one on: each view counts references, which cost half as much again.
@@ -15,23 +13,13 @@ import math
 import numpy as np
 from numba import njit
 
+from mfcore.kernels.draws import WORD, mix
 from mfcore.kernels.options import INLINE, KERNEL
 
-WORD = 0xFFFFFFFF               # 32 bits
 ATTEMPTS = 16                   # redraws before a negative is looked for one by one
 RANK_SHARE = 0.3                # mean rank of an adaptive draw, as a share of the items
 LARGEST_MARGIN = 500.0          # exp of it is still finite
 SMALLEST_PRODUCT = 1e-80        # times σ(−500) it is still above 0
-
-
-@njit(**INLINE)
-def mix(x: int, key: int) -> int:
-    """Return a hash of x and key in [0, 2^32)."""
-    x = (x + key) & WORD
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & WORD
-    x = ((x ^ (x >> 15) ^ (key >> 32)) * 0x45D9F3B5) & WORD
-    x = ((x ^ (x >> 16)) * 0x31848BAB) & WORD
-    return x ^ (x >> 15)
 
 
 @njit(**KERNEL)

@@ -56,8 +56,8 @@ def add_gram(A: np.ndarray, B: np.ndarray, scale: np.ndarray, flags: np.ndarray)
 def solve_spd(A: np.ndarray, c: np.ndarray, flags: np.ndarray) -> None:
     """Solve A x = c in place for symmetric positive definite A (upper triangle given).
 
-    Writes x to c, U of A = UᵀU to the upper triangle of A, and 0 to flags[INFO], or the order of the minor
-    that is not positive definite.
+    Writes x to c, U of A = UᵀU to the upper triangle of A, and 0 to flags[INFO], or the order
+    of the minor that is not positive definite.
     """
     try:
         factor = scipy.linalg.cho_factor(np.triu(A), lower=False)     # (below: not given)

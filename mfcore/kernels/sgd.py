@@ -11,6 +11,13 @@ Hazan, Singer 2011; a rate a row as in LIBMF, Chin et al. 2015) a row's rate is 
 h, from 1, grows by the mean square of the row's gradient.
 
 Kernels are built for a fixed width K, a multiple of 16: loops over factors unroll.
+
+What it is bound by, on 20M ratings with 64 factors: a block's item rows do not fit the L2
+cache beside the users that pass, so that asking for rows ahead saves 12 to 15 %.  Compiled, a
+cell takes some 150 instructions, 100 of them vector loads, products and stores that the formula
+needs.  What did not help: walking several users in turn, so that their chains dot → e → p
+overlap (in the kernel 10 % slower, by the order of cells 5 % faster), two partial dot products,
+penalties in single precision, unsigned indices, and smaller blocks.
 """
 
 from __future__ import annotations
@@ -22,8 +29,10 @@ import numpy as np
 from numba import njit
 
 from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.prefetch import prefetch_row
 
 RUN = 32          # users walked in their own order; runs come in a drawn one
+AHEAD = 4         # cells whose item rows are on their way into cache
 
 
 @njit(**KERNEL)
@@ -63,7 +72,7 @@ def sort_stratum(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.n
 
 
 @njit(**MELT)
-def _step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p: float,
+def step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p: float,
           shrink_q: float, p: np.ndarray, q: np.ndarray, m: np.ndarray, n: np.ndarray) -> None:
     """Take one step of p and q; rates carry the 2, shrink = rate · λ."""
     step_p, step_q = rate_p * e, rate_q * e
@@ -78,7 +87,7 @@ def _step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p
 
 
 @njit(**MELT)
-def _mean_square(K: int, e: float, lam: float, x: np.ndarray, y: np.ndarray) -> float:
+def mean_square(K: int, e: float, lam: float, x: np.ndarray, y: np.ndarray) -> float:
     """Return the mean square of e y − λ x, the gradient of a row without its 2."""
     total: float = x.dtype.type(0)
     for f in range(K):
@@ -114,6 +123,7 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
         eta, eta_b = two * real(rate), two * real(bias_rate)
         one_a, one_M, one_N = a.size == 1, M.shape[0] == 1, N.shape[0] == 1
         one_m, one_n = bias_means.size == 1, item_bias_means.size == 1
+        last = items.size - 1
         known = 0.0
         for run in runs:
             for v in range(run * RUN, min(run * RUN + RUN, starts.size - 1)):
@@ -123,6 +133,7 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                 prior = real(bias_means[0 if one_m else u])
                 for t in range(starts[v], starts[v + 1]):
                     i = items[t]
+                    prefetch_row(Q, items[min(t + AHEAD, last)])
                     q, n = Q[i], N[0 if one_N else i]
                     s = bias + gamma[i]
                     dot = real(0)
@@ -136,9 +147,9 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                     rate_p, rate_q = eta, eta
                     if adagrad:
                         rate_p, rate_q = eta / np.sqrt(h[u]), eta / np.sqrt(item_h[i])
-                        h[u] += _mean_square(K, e, lam, p, q)
-                        item_h[i] += _mean_square(K, e, lam_i, q, p)
-                    _step(K, pulled, e, rate_p, rate_q, rate_p * lam, rate_q * lam_i, p, q, m, n)
+                        h[u] += mean_square(K, e, lam, p, q)
+                        item_h[i] += mean_square(K, e, lam_i, q, p)
+                    step(K, pulled, e, rate_p, rate_q, rate_p * lam, rate_q * lam_i, p, q, m, n)
                     bias += eta_b * (e - lam_b * (bias - prior))
                     away = gamma[i] - real(item_bias_means[0 if one_n else i])
                     gamma[i] += eta_b * (e - real(item_bias_reg[i]) * away)

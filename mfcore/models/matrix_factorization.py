@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from mfcore import validation
-from mfcore.data.canonical import read_only
 from mfcore.data.ratings import Ratings
-from mfcore.models.quadratic import QuadraticModel
+from mfcore.models.logistic import check_labels, check_parameters, log_odds
+from mfcore.models.rating import RatingModel
 from mfcore.models.solving import check_rates
-from mfcore.objectives.biases import mean_biases, row_bias
-from mfcore.objectives.factors import Factors
-from mfcore.objectives.quadratic import Cells
+from mfcore.objectives.pointwise import Logistic
+from mfcore.objectives.quadratic import Quadratic, RowSystems
+from mfcore.parallel import Pool
+from mfcore.solvers.newton import solve_logistic
 
 
-class MatrixFactorization(QuadraticModel):
+class MatrixFactorization(RatingModel):
     """Factorize a matrix of ratings: s_ui = B_ui + P_u·Q_i.
 
     Minimises, by alternating least squares,
@@ -24,10 +26,21 @@ class MatrixFactorization(QuadraticModel):
         Σ_known w (r − s)² + w0 Σ_unknown (r0 − s)² + Σ_u λ_u ‖P_u‖² + Σ_i λ_i ‖Q_i‖²
         (+ λᵇ (b_u² + b̃_i²) where biases are learned)
 
+    With loss="logistic" the ratings are labels, from 0 (disliked) to 1 (liked), and
+
+        ℓ(s, r) = −r ln σ(s) − (1 − r) ln σ(−s),    σ(s) = 1 / (1 + e^(−s)),
+
+    takes the place of (r − s)², with r0 = 0.  `predict` then returns σ(s), the probability of
+    a like; `recommend` ranks by s, as before, and returns it.
+
     Parameters
     ----------
     n_factors : int, >= 1
         Length k of the vectors.
+    loss : {"squared", "logistic"}
+        "logistic" needs solver="sgd" and bias "learned" or None.  With likes alone it needs
+        an unknown_weight > 0; unknown cells are then sampled, anew in each epoch.  Labels
+        want smaller penalties and longer steps than ratings: reg=0.1, learning_rate=0.1.
     bias : {"learned", "mean", None}
         B_ui: learned b_u and b̃_i about the mean μ; or fixed, μ + c (b_u + b̃_i), from the
         (weighted) mean of each user and item; or nothing.
@@ -103,7 +116,7 @@ class MatrixFactorization(QuadraticModel):
     (penalty by count).
     """
 
-    def __init__(self, n_factors: int = 64, *, bias: str | None = "learned",
+    def __init__(self, n_factors: int = 64, *, loss: str = "squared", bias: str | None = "learned",
                  bias_share: float = 0.5, unknown_weight: float | str = 0.0,
                  unknown_value: float | str = 0.0, reg: float = 1.2,
                  bias_reg: float | None = 2.0, reg_scaling: str | float = 0.5,
@@ -118,6 +131,7 @@ class MatrixFactorization(QuadraticModel):
                  random_state: Any = None, n_threads: int | None = None,
                  verbose: int = 0) -> None:
         self.n_factors = n_factors
+        self.loss = loss
         self.bias = bias
         self.bias_share = bias_share
         self.unknown_weight = unknown_weight
@@ -152,28 +166,50 @@ class MatrixFactorization(QuadraticModel):
     def _validate(self) -> None:
         super()._validate()
         check_rates(self)
-        validation.choice("bias", self.bias, ("mean", "learned", None))
-        validation.real("bias_share", self.bias_share, low=0, high=1)
-        validation.real_or_choice("unknown_weight", self.unknown_weight, ("balanced",), low=0)
-        validation.real_or_choice("unknown_value", self.unknown_value, ("bias",))
+        validation.choice("loss", self.loss, ("squared", "logistic"))
         if self.bias_reg is not None:
             validation.real("bias_reg", self.bias_reg, low=0)
         if self.bias_reg_scaling is not None:
             validation.real_or_choice("bias_reg_scaling", self.bias_reg_scaling,
                                       ("count", "none"), low=0, high=10)
-        if self.unknown_value == "bias" and self.bias != "mean":
-            raise ValueError(f"unknown_value='bias' needs bias='mean', got bias={self.bias!r}: "
-                             f"a bias that is learned cannot be its own target")
+        if self._is_logistic:
+            check_parameters(self)
+
+    def _check_training(self, ratings: Ratings) -> None:
+        super()._check_training(ratings)
+        if self._is_logistic:
+            check_labels(ratings, self.unknown_weight)
+
+    # --------------------------------------------------------- what the loss decides
+
+    @property
+    def _is_logistic(self) -> bool:
+        return self.loss == "logistic"
+
+    @property
+    def _formula(self) -> type[Quadratic]:
+        return Logistic if self._is_logistic else Quadratic
+
+    def _solve(self, systems: RowSystems, P: np.ndarray, bias: np.ndarray, pool: Pool) -> None:
+        if self._is_logistic:
+            solve_logistic(systems, P, bias, pool)
+        else:
+            super()._solve(systems, P, bias, pool)
+
+    def _answers(self, scores: np.ndarray) -> np.ndarray:
+        answers: np.ndarray = expit(scores) if self._is_logistic else scores
+        return answers
+
+    def explain(self, user: Any, item: Any, k: int = 10
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """As `QuadraticModel.explain`; NotImplementedError with the logistic loss."""
+        self._check_fitted()
+        if self._is_logistic:
+            raise NotImplementedError("with loss='logistic' a score is no sum over ratings, so "
+                                      "that explain has nothing to show")
+        return super().explain(user, item, k)
 
     # ------------------------------------------------------ what the data decides
-
-    @property
-    def _learns_bias(self) -> bool:
-        return self.bias == "learned"
-
-    @property
-    def _subtracts_bias(self) -> bool:
-        return self.unknown_value == "bias" and self.bias == "mean"
 
     def _bias_penalty(self) -> tuple[float, str | float]:
         reg, scaling = self.bias_reg, self.bias_reg_scaling
@@ -181,75 +217,11 @@ class MatrixFactorization(QuadraticModel):
                 self.reg_scaling if scaling is None else scaling)
 
     def _resolve(self, ratings: Ratings) -> None:
-        self.unknown_weight_ = _unknown_weight(self.unknown_weight, ratings)
-        self.global_mean_ = self.mean_rating_ if self.bias else 0.0
-        # Without unknown cells r0 is free: measuring from the mean keeps float32 accurate.
-        self.origin_ = self.global_mean_
-        if self.unknown_weight_ > 0 and not self._subtracts_bias:
-            self.origin_ = float(self.unknown_value)
-        self.user_bias_ = self.item_bias_ = None
-        if self.bias == "mean":
-            user, item = mean_biases(ratings, self.mean_rating_, self.bias_share)
-            self.user_bias_, self.item_bias_ = user.astype(self._real), item.astype(self._real)
-        elif self.bias == "learned":
-            self.user_bias_, self.item_bias_ = (np.zeros(n, self._real) for n in ratings.shape)
-
-    def _bias_start(self) -> float:
-        return 0.0 if self._subtracts_bias else self.global_mean_ - self.origin_
-
-    def _frozen_user_bias(self) -> np.ndarray:
-        return self._solver_bias(self.user_bias_, self._bias_start(), len(self.user_factors_))
-
-    def _frozen_item_bias(self) -> np.ndarray:
-        return self._solver_bias(self.item_bias_, 0.0, len(self.item_factors_))
-
-    def _solver_bias(self, fixed: np.ndarray | None, start: float, n_rows: int) -> np.ndarray:
-        # Where B is subtracted from the ratings, the solver holds no bias at all.
-        return super()._solver_bias(None if self._subtracts_bias else fixed, start, n_rows)
-
-    def _row_bias(self, ratings: Ratings) -> np.ndarray | None:
-        if self.bias != "mean":
-            return None
-        return row_bias(ratings, self.mean_rating_, self.bias_share)
-
-    def _publish(self, at: Factors) -> None:
-        super()._publish(at)
-        if self._learns_bias:
-            self.user_bias_ = at.beta - self._real.type(self._bias_start())
-            self.item_bias_ = at.gamma
-
-    # ----------------------------------------------------------- what a cell means
-
-    def _cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
-        matrix, w0 = ratings.by_user, self.unknown_weight_
-        if ratings.weights is None and not self._subtracts_bias:
-            line = np.array([0.0, 1.0 - w0, 1.0, -self.origin_])
-            return Cells(matrix.indptr, matrix.indices, matrix.data, matrix.data, line)
-        w = np.ones(ratings.nnz, self._real) if ratings.weights is None else ratings.weights
-        pull = (w * self._targets(ratings, beta, gamma)).astype(self._real)
-        line = np.array([1.0, -w0, 1.0, 0.0])
-        return Cells(matrix.indptr, matrix.indices, read_only(w), read_only(pull), line)
-
-    def _targets(self, ratings: Ratings, beta: np.ndarray | None, gamma: np.ndarray | None
-                 ) -> np.ndarray:
-        """Return t of every stored cell, measured from r0 or from B."""
-        target: np.ndarray = ratings.by_user.data.astype(np.float64) - self.origin_
-        if self._subtracts_bias and beta is not None and gamma is not None:
-            target -= beta[ratings.users_of_cells]
-            target -= gamma[ratings.by_user.indices]
-        return target
+        super()._resolve(ratings)
+        if self._is_logistic:
+            odds = log_odds(ratings, self.unknown_weight_)
+            self.global_mean_, self.origin_ = odds if self.bias else 0.0, 0.0
+            self.mean_rating_, self.rating_range_ = float(expit(odds)), (0.0, 1.0)
 
     def _constant(self, ratings: Ratings) -> float:
-        squares = self._targets(ratings, self.user_bias_, self.item_bias_) ** 2
-        return float(squares.sum() if ratings.weights is None else ratings.weights @ squares)
-
-
-def _unknown_weight(weight: float | str, ratings: Ratings) -> float:
-    if weight != "balanced":
-        return float(weight)
-    unknown = ratings.shape[0] * ratings.shape[1] - ratings.nnz
-    if unknown == 0:
-        raise ValueError("unknown_weight='balanced' needs cells without a rating, got a full "
-                         "matrix")
-    known = ratings.nnz if ratings.weights is None else ratings.weights.sum(dtype=np.float64)
-    return float(known) / unknown
+        return 0.0 if self._is_logistic else super()._constant(ratings)

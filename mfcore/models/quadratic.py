@@ -53,6 +53,10 @@ class QuadraticModel(GroupedModel):
     def _learns_bias(self) -> bool:
         return False
 
+    @property
+    def _formula(self) -> type[Quadratic]:
+        return Quadratic
+
     # ----------------------------------------------------------------- the problem
 
     def _cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
@@ -101,7 +105,7 @@ class QuadraticModel(GroupedModel):
         turned = ratings.transposed
         beta, gamma = (np.zeros(n) if bias is None else bias for n, bias in
                        zip(ratings.shape, (self.user_bias_, self.item_bias_), strict=True))
-        return Quadratic(
+        return self._formula(
             self._cells(ratings, beta, gamma), self._cells(turned, gamma, beta),
             self._prior(self._penalty(ratings, ratings.shape[1], self._bias_start()), "user"),
             self._prior(self._penalty(turned, ratings.shape[0], 0.0), "item"),
@@ -205,11 +209,14 @@ class QuadraticModel(GroupedModel):
                 side: str, pool: Pool) -> Folded:
         """Solve new rows exactly."""
         P = np.zeros((len(held), self.n_factors), self._real)
-        solve_exactly(systems, P, held, pool)
+        self._solve(systems, P, held, pool)
         if self._learns_bias:
             start = self._bias_start() if side == "user" else 0.0
             return Folded(P, held - self._real.type(start))
         return Folded(P, None if fixed is None else fixed.astype(self._real))
+
+    def _solve(self, systems: RowSystems, P: np.ndarray, bias: np.ndarray, pool: Pool) -> None:
+        solve_exactly(systems, P, bias, pool)
 
     def _solver_bias(self, fixed: np.ndarray | None, start: float, n_rows: int) -> np.ndarray:
         """Return the bias column of rows as the solver holds it."""

@@ -78,11 +78,15 @@ class Serving(Rows):
         with Pool(self.n_threads) as pool:
             vectors = Folded(self.user_factors_, self.user_bias_) if new is None else \
                 self._vectors_of_new(new, pool)
-            scores = self._score_pairs(rows, columns, vectors, pool)
+            scores = self._answers(self._score_pairs(rows, columns, vectors, pool))
         if self._rates and self.user_bias_ is None:
             silent = self._is_silent("user", rows, self._counts_of(new)) \
                 | self._is_silent("item", columns, self.item_counts_)
             scores[silent] = self.mean_rating_
+        return scores
+
+    def _answers(self, scores: np.ndarray) -> np.ndarray:
+        """Return what `predict` says of scores."""
         return scores
 
     # ------------------------------------------------------------------- best items

@@ -9,6 +9,7 @@ from mfcore import validation
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.solvers.als import ALS
 from mfcore.solvers.gradient import LBFGS
+from mfcore.solvers.logistic import LogisticSGD
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.minibatch import Adam
 from mfcore.solvers.sgd import SGD
@@ -19,9 +20,10 @@ SCHEDULES = ("inverse", "constant", "adagrad")
 
 def _sgd(model: Any, problem: Quadratic, seed: int) -> Solver:
     bias_rate = model.bias_learning_rate
-    return SGD(problem, model.learning_rate,
-               model.learning_rate if bias_rate is None else bias_rate,
-               model.schedule, model.decay, seed)
+    kind = LogisticSGD if model.loss == "logistic" else SGD
+    return kind(problem, model.learning_rate,
+                model.learning_rate if bias_rate is None else bias_rate,
+                model.schedule, model.decay, seed)
 
 
 def _adam(model: Any, problem: Quadratic, seed: int) -> Solver:

@@ -2,13 +2,13 @@
 
 Statement.  The quadratic objective is the negative logarithm of a density:
 
-    r_ui ~ N(s_ui, 1 / (τ w_ui))                     s = P_u·Q_i + β_u + γ_i; unknown cells: w0, r0
-    z_u = [P_u | β_u] ~ N(μ + F_u G, Λ⁻¹)            items alike, with μ, Λ and features of their own
-    μ ~ N(0, Λ⁻¹),   G_g ~ N(0, (κ_φ Λ)⁻¹)           φ the field of feature g (age, gender, ...)
+    r_ui ~ N(s_ui, 1 / (τ w_ui))                 s = P_u·Q_i + β_u + γ_i; unknown cells: w0, r0
+    z_u = [P_u | β_u] ~ N(μ + F_u G, Λ⁻¹)        items alike, with μ, Λ and features of their own
+    μ ~ N(0, Λ⁻¹),   G_g ~ N(0, (κ_φ Λ)⁻¹)       φ the field of feature g (age, gender, ...)
 
-Λ is diagonal, one precision λ_f a factor and one for the bias ("diagonal"), or any positive
-definite matrix ("wishart").  Each conditional below is exact, and drawing them in turn (Gibbs)
-leaves the posterior as it is.
+Λ is diagonal: one precision λ_f a factor, and one for the bias.  (A full Λ with a Wishart prior,
+Salakhutdinov and Mnih 2008, measured no better on ratings.)  Each conditional below is exact,
+and drawing them in turn (Gibbs) leaves the posterior as it is.
 
 Rows.  With the row system A z = c of objectives/quadratic.py, in which Λ/τ is the penalty,
 
@@ -21,17 +21,16 @@ where w0 > 0):
     τ ~ Gamma( (N + ν)/2, rate (S + ν v)/2 )              v the variance of the ratings
 
 Precisions and mean of a side.  D = Z − F G has n rows, t is their sum, K the diagonal of the κ
-of the m features.  The mean integrated out, −2 ln p = Σ D_u Λ D_uᵀ + Σ K_g G_g Λ G_gᵀ + ... is
+of the m features.  With the mean integrated out, column by column,
 
-    tr(Λ T) − (n + m) ln |Λ|,     T = DᵀD − t tᵀ/(n + 1) + GᵀKG              complete the square
-    λ_f ~ Gamma( (n + m + ν)/2, rate (T_ff + ν v_f)/2 )                      "diagonal"
-    Λ ~ Wishart( n + m + d, (T + d diag(v))⁻¹ )                              "wishart"
-    μ ~ N( t/(n + 1), ((n + 1) Λ)⁻¹ )                                        given Λ
+    −2 ln p = λ_f T_f − (n + m) ln λ_f + ...,    T_f = Σ D_f² − t_f²/(n + 1) + Σ K G_f²
+    λ_f ~ Gamma( (n + m + ν)/2, rate (T_f + ν v_f)/2 )
+    μ_f ~ N( t_f/(n + 1), 1/((n + 1) λ_f) )                                  given λ_f
 
 Groups.  Ridge regression on F; E and E' hold rows of N(0, Λ⁻¹), so that what they add to the
 right-hand side has the covariance of the left:
 
-    −2 ln p(G | rest) = tr( Λ [ (Z − μ − F G)ᵀ(Z − μ − F G) + GᵀKG ] ) + ...
+    −2 ln p(G | rest) = Σ_f λ_f [ ‖Z_f − μ_f − F G_f‖² + Σ K G_f² ] + ...
     G = (FᵀF + K)⁻¹ ( Fᵀ(Z − μ + E) + √K E' )                                one system, all columns
     κ_φ ~ Gamma( (d m_φ + ν)/2, rate (Σ_{g∈φ} G_g Λ G_gᵀ + ν)/2 )            m_φ features in φ
 
@@ -39,7 +38,7 @@ The v_f are weak guesses from the ratings' variance v: a score is a sum of k pro
 factors, so that a factor's variance is about √(v/k), and a bias's about v.  ν = 1: each
 counts as one row.
 
-Sources: Salakhutdinov, Mnih 2008 (Wishart, equation 14); Rendle 2013 (precisions by field);
+Sources: Salakhutdinov, Mnih 2008; Rendle 2013 (precisions by factor and by field);
 Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (settings).
 """
 
@@ -49,17 +48,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from mfcore.objectives.groups import ridge_solver
 
 NU = 1.0
+MOST_DENSE = 256       # features up to which a matrix that changes each sweep is factored
 
 
 @dataclass(frozen=True)
 class RowPrior:
-    """What the rows z of one side are drawn about: μ (d,), Λ (d, d), and κ (n_fields,)."""
+    """What the rows z of one side are drawn about: μ and λ (d,), and κ (n_fields,)."""
 
     mean: np.ndarray
     precision: np.ndarray
@@ -77,19 +76,16 @@ class Hyper:
     features : csr_array (n_rows, n_features), or None
     fields : ndarray of int, shape (n_features,)
         Field φ of each feature.
-    full : bool
-        Λ is any matrix, else diagonal.
     """
 
     variances: np.ndarray
     features: sp.csr_array | None
     fields: np.ndarray
-    full: bool
 
     def start(self) -> RowPrior:
         """Return the prior that the guesses give."""
         n_fields = int(self.fields.max(initial=-1)) + 1
-        return RowPrior(np.zeros(len(self.variances)), np.diag(1 / self.variances),
+        return RowPrior(np.zeros(len(self.variances)), 1 / self.variances,
                         np.ones(n_fields))
 
     def draw(self, prior: RowPrior, Z: np.ndarray, G: np.ndarray,
@@ -108,14 +104,12 @@ class Hyper:
 
     def draw_precision(self, D: np.ndarray, G: np.ndarray, K: np.ndarray,
                        random: np.random.Generator) -> np.ndarray:
-        """Draw Λ, with μ integrated out."""
+        """Draw λ, with μ integrated out."""
         n, d = D.shape
-        total = D.sum(axis=0)
-        T = D.T @ D - np.outer(total, total) / (n + 1) + (G.T * K) @ G
-        if self.full:
-            return draw_wishart(n + len(G) + d, T + d * np.diag(self.variances), random)
-        rate = (np.diag(T) + NU * self.variances) / 2
-        return np.diag(random.gamma((n + len(G) + NU) / 2, size=d) / rate)
+        T = np.einsum("uf,uf->f", D, D) - D.sum(axis=0) ** 2 / (n + 1) + K @ G ** 2
+        rate = (T + NU * self.variances) / 2
+        lam: np.ndarray = random.gamma((n + len(G) + NU) / 2, size=d) / rate
+        return lam
 
 
 def draw_noise_precision(n_cells: float, squares: float, variance: float,
@@ -124,24 +118,8 @@ def draw_noise_precision(n_cells: float, squares: float, variance: float,
     return float(random.gamma((n_cells + NU) / 2) / ((squares + NU * variance) / 2))
 
 
-def draw_wishart(degrees: float, inverse_scale: np.ndarray, random: np.random.Generator
-                 ) -> np.ndarray:
-    """Draw Λ ~ Wishart(degrees, inverse_scale⁻¹), by Bartlett's decomposition.
-
-    Λ = L B Bᵀ Lᵀ with L Lᵀ the scale, B lower triangular, B_ii² ~ χ²(degrees − i), else
-    normal.
-    """
-    d = len(inverse_scale)
-    B = np.tril(random.standard_normal((d, d)), -1)
-    B[np.diag_indices(d)] = np.sqrt(random.chisquare(degrees - np.arange(d)))
-    root = scipy.linalg.cholesky(inverse_scale)              # inverse_scale = UᵀU, L = U⁻¹
-    LB = scipy.linalg.solve_triangular(root, B)
-    precision: np.ndarray = LB @ LB.T
-    return precision
-
-
 def draw_mean(D: np.ndarray, precision: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw μ given Λ and the rows D = Z − F G."""
+    """Draw μ given λ and the rows D = Z − F G."""
     n = len(D)
     mean: np.ndarray = D.sum(axis=0) / (n + 1) \
         + normal_rows(1, precision, random)[0] / np.sqrt(n + 1)
@@ -154,7 +132,7 @@ def draw_groups(F: sp.csr_array, Y: np.ndarray, precision: np.ndarray, K: np.nda
     n_rows, n_features = F.shape
     noise = normal_rows(n_features, precision, random) / np.sqrt(K)[:, None]
     target = Y + normal_rows(n_rows, precision, random)
-    solve = ridge_solver(F, np.ones(n_rows), K)
+    solve = ridge_solver(F, np.ones(n_rows), K, MOST_DENSE)
     drawn: np.ndarray = solve(target - F @ noise, G - noise) + noise
     return drawn
 
@@ -163,15 +141,14 @@ def draw_field_precisions(G: np.ndarray, precision: np.ndarray, fields: np.ndarr
                           random: np.random.Generator) -> np.ndarray:
     """Draw κ of every field, shape (n_fields,)."""
     sizes = np.bincount(fields)
-    squares = np.bincount(fields, np.einsum("gf,gf->g", G @ precision, G))
+    squares = np.bincount(fields, G ** 2 @ precision)
     kappa: np.ndarray = random.gamma((G.shape[1] * sizes + NU) / 2) / ((squares + NU) / 2)
     return kappa
 
 
 def normal_rows(n: int, precision: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw n rows of N(0, Λ⁻¹), shape (n, d): U⁻¹ e with Λ = UᵀU."""
-    e = random.standard_normal((len(precision), n))
-    rows: np.ndarray = scipy.linalg.solve_triangular(scipy.linalg.cholesky(precision), e).T
+    """Draw n rows of N(0, Λ⁻¹), shape (n, d)."""
+    rows: np.ndarray = random.standard_normal((n, len(precision))) / np.sqrt(precision)
     return rows
 
 

@@ -41,6 +41,8 @@ DENSE_FEATURES = 2048        # up to here FᵀΛF is factored once; beyond, conj
 CG_STEPS = 50
 CG_TOLERANCE = 1e-8
 
+Solve = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -52,29 +54,36 @@ class Prior:
         λ, λᵇ, m and β⁰ of the rows.
     features : csr_array of float64, shape (n_rows, n_features), or None
         F; None: no groups.
-    feature_reg : float, > 0
+    feature_reg : float, or ndarray of shape (n_features,), > 0
         λ_g.
     """
 
     penalty: Penalty
     features: sp.csr_array | None = None
-    feature_reg: float = 1.0
+    feature_reg: float | np.ndarray = 1.0
 
     def at(self, G: np.ndarray, g: np.ndarray) -> Penalty:
         """Return the penalty of the rows with the means that G and g give them."""
         if self.features is None:
             return self.penalty
-        means = self.penalty.means + self.features @ G.astype(np.float64)
-        return replace(self.penalty, means=means.astype(G.dtype),
-                       bias_means=self.penalty.bias_means + self.features @ g.astype(np.float64))
+        means, bias_means = self.mean_shift(G, g)
+        return replace(self.penalty, means=(self.penalty.means + means).astype(G.dtype),
+                       bias_means=self.penalty.bias_means + bias_means)
+
+    def mean_shift(self, G: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return F G and F g in float64; zeros (1, k) and (1,) without features."""
+        if self.features is None:
+            return np.zeros((1, G.shape[1])), np.zeros(1)
+        return self.features @ G.astype(np.float64), self.features @ g.astype(np.float64)
 
     def value(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
               learns_bias: bool) -> float:
         """Return the whole penalty of one side in float64."""
-        groups = np.sum(G.astype(np.float64) ** 2)
+        squares = np.einsum("gf,gf->g", G, G, dtype=np.float64)
         if learns_bias:
-            groups += np.sum(g.astype(np.float64) ** 2)
-        return self.at(G, g).value(P, beta, learns_bias) + self.feature_reg * float(groups)
+            squares += g.astype(np.float64) ** 2
+        groups = float(np.sum(self.feature_reg * squares))
+        return self.at(G, g).value(P, beta, learns_bias) + groups
 
     def gradient(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
                  learns_bias: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +91,7 @@ class Prior:
         if self.features is None:
             return np.zeros_like(G), np.zeros_like(g)
         prior, FT = self.at(G, g), self.features.T
-        dG = self.feature_reg * G - FT @ (prior.reg[:, None] * (P - prior.means))
+        dG = (self.feature_reg * G.T).T - FT @ (prior.reg[:, None] * (P - prior.means))
         dg = self.feature_reg * g - FT @ (prior.bias_reg * (beta - prior.bias_means))
         return 2 * dG, 2 * dg if learns_bias else np.zeros_like(g)
 
@@ -97,11 +106,11 @@ class Prior:
             g[...] = self._solve_biases(prior.bias_reg * (beta - prior.bias_means), g)
 
     @cached_property
-    def _solve_vectors(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def _solve_vectors(self) -> Solve:
         return ridge_solver(self.features, self.penalty.reg, self.feature_reg)
 
     @cached_property
-    def _solve_biases(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def _solve_biases(self) -> Solve:
         return ridge_solver(self.features, self.penalty.bias_reg, self.feature_reg)
 
 
@@ -117,21 +126,22 @@ def averages(features: sp.csr_array, X: np.ndarray) -> np.ndarray:
     return mean
 
 
-def ridge_solver(F: sp.csr_array, weights: np.ndarray, reg: float
-                 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a function that solves (FᵀΛF + reg I) X = FᵀY for X, given Y and a start.
+def ridge_solver(F: sp.csr_array, weights: np.ndarray, reg: float | np.ndarray,
+                 most_dense: int = DENSE_FEATURES) -> Solve:
+    """Return a function that solves (FᵀΛF + diag(reg)) X = FᵀY for X, given Y and a start.
 
-    Y is (n_rows,) or (n_rows, k), X and the start (n_features,) or (n_features, k).
+    Up to `most_dense` features by Cholesky, else by conjugate gradient.  Y is (n_rows,) or
+    (n_rows, k), X and the start (n_features,) or (n_features, k).
     """
     weighted = sp.csr_array(F * weights[:, None])
-    if F.shape[1] <= DENSE_FEATURES:
-        A = (F.T @ weighted).toarray()
-        factor = scipy.linalg.cho_factor(A + reg * np.eye(len(A)), lower=True)
+    reg = np.broadcast_to(np.asarray(reg, np.float64), F.shape[1])
+    if F.shape[1] <= most_dense:
+        factor = scipy.linalg.cho_factor((F.T @ weighted).toarray() + np.diag(reg), lower=True)
         return lambda Y, start: np.asarray(scipy.linalg.cho_solve(factor, F.T @ Y))
     diagonal = np.asarray((weighted.multiply(F)).sum(axis=0)).ravel() + reg
 
     def times(X: np.ndarray) -> np.ndarray:
-        product: np.ndarray = weighted.T @ (F @ X) + reg * X
+        product: np.ndarray = weighted.T @ (F @ X) + (reg * X.T).T
         return product
 
     return lambda Y, start: conjugate_gradient(times, F.T @ Y, start, diagonal)

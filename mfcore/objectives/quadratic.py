@@ -120,14 +120,18 @@ class RowSystems:
     learns_bias: bool
     common: np.ndarray | None = None
 
+    @property
+    def n_free(self) -> int:
+        """d, the number of unknowns of a row."""
+        return int(self.Q.shape[1]) + self.learns_bias
+
     def whole_matrix(self, pool: Pool) -> WholeMatrix:
         """Return the row system's sums over all columns, in float64.
 
         With d = k + 1 where the bias is learned (last), else d = k:
         A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
         """
-        k = self.Q.shape[1]
-        d = k + self.learns_bias
+        k, d = self.Q.shape[1], self.n_free
         common = np.zeros((d, d)) if self.common is None else self.common
         if self.w0 == 0:
             return WholeMatrix(common, np.zeros(d), np.zeros(d))
@@ -269,9 +273,13 @@ class Quadratic:
         """Return the derivatives by every block of `at` (zeros where biases are fixed)."""
         dP, dbeta = self.user_rows(at).gradient(at.P, at.beta, pool)
         dQ, dgamma = self.item_rows(at).gradient(at.Q, at.gamma, pool)
+        return Factors(dP, dQ, dbeta, dgamma, **self.group_gradient(at))
+
+    def group_gradient(self, at: Factors) -> dict[str, np.ndarray]:
+        """Return ∂L/∂G, ∂L/∂H, ∂L/∂g and ∂L/∂h by name."""
         dG, dg = self.users.gradient(*at.of_users, self.learns_bias)
         dH, dh = self.items.gradient(*at.of_items, self.learns_bias)
-        return Factors(dP, dQ, dbeta, dgamma, dG, dH, dg, dh)
+        return {"G": dG, "H": dH, "g": dg, "h": dh}
 
 
 def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:

@@ -24,6 +24,7 @@ on the unknown want a smaller rate.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -46,11 +47,12 @@ class Grid:
 
     User stratum c is rows bounds[c] to bounds[c + 1]; starts[c], shape (g, rows + 1), says
     where each user's cells of each item stratum begin in `items`, `a` and `b` (`a` has one
-    entry where all cells share it).
+    entry where all cells share it).  members[d] are the items of stratum d.
     """
 
     bounds: list[int]
     starts: list[np.ndarray]
+    members: list[np.ndarray]
     items: np.ndarray
     a: np.ndarray
     b: np.ndarray
@@ -84,7 +86,8 @@ def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
     a = np.full(1, cells.line[1], dtype) if cells.line[0] == 0 else np.empty(nnz, dtype)
     pool.map(lambda c: sort_stratum(*cells, stratum, bounds[c], starts[c], items, a, b),
              [(c,) for c in range(g)])
-    return Grid(bounds, starts, items, a, b)
+    members = [np.flatnonzero(stratum == d) for d in range(g)]
+    return Grid(bounds, starts, members, items, a, b)
 
 
 def dealt_out(counts: np.ndarray, g: int, random: np.random.Generator) -> np.ndarray:
@@ -125,6 +128,7 @@ class SGD(Solver):
     epochs_done: int = 0
     _grid: Grid | None = None
     _squares: tuple[np.ndarray, np.ndarray] = field(default=(np.empty(0), np.empty(0)))
+    _means: tuple[np.ndarray, ...] = ()
     _shares: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def epoch(self, at: Factors, pool: Pool) -> float:
@@ -136,17 +140,14 @@ class SGD(Solver):
         rates = self._rates()
         runs = grid.runs(np.random.default_rng([self.seed, self.epochs_done + 1]))
         with _Padded(at) as wide:
-            means = self._prior_means(at, wide.P.shape[1])
+            self._means = self._prior_means(at, wide.P.shape[1])
             known = 0.0
             for shift in range(grid.n_strata):
-                known += self._diagonal(grid, wide, means, runs, shift, rates, pool)
-                self._pay_unknown(grid, wide, rates, pool)
+                known += self._diagonal(grid, wide, runs, shift, rates, pool)
         self._pull_unrated(at, rates)
         self.problem.solve_groups(at)
         self.epochs_done += 1
-        problem = self.problem
-        whole = problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
-        return problem.constant + known + whole + problem.penalty(at)
+        return self.problem.constant + known + self._whole(at, pool) + self.problem.penalty(at)
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Give rows without cells exactly their prior, unless unknown cells speak for them."""
@@ -197,29 +198,38 @@ class SGD(Solver):
         M, N = (padded(side.means.astype(at.P.dtype), K) for side in (users, items))
         return M, N, users.bias_means, items.bias_means
 
-    def _diagonal(self, grid: Grid, at: Factors, means: tuple[np.ndarray, ...],
-                  runs: list[np.ndarray], shift: int, rates: tuple[float, float],
-                  pool: Pool) -> float:
-        """Run the blocks (c, c + shift) of all user strata c; none shares a row."""
-        g = grid.n_strata
-        (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
-        kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad",
-                              bool(means[0].any() or means[1].any()))
-        parts = pool.map(
-            lambda c: kernel(grid.bounds[c], runs[c], grid.starts[c][(c + shift) % g],
-                             grid.items, grid.a, grid.b, at.P, at.Q, at.beta, at.gamma, reg,
-                             item_reg, bias_reg, item_bias_reg, *means, *rates,
-                             *self._squares),
-            [(c,) for c in range(g)])
-        return float(sum(parts))
+    def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
+                  rates: tuple[float, float], pool: Pool) -> float:
+        """Run the blocks (c, c + shift) of all user strata c; none shares a row.
 
-    def _pay_unknown(self, grid: Grid, at: Factors, rates: tuple[float, float],
-                     pool: Pool) -> None:
+        Then pay 1 / g of the sum over all cells.
+        """
+        kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad", self._is_pulled)
+        cells, rows = (grid.items, grid.a, grid.b), self._row_arguments(at, rates)
+        parts = pool.map(
+            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], *cells, *rows),
+            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])
         problem = self.problem.without_groups       # (the sum over all cells has no prior)
         if problem.w0:
             for systems, X, bias in ((problem.user_rows(at), at.P, at.beta),
                                      (problem.item_rows(at), at.Q, at.gamma)):
                 implicit_step(systems, X, bias, rates, grid.n_strata, pool)
+        return float(sum(parts))
+
+    def _row_arguments(self, at: Factors, rates: tuple[float, float]) -> tuple[Any, ...]:
+        """Return what a kernel needs of the rows: vectors, penalties, priors, rates."""
+        (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
+        return (at.P, at.Q, at.beta, at.gamma, reg, item_reg, bias_reg, item_bias_reg,
+                *self._means, *rates, *self._squares)
+
+    @property
+    def _is_pulled(self) -> bool:
+        return bool(self._means[0].any() or self._means[1].any())
+
+    def _whole(self, at: Factors, pool: Pool) -> float:
+        """Return w0 Σ_all s²."""
+        problem = self.problem
+        return problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
 
 
 def implicit_step(systems: RowSystems, X: np.ndarray, bias: np.ndarray,

@@ -1,0 +1,23 @@
+"""Counter-based draws: a hash of what is drawn for, in place of a generator's state.
+
+There is no state to share, so a draw does not depend on which thread makes it.  Arithmetic
+is int64 with products below 2^63, so that plain Python gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from mfcore.kernels.options import INLINE
+
+WORD = 0xFFFFFFFF               # 32 bits
+
+
+@njit(**INLINE)
+def mix(x: int, key: int) -> int:
+    """Return a hash of x and key in [0, 2^32)."""
+    x = (x + key) & WORD
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & WORD
+    x = ((x ^ (x >> 15) ^ (key >> 32)) * 0x45D9F3B5) & WORD
+    x = ((x ^ (x >> 16)) * 0x31848BAB) & WORD
+    return x ^ (x >> 15)

@@ -1,0 +1,192 @@
+"""Gibbs sampling of the Bayesian factorization: the exact solver, plus noise.
+
+A sweep draws, for items and then for users, the prior of the side (precisions, mean, groups)
+given its rows, and then every row given the other side; last the noise precision.  The
+conditionals are derived in objectives/bayesian.py.  A row's is N(A⁻¹ c, (τ A)⁻¹) with the A
+and c of the row system that least squares solves, so that drawing it is `solve_exactly` with
+noise.
+
+There the penalty is Λ/τ about μ + F_u G.  The solver knows penalties s I about means M, with
+one s for all factors: with s the least λ_f/τ,
+
+    A += (Λ/τ − s I) + s I           `common`, and the rows' own penalty
+    c += s M,  M = (μ + F G) (Λ/τ) / s
+
+Random numbers are keyed by (seed, sweep, side, chunk of rows), so that threads do not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mfcore.objectives.bayesian import Hyper, RowPrior, draw_noise_precision
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.quadratic import Quadratic, RowSystems
+from mfcore.parallel import Pool, row_chunks
+from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.loop import Solver
+from mfcore.validation import DivergenceError
+
+NOISE_ROWS = 4096       # rows whose noise comes from one generator
+SIDES = ("users", "items")
+
+
+@dataclass
+class Sample:
+    """One kept state of the chain: a point, τ, and the priors of users and of items."""
+
+    at: Factors
+    tau: float
+    users: RowPrior
+    items: RowPrior
+
+
+@dataclass
+class Gibbs(Solver):
+    """A Gibbs sampler of one problem: see `mfcore.solvers.loop.Solver`.
+
+    Parameters
+    ----------
+    problem : Quadratic
+        Its penalties say where the chain measures biases from; their λ are not used.
+    users, items : Hyper
+        What the priors are drawn from.
+    n_cells, variance : float
+        N, the number of cells that count, and v.
+    kept_sweeps : frozenset of int
+        Sweeps, from 1, whose states are kept in `samples`.
+    seed : int
+    """
+
+    problem: Quadratic
+    users: Hyper
+    items: Hyper
+    n_cells: float
+    variance: float
+    kept_sweeps: frozenset[int]
+    seed: int
+    sweeps_done: int = 0
+    tau: float = 0.0
+    samples: list[Sample] = field(default_factory=list)
+    _priors: dict[str, RowPrior] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tau = 1 / self.variance
+        self._priors = {"users": self.users.start(), "items": self.items.start()}
+
+    def epoch(self, at: Factors, pool: Pool) -> float:
+        """Draw everything once; return Σ w (r − s)² of what was drawn."""
+        self.sweeps_done += 1
+        random = np.random.default_rng([self.seed, self.sweeps_done])
+        for side in ("items", "users"):
+            self._draw_prior(side, at, random)
+            self._draw_rows(side, at, pool)
+        loss = self.problem.value(at, pool)
+        squares = loss.known + loss.unknown
+        if not np.isfinite(squares):
+            raise DivergenceError(f"the squared error is {squares}; rescale the ratings")
+        self.tau = draw_noise_precision(self.n_cells, squares, self.variance, random)
+        if self.sweeps_done in self.kept_sweeps:
+            self.samples.append(self.sample(at))
+        return squares
+
+    def sample(self, at: Factors) -> Sample:
+        """Return the present state."""
+        return Sample(at.copy(), self.tau, self._priors["users"], self._priors["items"])
+
+    def _draw_prior(self, side: str, at: Factors, random: np.random.Generator) -> None:
+        X, bias, G, g = at.of_users if side == "users" else at.of_items
+        base = getattr(self.problem, side).penalty
+        hyper: Hyper = getattr(self, side)
+        Z, ZG = X.astype(np.float64) - base.means, G.astype(np.float64)
+        if self.problem.learns_bias:
+            Z = np.column_stack([Z, bias.astype(np.float64) - base.bias_means])
+            ZG = np.column_stack([ZG, g])
+        self._priors[side], ZG = hyper.draw(self._priors[side], Z, ZG, random)
+        G[...] = ZG[:, :X.shape[1]]
+        if self.problem.learns_bias:
+            g[...] = ZG[:, -1]
+
+    def _draw_rows(self, side: str, at: Factors, pool: Pool) -> None:
+        X, bias, G, g = at.of_users if side == "users" else at.of_items
+        rows = self.problem.without_groups.user_rows(at) if side == "users" else \
+            self.problem.without_groups.item_rows(at)
+        means, bias_means = getattr(self.problem, side).mean_shift(G, g)
+        systems = sampled_rows(rows, self._priors[side], self.tau, means, bias_means)
+        noise = row_noise((len(X), systems.n_free), (self.seed, self.sweeps_done,
+                                                     SIDES.index(side)), X.dtype, pool)
+        noise /= X.dtype.type(np.sqrt(self.tau))
+        solve_exactly(systems, X, bias, pool, noise)
+
+    def finish(self, at: Factors, pool: Pool) -> None:
+        """Keep the last state, where no sweep was kept."""
+        if not self.samples:
+            self.samples.append(self.sample(at))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the counters, the priors and all kept samples."""
+        now = Sample(Factors(*(np.empty((0, 1)),) * 2, np.empty(0), np.empty(0)), self.tau,
+                     self._priors["users"], self._priors["items"])
+        arrays = {"counters": np.array([self.seed, self.sweeps_done, len(self.samples)])}
+        for number, sample in enumerate([now, *self.samples]):
+            arrays.update({f"{number}.{name}": part for name, part in _parts(sample).items()})
+        return arrays
+
+    def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+        self.seed, self.sweeps_done, n_samples = (int(value) for value in state["counters"])
+        groups: list[dict[str, np.ndarray]] = [{} for _ in range(n_samples + 1)]
+        for name, array in state.items():
+            number, _, part = name.partition(".")
+            if part:
+                groups[int(number)][part] = array
+        now, *self.samples = (_sample(parts) for parts in groups)
+        self.tau, self._priors = now.tau, {"users": now.users, "items": now.items}
+
+
+def sampled_rows(rows: RowSystems, prior: RowPrior, tau: float, means: np.ndarray,
+                 bias_means: np.ndarray) -> RowSystems:
+    """Return row systems whose penalty is Λ/τ about μ + `means`, as the solver knows it."""
+    penalty, n = rows.penalty, len(rows.cells.indptr) - 1
+    scaled = prior.precision / tau
+    s = float(scaled.min())
+    Z = penalty.means + means
+    if rows.learns_bias:
+        Z = np.column_stack([Z, np.broadcast_to(penalty.bias_means + bias_means, len(Z))])
+    M = (Z + prior.mean) * (scaled / s)
+    k, reg = rows.Q.shape[1], np.full(n, s)
+    moved = Penalty(reg, reg, M[:, :k], M[:, k] if rows.learns_bias else penalty.bias_means)
+    return replace(rows, penalty=moved, common=np.diag(scaled - s))
+
+
+def row_noise(shape: tuple[int, int], key: tuple[int, ...], dtype: np.dtype, pool: Pool
+              ) -> np.ndarray:
+    """Return standard normal numbers that depend on the key and the place alone."""
+    noise = np.empty(shape, dtype)
+
+    def fill(start: int, stop: int) -> None:
+        random = np.random.default_rng([*key, start])
+        noise[start:stop] = random.standard_normal((stop - start, shape[1]), dtype=dtype)
+
+    pool.map(fill, row_chunks(shape[0], NOISE_ROWS))
+    return noise
+
+
+def _parts(sample: Sample) -> dict[str, np.ndarray]:
+    parts = {f"at.{name}": block for name, block in vars(sample.at).items()}
+    for side in SIDES:
+        parts.update({f"{side}.{name}": part for name, part in
+                      vars(getattr(sample, side)).items()})
+    return {**parts, "tau": np.array(sample.tau)}
+
+
+def _sample(parts: dict[str, np.ndarray]) -> Sample:
+    def group(prefix: str) -> dict[str, np.ndarray]:
+        return {name[len(prefix) + 1:]: part for name, part in parts.items()
+                if name.startswith(f"{prefix}.")}
+
+    return Sample(Factors(**group("at")), float(parts["tau"]), RowPrior(**group("users")),
+                  RowPrior(**group("items")))
