@@ -51,8 +51,10 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, candidates: Any = No
         Names, with a cut-off of their own ("ndcg@100") or without.  "rmse", "mae";
         "precision", "recall" (over all relevant items), "recall_capped" (over at most k),
         "hit_rate", "ndcg", "map", "mrr" (uncut unless "mrr@k"); "auc"; "item_coverage",
-        "popularity_rank", "cross_group_rate".  None: the first two where the model
-        predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
+        "popularity_rank", "cross_group_rate"; "folding" and "spurious_rate", which hold the
+        recommended items against how related they are to what a user rated (see
+        `mfcore.metrics.folding`) and need the training ratings.  None: the first two where
+        the model predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
     threshold : float or None
         A test cell is relevant if its rating is at least this; None: every stored cell.
     exclude_seen : bool
@@ -69,7 +71,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, candidates: Any = No
     ------
     ValueError
         Unknown metrics, k < 1, an empty test set, another shape than that of training
-        (without ids), no relevant cell left, groups that are missing or do not fit.
+        (without ids), no relevant cell left, groups that are missing or do not fit,
+        "folding" or "spurious_rate" of a model without its training ratings.
     KeyError
         Candidates known neither to the model nor to the test set.
 
