@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from mfcore.models.bpr import BPR
     from mfcore.models.implicit import ImplicitMF
     from mfcore.models.matrix_factorization import MatrixFactorization
+    from mfcore.models.segmented import Segmented
 
 __version__ = "0.1.0"
 
 __all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "Popularity", "Ratings",
-           "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
+           "Segmented", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
            "read_ratings"]
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "MatrixFactorization": "mfcore.models.matrix_factorization",
     "Popularity": "mfcore.models.baselines",
     "Ratings": "mfcore.data.ratings",
+    "Segmented": "mfcore.models.segmented",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
     "fetch": "mfcore.data.datasets",

@@ -110,7 +110,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     Parameters
     ----------
     model : estimator
-        Copied by `type(model)(**model.get_params())`; stays as it is.
+        Copied by `type(model)(**model.get_params(deep=False))`; stays as it is.
     ratings : Ratings or scipy sparse, shape (n_users, n_items)
     n_folds : int >= 2
         Folds of `mfcore.data.split.k_fold`: each cell is tested once.
@@ -137,7 +137,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
         from mfcore.data.split import k_fold
 
         folds = k_fold(as_ratings("ratings", ratings), n_folds, random_state=random_state)
-    results = [evaluate(type(model)(**model.get_params()).fit(train), test, **options)
+    results = [evaluate(type(model)(**model.get_params(deep=False)).fit(train), test, **options)
                for train, test in folds]
     if not results:
         raise ValueError("folds must hold at least one (train, test) pair, got none")
