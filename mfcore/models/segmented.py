@@ -20,7 +20,7 @@ from mfcore.models.inputs import training_ratings
 from mfcore.models.monitoring import Callback
 from mfcore.models.routing import FALLBACK, Routed, rows_by_code
 from mfcore.models.segments import By, check_by, codes_of, labels_of
-from mfcore.parallel import thread_count
+from mfcore.parallel import CHUNK_CELLS, thread_count
 
 Self = TypeVar("Self", bound="Segmented")
 
@@ -154,11 +154,15 @@ class Segmented(Routed):
     def _fit_one(self, label: Hashable, ratings: Ratings, eval_set: Ratings | None,
                  callbacks: Sequence[Callback]) -> Recommender:
         model = type(self.estimator)(**self.estimator.get_params(deep=False))
+        # Less than two chunks: a second thread would only wait (and the bits are the same).
+        model.n_threads = 1 if ratings.nnz < 2 * CHUNK_CELLS else self.n_threads
         try:
-            return model.fit(ratings, eval_set=eval_set, callbacks=callbacks)
+            model.fit(ratings, eval_set=eval_set, callbacks=callbacks)
         except (ValueError, TypeError) as error:
             where = "all users" if label is None else f"segment {label!r}"
             raise type(error)(f"{where}: {error}") from error
+        model.n_threads = self.n_threads
+        return model
 
     def _take_models(self, makers: Sequence[Callable[[Ratings], Recommender]]) -> None:
         """Put the models of a file in place, each made from the rows it was fitted to.
