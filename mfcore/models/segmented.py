@@ -111,8 +111,8 @@ class Segmented(Routed):
             Labels that do not fit the users (see `by`), a checkpoint; what the estimator
             refuses, with the segment's name.
         """
-        thread_count(self.n_threads)
         self._validate()
+        thread_count(self.n_threads)
         if checkpoint is not None:
             raise ValueError("checkpoint must be None: a Segmented fits several models")
         training = training_ratings(ratings, y)
