@@ -117,7 +117,8 @@ def _leading_vectors(Y: sp.csr_array, Yt: sp.csr_array, k: int,
     def times(X: np.ndarray) -> np.ndarray:
         return _product(Yt, _product(Y, X, pool), pool)
 
-    V = np.random.default_rng(0).normal(size=(Y.shape[1], min(k + BEYOND, *Y.shape)))
+    random = np.random.default_rng(0)
+    V = random.normal(size=(Y.shape[1], min(k + BEYOND, *Y.shape)))
     values, V = _within(times, times(V))
     for _ in range(ROUNDS):
         values, V = _within(times, _filtered(times, V, max(values[-1], LEAST)))
