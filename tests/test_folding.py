@@ -189,7 +189,9 @@ def test_pairs_are_listed_by_name_worst_first(monkeypatch):
     np.testing.assert_allclose(score - related, wanted, atol=1e-12)
     recommended = dict(zip(named.user_ids.tolist(), model.recommend(k=4)[0].tolist(), strict=True))
     for pair in pairs:
-        assert pair.item in recommended[pair.user]
+        left = 22 - np.diff(named.by_user.indptr)[named.user_positions([pair.user])[0]]
+        place = recommended[pair.user].index(pair.item)
+        assert pair.score_quantile == pytest.approx(1 - (place + 0.5) / left)
         assert pair.title == titles.get(pair.item, "")
 
 
