@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from mfcore.models.implicit import ImplicitMF
     from mfcore.models.matrix_factorization import MatrixFactorization
     from mfcore.models.neural import NeuralMF
+    from mfcore.models.segmented import Segmented
 
 __version__ = "0.1.0"
 
 __all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF", "Popularity",
-           "Ratings", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
+           "Ratings", "Segmented", "__version__", "cross_validate", "evaluate", "fetch",
+           "gradcheck", "load",
            "read_ratings"]
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
     "NeuralMF": "mfcore.models.neural",
     "Popularity": "mfcore.models.baselines",
     "Ratings": "mfcore.data.ratings",
+    "Segmented": "mfcore.models.segmented",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
     "fetch": "mfcore.data.datasets",

@@ -11,7 +11,8 @@ planes (Eckart, Young 1936).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,32 @@ def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: An
            ylabel=f"second component ({shares[1]:.0%} of variance)")
     ax.margins(0.1)
     return ax
+
+
+def compare_embeddings(models: Mapping[str, Any], groups: Any = None, titles: Any = None) -> Any:
+    """Draw the item vectors of several models side by side, each on its own plane.
+
+    Parameters
+    ----------
+    models : mapping of title to fitted model
+    groups, titles
+        As in `plot_embedding`.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+        Of its own, known to no window: `figure.savefig(path)` writes it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib.
+    """
+    figure = _figure(6 * len(models), 5)
+    for ax, (title, model) in zip(figure.subplots(1, len(models), squeeze=False)[0],
+                                  models.items(), strict=True):
+        plot_embedding(model, groups=groups, titles=titles, ax=ax).set_title(title)
+    return figure
 
 
 def principal_plane(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,9 +257,21 @@ def _axes(ax: Any) -> Any:
     """Return the axes given, or those of a new figure."""
     if ax is not None:
         return ax
-    try:
+    with _needing_matplotlib():
         from matplotlib import pyplot
+    return pyplot.subplots(figsize=(7, 5), layout="constrained")[1]
+
+
+def _figure(width: float, height: float) -> Any:
+    with _needing_matplotlib():
+        from matplotlib.figure import Figure
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def _needing_matplotlib() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("plots need matplotlib: pip install 'mfcore[plots]'",
                                   name=error.name) from error
-    return pyplot.subplots(figsize=(7, 5), layout="constrained")[1]

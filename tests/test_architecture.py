@@ -28,6 +28,7 @@ LAYERS = {
     "solvers": BASE | {"kernels"} | MIDDLE | {"solvers"},
     "models": BASE | MIDDLE | {"solvers", "models"},            # never a kernel
     **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", name} for name in TOP},
+    "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "plots", "cli"},    # the demo draws
     "__main__": {"cli"},
     "mfcore": {"gradcheck"},
 }

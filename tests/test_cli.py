@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 import mfcore
-from mfcore.cli import described, ladder, main, output
+from mfcore.cli import described, folding, ladder, main, output
 from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 
@@ -132,12 +133,14 @@ LADDER = ["Popularity", "BiasOnly", "minimal MF", "mean bias", "learned bias",
 
 
 @pytest.fixture(scope="module")
-def small_demo():
+def small_demo(tmp_path_factory):
     """What `mfcore demo` says of small audiences, as (text, data)."""
+    picture = str(tmp_path_factory.mktemp("demo") / "folding.png")
     data = synthetic.planted_audiences(n_users=160, n_items=80, n_factors=4, random_state=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "planted_audiences", lambda: data)
-        arguments = build_parser().parse_args(["demo", "--data", "planted-audiences"])
+        arguments = build_parser().parse_args(["demo", "--data", "planted-audiences",
+                                               "--picture", picture])
         found = arguments.command(arguments)
     return found.text, json.loads(json.dumps(output.plain(found.data)))
 
@@ -182,6 +185,56 @@ def test_the_table_of_the_demo_is_aligned_and_explained(small_demo):
         assert column in lines[start]
         assert column in reading
     assert f"{data['rows'][-1]['ndcg@10']:.4f}" in lines[start + 7]
+
+
+def test_the_demo_shows_what_a_weight_on_unknown_cells_does_to_folding(small_demo):
+    text, data = small_demo
+    rows = data["folding"]
+    assert [row["weight"] for row in rows] == sorted(row["weight"] for row in rows)
+    assert rows[0]["weight"] == 0
+    n_cells, known = data["users"] * data["items"], data["ratings"] - data["held_out"]
+    assert rows[-1]["weight"] == pytest.approx(known / (n_cells - known))      # balanced
+    first, chosen = rows[0], next(row for row in rows if row["chosen"])
+    assert chosen["validation"] == max(row["validation"] for row in rows)
+    assert first["cross_group_rate@10"] > 0.3
+    assert chosen["cross_group_rate@10"] < 0.05
+    for name in ("ndcg@10", "ndcg@10 within audiences"):
+        assert chosen[name] > first[name]
+    assert chosen["rmse"] > first["rmse"]
+    lines = text.splitlines()
+    assert ["weight", *folding.COLUMNS] in [line.split() for line in lines]
+    chosen_line = next(line for line in lines if line.endswith("chosen on validation"))
+    assert f"{chosen['cross_group_rate@10']:.3f}" in chosen_line
+
+
+def test_the_demo_draws_the_items_by_audience(small_demo):
+    pytest.importorskip("matplotlib")
+    text, data = small_demo
+    assert f"Picture: {data['picture']}" in text
+    assert Path(data["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_draws_no_picture_where_none_is_wanted_or_nothing_can_draw(monkeypatch):
+    data = synthetic.planted_audiences(n_users=40, n_items=40, n_factors=4, random_state=1)
+    models = {"one": mfcore.MatrixFactorization(2, n_epochs=1).fit(data.ratings)}
+    assert folding._drawn(models, data, data.item_groups, "none") is None
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert folding._drawn(models, data, data.item_groups, "picture.png") is None
+
+
+def test_audiences_are_named_by_their_feature_or_by_number():
+    data = synthetic.planted_audiences(n_users=40, n_items=40, n_factors=4)
+    names = folding.audience_names(data, data.item_groups)
+    assert all(title.startswith(name) for title, name in zip(data.item_titles, names, strict=True))
+    plain = dataclasses.replace(data, item_features=None)
+    assert folding.audience_names(plain, data.item_groups)[0] == f"audience {data.item_groups[0]}"
+    shuffled = folding.audience_names(data, np.roll(data.item_groups, 1))
+    assert shuffled[1] == f"audience {data.item_groups[0]}"
+
+
+def test_a_picture_in_no_folder_is_refused_before_any_work(run):
+    code, _, err = run("demo --data planted-audiences --picture nowhere/at/all.png")
+    assert (code, "there is no folder" in err) == (1, True)
 
 
 def test_the_demo_recommends_titles_that_the_user_has_not_rated(small_demo):

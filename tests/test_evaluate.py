@@ -39,7 +39,7 @@ class Stub:
     def __init__(self, n_factors=2, seed=0, rates=False):
         self.n_factors, self.seed, self.rates = n_factors, seed, rates
 
-    def get_params(self):
+    def get_params(self, deep=True):
         return {"n_factors": self.n_factors, "seed": self.seed, "rates": self.rates}
 
     @property

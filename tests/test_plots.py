@@ -180,9 +180,21 @@ def test_given_axes_are_used_and_no_figure_is_made(model):
 
 def test_without_matplotlib_the_extra_to_install_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for draw in (lambda: plots.plot_history(HISTORY),
+                 lambda: plots.compare_embeddings({"one": None}),
                  lambda: plots.plot_embedding(SimpleNamespace(
                      _check_fitted=lambda: None, n_items_=2, item_ids_=None,
                      item_factors_=np.eye(2), item_counts_=np.ones(2)))):
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'mfcore\[plots\]'"):
             draw()
+
+
+def test_models_are_drawn_side_by_side_without_a_window(model):
+    figure = plots.compare_embeddings({"before": model, "after": model})
+    assert [ax.get_title() for ax in figure.axes] == ["before", "after"]
+    assert pyplot.get_fignums() == []
+    alone = plots.plot_embedding(model)
+    for ax in figure.axes:
+        np.testing.assert_array_equal(ax.collections[0].get_offsets(),
+                                      alone.collections[0].get_offsets())

@@ -69,8 +69,8 @@ def parts(dense: Dense, at: Factors) -> tuple[float, float, float]:
             known -= dense.w[u, i] * (y * np.log(like) + (1 - y) * np.log(1 - like))
         else:
             unknown -= dense.w0 * np.log(1 - like)
-    penalty = dense.users.value(at.P, at.beta, dense.learns_bias) \
-        + dense.items.value(at.Q, at.gamma, dense.learns_bias)
+    penalty = dense.users.value(*at.of_users, dense.learns_bias) \
+        + dense.items.value(*at.of_items, dense.learns_bias)
     return known, unknown, penalty
 
 

@@ -191,3 +191,15 @@ def test_the_table_of_figures_is_the_one_in_the_result_file():
     for row in results["rows"]:
         cells = [row["name"], *(f"{value:.4f}" for value in [*row["folds"], row["mean"]])]
         assert f"| {' | '.join(cells)} |" in text
+
+
+def test_the_table_of_folding_is_the_one_in_the_result_file():
+    results = json.loads((README.parent / "benchmarks/results/folding.json").read_text())
+    names = {"none": "no weight", "chosen": "weight chosen"}
+    columns = ("cross_group_rate@10", "spurious_rate@10", "ndcg@10", "ndcg@10 within audiences")
+    for row in results["rows"]:
+        cells = [row["data"], names[row["weight"]], *(f"{row[name]:.3f}" for name in columns)]
+        assert f"| {' | '.join(cells)} |" in read()
+    agreement = [value for row in results["rows"] for value in
+                 row.get("rank correlation with cross_group_rate", {}).get("spurious_rate@10", [])]
+    assert (round(min(agreement), 2), max(agreement)) == (0.98, 1)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.cli import ladder
-from mfcore.cli.inputs import Titles, load_data, load_titles, titles_of
+from mfcore.cli import folding, ladder
+from mfcore.cli.inputs import Titles, load_data, load_titles, titles_of, writable
 from mfcore.cli.ladder import CROSS, RANKING, RATING, Climb, Step
 from mfcore.cli.output import Answer, number, table
 
@@ -25,14 +25,20 @@ def demo(arguments: Namespace) -> Answer:
     start = time.perf_counter()
     data = load_data(arguments.data, arguments)
     titles = load_titles(arguments.titles, arguments) or titles_of(data)
+    groups = ladder.audiences(data)
+    if groups is not None and arguments.picture != "none":
+        writable(arguments.picture)
     found = ladder.climb(data, arguments)
+    folds = None if groups is None else folding.effect(data, groups, found, arguments)
     shown = _recommendations(found, titles, arguments.seed)
     n_users, n_items = data.ratings.shape
     result = {"data": arguments.data, "users": n_users, "items": n_items,
               "ratings": data.ratings.nnz, "held_out": found.test.nnz,
               "rows": [_row(step) for step in found.steps],
+              "folding": None if folds is None else folds.rows,
+              "picture": None if folds is None else folds.picture,
               "recommendations": shown, "seconds": time.perf_counter() - start}
-    return Answer(result, _text(result))
+    return Answer(result, _text(result, folds))
 
 
 def _row(step: Step) -> dict[str, Any]:
@@ -74,12 +80,13 @@ def _item(item: Any, titles: Titles) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------- text
 
 
-def _text(result: dict[str, Any]) -> str:
-    """Lay the result out: what was done, the table, how to read it, recommendations."""
+def _text(result: dict[str, Any], folds: folding.Effect | None) -> str:
+    """Lay the result out: what was done, the tables, how to read them, recommendations."""
     head = (f"{result['data']}: {result['users']:,} users × {result['items']:,} items, "
             f"{result['ratings']:,} ratings, {result['held_out']:,} of them held out")
+    effect = [] if folds is None else [folding.text(folds), ""]
     return "\n".join([head, "", _table(result["rows"]), "", _reading(result["rows"]), "",
-                      *map(_lines, result["recommendations"]),
+                      *effect, *map(_lines, result["recommendations"]),
                       f"{result['seconds']:.0f} s in all, with compilation and the choice of "
                       f"settings"])
 

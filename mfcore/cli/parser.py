@@ -14,6 +14,7 @@ from typing import Any
 import mfcore
 from mfcore.cli.commands import evaluate, fetch, fit
 from mfcore.cli.demo import demo
+from mfcore.cli.folding import PICTURE
 from mfcore.cli.info import info
 from mfcore.cli.serving import recommend, similar
 
@@ -46,7 +47,9 @@ def _demo(kinds: Commands) -> None:
     parser = _command(kinds, "demo", "train a ladder of models and compare them", """
         Train Popularity, BiasOnly and four factorizations, each with one idea more than the
         one before, and print what each idea is worth, with recommendations for a few users.
-        Settings are chosen on a validation part of the training ratings.""", """
+        Settings are chosen on a validation part of the training ratings.  Where audiences
+        are known that have nothing in common, a second table shows what a weight on unknown
+        cells does to recommendations across them, and a picture where the items lie.""", """
             mfcore demo
             mfcore demo --data planted-audiences
             mfcore demo --data ml-100k --json""")
@@ -54,6 +57,8 @@ def _demo(kinds: Commands) -> None:
     parser.add_argument("--data", default="planted", metavar="DATA", help=f"{DATA} (planted)")
     parser.add_argument("--seed", type=int, default=0, help="of splits and starts (0)")
     parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+    parser.add_argument("--picture", default=PICTURE, metavar="FILE",
+                        help=f"where to draw audiences, if there are any; or none ({PICTURE})")
     _add_threads(parser)
     _add_file_options(parser)
 

@@ -26,7 +26,7 @@ class Dataset:
     item_titles : ndarray of str objects, shape (n_items,), or None
         Empty strings where the source names no title.
     user_groups, item_groups : ndarray of int64, shape (n_users,) and (n_items,), or None
-        The true audience of each row, for generated data only.
+        The true audience of each row, for generated data and data that were glued only.
     licence : str
         What the source allows, in a sentence.
     file_order : ndarray of int64, shape (nnz,), or None

@@ -55,8 +55,10 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
         Names, with a cut-off of their own ("ndcg@100") or without.  "rmse", "mae";
         "precision", "recall" (over all relevant items), "recall_capped" (over at most k),
         "hit_rate", "ndcg", "map", "mrr" (uncut unless "mrr@k"); "auc"; "item_coverage",
-        "popularity_rank", "cross_group_rate".  None: the first two where the model
-        predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
+        "popularity_rank", "cross_group_rate"; "folding" and "spurious_rate", which hold the
+        recommended items against how related they are to what a user rated (see
+        `mfcore.metrics.folding`) and need the training ratings.  None: the first two where
+        the model predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
     threshold : float or None
         A test cell is relevant if its rating is at least this; None: every stored cell.
     exclude_seen : bool
@@ -73,7 +75,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     ------
     ValueError
         Unknown metrics, k < 1, an empty test set, another shape than that of training
-        (without ids), no relevant cell left, groups that are missing or do not fit.
+        (without ids), no relevant cell left, groups that are missing or do not fit,
+        "folding" or "spurious_rate" of a model without its training ratings.
     KeyError
         Candidates known neither to the model nor to the test set.
 
@@ -111,7 +114,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     Parameters
     ----------
     model : estimator
-        Copied by `type(model)(**model.get_params())`; stays as it is.
+        Copied by `type(model)(**model.get_params(deep=False))`; stays as it is.
     ratings : Ratings or scipy sparse, shape (n_users, n_items)
     n_folds : int >= 2
         Folds of `mfcore.data.split.k_fold`: each cell is tested once.
@@ -138,7 +141,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
         from mfcore.data.split import k_fold
 
         folds = k_fold(as_ratings("ratings", ratings), n_folds, random_state=random_state)
-    results = [evaluate(type(model)(**model.get_params()).fit(train), test, **options)
+    results = [evaluate(type(model)(**model.get_params(deep=False)).fit(train), test, **options)
                for train, test in folds]
     if not results:
         raise ValueError("folds must hold at least one (train, test) pair, got none")

@@ -18,7 +18,13 @@ from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics import ranking
 from mfcore.metrics.alignment import Alignment, moved, stored_in
-from mfcore.metrics.folding import cross_group_rate
+from mfcore.metrics.folding import (
+    cross_group_rate,
+    mean_gap,
+    quantiles_of_best,
+    spurious_rate,
+)
+from mfcore.metrics.relatedness import Relatedness
 from mfcore.metrics.topk import (
     Masks,
     best_of_block,
@@ -29,7 +35,9 @@ from mfcore.metrics.topk import (
 )
 from mfcore.parallel import Pool, row_chunks
 
-LISTED = ("item_coverage", "popularity_rank", "cross_group_rate")
+# Of the gaps between the quantiles of score and relatedness.
+FOLDING = {"folding": mean_gap, "spurious_rate": spurious_rate}
+LISTED = ("item_coverage", "popularity_rank", "cross_group_rate", *FOLDING)
 # Rows whose seen cells are gathered at a time.
 ROWS_AT_A_TIME = 8192
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
@@ -56,6 +64,7 @@ class Plan:
     depth: int  # ranks beyond it need not be exact; -1: no ranks at all
     longest: int  # length of the lists of best items, 0: none
     roc: bool
+    folds: bool  # whether what is listed is held against relatedness
 
 
 class _Part(NamedTuple):
@@ -65,6 +74,7 @@ class _Part(NamedTuple):
     n_relevant: np.ndarray  # (n,)
     roc: np.ndarray  # (n, 3): midrank sum, found, candidates
     items: np.ndarray  # (n, longest)
+    gaps: np.ndarray  # (n, longest): quantile of score less that of relatedness, or NaN
     rows: np.ndarray  # (n,) rows of test
 
 
@@ -75,6 +85,9 @@ def plan_ranking(task: Alignment, wanted: list[Metric], *, threshold: float | No
     names = {metric.name for metric in wanted}
     if "cross_group_rate" in names:
         groups = _checked_groups(task, groups)
+    folds = not names.isdisjoint(FOLDING)
+    if folds:
+        task.model._check_seen()
     asked, allowed = _asked(task, threshold, candidates)
     missing = task.columns[asked.by_user.indices] < 0
     cuts = [metric.k or 0 for metric in wanted if metric.name in ranking.PER_USER]
@@ -83,7 +96,7 @@ def plan_ranking(task: Alignment, wanted: list[Metric], *, threshold: float | No
                 relevant=moved(asked, task.columns, task.model.n_items_).by_user,
                 unknown=np.bincount(asked.users_of_cells[missing], minlength=asked.shape[0]),
                 depth=max(cuts, default=0 if "auc" in names else -1),
-                longest=max(lists, default=0), roc="auc" in names)
+                longest=max(lists, default=0), roc="auc" in names, folds=folds)
 
 
 def _asked(task: Alignment, threshold: float | None, candidates: Any) -> tuple[Ratings, Any]:
@@ -138,9 +151,11 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None) -> dict[str
     """
     rows = np.flatnonzero(np.diff(plan.relevant.indptr) + plan.unknown)
     parts: list[_Part] = []
+    relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads) if plan.folds \
+        else None
     with Pool(n_threads) as pool:
         for start, stop in row_chunks(rows.size, ROWS_AT_A_TIME):
-            parts += _measured(plan, rows[start:stop], pool)
+            parts += _measured(plan, rows[start:stop], relatedness, pool)
     if not parts:
         raise ValueError("test must hold a relevant cell that takes part in the ranking, got "
                          "none; exclude_seen=False ranks items seen in training too")
@@ -149,7 +164,8 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None) -> dict[str
     return {metric.key: _value(plan, whole, ranks, metric) for metric in wanted}
 
 
-def _measured(plan: Plan, rows: np.ndarray, pool: Pool) -> list[_Part]:
+def _measured(plan: Plan, rows: np.ndarray, relatedness: Relatedness | None,
+              pool: Pool) -> list[_Part]:
     rows, relevant, seen = _left_to_find(plan, rows)
     if not rows.size:
         return []
@@ -157,14 +173,17 @@ def _measured(plan: Plan, rows: np.ndarray, pool: Pool) -> list[_Part]:
     allowed = plan.allowed[rows] if sp.issparse(plan.allowed) else plan.allowed
     scorer = plan.task.scorer(rows)
     masks = Masks((rows.size, scorer.n_items), seen=seen, allowed=allowed)
+    related = None if relatedness is None else relatedness.scorer(plan.task.seen(rows))
 
     def work(start: int, stop: int) -> _Part:
         scores = masked_block(scorer, masks, start, stop)
         starts, stops, columns = cells = block_cells(relevant, start, stop)
         n_relevant = stops - starts + unknown[start:stop]
+        best = _best(plan, scores, start)
+        gaps = np.empty(best.shape) if related is None else np.subtract(
+            *quantiles_of_best(scores, best, related, masks, start))
         return _Part(_ranks(plan, scores, cells, n_relevant, start), n_relevant,
-                     _roc(plan, scores, cells),
-                     _best(plan, scores, start), rows[start:stop])
+                     _roc(plan, scores, cells), best, gaps, rows[start:stop])
 
     return pool.map(work, score_blocks(scorer))
 
@@ -218,6 +237,8 @@ def _value(plan: Plan, whole: _Part, ranks: ranking.Ranks, metric: Metric) -> fl
 
 def _of_lists(plan: Plan, whole: _Part, metric: Metric) -> float:
     items = whole.items[:, :metric.k]
+    if metric.name in FOLDING:
+        return FOLDING[metric.name](whole.gaps[:, :metric.k])
     if metric.name == "item_coverage":
         return ranking.item_coverage(items, _n_offered(plan))
     if metric.name == "popularity_rank" or plan.groups is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from mfcore import persistence
 from mfcore.data.canonical import canonical_csr
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
+from mfcore.models.estimator import Estimator
 
 if TYPE_CHECKING:
     from mfcore.models.base import Recommender
@@ -25,6 +28,7 @@ CLASSES = {
     "NeuralMF": "mfcore.models.neural",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",
+    "Segmented": "mfcore.models.segmented",
 }
 
 
@@ -33,18 +37,65 @@ FEATURES = ("user_features_", "item_features_")
 
 def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) -> None:
     """Write a fitted model to `path`, atomically."""
-    fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
-    ratings = fitted.pop("ratings_")
+    arrays, meta = _parts(model, seen)
+    arrays.update(_ratings_arrays(model.ratings_, seen))
+    persistence.write(path, arrays, {**meta, "shape": list(model.ratings_.shape)})
+
+
+def _parts(model: Recommender, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and the description of a model without its training ratings.
+
+    Models inside it (`models_`) come with it; their ratings are rows of its own.
+    """
+    fitted = {name: value for name, value in vars(model).items()
+              if name.endswith("_") and name not in ("ratings_", "models_")}
     features = {name: fitted.pop(name, None) for name in FEATURES}
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fitted.items() if name not in arrays}
     plain["has_seen_"] = seen and model.has_seen_
-    arrays.update(_ratings_arrays(ratings, seen))
+    meta: dict[str, Any] = {"class": type(model).__name__, "fitted": plain,
+                            "params": _written(model.get_params(deep=False))}
     if seen:
         arrays.update(_feature_arrays(features))
-    persistence.write(path, arrays, {
-        "class": type(model).__name__, "params": model.get_params(), "fitted": plain,
-        "shape": list(ratings.shape)})
+    for number, inner in enumerate(getattr(model, "models_", ())):
+        parts, description = _parts(inner, seen)
+        arrays.update({f"model{number}.{name}": value for name, value in parts.items()})
+        meta.setdefault("models", []).append(description)
+    return arrays, meta
+
+
+def _written(params: dict[str, Any]) -> dict[str, Any]:
+    """Return hyper-parameters as JSON holds them: a model and a mapping as dicts of one key."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, Estimator):
+            return {"model": [type(value).__name__, _written(value.get_params(deep=False))]}
+        if isinstance(value, Mapping):
+            return {"pairs": [list(pair) for pair in value.items()]}
+        if isinstance(value, tuple):
+            return {"tuple": list(value)}
+        return value.tolist() if isinstance(value, np.ndarray) else value
+
+    return {name: plain(value) for name, value in params.items()}
+
+
+def _read(params: dict[str, Any]) -> dict[str, Any]:
+    """Return hyper-parameters as they were before `_written`."""
+    def restored(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "pairs" in value:
+            return dict(value["pairs"])
+        if "tuple" in value:
+            return tuple(value["tuple"])
+        name, inner = value["model"]
+        return _made(name, inner)
+
+    return {name: restored(value) for name, value in params.items()}
+
+
+def _made(name: str, params: dict[str, Any]) -> Recommender:
+    model: Recommender = getattr(import_module(CLASSES[name]), name)(**_read(params))
+    return model
 
 
 def load(path: str | PathLike[str]) -> Recommender:
@@ -58,7 +109,7 @@ def load(path: str | PathLike[str]) -> Recommender:
     if name not in CLASSES:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
     try:
-        model = _model_of(name, arrays, meta)
+        model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))
         model._validate()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise persistence.ModelFileError(f"{path}: its parts do not fit together: {error}"
@@ -66,16 +117,32 @@ def load(path: str | PathLike[str]) -> Recommender:
     return model
 
 
-def _model_of(name: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Recommender:
-    params = {key: tuple(value) if isinstance(value, list) else value
-              for key, value in meta["params"].items()}
-    model: Recommender = getattr(import_module(CLASSES[name]), name)(**params)
-    model.ratings_ = _ratings_of(arrays, meta["shape"])
-    _restore_features(model, arrays, meta)
-    for key, value in {**meta["fitted"], **arrays}.items():
+def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
+              ratings: Ratings) -> Recommender:
+    model = _made(meta["class"], meta["params"])
+    model.ratings_ = ratings
+    own = {key: value for key, value in arrays.items() if not key.startswith("model")}
+    _restore_features(model, own, meta["fitted"])
+    for key, value in {**meta["fitted"], **own}.items():
         if not key.endswith("_") or hasattr(type(model), key):
             raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
+    if "models" in meta:
+        model._take_models(  # type: ignore[attr-defined]
+            [partial(_model_of, _inner(arrays, number), description)
+             for number, description in enumerate(meta["models"])])
+    else:
+        _check_shapes(model)
+    return model
+
+
+def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    prefix = f"model{number}."
+    return {name.removeprefix(prefix): value for name, value in arrays.items()
+            if name.startswith(prefix)}
+
+
+def _check_shapes(model: Recommender) -> None:
     n_users, n_items = model.ratings_.shape
     k = model.user_factors_.shape[-1]
     for array, shape in ((model.user_factors_, (n_users, k)), (model.item_factors_, (n_items, k)),
@@ -83,7 +150,6 @@ def _model_of(name: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) ->
                          (model.item_counts_, (n_items,))):
         if array is not None and (array.shape != shape or array.dtype.kind not in "iuf"):
             raise ValueError(f"an array of shape {shape} has shape {array.shape}")
-    return model
 
 
 def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
@@ -100,14 +166,14 @@ def _feature_arrays(features: dict[str, Features | None]) -> dict[str, np.ndarra
             if found is not None for part in ("data", "indices", "indptr")}
 
 
-def _restore_features(model: Recommender, arrays: dict[str, np.ndarray], meta: dict[str, Any]
-                      ) -> None:
+def _restore_features(model: Recommender, arrays: dict[str, np.ndarray],
+                      fitted: dict[str, Any]) -> None:
     """Take the parts of features out of `arrays`; None where the model has or kept none."""
-    for name, n_rows in zip(FEATURES, meta["shape"], strict=True):
-        if not hasattr(model, "feature_reg"):
+    for name, n_rows in zip(FEATURES, model.ratings_.shape, strict=True):
+        if name.replace("features_", "feature_names_") not in fitted:
             continue
         parts = [arrays.pop(f"{name}.{part}", None) for part in ("data", "indices", "indptr")]
-        names = meta["fitted"].get(name.replace("features_", "feature_names_"))
+        names = fitted[name.replace("features_", "feature_names_")]
         matrix = None if parts[0] is None else \
             canonical_csr(sp.csr_array(tuple(parts), shape=(n_rows, len(names))), False, name)
         setattr(model, name, None if matrix is None else Features(matrix, names))
