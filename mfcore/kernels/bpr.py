@@ -46,19 +46,25 @@ def group_cells(indptr: np.ndarray, indices: np.ndarray, stratum: np.ndarray,
 
 
 @njit(**INLINE)
-def _favoured(p: np.ndarray, sd: np.ndarray, orders: np.ndarray, x: int, key: int) -> int:
-    """Return a place among the members: factor f ∝ |p_f| sd_f, rank geometric along it."""
+def _favour(P: np.ndarray, u: int, sd: np.ndarray, shares: np.ndarray) -> None:
+    """Write the running sums of |p_f| sd_f, what a factor is drawn in proportion to."""
     total = 0.0
-    for f in range(p.size):
-        total += abs(p[f]) * sd[f]
-    f, left = 0, total * x / (WORD + 1.0) - abs(p[0]) * sd[0]
-    while left >= 0 and f < p.size - 1:
+    for f in range(shares.size):
+        total += abs(P[u, f]) * sd[f]
+        shares[f] = total
+
+
+@njit(**INLINE)
+def _favoured(P: np.ndarray, u: int, shares: np.ndarray, orders: np.ndarray, x: int, key: int
+              ) -> int:
+    """Return a place among the members: a factor by its share, a geometric rank along it."""
+    f, last, m = 0, shares.size - 1, orders.shape[1]
+    aim = shares[last] * x / (WORD + 1.0)
+    while f < last and shares[f] <= aim:
         f += 1
-        left -= abs(p[f]) * sd[f]
-    m = orders.shape[1]
     uniform = (mix(x, key) + 1.0) / (WORD + 1.0)
     rank = int(-math.log(uniform) * RANK_SHARE * m) % m
-    return int(orders[f, m - 1 - rank if p[f] > 0 else rank])
+    return int(orders[f, m - 1 - rank if P[u, f] > 0 else rank])
 
 
 @njit(**KERNEL)
@@ -72,6 +78,8 @@ def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: 
     `first` counts the first draw; `rated` (n_items,) comes and leaves all False.
     """
     m, n = members.size, hi - lo
+    shares = np.empty(orders.shape[0], np.float64)
+    _favour(P, u, sd, shares)
     for t in range(lo, hi):
         rated[items[t]] = True
     for t in range(n):
@@ -80,7 +88,7 @@ def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: 
         for _ in range(ATTEMPTS):
             place = (x * m) >> 32
             if orders.size:
-                place = _favoured(P[u], sd, orders, x, key)
+                place = _favoured(P, u, shares, orders, x, key)
             if not rated[members[place]]:
                 break
             x = mix(x, key)

@@ -152,7 +152,7 @@ def item_orders(Q: np.ndarray, members: np.ndarray, adaptive: bool
     if not adaptive:
         return np.zeros(Q.shape[1], Q.dtype), np.zeros((0, 0), np.int32)
     columns = np.ascontiguousarray(Q[members].T)
-    return columns.std(axis=1), np.argsort(columns, axis=1, kind="stable").astype(np.int32)
+    return columns.std(axis=1), np.argsort(columns, axis=1).astype(np.int32)
 
 
 class _Plan:

@@ -15,12 +15,16 @@ import numpy as np
 from mfcore.kernels.logistic import logistic_kernel
 from mfcore.objectives.factors import Factors
 from mfcore.parallel import Pool
-from mfcore.solvers.sgd import SGD, Grid
+from mfcore.solvers.sgd import BLOCK_CELLS, SGD, Grid
 
 
 @dataclass
 class LogisticSGD(SGD):
     """SGD on a `Logistic` problem; parameters and schedules as in `SGD`."""
+
+    @property
+    def _block_cells(self) -> int:
+        return BLOCK_CELLS                  # each block costs a user at least a round of draws
 
     def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
                   rates: tuple[float, float], pool: Pool) -> float:

@@ -16,9 +16,10 @@ every row pays 1/g of it by one implicit step of rate τ = η / g, in z = [p | �
 
 An explicit step would diverge once 2τ w0 exceeds 2 / (largest eigenvalue of Ĝ), which grows
 with the catalogue; the implicit one cannot.  To first order in η an epoch moves every
-parameter by −η times the gradient of the whole formula; where η w0 λ_max(Ĝ) is not small, the
-two kinds of steps pull against each other and the fit settles beside the optimum, so weights
-on the unknown want a smaller rate.
+parameter by −η times the gradient of the whole formula; where η w0 λ_max(Ĝ) / g is not small,
+the two kinds of steps pull against each other and the fit settles beside the optimum.  So blocks
+are smaller there: on ML-100K with 16 factors, w0 = 0.1, 100 epochs at η = 0.003 / (1 + 0.1 t) end
+0.3 % above the minimum with 8 strata a side, 1.3 % with 2; a constant η 1.4 and 15 %.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 
-# Cells of a block to aim at, and the most strata a side.
+# Cells of a block to aim at, also where the sum over all cells is paid after it; and the most
+# strata a side.
 BLOCK_CELLS = 20_000
+PAID_BLOCK_CELLS = 1_500
 MAX_STRATA = 16
 
 
@@ -68,14 +71,14 @@ class Grid:
 
 
 def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
-               pool: Pool) -> Grid:
+               pool: Pool, block_cells: int = BLOCK_CELLS) -> Grid:
     """Cut a problem's cells into a grid that depends on the data and the seed alone.
 
     User strata are ranges of rows of equal cost, so that a block walks through memory in
     order; items are dealt out at random.
     """
     cells, nnz = problem.by_user, len(problem.by_user.indices)
-    g = int(np.clip(np.sqrt(nnz / BLOCK_CELLS), 2, MAX_STRATA))
+    g = int(np.clip(np.sqrt(nnz / block_cells), 2, MAX_STRATA))
     bounds = np.searchsorted(cells.indptr, np.linspace(0, nnz, g + 1)).tolist()
     bounds[0], bounds[-1] = 0, len(cells.indptr) - 1
     n_items = len(problem.by_item.indptr) - 1
@@ -179,13 +182,17 @@ class SGD(Solver):
 
     def _prepare(self, at: Factors, pool: Pool) -> Grid:
         random = np.random.default_rng(self.seed)
-        self._grid = grid = stratified(self.problem, at.P.dtype, random, pool)
+        self._grid = grid = stratified(self.problem, at.P.dtype, random, pool, self._block_cells)
         if self.epochs_done == 0:
             self._squares = np.ones(len(at.P), at.P.dtype), np.ones(len(at.Q), at.P.dtype)
         self._shares = [_shares(side.penalty, counts) for side, counts in (
             (self.problem.users, np.diff(self.problem.by_user.indptr)),
             (self.problem.items, np.diff(self.problem.by_item.indptr)))]
         return grid
+
+    @property
+    def _block_cells(self) -> int:
+        return PAID_BLOCK_CELLS if self.problem.w0 else BLOCK_CELLS
 
     def _rates(self) -> tuple[float, float]:
         slower = 1 + self.decay * self.epochs_done if self.schedule == "inverse" else 1.0
