@@ -204,6 +204,8 @@ class NeuralMF(NeuralServing):
 
     def _train(self, ratings: Ratings, watched: Watched) -> None:
         random = np.random.default_rng(self.random_state)
+        if not self._rates:
+            self.unknown_weight_ = self._weight_of_unknown(ratings)
         users, items, head = self._start(ratings, random)
         self._parts = (users, items, head)
         cells = self._cells(ratings)
@@ -271,9 +273,14 @@ class NeuralMF(NeuralServing):
         w = None if ratings.weights is None else ratings.weights.astype(real)
         if self._rates:
             return Cells(ratings.by_user, (values - self.global_mean_).astype(real), w)
+        return Cells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives,
+                     self.unknown_weight_)
+
+    def _weight_of_unknown(self, ratings: Ratings) -> float:
+        """Return w0."""
+        if not isinstance(self.unknown_weight, str):
+            return float(self.unknown_weight)
         n_unknown = ratings.shape[0] * ratings.shape[1] - ratings.nnz
-        known = ratings.nnz if w is None else float(w.sum(dtype=np.float64))
-        named = {"balanced": known, "drawn": self.n_negatives * known}
-        w0 = named[self.unknown_weight] / max(n_unknown, 1) \
-            if isinstance(self.unknown_weight, str) else float(self.unknown_weight)
-        return Cells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives, w0)
+        known = ratings.nnz if ratings.weights is None else ratings.weights.sum(dtype=np.float64)
+        times = {"balanced": 1, "drawn": self.n_negatives}[self.unknown_weight]
+        return float(times * known / max(n_unknown, 1))

@@ -179,11 +179,12 @@ def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], cells: Ce
         make(lo, hi) returns a network of these rows at their start, all else frozen, and
         their tables.
     """
-    items = np.random.default_rng(0).permutation(cells.pattern.shape[1])[:FOLD_ITEMS]
+    random = np.random.default_rng(0)
+    items = np.sort(random.permutation(cells.pattern.shape[1])[:FOLD_ITEMS])
 
     def some(lo: int, hi: int) -> list[np.ndarray]:
         network, tables = make(lo, hi)
-        part = _row_cells(cells, lo, hi, np.sort(items) if cells.n_drawn else items[:0])
+        part = _row_cells(cells, lo, hi, items if cells.n_drawn else items[:0])
         optimizer = Adam(FOLD_RATE, schedule=cosine(FOLD_STEPS))
         for _ in range(FOLD_STEPS if len(part[0]) else 0):
             _, gradients = value_and_gradients(network, loss, [part], Pool(1))
