@@ -54,8 +54,10 @@ class Rows(NamedTuple):
 
     def summed(self) -> Rows:
         """Return the same gradient with distinct rows, ascending."""
-        order = np.argsort(self.rows, kind="stable")
-        order = order[np.searchsorted(self.rows[order], 0):]
+        # Row and position in one number: sorts several times faster than an argsort.
+        key = (self.rows.astype(np.int64) << 32) | np.arange(len(self.rows))
+        key.sort()
+        order = key[np.searchsorted(key, 0):] & 0xFFFFFFFF
         distinct = np.empty(len(order), self.rows.dtype)
         sums = np.empty((len(order), self.values.shape[1]), self.values.dtype)
         n = kernels.sum_by_row(self.rows, order, self.values, distinct, sums)
