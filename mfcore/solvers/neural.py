@@ -144,7 +144,8 @@ class NeuralSGD(Solver):
         order = random.permutation(len(self.cells.y))
         for start, stop in row_chunks(len(order), self.batch_size):
             n = stop - start
-            pairs, y, w = self.cells.batch(order[start:stop], random)
+            # In order, so that the cells of a user fall into the same part.
+            pairs, y, w = self.cells.batch(np.sort(order[start:stop]), random)
             share = y.dtype.type(1 / n)
             yield [(pairs[lo:hi], (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
                    for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
