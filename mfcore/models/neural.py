@@ -45,9 +45,9 @@ class NeuralMF(NeuralServing):
         Length k of each vector.
     loss : {"squared", "logistic"}
         For ratings; for what was chosen, as a ranking.
-    fusion : {"concat", "product", "gmf+mlp"}
-        f = MLP([p | q]); MLP(p ∘ q); or a·[p ∘ q | MLP([p' | q'])] + c with vectors of their
-        own in each branch.
+    fusion : {"gmf+mlp", "concat", "product"}
+        f = a·[p ∘ q | MLP([p' | q'])] + c with vectors of their own in each branch;
+        MLP([p | q]); or MLP(p ∘ q).
     hidden : tuple of int
         Widths of the MLP's hidden layers; () for a linear one.
     activation : str
@@ -98,14 +98,14 @@ class NeuralMF(NeuralServing):
     He, Liao, Zhang, Nie, Hu, Chua 2017.
     """
 
-    def __init__(self, n_factors: int = 64, *, loss: str = "squared", fusion: str = "concat",
-                 hidden: tuple[int, ...] = (64, 32), activation: str = "relu",
-                 dropout: float = 0.0, bias: str | None = "learned", n_negatives: int = 4,
+    def __init__(self, n_factors: int = 64, *, loss: str = "squared", fusion: str = "gmf+mlp",
+                 hidden: tuple[int, ...] = (32,), activation: str = "relu",
+                 dropout: float = 0.2, bias: str | None = "learned", n_negatives: int = 4,
                  unknown_weight: float | str = "drawn", freeze: bool = False,
-                 reg: float = 0.02, bias_reg: float | None = None, weight_decay: float = 0.0,
+                 reg: float = 0.02, bias_reg: float | None = 0.01, weight_decay: float = 0.0,
                  optimizer: str = "adam", lazy: bool = True, learning_rate: float = 1e-3,
                  decay: float = 0.0, batch_size: int = 1024, clip: float | None = None,
-                 init_scale: float = 0.3, n_epochs: int = 20, tol: float | None = None,
+                 init_scale: float = 0.1, n_epochs: int = 8, tol: float | None = None,
                  patience: int | None = None, eval_metric: str | None = None,
                  dtype: str = "float32", random_state: Any = None,
                  n_threads: int | None = None, verbose: int = 0) -> None:
