@@ -19,9 +19,10 @@ from mfcore.nn.activations import FORMULAS, KINKS, Activation
 from mfcore.nn.check import check_layer
 from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Residual, Sequential, Sum
 from mfcore.nn.latent import Reparameterise, kl_divergence
-from mfcore.nn.layers import Dropout, Embedding, Linear, Transposed
+from mfcore.nn.layers import Dropout, Embedding, Linear, Run, Transposed
 from mfcore.nn.network import value_and_gradients
 from mfcore.nn.normalise import Activate, LayerNorm, Unit
+from mfcore.nn.pairs import RowsLinear
 from mfcore.nn.parameters import Parameter
 from mfcore.nn.sparse import SparseLinear
 from mfcore.parallel import Pool
@@ -120,6 +121,9 @@ LAYERS = {
     "embedding": (lambda: Embedding(table(4, 3), 1), np.array([[0, 3], [9, 0], [9, 3], [9, -1]])),
     "embedding with a penalty": (lambda: Embedding(table(4, 3), reg=0.7),
                                  np.array([[3], [0], [3], [-1]])),
+    "rows": (lambda: RowsLinear((Embedding(table(4, 3), 1, reg=0.7), Embedding(table(5, 2), 0)),
+                                linear(5, 4)),
+             np.array([[0, 3], [4, 0], [4, 3], [-1, 3], [2, -1]])),
     "sum": (Sum, (block(4, 3), block(4, 3, seed=2), block(4, 3, seed=3))),
     "dropout": (lambda: Dropout(0.4), block(6, 5)),
     "norm": (lambda: LayerNorm(5, dtype=np.float64), block(6, 5)),
@@ -156,6 +160,19 @@ def test_tied_weights_get_the_gradients_of_both_uses():
 def test_tied_weights_of_a_sparse_encoder_get_the_gradients_of_both_uses():
     encoder = linear(6, 3, made=SparseLinear)
     assert check_layer(Sequential(encoder, Transposed(encoder.W)), sparse(5, 6)).ok
+
+
+def test_a_layer_on_distinct_rows_is_a_layer_on_concatenated_rows():
+    pair, layer = (Embedding(table(4, 3), 1, reg=0.7), Embedding(table(5, 2), 0)), linear(5, 4)
+    x, dy = rng(3).integers(-1, 4, (30, 2)), block(30, 4)
+    found = []
+    for each in (RowsLinear(pair, layer), Sequential(Fork(*pair), Concatenate(), layer)):
+        run = Run(share=0.3)
+        y, cache = each.forward(x, run)
+        assert each.backward(dy, cache, run) is None
+        found.append([y, run.penalty, *(run.gradients.dense(p) for p in each.parameters())])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 @pytest.mark.parametrize("spoil", [

@@ -203,3 +203,12 @@ def test_the_table_of_folding_is_the_one_in_the_result_file():
     agreement = [value for row in results["rows"] for value in
                  row.get("rank correlation with cross_group_rate", {}).get("spurious_rate@10", [])]
     assert (round(min(agreement), 2), max(agreement)) == (0.98, 1)
+
+
+def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
+    results = json.loads((README.parent / "benchmarks/results/ml100k_neural.json").read_text())
+    text = " ".join(read().split())
+    joint, staged = results["joint"], results["two-stage"]
+    assert f"{results['defaults']['mean']:.4f} with its defaults" in text
+    assert f"{joint['mean']:.4f} at once and {staged['mean']:.4f} from `MatrixFactorization`, " \
+           f"which has {staged['mean of the factorizations']:.4f} alone" in text

@@ -20,7 +20,7 @@ from mfcore.cli.serving import recommend, similar
 
 Commands = Any      # what add_subparsers returns has no public name
 DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
-MODELS = ("mf", "implicit", "bpr", "bias", "popularity")
+MODELS = ("mf", "implicit", "bpr", "neural", "bias", "popularity")
 
 
 def build_parser() -> ArgumentParser:

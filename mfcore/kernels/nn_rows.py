@@ -32,6 +32,32 @@ def scatter_add(rows: np.ndarray, G: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(**KERNEL)
+def gather_add(X: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+    """Add rows of X: out[t] += X[rows[t]]; −1 adds nothing."""
+    for t in range(rows.size):
+        if rows[t] >= 0:
+            x, line = X[rows[t]], out[t]
+            for f in range(x.size):
+                line[f] += x[f]
+
+
+@njit(**KERNEL)
+def number_rows(rows: np.ndarray, order: np.ndarray, distinct: np.ndarray, place: np.ndarray
+                ) -> int:
+    """Write the distinct rows, ascending, to `distinct`, and the place of each to `place`.
+
+    order : positions that sort `rows`; others keep their place.  Returns how many there are.
+    """
+    n = 0
+    for t in order:
+        if n == 0 or rows[t] != distinct[n - 1]:
+            distinct[n] = rows[t]
+            n += 1
+        place[t] = n - 1
+    return n
+
+
+@njit(**KERNEL)
 def sum_by_row(rows: np.ndarray, order: np.ndarray, G: np.ndarray, distinct: np.ndarray,
                out: np.ndarray) -> int:
     """Sum the lines of G that belong to the same row.

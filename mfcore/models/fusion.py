@@ -22,6 +22,7 @@ import numpy as np
 from mfcore.nn.initialisers import table
 from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
+from mfcore.nn.pairs import RowsLinear
 from mfcore.nn.parameters import Parameter
 
 FUSIONS = ("concat", "product", "gmf+mlp")
@@ -99,20 +100,29 @@ class Architecture:
                 bias_reg: float = 0.0) -> Layer:
         """Return the network from pairs (n, 2) to scores (n, 1); rows pay reg a use."""
         *hidden, output = head
-        mlp = [part for layer in hidden for part in (Dropout(self.dropout), layer)]
-        pairs = [Fork(Embedding(u, 0, reg=reg), Embedding(i, 1, reg=reg))
+        pairs = [(Embedding(u, 0, reg=reg), Embedding(i, 1, reg=reg))
                  for u, i in zip(users[:self.n_tables], items[:self.n_tables], strict=True)]
-        if self.fusion == "gmf+mlp":
-            f = Sequential(Fork(Sequential(pairs[0], Product()),
-                                Sequential(pairs[1], Concatenate(), *mlp)),
-                           Concatenate(), output)
+        product = Sequential(Fork(*pairs[0]), Product())
+        f: Layer
+        if self.fusion == "product":
+            f = Sequential(product, *self._thinned(hidden), output)
+        elif self.fusion == "concat":
+            f = self._on_both(pairs[0], [*hidden, output])
         else:
-            join = Product() if self.fusion == "product" else Concatenate()
-            f = Sequential(pairs[0], join, *mlp, output)
+            f = Sequential(Fork(product, self._on_both(pairs[1], hidden)), Concatenate(), output)
         if not self.biased:
             return f
         return Sequential(Fork(f, Embedding(users[-1], 0, reg=bias_reg),
                                Embedding(items[-1], 1, reg=bias_reg)), Sum())
+
+    def _on_both(self, pair: tuple[Embedding, Embedding], layers: list[Linear]) -> Layer:
+        """Return layers on [p | q]; nothing dropped, the first works on distinct rows."""
+        if self.dropout or not layers:
+            return Sequential(Fork(*pair), Concatenate(), *self._thinned(layers))
+        return Sequential(RowsLinear(pair, layers[0]), *layers[1:])
+
+    def _thinned(self, layers: list[Linear]) -> list[Layer]:
+        return [each for layer in layers for each in (Dropout(self.dropout), layer)]
 
 
 def flat(head: list[Linear]) -> np.ndarray:

@@ -45,9 +45,9 @@ class NeuralMF(NeuralServing):
         Length k of each vector.
     loss : {"squared", "logistic"}
         For ratings; for what was chosen, as a ranking.
-    fusion : {"concat", "product", "gmf+mlp"}
-        f = MLP([p | q]); MLP(p ∘ q); or a·[p ∘ q | MLP([p' | q'])] + c with vectors of their
-        own in each branch.
+    fusion : {"gmf+mlp", "concat", "product"}
+        f = a·[p ∘ q | MLP([p' | q'])] + c with vectors of their own in each branch;
+        MLP([p | q]); or MLP(p ∘ q).
     hidden : tuple of int
         Widths of the MLP's hidden layers; () for a linear one.
     activation : str
@@ -98,14 +98,14 @@ class NeuralMF(NeuralServing):
     He, Liao, Zhang, Nie, Hu, Chua 2017.
     """
 
-    def __init__(self, n_factors: int = 64, *, loss: str = "squared", fusion: str = "concat",
-                 hidden: tuple[int, ...] = (64, 32), activation: str = "relu",
-                 dropout: float = 0.0, bias: str | None = "learned", n_negatives: int = 4,
+    def __init__(self, n_factors: int = 64, *, loss: str = "squared", fusion: str = "gmf+mlp",
+                 hidden: tuple[int, ...] = (32,), activation: str = "relu",
+                 dropout: float = 0.2, bias: str | None = "learned", n_negatives: int = 4,
                  unknown_weight: float | str = "drawn", freeze: bool = False,
-                 reg: float = 0.02, bias_reg: float | None = None, weight_decay: float = 0.0,
+                 reg: float = 0.02, bias_reg: float | None = 0.01, weight_decay: float = 0.0,
                  optimizer: str = "adam", lazy: bool = True, learning_rate: float = 1e-3,
                  decay: float = 0.0, batch_size: int = 1024, clip: float | None = None,
-                 init_scale: float = 0.3, n_epochs: int = 20, tol: float | None = None,
+                 init_scale: float = 0.1, n_epochs: int = 8, tol: float | None = None,
                  patience: int | None = None, eval_metric: str | None = None,
                  dtype: str = "float32", random_state: Any = None,
                  n_threads: int | None = None, verbose: int = 0) -> None:
@@ -205,6 +205,8 @@ class NeuralMF(NeuralServing):
 
     def _train(self, ratings: Ratings, watched: Watched) -> None:
         random = np.random.default_rng(self.random_state)
+        if not self._rates:
+            self.unknown_weight_ = self._weight_of_unknown(ratings)
         users, items, head = self._start(ratings, random)
         self._parts = (users, items, head)
         cells = self._cells(ratings)
@@ -272,9 +274,14 @@ class NeuralMF(NeuralServing):
         w = None if ratings.weights is None else ratings.weights.astype(real)
         if self._rates:
             return Cells(ratings.by_user, (values - self.global_mean_).astype(real), w)
+        return Cells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives,
+                     self.unknown_weight_)
+
+    def _weight_of_unknown(self, ratings: Ratings) -> float:
+        """Return w0."""
+        if not isinstance(self.unknown_weight, str):
+            return float(self.unknown_weight)
         n_unknown = ratings.shape[0] * ratings.shape[1] - ratings.nnz
-        known = ratings.nnz if w is None else float(w.sum(dtype=np.float64))
-        named = {"balanced": known, "drawn": self.n_negatives * known}
-        w0 = named[self.unknown_weight] / max(n_unknown, 1) \
-            if isinstance(self.unknown_weight, str) else float(self.unknown_weight)
-        return Cells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives, w0)
+        known = ratings.nnz if ratings.weights is None else ratings.weights.sum(dtype=np.float64)
+        times = {"balanced": 1, "drawn": self.n_negatives}[self.unknown_weight]
+        return float(times * known / max(n_unknown, 1))

@@ -217,12 +217,17 @@ class Embedding(Layer):
         """Return the table."""
         return [self.table]
 
+    def rows_of(self, x: np.ndarray) -> np.ndarray:
+        """Return this layer's column; raises IndexError for numbers of no row."""
+        rows, n_rows = np.ascontiguousarray(x[:, self.column]), len(self.table.value)
+        if rows.size and not -1 <= rows.min() <= rows.max() < n_rows:
+            raise IndexError(f"{self!r} must be given rows in [-1, {n_rows - 1}], got "
+                             f"{rows.min()} to {rows.max()}")
+        return rows
+
     def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return the rows, shape (n, k)."""
-        rows, T = np.ascontiguousarray(x[:, self.column]), self.table.value
-        if rows.size and not -1 <= rows.min() <= rows.max() < len(T):
-            raise IndexError(f"{self!r} must be given rows in [-1, {len(T) - 1}], got "
-                             f"{rows.min()} to {rows.max()}")
+        rows, T = self.rows_of(x), self.table.value
         y = np.empty((len(rows), T.shape[1]), T.dtype)
         nn_rows.gather(T, rows, y)
         if self.reg and not self.table.frozen:

@@ -69,7 +69,7 @@ class Optimizer:
         self.lazy = validation.boolean("lazy", lazy)
         self.schedule = schedule or constant()
         self.t = 0
-        self._states: dict[Parameter, np.ndarray] = {}
+        self._records: dict[Parameter, _Record] = {}
 
     def constants(self, rate: float, penalised: bool) -> list[float]:
         """Return what the kernel needs after rate and penalty, in step t = 1, 2, …"""
@@ -82,8 +82,12 @@ class Optimizer:
         """Move every parameter that has a gradient, unless it is frozen."""
         self.t += 1
         rate = self.rate * self.schedule(self.t - 1)
-        moves = [move for parameter in gradients if not parameter.frozen
-                 for move in self._moves(parameter, gradients[parameter], rate)]
+        c = {penalised: np.array([rate, self.decay * penalised,
+                                  *self.constants(rate, penalised)])
+             for penalised in (False, True)}
+        moves = [(*move, c[parameter.penalised]) for parameter in gradients
+                 if not parameter.frozen
+                 for move in self._record(parameter).moves(gradients[parameter], self.lazy)]
 
         def run(*some: tuple[Any, ...]) -> None:
             for move in some:
@@ -91,24 +95,17 @@ class Optimizer:
 
         pool.map(run, _grouped(moves))
 
-    def _moves(self, parameter: Parameter, gradient: Gradient, rate: float
-               ) -> list[tuple[Any, ...]]:
-        """Return the arguments of the kernel, for chunks of rows."""
-        X, S = _table(parameter.value), self.memory(parameter)
-        rows, lines, G = _listed(gradient, len(X), self.lazy)
-        c = np.array([rate, self.decay * parameter.penalised,
-                      *self.constants(rate, parameter.penalised)])
-        return [(rows[lo:hi], lines[lo:hi], G, X, S, c)
-                for lo, hi in row_chunks(len(rows), max(1, CHUNK_NUMBERS // max(1, X.shape[1])))]
-
     def memory(self, parameter: Parameter) -> np.ndarray:
-        """Return the optimizer's table for a parameter, shape (n_rows, n_states, k)."""
-        if parameter not in self._states:
-            n_rows, k = _table(parameter.value).shape
-            state = np.zeros((n_rows, self.n_states, k), parameter.value.dtype)
-            self.start(state)
-            self._states[parameter] = state
-        return self._states[parameter]
+        """Return what is remembered of a parameter, shape (n_rows, n_states, k)."""
+        return self._record(parameter).S
+
+    def _record(self, parameter: Parameter) -> _Record:
+        if parameter not in self._records:
+            X = _table(parameter.value)
+            S = np.zeros((len(X), self.n_states, X.shape[1]), X.dtype)
+            self.start(S)
+            self._records[parameter] = _Record(X, S)
+        return self._records[parameter]
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -129,20 +126,34 @@ def _table(block: np.ndarray) -> np.ndarray:
     return block if block.ndim == 2 else block.reshape(1, -1)
 
 
-def _listed(gradient: Gradient, n_rows: int, lazy: bool
-            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which rows move, the line of each in G, and G."""
-    if not isinstance(gradient, Rows):
-        every = np.arange(n_rows)
-        return every, every, _table(gradient)
-    rows, n = gradient.rows, len(gradient.rows)
-    if lazy:
-        return rows, np.arange(n), gradient.values
-    G = np.concatenate([gradient.values, np.zeros_like(gradient.values[:1])]) if n else \
-        np.zeros_like(gradient.values, shape=(1, gradient.values.shape[1]))
-    lines = np.full(n_rows, n)
-    lines[rows] = np.arange(n)
-    return np.arange(n_rows), lines, G
+class _Record:
+    """A parameter as a table X, what is remembered of it, S, and how its rows are cut."""
+
+    def __init__(self, X: np.ndarray, S: np.ndarray) -> None:
+        self.X, self.S = X, S
+        self.every = np.arange(len(X))
+        self.size = max(1, CHUNK_NUMBERS // max(1, X.shape[1]))
+
+    def moves(self, gradient: Gradient, lazy: bool) -> list[tuple[np.ndarray, ...]]:
+        """Return (rows, lines, G, X, S) of chunks of the rows that move."""
+        rows, lines, G = self._listed(gradient, lazy)
+        if len(rows) <= self.size:
+            return [(rows, lines, G, self.X, self.S)]
+        return [(rows[lo:hi], lines[lo:hi], G, self.X, self.S)
+                for lo, hi in row_chunks(len(rows), self.size)]
+
+    def _listed(self, gradient: Gradient, lazy: bool
+                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return which rows move, which line of G is the gradient of each, and G."""
+        if not isinstance(gradient, Rows):
+            return self.every, self.every, _table(gradient)
+        n = len(gradient.rows)
+        if lazy:
+            return gradient.rows, np.arange(n), gradient.values
+        zero = np.zeros((1, self.X.shape[1]), self.X.dtype)
+        lines = np.full(len(self.X), n)
+        lines[gradient.rows] = np.arange(n)
+        return self.every, lines, np.concatenate([gradient.values, zero])
 
 
 def _grouped(moves: list[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], ...]]:

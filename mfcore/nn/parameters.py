@@ -54,8 +54,7 @@ class Rows(NamedTuple):
 
     def summed(self) -> Rows:
         """Return the same gradient with distinct rows, ascending."""
-        order = np.argsort(self.rows, kind="stable")
-        order = order[np.searchsorted(self.rows[order], 0):]
+        order = sorting(self.rows)
         distinct = np.empty(len(order), self.rows.dtype)
         sums = np.empty((len(order), self.values.shape[1]), self.values.dtype)
         n = kernels.sum_by_row(self.rows, order, self.values, distinct, sums)
@@ -64,6 +63,17 @@ class Rows(NamedTuple):
     def add_to(self, dense: np.ndarray) -> None:
         """Add this gradient to a whole table of one, in place."""
         kernels.scatter_add(self.rows, self.values, dense)
+
+
+def sorting(rows: np.ndarray) -> np.ndarray:
+    """Return positions that sort row numbers, stably, without those of −1.
+
+    Row and position in one number sort several times faster than an argsort.
+    """
+    key = (rows.astype(np.int64) << 32) | np.arange(len(rows))
+    key.sort()
+    order: np.ndarray = key[np.searchsorted(key, 0):] & 0xFFFFFFFF
+    return order
 
 
 Gradient = np.ndarray | Rows

@@ -144,7 +144,8 @@ class NeuralSGD(Solver):
         order = random.permutation(len(self.cells.y))
         for start, stop in row_chunks(len(order), self.batch_size):
             n = stop - start
-            pairs, y, w = self.cells.batch(order[start:stop], random)
+            # In order, so that the cells of a user fall into the same part.
+            pairs, y, w = self.cells.batch(np.sort(order[start:stop]), random)
             share = y.dtype.type(1 / n)
             yield [(pairs[lo:hi], (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
                    for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
@@ -179,11 +180,12 @@ def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], cells: Ce
         make(lo, hi) returns a network of these rows at their start, all else frozen, and
         their tables.
     """
-    items = np.random.default_rng(0).permutation(cells.pattern.shape[1])[:FOLD_ITEMS]
+    random = np.random.default_rng(0)
+    items = np.sort(random.permutation(cells.pattern.shape[1])[:FOLD_ITEMS])
 
     def some(lo: int, hi: int) -> list[np.ndarray]:
         network, tables = make(lo, hi)
-        part = _row_cells(cells, lo, hi, np.sort(items) if cells.n_drawn else items[:0])
+        part = _row_cells(cells, lo, hi, items if cells.n_drawn else items[:0])
         optimizer = Adam(FOLD_RATE, schedule=cosine(FOLD_STEPS))
         for _ in range(FOLD_STEPS if len(part[0]) else 0):
             _, gradients = value_and_gradients(network, loss, [part], Pool(1))
