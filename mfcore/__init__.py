@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mfcore.metrics.evaluate import cross_validate, evaluate
     from mfcore.models.base import load
     from mfcore.models.baselines import BiasOnly, Popularity
+    from mfcore.models.bayesian import BayesianMF
     from mfcore.models.bpr import BPR
     from mfcore.models.implicit import ImplicitMF
     from mfcore.models.matrix_factorization import MatrixFactorization
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF", "Popularity",
-           "Ratings", "Segmented", "__version__", "cross_validate", "evaluate", "fetch",
-           "gradcheck", "load",
-           "read_ratings"]
+__all__ = ["BPR", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF",
+           "Popularity", "Ratings", "Segmented", "__version__", "cross_validate", "evaluate",
+           "fetch", "gradcheck", "load", "read_ratings"]
 
 _HOMES = {
     "BPR": "mfcore.models.bpr",
+    "BayesianMF": "mfcore.models.bayesian",
     "BiasOnly": "mfcore.models.baselines",
     "ImplicitMF": "mfcore.models.implicit",
     "MatrixFactorization": "mfcore.models.matrix_factorization",

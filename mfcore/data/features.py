@@ -4,6 +4,7 @@
     job = one_hot(["writer", "other", "writer"], "job")         # job=other, job=writer
     genre = multi_hot(["Comedy|Drama", "", "Drama"], "genre")   # genre=Comedy, genre=Drama
     concatenate(age, job, genre)
+    history(ratings)                                            # rated=10, rated=20
 
 Rows follow the rows (for items the columns) of the ratings.  For rows that come later,
 `categories=` fixes the columns: an unknown category is then an error, not a new column.
@@ -19,6 +20,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ratings import Ratings
+
+HISTORY = "rated"           # the field of `history`
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +131,21 @@ def numeric(values: Any, name: str) -> Features:
     """
     column = validation.finite(name, validation.vector(name, values))
     return Features(sp.csr_array(column.astype(np.float64)[:, np.newaxis]), (name,))
+
+
+def history(ratings: Ratings) -> Features:
+    """Return the bag of what each row has rated: 1/√n in the column of each of its n items.
+
+    As features of users these make SVD++ of P = U + F G (Koren 2008).  Columns are called
+    rated=item, by id or number.  What counts is that a cell is stored, not its rating; build
+    it from training ratings, never from those to be predicted.
+    """
+    cells = ratings.by_user
+    n = np.diff(cells.indptr)
+    matrix = sp.csr_array((np.repeat(1 / np.sqrt(np.maximum(n, 1)), n), cells.indices,
+                           cells.indptr), shape=cells.shape)
+    items = range(cells.shape[1]) if ratings.item_ids is None else ratings.item_ids.tolist()
+    return Features(matrix, tuple(f"{HISTORY}={item}" for item in items))
 
 
 def concatenate(*blocks: Features) -> Features:

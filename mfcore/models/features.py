@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore.data.features import Features, multi_hot
+from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
+from mfcore.data.ratings import Ratings
 
 
 def training_features(name: str, given: Any, shape: tuple[int, int], side: int
@@ -38,6 +39,26 @@ def training_features(name: str, given: Any, shape: tuple[int, int], side: int
     if features.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {features.shape}")
     return features
+
+
+def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features | None:
+    """Return the features of a fit; "history", alone or in a tuple, adds what rows have rated.
+
+    Raises as `training_features`.
+    """
+    parts = given if isinstance(given, tuple) else (given,)
+    asked = [isinstance(part, str) and part == "history" for part in parts]
+    if not any(asked):
+        return training_features(name, given, ratings.shape, side)
+    known = [training_features(name, part, ratings.shape, side)
+             for part, is_history in zip(parts, asked, strict=True) if not is_history]
+    bag = history(ratings if side == 0 else ratings.transposed)
+    return concatenate(*(part for part in known if part is not None), bag)
+
+
+def n_of_history(names: Sequence[str] | None) -> int:
+    """Return how many of the features, the last ones, are what a row has rated."""
+    return sum(name.startswith(f"{HISTORY}=") for name in names or ())
 
 
 def aligned_features(name: str, given: Any, known: Sequence[str] | None, n_rows: int | None

@@ -14,10 +14,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.features import Features
+from mfcore.data.features import Features, concatenate, history
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Folded, Recommender
-from mfcore.models.features import aligned_features, group_positions, training_features
+from mfcore.models.features import (
+    aligned_features,
+    group_positions,
+    n_of_history,
+    with_history,
+)
 from mfcore.models.rows import NewRows
 from mfcore.models.serving import named
 from mfcore.objectives.factors import Factors
@@ -40,6 +45,7 @@ class GroupedModel(Recommender):
     n_factors: int
     features: str
     feature_reg: float
+    history_reg: float
     user_features_: Features | None
     item_features_: Features | None
     user_feature_names_: list[str] | None
@@ -54,13 +60,14 @@ class GroupedModel(Recommender):
     def _validate(self) -> None:
         validation.choice("features", self.features, ("learned", "average"))
         validation.real("feature_reg", self.feature_reg, above=0)
+        validation.real("history_reg", self.history_reg, above=0)
 
     # ------------------------------------------------------------------ at the fit
 
     def _given_features(self, ratings: Ratings, user_features: Any, item_features: Any
                         ) -> tuple[Features | None, Features | None]:
-        found = (training_features("user_features", user_features, ratings.shape, 0),
-                 training_features("item_features", item_features, ratings.shape, 1))
+        found = (with_history("user_features", user_features, ratings, 0),
+                 with_history("item_features", item_features, ratings, 1))
         for name, part in zip(SIDES, found, strict=True):
             if self.features == "average" and part is not None and part.matrix.nnz:
                 validation.nonnegative(f"{name}_features of features='average'",
@@ -93,7 +100,9 @@ class GroupedModel(Recommender):
         F = self._shares(part.matrix)
         if self.features == "average":         # means are found once, after the fit
             return Prior(self._shifted(penalty, side, F))
-        return Prior(penalty, F, self.feature_reg)
+        reg = np.full(part.shape[1], float(self.feature_reg))
+        reg[len(reg) - n_of_history(part.names):] = self.history_reg
+        return Prior(penalty, F, reg)
 
     def _no_groups(self, real: np.dtype) -> dict[str, np.ndarray]:
         """Return the group blocks of a start: zeros."""
@@ -114,12 +123,14 @@ class GroupedModel(Recommender):
         return blocks
 
     def _grown_features(self, given: Any, rows: np.ndarray, n_users: int) -> Features | None:
-        """Return the users' features, those of `rows` replaced where they are given."""
-        known = self.user_features_
-        if known is None:
+        """Return the users' features without history, those of `rows` replaced where given."""
+        names = self.user_feature_names_ or []
+        n_known = len(names) - n_of_history(names)
+        if self.user_features_ is None or not n_known:
             if given is not None:
                 self._aligned_features(given, "user", len(rows))          # says why not
             return None
+        known = Features(self.user_features_.matrix[:, :n_known], names[:n_known])
         matrix = sp.csr_array((known.matrix.data, known.matrix.indices, np.pad(
             known.matrix.indptr, (0, n_users - known.shape[0]), "edge")),
             shape=(n_users, known.shape[1]))
@@ -129,6 +140,12 @@ class GroupedModel(Recommender):
             source[rows] = n_users + np.arange(len(rows))
             matrix = sp.vstack([matrix, fresh], format="csr")[source]
         return Features(matrix, known.names)
+
+    def _with_history_of(self, ratings: Ratings, known: Features | None) -> Features | None:
+        """Return features of users with the history that the fit asked for."""
+        if not n_of_history(self.user_feature_names_):
+            return known
+        return history(ratings) if known is None else concatenate(known, history(ratings))
 
     def _publish_groups(self, at: Factors, learns_bias: bool) -> None:
         for side, G, g in (("user", at.G, at.g), ("item", at.H, at.h)):
@@ -151,9 +168,26 @@ class GroupedModel(Recommender):
     # ------------------------------------------------------------------- new rows
 
     def _aligned_features(self, given: Any, side: str, n_rows: int | None) -> sp.csr_array:
-        F = aligned_features(f"{side}_features", given, getattr(self, f"{side}_feature_names_"),
-                             n_rows)
-        return self._shares(F)
+        names = getattr(self, f"{side}_feature_names_")
+        if names is not None:
+            names = names[:len(names) - n_of_history(names)] or None
+        return aligned_features(f"{side}_features", given, names, n_rows)
+
+    def _completed(self, side: str, F: Any, ratings: Ratings | None) -> Any:
+        """Return all features of new rows: those given, or of an average row, and the history.
+
+        None stands for an average row.
+        """
+        names = getattr(self, f"{side}_feature_names_")
+        bag = n_of_history(names)
+        if not bag or (F is None and ratings is None):
+            return None if F is None else self._shares(F)
+        n_rows = F.shape[0] if ratings is None else ratings.shape[0]
+        if F is None:
+            mean = getattr(self, f"{side}_feature_mean_")[:len(names) - bag]
+            F = sp.csr_array(np.tile(mean, (n_rows, 1)))
+        rated = sp.csr_array((n_rows, bag)) if ratings is None else history(ratings).matrix
+        return self._shares(sp.csr_array(sp.hstack([F, rated])))
 
     def _group_means(self, side: str, F: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return F G and F g in float64; of the mean row, (1, k) and (1,), where F is None.
@@ -182,7 +216,7 @@ class GroupedModel(Recommender):
     def _vectors_of_new(self, new: NewRows, pool: Pool) -> Folded:
         if new.ratings is not None:
             return self._fold_in_rows(new.ratings, pool, new.features)
-        return self._from_features("user", new.features)
+        return self._from_features("user", self._completed("user", new.features, None))
 
     def _from_features(self, side: str, F: Any) -> Folded:
         """Return the vectors of rows of which nothing but features is known."""

@@ -42,7 +42,7 @@ class ImplicitMF(QuadraticModel):
         Penalty weight of the vectors.
     reg_scaling : "none", "count", or float
         λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
-    feature_reg, features
+    feature_reg, history_reg, features
         As in `MatrixFactorization`.
     solver : {"cg", "cholesky", "subspace"}
         Conjugate gradient, exact rows, or blocks of factors (iALS++).
@@ -64,6 +64,7 @@ class ImplicitMF(QuadraticModel):
                  unknown_weight: float = 1.0, whole_matrix: bool = False,
                  negatives: str = "error", reg: float = 5.0,
                  reg_scaling: str | float = 0.25, feature_reg: float = 10000.0,
+                 history_reg: float = 100.0,
                  features: str = "learned", solver: str = "cg", n_epochs: int = 15,
                  tol: float | None = None, cg_steps: int = 1, block_size: int = 32,
                  init_scale: float = 0.1,
@@ -79,6 +80,7 @@ class ImplicitMF(QuadraticModel):
         self.reg = reg
         self.reg_scaling = reg_scaling
         self.feature_reg = feature_reg
+        self.history_reg = history_reg
         self.features = features
         self.solver = solver
         self.n_epochs = n_epochs

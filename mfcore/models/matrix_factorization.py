@@ -63,6 +63,9 @@ class MatrixFactorization(RatingModel):
     feature_reg : float, > 0
         λ_g, penalty weight of the vectors and biases of features (`fit(user_features=...,
         item_features=...)`).
+    history_reg : float, > 0
+        λ_g of the features that "history" builds: user_features="history" (or a tuple with
+        other features) gives a user a vector for each rated item, SVD++; items alike.
     features : {"learned", "average"}
         Vectors of features are learned with the rest, as prior means of the rows that have
         them; or are the mean of their members' vectors, found after a fit without them.
@@ -121,7 +124,8 @@ class MatrixFactorization(RatingModel):
                  unknown_value: float | str = 0.0, reg: float = 1.2,
                  bias_reg: float | None = 2.0, reg_scaling: str | float = 0.5,
                  bias_reg_scaling: str | float | None = "none",
-                 feature_reg: float = 1000.0, features: str = "learned",
+                 feature_reg: float = 1000.0, history_reg: float = 100.0,
+                 features: str = "learned",
                  solver: str = "cg", n_epochs: int = 15, tol: float | None = None,
                  cg_steps: int = 2, block_size: int = 32, learning_rate: float = 0.03,
                  bias_learning_rate: float | None = None, decay: float = 0.2,
@@ -141,6 +145,7 @@ class MatrixFactorization(RatingModel):
         self.reg_scaling = reg_scaling
         self.bias_reg_scaling = bias_reg_scaling
         self.feature_reg = feature_reg
+        self.history_reg = history_reg
         self.features = features
         self.solver = solver
         self.n_epochs = n_epochs

@@ -58,6 +58,11 @@ class ProblemModel(GroupedModel):
         """Return γ of the items, as the solver holds it."""
         return np.zeros(len(self.item_factors_), self.item_factors_.dtype)
 
+    def _solver_bias(self, fixed: np.ndarray | None, start: float, n_rows: int) -> np.ndarray:
+        """Return the bias column of rows as the solver holds it."""
+        bias = np.full(n_rows, start, self._real)
+        return bias if fixed is None else bias + fixed.astype(self._real)
+
     def _bias_start(self) -> float:
         """Return β⁰: what every user's β starts from, measured from r0."""
         return 0.0

@@ -114,7 +114,7 @@ class QuadraticModel(ProblemModel):
         F = None if item_features is None else self._aligned_features(
             item_features, "item", None if turned is None else turned.shape[0])
         if turned is None:
-            return self._from_features("item", F)
+            return self._from_features("item", self._completed("item", F, None))
         with Pool(self.n_threads) as pool:
             return self._solved(*self._row_systems(turned, "item", F), "item", pool)
 
@@ -129,7 +129,8 @@ class QuadraticModel(ProblemModel):
         fixed = self._row_bias(ratings)
         own = np.zeros(ratings.shape[0]) if fixed is None else fixed
         cells = self._cells(ratings, own, gamma if published is None else published)
-        penalty = self._shifted(self._penalty(ratings, len(Q), start), side, features)
+        penalty = self._shifted(self._penalty(ratings, len(Q), start), side,
+                                self._completed(side, features, ratings))
         systems = RowSystems(cells, penalty, Q, gamma, self.unknown_weight_, self._learns_bias)
         return systems, fixed, self._solver_bias(fixed, start, ratings.shape[0])
 
@@ -145,11 +146,6 @@ class QuadraticModel(ProblemModel):
 
     def _solve(self, systems: RowSystems, P: np.ndarray, bias: np.ndarray, pool: Pool) -> None:
         solve_exactly(systems, P, bias, pool)
-
-    def _solver_bias(self, fixed: np.ndarray | None, start: float, n_rows: int) -> np.ndarray:
-        """Return the bias column of rows as the solver holds it."""
-        bias = np.full(n_rows, start, self._real)
-        return bias if fixed is None else bias + fixed.astype(self._real)
 
     def partial_fit(self: Self, ratings: Any, *, users: Any = None, user_features: Any = None
                     ) -> Self:
@@ -174,7 +170,7 @@ class QuadraticModel(ProblemModel):
         n_users = merged.shape[0]
         features = self._grown_features(user_features, rows, n_users)
         folded = self.fold_in_users(given, user_features=features and features.matrix[rows])
-        self.user_features_ = features
+        self.user_features_ = self._with_history_of(merged, features)
         if self.user_bias_ is not None and folded.bias is not None:
             self.user_bias_ = placed(self.user_bias_, rows, folded.bias, n_users)
         self.user_factors_ = placed(self.user_factors_, rows, folded.factors, n_users)

@@ -25,6 +25,7 @@ CLASSES = {
     "MatrixFactorization": "mfcore.models.matrix_factorization",
     "ImplicitMF": "mfcore.models.implicit",
     "BPR": "mfcore.models.bpr",
+    "BayesianMF": "mfcore.models.bayesian",
     "NeuralMF": "mfcore.models.neural",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",

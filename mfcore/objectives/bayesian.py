@@ -45,7 +45,7 @@ Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (setti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -62,7 +62,7 @@ class RowPrior:
 
     mean: np.ndarray
     precision: np.ndarray
-    field_precision: np.ndarray
+    field_precision: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
