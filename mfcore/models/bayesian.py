@@ -70,10 +70,10 @@ class BayesianMF(SampledServing, RatingModel):
     cg_steps, block_size, init_scale = 1, 16, 1.0
     features, feature_reg, history_reg = "learned", 1.0, 1.0
 
-    def __init__(self, n_factors: int = 16, *, bias: str | None = "learned",
+    def __init__(self, n_factors: int = 32, *, bias: str | None = "learned",
                  bias_share: float = 0.5, unknown_weight: float | str = 0.0,
-                 unknown_value: float | str = 0.0, n_epochs: int = 150, burn_in: int = 30,
-                 keep: int = 60, eval_metric: str | None = None, dtype: str = "float32",
+                 unknown_value: float | str = 0.0, n_epochs: int = 300, burn_in: int = 50,
+                 keep: int = 125, eval_metric: str | None = None, dtype: str = "float32",
                  random_state: Any = None, n_threads: int | None = None,
                  verbose: int = 0) -> None:
         self.n_factors = n_factors

@@ -42,18 +42,19 @@ def training_features(name: str, given: Any, shape: tuple[int, int], side: int
 
 
 def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features | None:
-    """Return the features of a fit; "history", alone or in a tuple, adds what rows have rated.
+    """Return the features of a fit: one of the forms of `training_features`, or a tuple.
 
-    Raises as `training_features`.
+    In a tuple features stand side by side; "history" in it, or alone, puts what rows have rated
+    behind them.  Raises as `training_features`.
     """
     parts = given if isinstance(given, tuple) else (given,)
     asked = [isinstance(part, str) and part == "history" for part in parts]
-    if not any(asked):
-        return training_features(name, given, ratings.shape, side)
     known = [training_features(name, part, ratings.shape, side)
              for part, is_history in zip(parts, asked, strict=True) if not is_history]
-    bag = history(ratings if side == 0 else ratings.transposed)
-    return concatenate(*(part for part in known if part is not None), bag)
+    found = [part for part in known if part is not None]
+    if any(asked):
+        found.append(history(ratings if side == 0 else ratings.transposed))
+    return concatenate(*found) if found else None
 
 
 def n_of_history(names: Sequence[str] | None) -> int:
@@ -104,7 +105,7 @@ def _named(name: str, given: Any) -> Features:
         return given
     if sp.issparse(given):
         return Features(given, tuple(map(str, range(given.shape[1]))))
-    if isinstance(given, (list, tuple)) and not any(isinstance(row, str) for row in given):
+    if isinstance(given, list) and not any(isinstance(row, str) for row in given):
         return multi_hot(given)
     raise TypeError(f"{name} must be Features, a scipy sparse matrix or a list with a list of "
                     f"names a row, got {type(given).__name__}; mfcore.data.features makes "

@@ -1,0 +1,414 @@
+"""Gibbs sampling is right: each conditional in closed form, the joint by Geweke's test.
+
+Geweke (2004): parameters drawn from the prior, and data from them, have the joint density of
+both.  A chain that alternates the sampler's sweep with new data given its parameters has it
+too, if and only if every conditional is right; so functions of the parameters must have the
+same moments in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import samples
+import scipy.sparse as sp
+from naive import problem as problem_of
+from naive import random_problem
+
+import mfcore
+from mfcore import BayesianMF, MatrixFactorization, Ratings
+from mfcore.data.features import one_hot
+from mfcore.objectives import bayesian
+from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.groups import Prior
+from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.quadratic import Cells, Quadratic
+from mfcore.parallel import Pool
+from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows
+
+
+@pytest.fixture
+def pool():
+    with Pool(1) as pool:
+        yield pool
+
+
+# ------------------------------------------------------------------ conditionals of rows
+
+@pytest.mark.parametrize("case", [
+    random_problem(1, learns_bias=True), random_problem(2, weighted=True),
+    random_problem(3, w0=0.45, r0=1.7, learns_bias=True, weighted=True)])
+def test_rows_are_drawn_from_the_conditional_of_the_dense_model(case, pool):
+    dense, at = case
+    k, d = at.P.shape[1], at.P.shape[1] + dense.learns_bias
+    random, tau = np.random.default_rng(0), 1.7
+    prior = RowPrior(random.normal(size=d), random.uniform(0.5, 3, d))
+    shift, bias_shift = random.normal(size=(len(at.P), k)), random.normal(size=len(at.P))
+    systems = sampled_rows(problem_of(dense).user_rows(at), prior, tau, shift, bias_shift)
+    u, draws = 0, 4000
+    X = np.column_stack([at.Q, np.ones(len(at.Q))])[:, :d]
+    base = np.append(dense.users.means[0], dense.users.bias_mean)[:d]
+    mean = base + np.append(shift[u], bias_shift[u])[:d] + prior.mean
+    precision = tau * (X.T * dense.W[u]) @ X + np.diag(prior.precision)
+    frozen = at.gamma + (0 if dense.learns_bias else at.beta[u])
+    right = tau * (X.T * dense.W[u]) @ (dense.T[u] - frozen) + prior.precision * mean
+    drawn = np.empty((draws, d))
+    for n in range(draws):
+        P, beta = at.P.copy(), at.beta.copy()
+        solve_exactly(systems, P, beta, pool, random.normal(size=(len(P), d)) / np.sqrt(tau))
+        drawn[n] = np.append(P[u], beta[u])[:d]
+    covariance = np.linalg.inv(precision)
+    error = (drawn.mean(0) - covariance @ right) / np.sqrt(np.diag(covariance) / draws)
+    assert np.abs(error).max() < 4.5
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=6 * np.sqrt(
+        np.outer(np.diag(covariance), np.diag(covariance)).max() / draws))
+
+
+def test_the_noise_of_a_row_depends_on_the_key_and_its_place_alone(monkeypatch):
+    monkeypatch.setattr("mfcore.solvers.gibbs.NOISE_ROWS", 4)
+    with Pool(1) as one, Pool(8) as eight:
+        noise = row_noise((11, 3), (5, 2, 0), np.dtype("float32"), one)
+        np.testing.assert_array_equal(noise, row_noise((11, 3), (5, 2, 0), noise.dtype, eight))
+        assert np.abs(noise - row_noise((11, 3), (5, 3, 0), noise.dtype, one)).min() > 0
+    assert len(np.unique(noise)) == noise.size
+
+
+# ------------------------------------------------------------------- other conditionals
+
+F = sp.csr_array(np.random.default_rng(5).normal(size=(12, 4)))
+FIELDS = np.array([0, 0, 0, 1])
+
+
+def moments(draw, n=4000):
+    drawn = np.array([draw(np.random.default_rng([7, seed])) for seed in range(n)])
+    return drawn.mean(0), np.cov(drawn.reshape(n, -1).T)
+
+
+@pytest.mark.parametrize("most_dense", [256, 1])
+def test_groups_are_drawn_from_their_ridge_posterior(monkeypatch, most_dense):
+    monkeypatch.setattr(bayesian, "MOST_DENSE", most_dense)
+    random = np.random.default_rng(0)
+    Y, lam, K = random.normal(size=(12, 2)), np.array([0.8, 2.5]), random.uniform(0.4, 2, 4)
+    mean, covariance = moments(lambda rng: bayesian.draw_groups(F, Y, lam, K, np.zeros((4, 2)),
+                                                                rng))
+    B = (F.T @ F).toarray() + np.diag(K)
+    np.testing.assert_allclose(mean, np.linalg.solve(B, F.T @ Y), atol=0.06)
+    expected = np.kron(np.linalg.inv(B), np.diag(1 / lam))
+    np.testing.assert_allclose(covariance, expected, atol=0.06)
+
+
+def test_a_mean_is_drawn_about_the_rows_and_one_more_at_zero():
+    D, lam = np.random.default_rng(1).normal(2, 1, (9, 2)), np.array([0.5, 4.0])
+    mean, covariance = moments(lambda rng: bayesian.draw_mean(D, lam, rng))
+    np.testing.assert_allclose(mean, D.sum(0) / 10, atol=0.03)
+    np.testing.assert_allclose(covariance, np.diag(1 / (10 * lam)), atol=0.02)
+
+
+def test_precisions_have_the_moments_of_their_gammas():
+    hyper = Hyper(np.array([0.7, 1.3]), F, FIELDS)
+    random = np.random.default_rng(2)
+    D, G, K = random.normal(size=(12, 2)), random.normal(size=(4, 2)), random.uniform(1, 2, 4)
+    mean, _ = moments(lambda rng: hyper.draw_precision(D, G, K, rng))
+    T = (D ** 2).sum(0) - D.sum(0) ** 2 / 13 + (K[:, None] * G ** 2).sum(0)
+    np.testing.assert_allclose(mean, (12 + 4 + 1) / (T + hyper.variances), rtol=0.03)
+    mean, _ = moments(lambda rng: bayesian.draw_field_precisions(G, np.array([2.0, 3]), FIELDS,
+                                                                 rng))
+    squares = G ** 2 @ [2.0, 3]
+    np.testing.assert_allclose(mean, [(2 * 3 + 1) / (squares[:3].sum() + 1),
+                                      (2 + 1) / (squares[3] + 1)], rtol=0.05)
+    mean, _ = moments(lambda rng: np.atleast_1d(bayesian.draw_noise_precision(8, 5.0, 2.0, rng)))
+    np.testing.assert_allclose(mean, 9 / 7, rtol=0.05)
+
+
+def test_fields_are_what_stands_before_the_equals_sign():
+    assert fields_of(["age=1", "age=2", "tall", "job=x", "job=y"]).tolist() == [0, 0, 1, 2, 2]
+    np.testing.assert_allclose(guessed_variances(2.0, 8, True), [0.5] * 8 + [2.0])
+
+
+# -------------------------------------------------------------------------- Geweke's test
+
+USERS, ITEMS, WIDTH, VARIANCE = 5, 4, 2, 1.0
+GROUPS = one_hot([0, 1, 0, 1, 0], "g").matrix
+
+
+def hypers():
+    variances = guessed_variances(VARIANCE, WIDTH, True)
+    return Hyper(variances, GROUPS, np.zeros(2, int)), Hyper(variances, None, np.zeros(0, int))
+
+
+def from_the_prior(random: np.random.Generator):
+    """A point, the priors of both sides and τ, drawn from the model's own prior."""
+    def gamma(v, size=None):
+        return random.gamma(0.5, size=size) / (v / 2)
+
+    parts = []
+    for hyper, n in zip(hypers(), (USERS, ITEMS), strict=True):
+        m, d = len(hyper.fields), WIDTH + 1
+        lam, kappa = gamma(hyper.variances, d), gamma(1.0, int(m > 0))
+        mean = random.normal(size=d) / np.sqrt(lam)
+        G = random.normal(size=(m, d)) / np.sqrt(lam * np.repeat(kappa, m)[:, None])
+        Z = mean + random.normal(size=(n, d)) / np.sqrt(lam)
+        parts.append((Z if hyper.features is None else Z + hyper.features @ G, G,
+                      RowPrior(mean, lam, kappa)))
+    (Z, G, users), (Y, H, items) = parts
+    at = Factors(Z[:, :-1].copy(), Y[:, :-1].copy(), Z[:, -1].copy(), Y[:, -1].copy(),
+                 G[:, :-1].copy(), np.zeros((0, WIDTH)), G[:, -1].copy(), np.zeros(0))
+    return at, users, items, float(gamma(VARIANCE))
+
+
+def data_given(at: Factors, tau: float, random: np.random.Generator) -> np.ndarray:
+    s = at.P @ at.Q.T + at.beta[:, None] + at.gamma
+    return s + random.normal(size=s.shape) / np.sqrt(tau)
+
+
+def full_problem(R: np.ndarray) -> Quadratic:
+    """Every cell rated."""
+    def cells(M):
+        n, m = M.shape
+        return Cells(np.arange(n + 1) * m, np.tile(np.arange(m), n), M.ravel(), M.ravel(),
+                     np.array([0.0, 1.0, 1.0, 0.0]))
+
+    def penalty(n):
+        return Penalty(np.ones(n), np.ones(n), np.zeros((1, WIDTH)), np.zeros(1))
+
+    return Quadratic(cells(R), cells(np.ascontiguousarray(R.T)), Prior(penalty(USERS), GROUPS),
+                     Prior(penalty(ITEMS)), 0.0, True, float(np.sum(R ** 2)))
+
+
+def statistics(at, users, items, tau) -> np.ndarray:
+    """Bounded functions of everything that is drawn (the prior's moments are infinite)."""
+    return np.tanh(np.concatenate([
+        [np.log(tau)], np.log(users.precision), np.log(items.precision),
+        np.log(users.field_precision), users.mean, items.mean, at.P[0], at.Q[1], at.beta[:2],
+        at.gamma[:1], at.G.ravel(), at.g, at.P[0] ** 2, at.beta[:1] ** 2, at.G[0] ** 2]))
+
+
+def geweke(n: int, chains: int, pool: Pool) -> float:
+    """The largest |z| of the differences of means between both simulations."""
+    random = np.random.default_rng(11)
+    direct = np.array([statistics(*from_the_prior(random)) for _ in range(n * 10)])
+    means = []
+    for chain in range(chains):
+        at, users, items, tau = from_the_prior(random)
+        gibbs = Gibbs(full_problem(data_given(at, tau, random)), *hypers(), USERS * ITEMS,
+                      VARIANCE, frozenset(), 100 + chain)
+        gibbs._priors, gibbs.tau, seen = {"users": users, "items": items}, tau, []
+        for _ in range(n):
+            gibbs.epoch(at, pool)
+            seen.append(statistics(at, gibbs._priors["users"], gibbs._priors["items"], gibbs.tau))
+            gibbs.problem = full_problem(data_given(at, gibbs.tau, random))
+        means.append(np.mean(seen, axis=0))
+    chain_error = np.std(means, axis=0, ddof=1) / np.sqrt(chains)
+    error = np.sqrt(chain_error ** 2 + direct.var(0) / len(direct))
+    return float(np.abs((np.mean(means, axis=0) - direct.mean(0)) / error).max())
+
+
+def test_the_joint_distribution_is_left_as_it_is(pool):
+    assert geweke(120, 30, pool) < 4.5
+
+
+@pytest.mark.parametrize(("name", "wrong"), [
+    ("draw_noise_precision", lambda right: lambda *given: 1.5 * right(*given)),
+    ("draw_mean", lambda right: lambda *given: right(*given) + 0.3),
+    ("draw_groups", lambda right: lambda *given: 1.3 * right(*given)),
+])
+def test_a_conditional_that_is_wrong_by_a_factor_is_seen(name, wrong, monkeypatch, pool):
+    homes = ["mfcore.objectives.bayesian"] + ["mfcore.solvers.gibbs"] * (name.endswith("noise_"
+                                                                                      "precision"))
+    for home in homes:
+        monkeypatch.setattr(f"{home}.{name}", wrong(getattr(bayesian, name)))
+    assert geweke(100, 16, pool) > 6
+
+
+# ---------------------------------------------------------------------------- the model
+
+def fitted(ratings=None, **params):
+    known = {name: params.pop(name) for name in ("user_features", "item_features")
+             if name in params}
+    model = BayesianMF(3, **{"n_epochs": 12, "burn_in": 4, "keep": 5, "dtype": "float64",
+                             "random_state": 0, "n_threads": 1, **params})
+    return model.fit(samples.matrix() if ratings is None else ratings, **known)
+
+
+def test_the_mean_over_samples_is_one_factorization():
+    model = fitted()
+    parts = [model._sampled("user", n)[0] @ model._sampled("item", n)[0].T
+             + model.user_bias_samples_[n][:, None] + model.item_bias_samples_[n]
+             for n in range(model.n_samples_)]
+    users, items = np.indices((11, 8)).reshape(2, -1)
+    scores, std = model.predict(users, items, return_std=True)
+    np.testing.assert_allclose(scores, model.global_mean_ + np.mean(parts, 0).ravel())
+    np.testing.assert_allclose(std, np.std(parts, 0, ddof=1).ravel())
+
+
+@pytest.mark.parametrize("params", [{}, {"bias": None}, {"bias": "mean"},
+                                    {"unknown_weight": 0.3, "unknown_value": 1.7},
+                                    {"bias": "mean", "unknown_weight": 0.3,
+                                     "unknown_value": "bias"}])
+def test_every_case_of_the_formula_is_sampled_and_answers(params, tmp_path):
+    model = fitted(**params)
+    items, scores = model.recommend(k=4)
+    assert np.isfinite(scores[scores > -np.inf]).all()
+    model.save(tmp_path / "model")
+    again = mfcore.load(tmp_path / "model").recommend(k=4)
+    np.testing.assert_array_equal(again[0], items)
+    new, _ = model.recommend(ratings=samples.matrix()[:3], k=4)
+    assert new.shape == (3, 4)
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_any_number_of_threads_gives_the_same_bits(threads):
+    users = one_hot(["a", "b"] * 5 + ["a"], "g")
+    one, more = (fitted(user_features=(users, "history"), n_threads=n) for n in (1, threads))
+    np.testing.assert_array_equal(one.user_factors_, more.user_factors_)
+    np.testing.assert_array_equal(one.noise_precision_, more.noise_precision_)
+
+
+def test_optimism_ranks_by_the_mean_and_so_many_standard_deviations():
+    model = fitted()
+    users, items = np.indices((11, 8)).reshape(2, -1)
+    mean, std = (part.reshape(11, 8) for part in model.predict(users, items, return_std=True))
+    for optimism in (1.5, -2.0):
+        best, scores = model.recommend(k=8, optimism=optimism, exclude_seen=False)
+        wanted = mean + optimism * std
+        np.testing.assert_array_equal(best, np.argsort(-wanted, axis=1, kind="stable"))
+        np.testing.assert_allclose(scores, -np.sort(-wanted, axis=1))
+    np.testing.assert_array_equal(model.recommend(k=8)[0], model.recommend(k=8, optimism=0.0)[0])
+
+
+def test_a_new_row_does_not_depend_on_those_beside_it():
+    model, rows = fitted(), samples.matrix()
+    together = model.fold_in_users(rows).factors
+    for row in range(3):
+        np.testing.assert_allclose(model.fold_in_users(rows[[row]]).factors[0], together[row])
+
+
+def test_new_rows_are_drawn_about_what_training_found():
+    random = np.random.default_rng(3)
+    P, Q = random.normal(size=(60, 2)), random.normal(size=(40, 2))
+    R = sp.csr_array(np.round(P @ Q.T + 0.1 * random.normal(size=(60, 40)), 3))
+    model = fitted(R, n_epochs=60, burn_in=30, keep=20)
+    users, items = np.indices((60, 40)).reshape(2, -1)
+    trained = model.predict(users, items)
+    folded = model.predict(users, items, ratings=R)
+    assert np.sqrt(np.mean((trained - R.toarray().ravel()) ** 2)) < 0.15
+    assert np.sqrt(np.mean((trained - folded) ** 2)) < 0.1
+
+
+def test_an_interval_covers_what_it_says():
+    random = np.random.default_rng(4)
+    P, Q = random.normal(size=(120, 2)), random.normal(size=(90, 2))
+    R = P @ Q.T + 0.7 * random.normal(size=(120, 90))
+    seen = random.random(R.shape) < 0.4
+    users, items = np.nonzero(seen)
+    model = fitted(Ratings.from_arrays(users, items, R[seen]), n_epochs=120, burn_in=40, keep=60)
+    users, items = np.nonzero(~seen)
+    scores, std = model.predict(users, items, return_std=True)
+    spread = np.sqrt(std ** 2 + 1 / model.noise_precision_.mean())
+    assert np.mean(np.abs(scores - R[~seen]) < 1.2816 * spread) == pytest.approx(0.8, abs=0.03)
+    assert 1 / np.sqrt(model.noise_precision_.mean()) == pytest.approx(0.7, rel=0.1)
+
+
+def test_a_killed_chain_goes_on_to_the_same_bits(tmp_path):
+    def stop(model, record):
+        if record["epoch"] == 7:
+            raise KeyboardInterrupt
+
+    model = BayesianMF(3, n_epochs=12, burn_in=4, keep=5, random_state=0)
+    users = one_hot(["a", "b"] * 5 + ["a"], "g")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(samples.matrix(), user_features=users, checkpoint=tmp_path / "c",
+                  callbacks=[stop])
+    assert model.n_samples_ >= 1
+    model.fit(samples.matrix(), user_features=users, checkpoint=tmp_path / "c")
+    straight = BayesianMF(3, n_epochs=12, burn_in=4, keep=5, random_state=0).fit(
+        samples.matrix(), user_features=users)
+    np.testing.assert_array_equal(model.user_factors_, straight.user_factors_)
+    np.testing.assert_array_equal(model.user_feature_factors_, straight.user_feature_factors_)
+
+
+def test_history_measures_the_mean_of_the_samples_so_far():
+    ratings = Ratings(samples.matrix())
+    model = BayesianMF(3, n_epochs=12, burn_in=4, keep=8, random_state=0, n_threads=1)
+    model.fit(ratings, eval_set=ratings)
+    assert model.history_[-1]["rmse"] == pytest.approx(mfcore.evaluate(
+        model, ratings, metrics=["rmse"])["rmse"])
+    assert len(model.history_) == 12
+
+
+# ------------------------------------------------------------------------- unusual input
+
+@pytest.mark.parametrize("ratings", [
+    sp.csr_array(np.full((4, 3), 3.0)), sp.csr_array(([4.0], ([0], [1])), shape=(1, 2)),
+    sp.csr_array(np.full((3, 3), 0.0) + 1e-6), sp.csr_array(1e6 * np.arange(1.0, 13).reshape(4, 3)),
+], ids=["constant", "a single rating", "tiny", "huge"])
+def test_priors_keep_extremes_finite(ratings):
+    model = fitted(ratings, n_epochs=40, burn_in=20, keep=20)
+    assert np.isfinite(model.predict([0], [0])).all()
+    assert np.isfinite(model.noise_precision_).all()
+
+
+def test_constant_ratings_are_predicted():
+    model = fitted(sp.csr_array(np.full((9, 7), 3.0)), n_epochs=60, burn_in=30, keep=30)
+    np.testing.assert_allclose(model.predict([0, 4], [1, 2]), 3.0, atol=0.05)
+
+
+@pytest.mark.parametrize(("params", "message"), [
+    ({"burn_in": 12}, "burn_in"), ({"burn_in": -1}, "burn_in"), ({"keep": 9}, "keep"),
+    ({"keep": 0}, "keep"), ({"n_epochs": 0}, "n_epochs"),
+])
+def test_sweeps_that_do_not_fit_together_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(**params)
+
+
+def test_what_a_mean_over_samples_cannot_do_is_said():
+    model = fitted()
+    for ask in (lambda: model.explain(0, 0), lambda: model.partial_fit(samples.matrix()),
+                lambda: model.fold_in_items(samples.matrix()), model.objective):
+        with pytest.raises(NotImplementedError, match="BayesianMF"):
+            ask()
+
+
+# --------------------------------------------------------------------------- SVD++
+
+@pytest.mark.parametrize("make", [
+    lambda **given: MatrixFactorization(3, n_epochs=6, random_state=0, **given),
+    lambda **given: BayesianMF(3, n_epochs=6, burn_in=2, keep=3, random_state=0, **given)])
+def test_history_is_the_bag_of_training_items_and_is_built_for_new_users(make):
+    rows = samples.matrix()
+    model = make(dtype="float64").fit(rows, user_features="history", item_features="history")
+    n = np.maximum(np.diff(rows.indptr), 1)
+    bag = samples.stored(rows) / np.sqrt(n)[:, None]
+    np.testing.assert_allclose(model.user_features_.matrix.toarray(), bag)
+    assert model.user_feature_names_[:2] == ["rated=0", "rated=1"]
+    assert model.item_features_.shape == (8, 11)
+    if isinstance(model, MatrixFactorization):
+        folded = model.fold_in_users(rows)
+        np.testing.assert_allclose(folded.factors, model.user_factors_, atol=1e-9)
+        explicit = replace(problem_point(model), P=bag @ model.user_feature_factors_)
+        prior = model.fold_in_users(rows[[samples.SILENT_USER]])
+        np.testing.assert_allclose(prior.factors[0], explicit.P[samples.SILENT_USER], atol=1e-9)
+
+
+def problem_point(model) -> Factors:
+    return Factors(model.user_factors_, model.item_factors_, model.user_bias_, model.item_bias_)
+
+
+def test_history_goes_with_other_features_and_through_partial_fit():
+    users = one_hot(["a", "b"] * 5 + ["a"], "g")
+    rows = samples.matrix()
+    model = MatrixFactorization(3, n_epochs=6, random_state=0, dtype="float64").fit(
+        rows, user_features=(users, "history"))
+    folded = model.fold_in_users(rows, user_features=users)
+    np.testing.assert_allclose(folded.factors, model.user_factors_, atol=1e-9)
+    fresh = samples.matrix(seed=9)[:1]
+    model.partial_fit(fresh, users=[11], user_features=[["g=b"]])
+    assert model.user_features_.shape == (12, 10)
+    np.testing.assert_allclose(model.user_features_.matrix.toarray()[11, :2], [0, 1])
+    np.testing.assert_allclose(model.user_features_.matrix.toarray()[11, 2:],
+                               samples.stored(fresh)[0] / np.sqrt(fresh.nnz))
