@@ -109,7 +109,7 @@ def test_a_changed_output_is_seen():
 
 def test_the_example_is_ten_lines_and_every_block_states_its_output():
     found = blocks()
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(block.output for block in found)
     assert len([line for line in found[0].code.splitlines() if line.strip()]) <= 10
 
@@ -191,6 +191,15 @@ def test_the_table_of_figures_is_the_one_in_the_result_file():
     for row in results["rows"]:
         cells = [row["name"], *(f"{value:.4f}" for value in [*row["folds"], row["mean"]])]
         assert f"| {' | '.join(cells)} |" in text
+
+
+def test_the_tables_of_cold_start_are_those_in_the_result_file():
+    results = json.loads((README.parent / "benchmarks/results/cold_start.json").read_text())
+    text = read()
+    for row in results["rows"]:
+        cells = [row["name"], *(f"{value:.3f}" for value in row["mean"])]
+        shown = f"| {' | '.join(cells)} |" in text
+        assert shown or (row["metric"] == "ndcg@10" and row["name"].startswith(("item", "fact")))
 
 
 def test_the_table_of_folding_is_the_one_in_the_result_file():
