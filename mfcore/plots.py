@@ -61,6 +61,31 @@ def plot_history(model: Any, *, ax: Any = None) -> Any:
     return ax
 
 
+def plot_trace(draws: Any, *, labels: Sequence[str] | None = None, ax: Any = None) -> Any:
+    """Draw what a chain drew, sample by sample, and return the axes.
+
+    Parameters
+    ----------
+    draws : array-like, shape (n_samples,) or (n_samples, n_numbers)
+        Such as `BayesianMF.score_draws`; ValueError for another shape, or other labels.
+    """
+    columns = np.asarray(draws, np.float64)
+    if columns.ndim not in (1, 2) or not columns.size:
+        raise ValueError(f"draws must have shape (n_samples,) or (n_samples, n_numbers), got "
+                         f"{columns.shape}")
+    columns = columns.reshape(len(columns), -1)
+    names = [None] * columns.shape[1] if labels is None else list(labels)
+    validation.same_length(labels=names, numbers=range(columns.shape[1]))
+    ax = _axes(ax)
+    for number, (name, column) in enumerate(zip(names, columns.T, strict=True)):
+        ax.plot(np.arange(1, len(column) + 1), column, label=name, linewidth=1,
+                color=str(0.6 * number / len(names)), linestyle=LINES[number % len(LINES)])
+    ax.set(xlabel="sample", ylabel="value")
+    if labels is not None:
+        ax.legend(frameon=False)
+    return ax
+
+
 def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: Any = None, *,
                    ax: Any = None) -> Any:
     """Draw item vectors on the plane of their two largest principal components.

@@ -20,6 +20,7 @@ from naive import random_problem
 import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Ratings
 from mfcore.data.features import one_hot
+from mfcore.metrics.convergence import effective_sample_size, r_hat
 from mfcore.objectives import bayesian
 from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
 from mfcore.objectives.factors import Factors
@@ -29,6 +30,7 @@ from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows
+from mfcore.validation import DivergenceError
 
 
 @pytest.fixture
@@ -412,3 +414,75 @@ def test_history_goes_with_other_features_and_through_partial_fit():
     np.testing.assert_allclose(model.user_features_.matrix.toarray()[11, :2], [0, 1])
     np.testing.assert_allclose(model.user_features_.matrix.toarray()[11, 2:],
                                samples.stored(fresh)[0] / np.sqrt(fresh.nnz))
+
+
+# ------------------------------------------------------------------------- convergence
+
+def autoregressive(n: int, rho: float, seed: int) -> np.ndarray:
+    random, x = np.random.default_rng(seed), np.zeros(n)
+    for t in range(1, n):
+        x[t] = rho * x[t - 1] + random.normal()
+    return x
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_the_effective_sample_size_of_an_autoregression_is_known(rho):
+    n = 20_000
+    expected = n * (1 - rho) / (1 + rho)
+    assert effective_sample_size(autoregressive(n, rho, 1)) == pytest.approx(expected, rel=0.1)
+
+
+def test_r_hat_tells_chains_that_agree_from_those_that_do_not():
+    chains = [autoregressive(2000, 0.5, seed) for seed in range(4)]
+    assert r_hat(chains) < 1.01
+    assert r_hat([*chains[:3], chains[3] + 3]) > 1.2
+    drifting = np.linspace(0, 5, 2000)                       # one chain, halves disagree
+    assert r_hat([chains[0] + drifting]) > 1.2
+
+
+@pytest.mark.parametrize("draws", [[1.0, 2, 3], [1, np.nan, 2, 3], "abcd"])
+def test_what_is_no_chain_is_refused(draws):
+    with pytest.raises((TypeError, ValueError)):
+        effective_sample_size(draws)
+    with pytest.raises((TypeError, ValueError)):
+        r_hat([draws, draws])
+    assert np.isnan(effective_sample_size(np.ones(9)))
+    assert np.isnan(r_hat([np.ones(9)]))
+
+
+def test_the_draws_of_a_score_are_what_its_mean_and_spread_are_of():
+    model = fitted()
+    draws = model.score_draws([0, 1], [2, 3])
+    scores, std = model.predict([0, 1], [2, 3], return_std=True)
+    assert draws.shape == (5, 2)
+    np.testing.assert_allclose(draws.mean(0), scores)
+    np.testing.assert_allclose(draws.std(0, ddof=1), std)
+
+
+def test_a_trace_has_a_line_for_each_number():
+    plots = pytest.importorskip("mfcore.plots")
+    pytest.importorskip("matplotlib").use("Agg")
+    ax = plots.plot_trace(fitted().score_draws([0, 1], [2, 3]), labels=["a", "b"])
+    assert len(ax.lines) == 2
+    with pytest.raises(ValueError, match="draws must have shape"):
+        plots.plot_trace(np.zeros((2, 2, 2)))
+
+
+def test_a_row_without_a_factor_is_drawn_once_more_and_named_by_its_side(pool, monkeypatch):
+    dense, at = random_problem(1, learns_bias=True)
+    calls = []
+
+    def failing(systems, *rest):
+        calls.append(systems)
+        if len(calls) < 3:
+            raise DivergenceError("the system of row 4 has no finite solution")
+        return 0.0
+
+    monkeypatch.setattr("mfcore.solvers.gibbs.solve_exactly", failing)
+    hyper = Hyper(guessed_variances(1.0, 3, True), None, np.zeros(0, int))
+    gibbs = Gibbs(problem_of(dense), hyper, hyper, 9, 1.0, frozenset(), 0)
+    with pytest.raises(DivergenceError, match="items: the system of row 4"):
+        gibbs.epoch(at.copy(), pool)
+    lift = calls[1].common - calls[0].common
+    assert (np.diag(lift) > 0).all()
+    assert not (lift - np.diag(np.diag(lift))).any()

@@ -203,6 +203,19 @@ class SampledServing(ProblemModel):
                 P, beta = P[rows], beta[rows]
             yield P, beta, *self._sampled("item", number)
 
+    def score_draws(self, users: Any, items: Any) -> np.ndarray:
+        """Return the score of pairs of the fit in each sample, shape (n_samples, n_pairs).
+
+        What `effective_sample_size`, `r_hat` (mfcore.metrics.convergence) and `plot_trace`
+        look at.  Raises KeyError or IndexError for users or items that the fit did not know.
+        """
+        self._check_fitted()
+        rows, columns = self._known_users(users), self._known_items(items)
+        with Pool(self.n_threads) as pool:
+            return self.global_mean_ + np.array([
+                pair_scores(rows, columns, P, Q, beta, gamma, pool)
+                for P, beta, Q, gamma in self._each(None, None, pool)])
+
     def recommend(self, users: Any = None, k: int = 10, *, optimism: float = 0.0,
                   **options: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best items of each user, as in `MatrixFactorization`.

@@ -30,6 +30,7 @@ from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
+LIFT = 1e-6             # of the trace, added where a row has no Cholesky factor
 NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 
@@ -119,7 +120,20 @@ class Gibbs(Solver):
         noise = row_noise((len(X), systems.n_free), (self.seed, self.sweeps_done,
                                                      SIDES.index(side)), X.dtype, pool)
         noise /= X.dtype.type(np.sqrt(self.tau))
-        solve_exactly(systems, X, bias, pool, noise)
+        try:
+            solve_exactly(systems, X, bias, pool, noise)
+        except DivergenceError:                # once more, with a little more on the diagonal
+            self._draw_lifted(side, systems, X, bias, noise, pool)
+
+    def _draw_lifted(self, side: str, systems: RowSystems, X: np.ndarray, bias: np.ndarray,
+                     noise: np.ndarray, pool: Pool) -> None:
+        common = systems.whole_matrix(pool).A0
+        lifted = replace(systems, common=systems.common + LIFT * np.trace(np.abs(common))
+                         * np.eye(systems.n_free))
+        try:
+            solve_exactly(lifted, X, bias, pool, noise)
+        except DivergenceError as error:
+            raise DivergenceError(f"{side}: {error}") from None
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Keep the last state, where no sweep was kept."""

@@ -1,0 +1,93 @@
+"""Has a chain run long enough?  Effective sample size, and R-hat over several chains.
+
+Draws of a chain resemble the ones before them.  With ρ_t the autocorrelation at lag t, the mean
+of n draws is as uncertain as that of
+
+    n_eff = n / (1 + 2 Σ_{t>=1} ρ_t)
+
+independent ones.  Sums of neighbours ρ_2t + ρ_{2t+1} are positive and fall for a reversible
+chain; the sum stops where they no longer do, since what follows is noise (Geyer 1992).
+
+R-hat compares chains, each cut into halves: with W the mean of their variances and B/n the
+variance of their means, of n draws each,
+
+    R-hat = sqrt( ((n − 1)/n W + B/n) / W )         1 where all chains tell the same
+
+Sources: Geyer 1992 (initial positive sequence); Gelman et al. 2013, section 11.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+
+
+def effective_sample_size(draws: Any) -> float:
+    """Return n_eff of the draws of one number by one chain.
+
+    Parameters
+    ----------
+    draws : array-like of float, shape (n,), n >= 4
+
+    Returns
+    -------
+    n_eff : float in (0, n]
+        NaN where all draws are the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no vector of at least four finite numbers.
+    """
+    x = _chain("draws", draws)
+    n, x = len(x), x - x.mean()
+    power = np.abs(np.fft.rfft(x, 2 * n)) ** 2
+    covariance = np.fft.irfft(power)[:n] / n
+    if covariance[0] <= 0:
+        return float("nan")
+    rho = covariance / covariance[0]
+    pairs = rho[:n - n % 2].reshape(-1, 2).sum(axis=1)
+    positive = np.append(pairs > 0, False).argmin()
+    falling = np.minimum.accumulate(pairs[:positive])
+    return float(min(n, n / max(2 * falling.sum() - 1, 1 / n)))
+
+
+def r_hat(chains: Any) -> float:
+    """Return R-hat of one number drawn by several chains.
+
+    Parameters
+    ----------
+    chains : sequence of array-like, shape (n,) each, n >= 8
+        At least one; each is split in halves.
+
+    Returns
+    -------
+    r : float
+        Near 1 (below 1.01 or so) where the chains agree; NaN where all draws are the same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For chains that are too short or of different length.
+    """
+    rows = [_chain("chains", chain) for chain in chains]
+    if not rows or len({len(row) for row in rows}) != 1 or len(rows[0]) < 8:
+        raise ValueError(f"chains must be of one length, at least 8, got lengths "
+                         f"{[len(row) for row in rows]}")
+    n = len(rows[0]) // 2
+    halves = np.array([part for row in rows for part in (row[:n], row[-n:])])
+    within = halves.var(axis=1, ddof=1).mean()
+    if within <= 0:
+        return float("nan")
+    between = halves.mean(axis=1).var(ddof=1)
+    return float(np.sqrt((n - 1) / n + between / within))
+
+
+def _chain(name: str, draws: Any) -> np.ndarray:
+    x = validation.finite(name, validation.vector(name, draws)).astype(np.float64)
+    if len(x) < 4:
+        raise ValueError(f"{name} must hold at least 4 draws, got {len(x)}")
+    return x
