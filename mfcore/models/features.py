@@ -44,16 +44,21 @@ def training_features(name: str, given: Any, shape: tuple[int, int], side: int
 def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features | None:
     """Return the features of a fit; "history", alone or in a tuple, adds what rows have rated.
 
-    Raises as `training_features`.
+    Raises as `training_features`, and ValueError for other columns called as those of
+    "history": the model would take them for its own, and complete them for new rows.
     """
     parts = given if isinstance(given, tuple) else (given,)
     asked = [isinstance(part, str) and part == "history" for part in parts]
+    others = [given] if not any(asked) else \
+        [part for part, is_history in zip(parts, asked, strict=True) if not is_history]
+    known = [part for part in (training_features(name, other, ratings.shape, side)
+                               for other in others) if part is not None]
+    if any(n_of_history(part.names) for part in known):
+        raise ValueError(f'{name} must not have columns called {HISTORY}=..., as "history" has '
+                         f'them: pass "history" itself, alone or in a tuple with other features')
     if not any(asked):
-        return training_features(name, given, ratings.shape, side)
-    known = [training_features(name, part, ratings.shape, side)
-             for part, is_history in zip(parts, asked, strict=True) if not is_history]
-    bag = history(ratings if side == 0 else ratings.transposed)
-    return concatenate(*(part for part in known if part is not None), bag)
+        return known[0] if known else None
+    return concatenate(*known, history(ratings if side == 0 else ratings.transposed))
 
 
 def n_of_history(names: Sequence[str] | None) -> int:
