@@ -71,8 +71,7 @@ def plot_trace(draws: Any, *, labels: Sequence[str] | None = None, ax: Any = Non
     """
     columns = np.asarray(draws, np.float64)
     if columns.ndim not in (1, 2) or not columns.size:
-        raise ValueError(f"draws must have shape (n_samples,) or (n_samples, n_numbers), got "
-                         f"{columns.shape}")
+        raise ValueError(f"draws must have shape (n_samples[, n_numbers]), got {columns.shape}")
     columns = columns.reshape(len(columns), -1)
     names = [None] * columns.shape[1] if labels is None else list(labels)
     validation.same_length(labels=names, numbers=range(columns.shape[1]))

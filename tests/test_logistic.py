@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from test_pointwise import BLOCKS, CASES, labelled, logistic, parts
 
 import mfcore
@@ -196,6 +197,14 @@ def test_partial_fit_appends_new_users():
                                fitted.predict(1, np.arange(80), ratings=rows), rtol=1e-5)
 
 
+def test_after_an_average_of_groups_users_are_at_their_minimum_about_it():
+    halves = sp.csr_array(np.repeat(np.eye(2), 150, axis=0))
+    fitted = model(features="average", n_epochs=20, **REAL).fit(labels(), user_features=halves)
+    folded = fitted.fold_in_users(labels(), user_features=halves)
+    np.testing.assert_array_equal(folded.factors, fitted.user_factors_)
+    np.testing.assert_array_equal(folded.bias, fitted.user_bias_)
+
+
 def test_explain_says_that_it_cannot():
     with pytest.raises(NotImplementedError, match="loss='logistic'"):
         model().fit(labels()).explain(0, 0)
@@ -240,6 +249,16 @@ def test_values_that_are_no_labels_are_refused_with_the_cure():
     stars = Ratings.from_arrays([0, 0, 1], [0, 1, 1], [1.0, 4.0, 0.0])
     with pytest.raises(ValueError, match="from 0 .disliked. to 1 .liked., got 4; .*values >= 4"):
         model().fit(stars)
+
+
+def test_values_of_new_rows_that_are_no_labels_are_refused_and_nothing_changes():
+    fitted = model().fit(labels())
+    stars = sp.csr_array(([1.0, 4.0], [0, 1], [0, 2]), shape=(1, 80))
+    for ask in (lambda: fitted.fold_in_users(stars), lambda: fitted.recommend(ratings=stars),
+                lambda: fitted.partial_fit(stars, users=[300])):
+        with pytest.raises(ValueError, match="from 0 .disliked. to 1 .liked., got 4"):
+            ask()
+    assert fitted.n_users_ == 300
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

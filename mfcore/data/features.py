@@ -136,7 +136,8 @@ def numeric(values: Any, name: str) -> Features:
 def history(ratings: Ratings) -> Features:
     """Return the bag of what each row has rated: 1/√n in the column of each of its n items.
 
-    As features of users these make SVD++ of P = U + F G (Koren 2008).  Columns are called
+    As features of users these make SVD++ of P = U + F G (Koren 2008); fit(user_features=
+    "history") builds them, and completes them for new rows.  Columns are called
     rated=item, by id or number.  What counts is that a cell is stored, not its rating; build
     it from training ratings, never from those to be predicted.
     """

@@ -43,6 +43,9 @@ class Recommender(Serving):
     eval_metric: str | None
     history_: list[dict[str, Any]]
 
+    # Hyper-parameters with which a fit may go on from the checkpoint of others.
+    _may_change: tuple[str, ...] = ("n_epochs", "n_threads", "verbose")
+
     # ------------------------------------------------------------------------ fit
 
     def fit(self: Self, ratings: Any, y: Any = None, *, user_features: Any = None,

@@ -69,6 +69,7 @@ class BayesianMF(SampledServing, RatingModel):
     reg, reg_scaling, solver, tol, patience = 1.0, "none", "cholesky", None, None
     cg_steps, block_size, init_scale = 1, 16, 1.0
     features, feature_reg, history_reg = "learned", 1.0, 1.0
+    _may_change = ("n_threads", "verbose")      # the sweeps to keep rest on n_epochs
 
     def __init__(self, n_factors: int = 32, *, bias: str | None = "learned",
                  bias_share: float = 0.5, unknown_weight: float | str = 0.0,

@@ -45,13 +45,17 @@ def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features
     """Return the features of a fit: one of the forms of `training_features`, or a tuple.
 
     In a tuple features stand side by side; "history" in it, or alone, puts what rows have rated
-    behind them.  Raises as `training_features`.
+    behind them.  Raises as `training_features`, and ValueError for other columns called as
+    those of "history": the model would take them for its own, and complete them for new rows.
     """
     parts = given if isinstance(given, tuple) else (given,)
     asked = [isinstance(part, str) and part == "history" for part in parts]
     known = [training_features(name, part, ratings.shape, side)
              for part, is_history in zip(parts, asked, strict=True) if not is_history]
     found = [part for part in known if part is not None]
+    if any(n_of_history(part.names) for part in found):
+        raise ValueError(f'{name} must not have columns called {HISTORY}=..., as "history" has '
+                         f'them: pass "history" itself, alone or in a tuple with other features')
     if any(asked):
         found.append(history(ratings if side == 0 else ratings.transposed))
     return concatenate(*found) if found else None

@@ -186,7 +186,9 @@ class GroupedModel(Recommender):
         if F is None:
             mean = getattr(self, f"{side}_feature_mean_")[:len(names) - bag]
             F = sp.csr_array(np.tile(mean, (n_rows, 1)))
-        rated = sp.csr_array((n_rows, bag)) if ratings is None else history(ratings).matrix
+        # (Columns that came after the fit have no vector.)
+        rated = sp.csr_array((n_rows, bag)) if ratings is None else \
+            history(ratings).matrix[:, :bag]
         return self._shares(sp.csr_array(sp.hstack([F, rated])))
 
     def _group_means(self, side: str, F: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -23,14 +23,20 @@ def check_parameters(model: Any) -> None:
                          f"cells without a label count as disliked, by unknown_weight")
 
 
-def check_labels(ratings: Ratings, unknown_weight: float | str) -> None:
-    """Raise ValueError for values that are no labels, or that any score can satisfy."""
+def check_values(ratings: Ratings) -> None:
+    """Raise ValueError for values that are no labels."""
     y = ratings.by_user.data
     bad = y[(y < 0) | (y > 1)]
     if bad.size:
         raise ValueError(f"loss='logistic' needs values from 0 (disliked) to 1 (liked), got "
                          f"{float(bad[0]):g}; make labels first, such as Ratings.from_arrays("
                          f"users, items, values >= 4)")
+
+
+def check_labels(ratings: Ratings, unknown_weight: float | str) -> None:
+    """Raise ValueError for values that are no labels, or that any score can satisfy."""
+    check_values(ratings)
+    y = ratings.by_user.data
     if unknown_weight == 0 and (y == y[0]).all() and y[0] in (0, 1):
         raise ValueError(f"loss='logistic' needs likes and dislikes, but every value is "
                          f"{float(y[0]):g}; set unknown_weight > 0, so that cells without a "

@@ -9,11 +9,11 @@ from scipy.special import expit
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.logistic import check_labels, check_parameters, log_odds
+from mfcore.models.logistic import check_labels, check_parameters, check_values, log_odds
 from mfcore.models.rating import RatingModel
 from mfcore.models.solving import check_rates
 from mfcore.objectives.pointwise import Logistic
-from mfcore.objectives.quadratic import Quadratic, RowSystems
+from mfcore.objectives.quadratic import Cells, Quadratic, RowSystems
 from mfcore.parallel import Pool
 from mfcore.solvers.newton import solve_logistic
 
@@ -227,6 +227,11 @@ class MatrixFactorization(RatingModel):
             odds = log_odds(ratings, self.unknown_weight_)
             self.global_mean_, self.origin_ = odds if self.bias else 0.0, 0.0
             self.mean_rating_, self.rating_range_ = float(expit(odds)), (0.0, 1.0)
+
+    def _cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
+        if self._is_logistic:
+            check_values(ratings)           # of new rows too
+        return super()._cells(ratings, beta, gamma)
 
     def _constant(self, ratings: Ratings) -> float:
         return 0.0 if self._is_logistic else super()._constant(ratings)

@@ -50,7 +50,7 @@ def checkpoint_of(model: Recommender, ratings: Ratings,
         raise TypeError(f"checkpoint must be a path or (path, every), got {given!r}")
     params = {name: list(value) if isinstance(value, tuple) else value
               for name, value in model.get_params().items()
-              if name not in ("n_epochs", "n_threads", "verbose")}
+              if name not in model._may_change}
     if not all(isinstance(value, (str, int, float, list, type(None)))
                for value in params.values()):
         raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "

@@ -66,7 +66,7 @@ class QuadraticModel(ProblemModel):
             self._publish(at)
             if self._average_groups(self._real, self._learns_bias):
                 with Pool(self.n_threads) as pool:
-                    solve_exactly(self._problem(ratings).user_rows(at), at.P, at.beta, pool)
+                    self._solve(self._problem(ratings).user_rows(at), at.P, at.beta, pool)
                 self._publish(at)
 
     def _resolve(self, ratings: Ratings) -> None:

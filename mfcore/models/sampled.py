@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import Scorer
+from mfcore.models.inputs import paired
 from mfcore.models.problem import ProblemModel
 from mfcore.models.rows import Folded, NewRows
 from mfcore.objectives.bayesian import RowPrior
@@ -138,13 +139,29 @@ class SampledServing(ProblemModel):
         prior = RowPrior(self.user_prior_mean_[number], self.user_prior_precision_[number])
         tau = float(self.noise_precision_[number])
         systems = sampled_rows(rows, prior, tau, *self._sampled_means("user", F, number))
-        noise = row_noise((1, systems.n_free), (0, number // 2), self._real, pool)
-        is_paired = number < self.n_samples_ - self.n_samples_ % 2
-        noise *= self._real.type(is_paired * (-1) ** number / np.sqrt(tau))
+        noise = self._noise("user", number, systems.n_free, pool) / self._real.type(np.sqrt(tau))
         P = np.zeros((len(own), Q.shape[1]), self._real)
         held = self._solver_bias(fixed, start, len(own))
         solve_exactly(systems, P, held, pool, np.repeat(noise, len(own), axis=0))
         return P, held - self._real.type(start) if self._learns_bias else own
+
+    def _noise(self, side: str, number: int, d: int, pool: Pool) -> np.ndarray:
+        """Return normal numbers (1, d) for one sample, which turn their sign in the next."""
+        noise = row_noise((1, d), (("user", "item").index(side), number // 2), self._real, pool)
+        is_paired = number < self.n_samples_ - self.n_samples_ % 2
+        return noise * self._real.type(is_paired * (-1) ** number)
+
+    def _with_nobody(self, side: str, number: int, X: np.ndarray, bias: np.ndarray, pool: Pool
+                     ) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of one sample, and below them a draw of a row that nobody knows."""
+        means, bias_means = self._sampled_means(side, None, number)
+        mean, precision = (getattr(self, f"{side}_prior_{name}_")[number]
+                           for name in ("mean", "precision"))
+        z = mean + self._noise(side, number, len(mean), pool)[0] / np.sqrt(precision)
+        k = self.n_factors
+        beta = bias_means[0] + z[k] if self._learns_bias else 0.0
+        return (np.vstack([X, (means + z[:k]).astype(X.dtype)]),
+                np.append(bias, bias.dtype.type(beta)))
 
     def _sampled_means(self, side: str, F: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return F G and F g of one sample; of the mean row where F is None."""
@@ -181,17 +198,22 @@ class SampledServing(ProblemModel):
         if not validation.boolean("return_std", return_std):
             return scores
         new = self._new_rows(ratings, user_features)
-        places = [self._places(side, given, new) for side, given in
-                  zip(("users", "items"), np.broadcast_arrays(users, items), strict=True)]
+        rows, columns = paired(users, items)
+        rows = self._user_positions(rows) if new is None else rows
+        columns = self._item_positions(columns)
         with Pool(self.n_threads) as pool:
-            parts = (pair_scores(places[0], places[1], P, Q, beta, gamma, pool)
-                     for P, beta, Q, gamma in self._each(None, new, pool))
+            parts = (self._pair_scores_of(number, rows, columns, *sample, pool)
+                     for number, sample in enumerate(self._each(None, new, pool)))
             return scores, mean_and_std(parts)[1]
 
-    def _places(self, name: str, given: np.ndarray, new: NewRows | None) -> np.ndarray:
-        if name == "items":
-            return self._item_positions(np.ravel(given))
-        return np.ravel(given) if new is not None else self._user_positions(np.ravel(given))
+    def _pair_scores_of(self, number: int, rows: np.ndarray, columns: np.ndarray,
+                        P: np.ndarray, beta: np.ndarray, Q: np.ndarray, gamma: np.ndarray,
+                        pool: Pool) -> np.ndarray:
+        """Return the scores of pairs in one sample, the mean left out; -1 is nobody's row."""
+        P, beta = self._with_nobody("user", number, P, beta, pool)
+        Q, gamma = self._with_nobody("item", number, Q, gamma, pool)
+        return pair_scores(np.where(rows < 0, len(P) - 1, rows),
+                           np.where(columns < 0, len(Q) - 1, columns), P, Q, beta, gamma, pool)
 
     def _each(self, rows: np.ndarray | None, new: NewRows | None, pool: Pool
               ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
