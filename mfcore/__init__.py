@@ -27,18 +27,20 @@ if TYPE_CHECKING:
     from mfcore.models.baselines import BiasOnly, Popularity
     from mfcore.models.bpr import BPR
     from mfcore.models.implicit import ImplicitMF
+    from mfcore.models.linear import EASE
     from mfcore.models.matrix_factorization import MatrixFactorization
     from mfcore.models.neural import NeuralMF
 
 __version__ = "0.1.0"
 
-__all__ = ["BPR", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF", "Popularity",
+__all__ = ["BPR", "EASE", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF", "Popularity",
            "Ratings", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
            "read_ratings"]
 
 _HOMES = {
     "BPR": "mfcore.models.bpr",
     "BiasOnly": "mfcore.models.baselines",
+    "EASE": "mfcore.models.linear",
     "ImplicitMF": "mfcore.models.implicit",
     "MatrixFactorization": "mfcore.models.matrix_factorization",
     "NeuralMF": "mfcore.models.neural",

@@ -23,6 +23,7 @@ CLASSES = {
     "ImplicitMF": "mfcore.models.implicit",
     "BPR": "mfcore.models.bpr",
     "NeuralMF": "mfcore.models.neural",
+    "EASE": "mfcore.models.linear",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",
 }
