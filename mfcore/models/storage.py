@@ -24,6 +24,10 @@ CLASSES = {
     "BPR": "mfcore.models.bpr",
     "NeuralMF": "mfcore.models.neural",
     "EASE": "mfcore.models.linear",
+    "RatingAutoencoder": "mfcore.models.autoencoder",
+    "MultDAE": "mfcore.models.denoising",
+    "MultVAE": "mfcore.models.variational",
+    "RecVAE": "mfcore.models.variational",
     "BiasOnly": "mfcore.models.baselines",
     "Popularity": "mfcore.models.baselines",
 }

@@ -109,7 +109,7 @@ class Variational(Plain):
         z, noise = Reparameterise().forward(pair, run)
         weight = beta * run.share
         if self.prior is None:
-            cost, d_pair = kl_divergence(*pair, weight)
+            cost, d_pair = kl_divergence(pair[0], pair[1], weight)
             dz: Any = 0.0
         else:
             cost, dz, d_pair = divergence(pair, z, noise, self.prior, old[0], weight)

@@ -6,6 +6,7 @@ and db to the run; everything is multiplied by the run's share.
 
     KnownSquared     Σ_known w (x − s)²
     EverySquared     Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²
+    Gaussian         ½ Σ_all (x − s)²,  x = 0 where unknown
     EveryLogistic    Σ_all [ln(1 + e^z) − x z],  x = 0 where unknown
     Multinomial      Σ_u [|x_u| ln Σ_j e^(z_uj) − x_u·z_u],  |x_u| = Σ_i x_ui
 
@@ -42,7 +43,7 @@ from mfcore.nn.layers import Layer, Run, Transposed
 from mfcore.nn.losses import squared
 from mfcore.nn.parameters import Parameter
 from mfcore.nn.sparse import times, transposed_times
-from mfcore.parallel import Pool, row_chunks
+from mfcore.parallel import row_chunks
 
 # Items scored at a time; scores that may be kept between two passes (100 MB in float32);
 # sums of dh that are made side by side.
@@ -180,6 +181,7 @@ class _Everywhere(Head):
         W = self.W.value
         dW, db = np.empty_like(W), np.empty_like(self.b.value)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def some(*blocks: tuple[int, int]) -> tuple[float, np.ndarray]:
             total, dh = 0.0, np.zeros_like(h)
             for lo, hi in blocks:
@@ -218,13 +220,21 @@ class EverySquared(_Everywhere):
             ds * formula.slope(z, s)
 
 
+class Gaussian(EverySquared):
+    """½ Σ_all (x − s)², x = 0 where unknown: −ln N(x; s, 1) without its ½ ln 2π."""
+
+    def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
+        """Return the loss of a block, and dz."""
+        return super().block(z, cells, share / 2)
+
+
 class EveryLogistic(_Everywhere):
     """Σ_all [ln(1 + e^z) − x z]."""
 
     def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
         """Return the loss of a block, and dz."""
         at = (cells.rows, cells.items)
-        value = float(np.logaddexp(0, z, dtype=z.dtype).sum(dtype=np.float64)) \
+        value = float(np.logaddexp(0, z).sum(dtype=np.float64)) \
             - float(np.vdot(cells.x, z[at]))
         dz = sigmoid(z)
         dz[at] -= cells.x
@@ -257,6 +267,7 @@ class Multinomial(_Everywhere):
             tops[:, number], sums[:, number] = top, z.sum(axis=1)
             return z
 
+        @np.errstate(over="ignore", invalid="ignore")
         def first(*numbers: int) -> None:
             for number in numbers:
                 e = exponentials(number)
@@ -291,7 +302,7 @@ def _groups(n_items: int) -> list[tuple[tuple[int, int], ...]]:
 
 
 def _total(parts: tuple[np.ndarray, ...]) -> np.ndarray:
-    total = parts[0]
+    total: np.ndarray = parts[0]
     for part in parts[1:]:
         total += part
     return total

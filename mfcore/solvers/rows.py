@@ -1,11 +1,11 @@
 """Training a network on rows: mini-batches of them in a drawn order, or all at once.
 
-With N rows, a loss ℓ_u of each and a penalty of the weights,
+With N rows of c cells each in the mean, a loss ℓ_u of each row, and a penalty of the weights,
 
-    L / N = (1/N) Σ_u ℓ_u + (λ/N) ‖W‖²
+    L / (N c) = (1 / N c) Σ_u ℓ_u + (λ / N c) ‖W‖²
 
-A batch of n rows stands for the first term by its mean, (1/n) Σ ℓ_u; the optimizer adds the
-gradient of the second, 2λ/N W, in every step.
+A batch of n rows stands for the first term by (1 / n c) Σ ℓ_u; the optimizer adds the gradient
+of the second, 2λ/(N c) W, in every step.  Models whose row is one observation have c = 1.
 
 An epoch is one pass of every stage: most models have one; with alternating training, a stage
 moves some parameters while the others rest.
@@ -19,7 +19,7 @@ Sources: Nocedal, Wright 2006, sections 3.1 and 7.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,19 +62,23 @@ class Stage:
         make(rows, random, pool) returns the network's input for a batch.
     n_passes : int
         Passes over all rows in an epoch.
+    size : float
+        c, the cells of a row that a step's loss is divided by.
     moved, at_rest : sequences of Parameter
         What this stage moves, and what it must not.
     begin, after : callable or None
-        begin() before the passes; after(x, pool) returns inputs of further steps.
+        begin() before the passes; after(x, pool) yields trainers, inputs and shares of
+        further steps.
     """
 
     trainer: Trainer
     make: Make
     n_passes: int = 1
+    size: float = 1.0
     moved: Sequence[Parameter] = ()
     at_rest: Sequence[Parameter] = ()
     begin: Callable[[], None] | None = None
-    after: Callable[[Any, Pool], list[Any]] | None = None
+    after: Callable[[Any, Pool], Iterable[tuple[Trainer, Any, float]]] | None = None
 
     def enter(self) -> None:
         """Free what moves, hold the rest."""
@@ -107,7 +111,7 @@ class RowSGD(Solver):
     done: int = 0
 
     def epoch(self, at: Vector, pool: Pool) -> float:
-        """Run the passes of all stages; return the mean loss of a row in the last pass."""
+        """Run the passes of all stages; return the mean loss in the last pass."""
         random = np.random.default_rng([self.seed, self.done])
         loss = 0.0
         for stage in self.stages:
@@ -126,9 +130,10 @@ class RowSGD(Solver):
         for start, stop in row_chunks(self.n_rows, self.batch_size):
             n = stop - start
             x = stage.make(np.sort(order[start:stop]), random, pool)
-            total += n / self.n_rows * stage.trainer.step([(x, ())], pool, 1 / n)
-            for more in [] if stage.after is None else stage.after(x, pool):
-                stage.trainer.step([(more(), ())], pool, 1 / n)
+            value = stage.trainer.step([(x, ())], pool, 1 / (n * stage.size))
+            total += n / self.n_rows * value
+            for trainer, more, share in () if stage.after is None else stage.after(x, pool):
+                trainer.step([(more, ())], pool, share)
         return total
 
     def state(self) -> dict[str, np.ndarray]:
@@ -163,22 +168,26 @@ class RowLBFGS(Solver):
     ----------
     network : Plain
     x : the network's input for all rows
-    n_rows : int
+    size : float
+        N c.
     reg : float
         λ.
     """
 
     network: Plain
     x: Any
-    n_rows: int
+    size: float
     reg: float
     _steps: list[np.ndarray] = field(default_factory=list, init=False)
     _changes: list[np.ndarray] = field(default_factory=list, init=False)
+    _known: tuple[np.ndarray, float, np.ndarray] | None = field(default=None, init=False)
 
     def epoch(self, at: Vector, pool: Pool) -> float:
-        """Take one step; return the objective after it, divided by the number of rows."""
+        """Take one step; return the objective after it, divided by N c."""
         start = at.weights.copy()
-        value, g = self.value_and_gradient(pool)
+        if self._known is None or not np.array_equal(self._known[0], start):
+            self._known = (start, *self.value_and_gradient(pool))
+        _, value, g = self._known
         d = -inverse_hessian_times(g, self._steps, self._changes)
         t = min(1.0, 1 / float(np.linalg.norm(g))) if not self._steps else 1.0
         slope = float(g @ d)
@@ -187,6 +196,7 @@ class RowLBFGS(Solver):
             found, after = self.value_and_gradient(pool)
             if found <= value + ARMIJO * t * slope:
                 self._remember(at.weights - start, after - g)
+                self._known = (at.weights.copy(), found, after)
                 return found
             t /= 2
         at.weights[...] = start
@@ -199,17 +209,17 @@ class RowLBFGS(Solver):
             self._changes = [*self._changes, change][-MEMORY:]
 
     def value_and_gradient(self, pool: Pool) -> tuple[float, np.ndarray]:
-        """Return L / N and its gradient, as one vector, at the network's present weights."""
+        """Return L / (N c) and its gradient, as one vector, at the network's present weights."""
         parameters = self.network.parameters()
         value, gradients = value_and_gradients(self.network, itself, [(self.x, ())], pool,
-                                               share=1 / self.n_rows)
+                                               share=1 / self.size)
         blocks, penalty = [], 0.0
         for parameter in parameters:
             block = gradients.dense(parameter)
             if parameter.penalised:
                 W = parameter.value
-                penalty += self.reg / self.n_rows * float(np.vdot(W, W))
-                block = block + W.dtype.type(2 * self.reg / self.n_rows) * W
+                penalty += self.reg / self.size * float(np.vdot(W, W))
+                block = block + W.dtype.type(2 * self.reg / self.size) * W
             blocks.append(block.ravel())
         return value + penalty, np.concatenate(blocks)
 
