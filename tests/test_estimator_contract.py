@@ -20,15 +20,20 @@ from mfcore import (
     BiasOnly,
     ImplicitMF,
     MatrixFactorization,
+    MultDAE,
+    MultVAE,
     NeuralMF,
     Popularity,
+    RatingAutoencoder,
     Ratings,
+    RecVAE,
     evaluate,
 )
 from mfcore.metrics import rating
 from mfcore.validation import NotFittedError
 
-EVERY = [MatrixFactorization, ImplicitMF, NeuralMF, EASE, BiasOnly, Popularity]
+AUTOENCODERS = [RatingAutoencoder, MultDAE, MultVAE, RecVAE]
+EVERY = [MatrixFactorization, ImplicitMF, NeuralMF, EASE, *AUTOENCODERS, BiasOnly, Popularity]
 FACTORIZED = [MatrixFactorization, ImplicitMF]
 
 
@@ -42,19 +47,21 @@ def cells_of(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("made", EVERY)
 def test_parameters_are_stored_untouched(made):
-    names = [name for name in inspect.signature(made).parameters if name != "n_factors"]
-    given = {name: object() for name in names}
-    model = made(**given)
-    counted = "n_factors" in inspect.signature(made).parameters
-    assert vars(model) == ({"n_factors": 64, **given} if counted else given)
+    parameters = inspect.signature(made).parameters.values()
+    given = {each.name: object() if each.kind is each.KEYWORD_ONLY else each.default
+             for each in parameters}
+    model = made(**{name: value for name, value in given.items() if type(value) is object})
+    assert vars(model) == given
     assert all(model.get_params()[name] is value for name, value in given.items())
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_parameters_are_keywords_but_for_the_number_of_factors(made):
+def test_parameters_are_keywords_but_for_the_sizes(made):
     kinds = {name: parameter.kind for name, parameter in inspect.signature(made).parameters.items()}
     positional = [name for name, kind in kinds.items() if kind != inspect.Parameter.KEYWORD_ONLY]
-    assert positional == (["n_factors"] if made in FACTORIZED else [])
+    sizes = {RatingAutoencoder: ["hidden"], MultDAE: ["hidden", "n_latent"],
+             MultVAE: ["hidden", "n_latent"], RecVAE: ["n_hidden", "n_latent"]}
+    assert positional == (["n_factors"] if made in FACTORIZED else sizes.get(made, []))
 
 
 # Others are chosen by measurement.

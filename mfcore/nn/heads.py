@@ -265,7 +265,8 @@ class Multinomial(_Everywhere):
             z -= top[:, None]
             np.exp(z, out=z)
             tops[:, number], sums[:, number] = top, z.sum(axis=1)
-            return z
+            e: np.ndarray = z
+            return e
 
         @np.errstate(over="ignore", invalid="ignore")
         def first(*numbers: int) -> None:
