@@ -225,8 +225,8 @@ class RatingAutoencoder(Autoencoder):
         return Sequential(*layers)
 
     def _head(self, first: Parameter, n: int, options: dict[str, Any]) -> Head:
-        W = first if self.tied else Parameter("head.W", np.ascontiguousarray(
-            Linear(self.hidden[0], n, self.output, **options).W.value.T))
+        W = first if self.tied else Parameter(
+            "head.W", Linear(self.hidden[0], n, self.output, **options).W.value.T)
         if self.unknown_weight == 0:
             return KnownSquared(W, self.output)
         centre, scale = self._centre_and_scale()

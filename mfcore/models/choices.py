@@ -108,7 +108,7 @@ class ChoiceAutoencoder(Autoencoder):
     def _head(self, n_items: int, random: np.random.Generator | None) -> Head:
         width = self.hidden[0] if self.hidden else self.n_latent
         transposed = self._linear("head", width, n_items, "identity", random).W.value.T
-        return HEADS[self.likelihood](Parameter("head.W", np.ascontiguousarray(transposed)))
+        return HEADS[self.likelihood](Parameter("head.W", transposed))
 
     def _batches(self, ratings: Ratings) -> Make:
         """Return what makes batches: rows of length 1, and their targets."""
