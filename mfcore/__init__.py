@@ -23,30 +23,40 @@ if TYPE_CHECKING:
     from mfcore.data.ratings import Ratings
     from mfcore.data.readers import read_ratings
     from mfcore.metrics.evaluate import cross_validate, evaluate
+    from mfcore.models.autoencoder import RatingAutoencoder
     from mfcore.models.base import load
     from mfcore.models.baselines import BiasOnly, Popularity
     from mfcore.models.bayesian import BayesianMF
     from mfcore.models.bpr import BPR
+    from mfcore.models.denoising import MultDAE
     from mfcore.models.implicit import ImplicitMF
+    from mfcore.models.linear import EASE
     from mfcore.models.matrix_factorization import MatrixFactorization
     from mfcore.models.neural import NeuralMF
     from mfcore.models.segmented import Segmented
+    from mfcore.models.variational import MultVAE, RecVAE
 
 __version__ = "0.1.0"
 
-__all__ = ["BPR", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "NeuralMF",
-           "Popularity", "Ratings", "Segmented", "__version__", "cross_validate", "evaluate",
-           "fetch", "gradcheck", "load", "read_ratings"]
+__all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "MultDAE",
+           "MultVAE", "NeuralMF", "Popularity", "RatingAutoencoder", "Ratings", "RecVAE",
+           "Segmented", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
+           "read_ratings"]
 
 _HOMES = {
     "BPR": "mfcore.models.bpr",
     "BayesianMF": "mfcore.models.bayesian",
     "BiasOnly": "mfcore.models.baselines",
+    "EASE": "mfcore.models.linear",
     "ImplicitMF": "mfcore.models.implicit",
     "MatrixFactorization": "mfcore.models.matrix_factorization",
+    "MultDAE": "mfcore.models.denoising",
+    "MultVAE": "mfcore.models.variational",
     "NeuralMF": "mfcore.models.neural",
     "Popularity": "mfcore.models.baselines",
+    "RatingAutoencoder": "mfcore.models.autoencoder",
     "Ratings": "mfcore.data.ratings",
+    "RecVAE": "mfcore.models.variational",
     "Segmented": "mfcore.models.segmented",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",

@@ -1,8 +1,8 @@
-"""Figures of a fit: the loss by epoch, and items on a plane.
+"""Figures of a fit: the loss by epoch, draws of a chain, and items on a plane.
 
-matplotlib is imported when a figure is drawn.  Both functions draw on the axes given, or on
-a new figure, return the axes, and leave matplotlib's settings as they are.  Lines differ in
-dashes and markers, groups in markers and in lightness: nothing is told by hue alone.
+matplotlib is imported when a figure is drawn.  All draw on the axes given, or on a new figure,
+return the axes, and leave matplotlib's settings as they are.  Lines differ in dashes and
+markers, groups in markers and in lightness: nothing is told by hue alone.
 
 The plane is that of the two largest principal components.  With Y the item vectors less
 their mean, Y = U S Vᵀ, the coordinates Y V_2 = U_2 S_2 lose least of Σ ‖y‖² among all
@@ -61,7 +61,7 @@ def plot_history(model: Any, *, ax: Any = None) -> Any:
     return ax
 
 
-def plot_trace(draws: Any, *, labels: Sequence[str] | None = None, ax: Any = None) -> Any:
+def plot_trace(draws: Any, *, labels: Sequence[str] = (), ax: Any = None) -> Any:
     """Draw what a chain drew, sample by sample, and return the axes.
 
     Parameters
@@ -73,14 +73,12 @@ def plot_trace(draws: Any, *, labels: Sequence[str] | None = None, ax: Any = Non
     if columns.ndim not in (1, 2) or not columns.size:
         raise ValueError(f"draws must have shape (n_samples[, n_numbers]), got {columns.shape}")
     columns = columns.reshape(len(columns), -1)
-    names = [None] * columns.shape[1] if labels is None else list(labels)
-    validation.same_length(labels=names, numbers=range(columns.shape[1]))
-    ax = _axes(ax)
+    names, ax = labels or [None] * columns.shape[1], _axes(ax)
     for number, (name, column) in enumerate(zip(names, columns.T, strict=True)):
         ax.plot(np.arange(1, len(column) + 1), column, label=name, linewidth=1,
                 color=str(0.6 * number / len(names)), linestyle=LINES[number % len(LINES)])
     ax.set(xlabel="sample", ylabel="value")
-    if labels is not None:
+    if labels:
         ax.legend(frameon=False)
     return ax
 

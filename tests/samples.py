@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import ImplicitMF, MatrixFactorization, NeuralMF, Ratings
+from mfcore import (
+    ImplicitMF,
+    MatrixFactorization,
+    MultDAE,
+    MultVAE,
+    NeuralMF,
+    RatingAutoencoder,
+    Ratings,
+    RecVAE,
+)
 
 # One of each way to fill in the formula of `MatrixFactorization`.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -100,6 +109,10 @@ def small(made: Any, **changes: Any) -> Any:
     quick = {"n_threads": 1}
     if issubclass(made, (MatrixFactorization, ImplicitMF, NeuralMF)):
         quick.update(n_factors=3, n_epochs=2, random_state=0)
+    if issubclass(made, (RatingAutoencoder, MultDAE, MultVAE, RecVAE)):
+        quick.update(n_epochs=2, random_state=0, batch_size=4)
+        quick.update({"n_hidden": 6, "n_layers": 2} if made is RecVAE else {"hidden": (6,)})
+        quick.update({} if made is RatingAutoencoder else {"n_latent": 3})
     return made(**{**quick, **changes})
 
 

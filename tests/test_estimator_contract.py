@@ -16,18 +16,24 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
 from mfcore import (
+    EASE,
     BiasOnly,
     ImplicitMF,
     MatrixFactorization,
+    MultDAE,
+    MultVAE,
     NeuralMF,
     Popularity,
+    RatingAutoencoder,
     Ratings,
+    RecVAE,
     evaluate,
 )
 from mfcore.metrics import rating
 from mfcore.validation import NotFittedError
 
-EVERY = [MatrixFactorization, ImplicitMF, NeuralMF, BiasOnly, Popularity]
+AUTOENCODERS = [RatingAutoencoder, MultDAE, MultVAE, RecVAE]
+EVERY = [MatrixFactorization, ImplicitMF, NeuralMF, EASE, *AUTOENCODERS, BiasOnly, Popularity]
 FACTORIZED = [MatrixFactorization, ImplicitMF]
 
 
@@ -41,19 +47,21 @@ def cells_of(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("made", EVERY)
 def test_parameters_are_stored_untouched(made):
-    names = [name for name in inspect.signature(made).parameters if name != "n_factors"]
-    given = {name: object() for name in names}
-    model = made(**given)
-    assert vars(model) == given if made in (BiasOnly, Popularity) else \
-        vars(model) == {"n_factors": 64, **given}
+    parameters = inspect.signature(made).parameters.values()
+    given = {each.name: object() if each.kind is each.KEYWORD_ONLY else each.default
+             for each in parameters}
+    model = made(**{name: value for name, value in given.items() if type(value) is object})
+    assert vars(model) == given
     assert all(model.get_params()[name] is value for name, value in given.items())
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_parameters_are_keywords_but_for_the_number_of_factors(made):
+def test_parameters_are_keywords_but_for_the_sizes(made):
     kinds = {name: parameter.kind for name, parameter in inspect.signature(made).parameters.items()}
     positional = [name for name, kind in kinds.items() if kind != inspect.Parameter.KEYWORD_ONLY]
-    assert positional == (["n_factors"] if "n_factors" in kinds else [])
+    sizes = {RatingAutoencoder: ["hidden"], MultDAE: ["hidden", "n_latent"],
+             MultVAE: ["hidden", "n_latent"], RecVAE: ["n_hidden", "n_latent"]}
+    assert positional == sizes.get(made, ["n_factors"] if "n_factors" in kinds else [])
 
 
 # Others are chosen by measurement.
@@ -102,7 +110,7 @@ def test_fit_returns_the_model_and_its_learned_names_end_in_an_underscore(made):
     assert model.fit(samples.counts()) is model
     assert all(name.endswith("_") for name in set(vars(model)) - before)
     assert {"user_factors_", "item_factors_", "user_bias_", "item_bias_", "global_mean_",
-            "history_"} <= set(vars(model))
+            "history_"} <= set(dir(model))
 
 
 @pytest.mark.parametrize("made", EVERY)
@@ -153,7 +161,7 @@ def test_fitting_pairs_is_fitting_their_matrix(made):
     apart = samples.small(made).fit(dense)
     assert model.user_ids_.tolist() == users.tolist()
     assert model.item_ids_.tolist() == items.tolist()
-    np.testing.assert_array_equal(model.user_factors_, apart.user_factors_)
+    np.testing.assert_array_equal(model.item_factors_, apart.item_factors_)
     np.testing.assert_array_equal(model.item_bias_, apart.item_bias_)
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mfcore.models.base import Recommender
 
 CLASSES = {"mf": "MatrixFactorization", "implicit": "ImplicitMF", "bias": "BiasOnly",
-           "popularity": "Popularity", "bpr": "BPR", "neural": "NeuralMF"}
+           "popularity": "Popularity", "bpr": "BPR", "neural": "NeuralMF",
+           "ease": "EASE", "multdae": "MultDAE", "multvae": "MultVAE", "recvae": "RecVAE",
+           "autoencoder": "RatingAutoencoder"}
 # Options of the command line: the parameters that they set.
 PARAMETERS = {"factors": "n_factors", "reg": "reg", "bias": "bias", "epochs": "n_epochs",
               "threads": "n_threads"}

@@ -203,8 +203,8 @@ def _add_threads(parser: ArgumentParser | _ArgumentGroup) -> None:
 def _add_model_options(parser: ArgumentParser, default: str | None) -> None:
     group = parser.add_argument_group("the model")
     group.add_argument("--model", choices=MODELS, default=default,
-                       help="MatrixFactorization, ImplicitMF, BPR, NeuralMF, BiasOnly or "
-                            "Popularity"
+                       help="MatrixFactorization, ImplicitMF, BPR, NeuralMF, EASE, MultDAE, "
+                            "MultVAE, RecVAE, RatingAutoencoder, BiasOnly or Popularity"
                             + (f" ({default})" if default else ""))
     group.add_argument("--factors", type=int, metavar="K", help="length of the vectors")
     group.add_argument("--reg", type=float, metavar="X", help="penalty weight")

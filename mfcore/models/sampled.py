@@ -149,7 +149,8 @@ class SampledServing(ProblemModel):
         """Return normal numbers (1, d) for one sample, which turn their sign in the next."""
         noise = row_noise((1, d), (("user", "item").index(side), number // 2), self._real, pool)
         is_paired = number < self.n_samples_ - self.n_samples_ % 2
-        return noise * self._real.type(is_paired * (-1) ** number)
+        noise *= self._real.type(is_paired * (-1) ** number)
+        return noise
 
     def _with_nobody(self, side: str, number: int, X: np.ndarray, bias: np.ndarray, pool: Pool
                      ) -> tuple[np.ndarray, np.ndarray]:
@@ -234,9 +235,10 @@ class SampledServing(ProblemModel):
         self._check_fitted()
         rows, columns = self._known_users(users), self._known_items(items)
         with Pool(self.n_threads) as pool:
-            return self.global_mean_ + np.array([
+            scores: np.ndarray = self.global_mean_ + np.array([
                 pair_scores(rows, columns, P, Q, beta, gamma, pool)
                 for P, beta, Q, gamma in self._each(None, None, pool)])
+        return scores
 
     def recommend(self, users: Any = None, k: int = 10, *, optimism: float = 0.0,
                   **options: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -50,12 +50,17 @@ def solver_of(model: Any, problem: Quadratic, seed: int) -> Solver:
 def check_training(model: Any) -> None:
     """Raise for a number of factors or epochs, a stop, a start or a type out of range."""
     validation.integer("n_factors", model.n_factors, low=1)
+    validation.real("init_scale", model.init_scale, low=0, high=1e3, above=0)
+    check_epochs(model)
+
+
+def check_epochs(model: Any) -> None:
+    """Raise for a number of epochs, a stop, a type or a seed out of range."""
     validation.integer("n_epochs", model.n_epochs, low=1)
     if model.tol is not None:
         validation.real("tol", model.tol, low=0)
     if model.patience is not None:
         validation.integer("patience", model.patience, low=1)
-    validation.real("init_scale", model.init_scale, low=0, high=1e3, above=0)
     validation.choice("dtype", model.dtype, ("float32", "float64"))
     validation.random_generator("random_state", model.random_state)
     if not isinstance(model.verbose, bool):

@@ -37,9 +37,14 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
 SUITS = {"relu": "he", "leaky_relu": "he", "elu": "he", "selu": "lecun", "swish": "he"}
 
 
-def weights(n_in: int, n_out: int, kind: str, random: np.random.Generator, dtype: np.dtype
-            ) -> np.ndarray:
-    """Return W, shape (n_in, n_out), uniform with the variance of `kind`."""
+def weights(n_in: int, n_out: int, kind: str, random: np.random.Generator | None,
+            dtype: np.dtype) -> np.ndarray:
+    """Return W, shape (n_in, n_out), uniform with the variance of `kind`.
+
+    `random` is None: zeros that take no memory, for weights that are about to be replaced.
+    """
+    if random is None:
+        return np.broadcast_to(np.zeros((), dtype), (n_in, n_out))
     bound = math.sqrt(3 * VARIANCES[kind](max(n_in, 1), max(n_out, 1)))
     return random.uniform(-bound, bound, (n_in, n_out)).astype(dtype)
 

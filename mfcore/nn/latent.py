@@ -43,10 +43,13 @@ class Reparameterise(Layer):
         return dz, dz * noise / 2
 
 
-def kl_divergence(mean: np.ndarray, log_variance: np.ndarray, weight: float = 1.0
+def kl_divergence(mean: np.ndarray, log_variance: np.ndarray, weight: float | np.ndarray = 1.0
                   ) -> tuple[float, Pair]:
-    """Return β Σ KL(N(μ, e^ℓ) ‖ N(0, 1)), float64, and (dμ, dℓ); β is `weight`."""
-    beta, variance = mean.dtype.type(weight), np.exp(log_variance)
+    """Return Σ β KL(N(μ, e^ℓ) ‖ N(0, 1)), float64, and (dμ, dℓ).
+
+    β is `weight`, a number or one a row, shape (n, 1).
+    """
+    beta, variance = np.asarray(weight, mean.dtype), np.exp(log_variance)
     each = variance + mean * mean - 1 - log_variance
-    return weight / 2 * float(each.sum(dtype=np.float64)), \
+    return float((beta * each).sum(dtype=np.float64)) / 2, \
         (beta * mean, beta / 2 * (variance - 1))

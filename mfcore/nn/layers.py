@@ -120,13 +120,14 @@ class Linear(Layer):
     n_in, n_out : int
     activation : str
         φ, a name in `activations.FORMULAS`.
-    random : Generator
+    random : Generator or None
+        None: W is zeros, to be replaced.
     initial : {"glorot", "he", "lecun"} or None
         None: what suits φ.
     """
 
     def __init__(self, n_in: int, n_out: int, activation: str = "identity", *,
-                 random: np.random.Generator, initial: str | None = None,
+                 random: np.random.Generator | None, initial: str | None = None,
                  dtype: Any = np.float32, name: str = "linear") -> None:
         self.activation = Activation(activation)
         kind = initial or initialisers.SUITS.get(activation, "glorot")

@@ -27,9 +27,11 @@ def product(X: np.ndarray, Y: np.ndarray, pool: Pool) -> np.ndarray:
         np.matmul(X, Y, out=out)
         return out
 
+    @np.errstate(over="ignore", invalid="ignore")               # (the caller's is not ours)
     def rows(start: int, stop: int) -> None:
         np.matmul(X[start:stop], Y, out=out[start:stop])
 
+    @np.errstate(over="ignore", invalid="ignore")
     def columns(start: int, stop: int) -> None:
         np.matmul(X, Y[:, start:stop], out=out[:, start:stop])
 

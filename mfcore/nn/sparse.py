@@ -41,6 +41,12 @@ class SparseLinear(Linear):
     def input_gradient(self, dz: np.ndarray, pool: Pool) -> None:
         """Return nothing: the batch is data."""
 
+    def on_blocks(self) -> Linear:
+        """Return a layer of the same parameters for dense batches."""
+        layer = Linear.__new__(Linear)
+        layer.activation, layer.W, layer.b = self.activation, self.W, self.b
+        return layer
+
 
 def times(X: sp.csr_array, W: np.ndarray, pool: Pool) -> np.ndarray:
     """Return X W, shape (n, k), for a CSR X (n, m) and W (m, k)."""

@@ -1,0 +1,1 @@
+"""Variational autoencoders: MultVAE, and RecVAE with its composite prior."""
