@@ -73,7 +73,8 @@ def plot_trace(draws: Any, *, labels: Sequence[str] = (), ax: Any = None) -> Any
     if columns.ndim not in (1, 2) or not columns.size:
         raise ValueError(f"draws must have shape (n_samples[, n_numbers]), got {columns.shape}")
     columns = columns.reshape(len(columns), -1)
-    names, ax = labels or [None] * columns.shape[1], _axes(ax)
+    names: Sequence[str | None] = labels or [None] * columns.shape[1]
+    ax = _axes(ax)
     for number, (name, column) in enumerate(zip(names, columns.T, strict=True)):
         ax.plot(np.arange(1, len(column) + 1), column, label=name, linewidth=1,
                 color=str(0.6 * number / len(names)), linestyle=LINES[number % len(LINES)])
