@@ -149,7 +149,8 @@ class SampledServing(ProblemModel):
         """Return normal numbers (1, d) for one sample, which turn their sign in the next."""
         noise = row_noise((1, d), (("user", "item").index(side), number // 2), self._real, pool)
         is_paired = number < self.n_samples_ - self.n_samples_ % 2
-        return noise * self._real.type(is_paired * (-1) ** number)
+        noise *= self._real.type(is_paired * (-1) ** number)
+        return noise
 
     def _with_nobody(self, side: str, number: int, X: np.ndarray, bias: np.ndarray, pool: Pool
                      ) -> tuple[np.ndarray, np.ndarray]:
