@@ -39,6 +39,18 @@ def test_folding_in_a_training_row_gives_its_vector(given, features):
     np.testing.assert_allclose(folded.factors, model.user_factors_, rtol=1e-10)
 
 
+@pytest.mark.parametrize("features", ["learned", "average"])
+def test_where_all_rows_are_of_one_kind_an_average_row_is_of_that_kind(features):
+    four = Ratings.from_arrays(np.repeat(np.arange(6), 4),
+                               (np.arange(24) + np.repeat(np.arange(6), 4)) % 7,
+                               np.random.default_rng(0).integers(1, 6, 24))
+    same = sp.csr_array(np.ones((6, 1)))
+    model = MatrixFactorization(2, features=features, dtype="float64", feature_reg=0.7,
+                                random_state=0).fit(four, user_features=(same, "history"))
+    np.testing.assert_allclose(model.fold_in_users(four).factors,
+                               model.fold_in_users(four, user_features=same).factors, rtol=1e-9)
+
+
 def test_the_penalty_of_history_is_its_own():
     loose, tight = (fitted(history_reg=reg) for reg in (0.9, 1e9))
     assert np.abs(tight.user_feature_factors_[3:]).max() < 1e-6

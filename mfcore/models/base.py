@@ -61,7 +61,7 @@ class Recommender(Serving):
             Ratings, where the first argument holds pairs.
         user_features, item_features : Features, scipy sparse or lists of names, or None
             A row a user (item) of the ratings: what is known of it besides.  For models
-            that have group vectors.
+            that have group vectors.  With `y`, rows go by `user_ids_` (`item_ids_`): sorted.
         eval_set : Ratings, scipy sparse, (fold_in, test), or None
             Measured after every epoch; the figures go into `history_`.
         callbacks : sequence of callable

@@ -183,12 +183,14 @@ class GroupedModel(Recommender):
         if not bag or (F is None and ratings is None):
             return None if F is None else self._shares(F)
         n_rows = F.shape[0] if ratings is None else ratings.shape[0]
-        if F is None:
-            mean = getattr(self, f"{side}_feature_mean_")[:len(names) - bag]
-            F = sp.csr_array(np.tile(mean, (n_rows, 1)))
         # (Columns that came after the fit have no vector.)
         rated = sp.csr_array((n_rows, bag)) if ratings is None else \
             history(ratings).matrix[:, :bag]
+        if F is None:
+            mean = getattr(self, f"{side}_feature_mean_")[:len(names) - bag]
+            F = sp.csr_array(np.tile(mean, (n_rows, 1)))
+            if self.features == "average":      # the mean is one of shares: the rest is left
+                rated = self._shares(rated) * (1 - mean.sum())
         return self._shares(sp.csr_array(sp.hstack([F, rated])))
 
     def _group_means(self, side: str, F: Any) -> tuple[np.ndarray, np.ndarray]:
