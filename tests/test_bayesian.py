@@ -333,6 +333,14 @@ def test_a_killed_chain_goes_on_to_the_same_bits(tmp_path):
     np.testing.assert_array_equal(model.user_feature_factors_, straight.user_feature_factors_)
 
 
+def test_one_sample_that_is_kept_is_the_last():
+    model = fitted(keep=1)
+    assert model.n_samples_ == 1
+    straight = fitted(keep=8)
+    np.testing.assert_array_equal(model._sampled("user", 0)[0].round(9),
+                                  straight._sampled("user", 7)[0].round(9))
+
+
 def test_history_measures_the_mean_of_the_samples_so_far():
     ratings = Ratings(samples.matrix())
     model = BayesianMF(3, n_epochs=12, burn_in=4, keep=8, random_state=0, n_threads=1)

@@ -194,6 +194,33 @@ def test_the_same_features_in_any_form_and_order_give_the_same():
             np.testing.assert_array_equal(got, expected)
 
 
+def test_a_tuple_of_features_is_taken_for_new_rows_as_it_was_at_the_fit():
+    rows, country, age = samples.matrix(), one_hot(COUNTRY, "country"), USERS.matrix[:, [3]]
+    ages = Features(age, ["age"])
+    model = fitted(user_features=(country, ages, "history"))
+    both = model.fold_in_users(rows, user_features=(country, ages, "history"))
+    np.testing.assert_allclose(both.factors, model.user_factors_, atol=1e-9)
+
+
+def test_renamed_features_are_not_those_of_a_checkpoint(tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    model = MatrixFactorization(4, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(samples.matrix(), user_features=USERS, checkpoint=tmp_path / "c",
+                  callbacks=[lambda m, record: record["epoch"] == 3 and stop()])
+    renamed = Features(USERS.matrix, [f"x{name}" for name in USERS.names])
+    with pytest.raises(ValueError, match="checksums of the features"):
+        model.fit(samples.matrix(), user_features=renamed, checkpoint=tmp_path / "c")
+
+
+def test_a_split_model_refuses_features_that_it_has_no_use_for():
+    split = mfcore.Segmented(MatrixFactorization(2), COUNTRY)
+    with pytest.raises(ValueError, match="user_features must be None"):
+        split.fit(samples.matrix(), user_features=USERS)
+
+
 def test_ratings_and_features_together_exclude_what_was_rated():
     model = fitted()
     rows = samples.matrix()[:3]

@@ -122,7 +122,7 @@ class BayesianMF(SampledServing, RatingModel):
         n_cells = float(np.prod(ratings.shape)) if self.unknown_weight_ > 0 else \
             float(counted_cells(ratings).sum())
         first = self.burn_in + 1
-        kept = np.linspace(first, self.n_epochs, self.keep).round().astype(int)
+        kept = np.linspace(self.n_epochs, first, self.keep).round().astype(int)
         return Gibbs(self._problem(ratings), users, items, n_cells, variance,
                      frozenset(kept.tolist()), seed)
 

@@ -78,6 +78,11 @@ def aligned_features(name: str, given: Any, known: Sequence[str] | None, n_rows:
         Names that the fit did not have, another width without names, another number of rows
         than `n_rows`, or a model that was fitted without features.
     """
+    if isinstance(given, tuple):                    # "history" is completed from the ratings
+        parts = [aligned_features(name, part, known, n_rows) for part in given
+                 if not (isinstance(part, str) and part == "history")]
+        if parts:
+            return sum(parts[1:], start=parts[0])
     if known is None:
         raise ValueError(f"{name} cannot be used: this model was fitted without them; "
                          f"fit(..., {name}=...) learns what they say")

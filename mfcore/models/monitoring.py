@@ -63,7 +63,8 @@ def checkpoint_of(model: Recommender, ratings: Ratings,
 
 def _fingerprint(ratings: Ratings, features: tuple[Features | None, Features | None]
                  ) -> dict[str, Any]:
-    known = [0 if part is None else _checksum(part.matrix) for part in features]
+    known = [0 if part is None else zlib.crc32("\n".join(part.names).encode(),
+                                               _checksum(part.matrix)) for part in features]
     return {"shape of the ratings": list(ratings.shape),
             "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
             "checksums of the features": known}

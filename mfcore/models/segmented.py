@@ -117,6 +117,9 @@ class Segmented(Routed):
         thread_count(self.n_threads)
         if checkpoint is not None:
             raise ValueError("checkpoint must be None: a Segmented fits several models")
+        if user_features is not None and not isinstance(self.by, str):
+            raise ValueError(f"user_features must be None: they are there to find the field that "
+                             f"`by` names, and by is a {type(self.by).__name__}")
         training = training_ratings(ratings, y)
         labels = labels_of(self.by, training, user_features)
         known, codes = self._segments_of(training, labels)
