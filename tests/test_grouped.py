@@ -418,3 +418,26 @@ def test_another_number_of_rows_than_the_ratings_is_refused():
         model.recommend(user_features=sp.csr_array((2, 3)))
     with pytest.raises(ValueError, match="users must be None"):
         model.recommend([0], user_features=USERS)
+
+
+# ------------------------------------------------------------------------------ real data
+
+@pytest.fixture(scope="module")
+def retail():
+    """Online Retail from `MFCORE_DATA`; skips where it is not there."""
+    try:
+        return mfcore.fetch("online-retail")
+    except OSError as error:
+        pytest.skip(f"online-retail is not at hand: {error}")
+
+
+def test_a_country_of_online_retail_gets_items_and_lies_near_its_neighbours(retail):
+    model = ImplicitMF(confidence="log", random_state=0).fit(
+        retail.ratings, user_features=retail.user_features)
+    assert len(model.user_feature_names_) == 37
+    items, scores = model.recommend(user_features=[["country=Germany"], ["country=EIRE"]], k=10)
+    assert np.isfinite(scores).all()
+    assert len(set(items[0]) & set(items[1])) < 8
+    near, cosines = model.similar_groups("country=Germany", 4)
+    assert set(near[0]) & {"country=Austria", "country=Switzerland", "country=Belgium"}
+    assert (np.diff(cosines[0]) <= 0).all()

@@ -14,11 +14,11 @@ The loss comes from them.  The step itself is derived in kernels/subspace.py.
 What it is worth, with 256 factors on 0.9M cells of 6,040 x 3,706 and w0 = 0.1, in CPU-seconds an
 epoch: blocks of 32 or 64 2.1, of 128 3.0, Cholesky 5.3, two steps of conjugate gradient 0.4;
 irspack's iALS++ 2.1, its conjugate gradient 1.0.  After six epochs the loss is 425k by blocks and
-by Cholesky, 417k by our conjugate gradient.  So blocks save 2.5 times over Cholesky at its loss
-and lose to conjugate gradient, for a reason that no tuning changes: a block is multiplied out, at
+by Cholesky, 417k by our conjugate gradient (one run of one generated matrix).  There blocks save
+2.5 times over Cholesky at its loss and lose to conjugate gradient: a block is multiplied out, at
 about 2 d B flops a cell and half-sweep, while s steps take 4 (s + 1) d in three readings of the
-cells, and in the eigenbasis of the Gram with its diagonal as preconditioner two steps suffice.
-Blocks are for rows so badly conditioned that two steps do not.
+cells, and in the eigenbasis of the Gram with its diagonal as preconditioner two steps were enough.
+Blocks are for rows so badly conditioned that two steps are not.
 
 Source: Rendle, Krichene, Zhang, Koren 2021, "iALS++: Speeding up Matrix Factorization with
 Subspace Optimization".
