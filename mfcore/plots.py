@@ -69,18 +69,17 @@ def plot_trace(draws: Any, *, labels: Sequence[str] = (), ax: Any = None) -> Any
     draws : array-like, shape (n_samples,) or (n_samples, n_numbers)
         Such as `BayesianMF.score_draws`; ValueError for another shape, or other labels.
     """
-    columns = np.asarray(draws, np.float64)
-    if columns.ndim not in (1, 2) or not columns.size:
-        raise ValueError(f"draws must have shape (n_samples[, n_numbers]), got {columns.shape}")
-    columns = columns.reshape(len(columns), -1)
+    given = np.asarray(draws, np.float64)
+    if given.ndim not in (1, 2) or not given.size:
+        raise ValueError(f"draws must have shape (n_samples[, n_numbers]), got {given.shape}")
+    columns = given.reshape(len(given), -1)
     names: Sequence[str | None] = labels or [None] * columns.shape[1]
     ax = _axes(ax)
     for number, (name, column) in enumerate(zip(names, columns.T, strict=True)):
         ax.plot(np.arange(1, len(column) + 1), column, label=name, linewidth=1,
                 color=str(0.6 * number / len(names)), linestyle=LINES[number % len(LINES)])
     ax.set(xlabel="sample", ylabel="value")
-    if labels:
-        ax.legend(frameon=False)
+    _ = ax.legend(frameon=False) if labels else None
     return ax
 
 

@@ -12,9 +12,10 @@ from mfcore.gradcheck import GradientError
 from mfcore.nn import heads
 from mfcore.nn.autoencoder import Halves, Plain, Variational, itself
 from mfcore.nn.contractive import Contractive
-from mfcore.nn.heads import EveryLogistic, EverySquared, KnownSquared, Multinomial, Target
+from mfcore.nn.heads import EveryLogistic, EverySquared, KnownSquared, Target
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Linear, Run
+from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.network import value_and_gradients
 from mfcore.nn.parameters import Parameter
 from mfcore.nn.prior import Prior

@@ -13,9 +13,10 @@ from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoding import Autoencoder
 from mfcore.models.solving import check_epochs
 from mfcore.nn.activations import FORMULAS
-from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Multinomial, Target
+from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Dropout, Linear
+from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.optimizers import OPTIMIZERS, optimizer
 from mfcore.nn.parameters import Parameter
 from mfcore.nn.sparse import SparseLinear

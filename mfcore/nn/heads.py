@@ -8,23 +8,13 @@ and db to the run; everything is multiplied by the run's share.
     EverySquared     Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²
     Gaussian         ½ Σ_all (x − s)²,  x = 0 where unknown
     EveryLogistic    Σ_all [ln(1 + e^z) − x z],  x = 0 where unknown
-    Multinomial      Σ_u [|x_u| ln Σ_j e^(z_uj) − x_u·z_u],  |x_u| = Σ_i x_ui
 
 KnownSquared reads and writes the known cells alone, O(nnz k).  The others need all scores:
 they go through blocks of items, n × BLOCK at a time,
 
     dW_B = dz_Bᵀ h        db_B = Σ_u dz_uB        dh = Σ_B dz_B W_B
 
-Softmax needs two passes over the blocks, as its gradient needs the sum of all exponentials:
-
-    pass 1   t_uB = max_B z_u          e_uB = exp(z_uB − t_uB)          Z_uB = Σ_B e_uB
-             t_u = max_B t_uB          Z_u = Σ_B Z_uB exp(t_uB − t_u)   ln Σ e^z = t_u + ln Z_u
-    pass 2   dz_uB = |x_u| e_uB exp(t_uB − t_u) / Z_u − x_uB
-
-Between the passes e is kept where it is small, n m <= KEPT; else pass 2 computes it anew, to
-the same bits, at the price of one product more.
-
-Derivatives by z are those of `losses.py`.
+The multinomial head is in multinomial.py.  Derivatives by z are those of `losses.py`.
 """
 
 from __future__ import annotations
@@ -157,7 +147,7 @@ class KnownSquared(Head):
         return value, times(dz, W, run.pool)
 
 
-class _Everywhere(Head):
+class Everywhere(Head):
     """A loss of all cells, a block of items at a time."""
 
     def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
@@ -198,7 +188,7 @@ class _Everywhere(Head):
         return sum(values), _total(parts)
 
 
-class EverySquared(_Everywhere):
+class EverySquared(Everywhere):
     """Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²."""
 
     def __init__(self, W: Parameter, activation: str = "identity", *, w0: float = 1.0,
@@ -228,7 +218,7 @@ class Gaussian(EverySquared):
         return super().block(z, cells, share / 2)
 
 
-class EveryLogistic(_Everywhere):
+class EveryLogistic(Everywhere):
     """Σ_all [ln(1 + e^z) − x z]."""
 
     def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
@@ -240,59 +230,6 @@ class EveryLogistic(_Everywhere):
         dz[at] -= cells.x
         dz *= z.dtype.type(share)
         return share * value, dz
-
-
-class Multinomial(_Everywhere):
-    """Σ_u [|x_u| ln Σ_j e^(z_uj) − x_u·z_u]."""
-
-    def loss(self, h: np.ndarray, target: Target, run: Run) -> tuple[float, np.ndarray]:
-        """Return the loss and dh; add dW and db."""
-        target.sort()
-        x, W, b = target.x, self.W.value, self.b.value
-        blocks = row_chunks(len(W), BLOCK)
-        tops, sums = (np.empty((len(h), len(blocks)), h.dtype) for _ in range(2))
-        likely = np.empty(len(blocks))
-        kept: list[Any] = [None] * len(blocks)
-
-        def exponentials(number: int) -> np.ndarray:
-            """Return e of a block; write t, Z and x·z."""
-            lo, hi = blocks[number]
-            z = h @ W[lo:hi].T
-            z += b[lo:hi]
-            cells = target.cells(lo, hi)
-            likely[number] = np.vdot(cells.x, z[cells.rows, cells.items])
-            top = z.max(axis=1)
-            z -= top[:, None]
-            np.exp(z, out=z)
-            tops[:, number], sums[:, number] = top, z.sum(axis=1)
-            e: np.ndarray = z
-            return e
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def first(*numbers: int) -> None:
-            for number in numbers:
-                e = exponentials(number)
-                kept[number] = e if len(h) * len(W) <= KEPT else None
-
-        run.pool.map(first, [(number,) for number in range(len(blocks))])
-        size = np.asarray(x.sum(axis=1), h.dtype).reshape(-1, 1)
-        top = tops.max(axis=1, keepdims=True)
-        scale = np.exp(tops - top)
-        Z = (sums * scale).sum(axis=1, keepdims=True)
-        scale *= size / Z * h.dtype.type(run.share)
-
-        def second(lo: int, hi: int) -> tuple[float, np.ndarray]:
-            number = lo // BLOCK
-            dz, kept[number] = kept[number], None
-            if dz is None:
-                dz = exponentials(number)
-            dz *= scale[:, number, None]
-            cells = target.cells(lo, hi)
-            dz[cells.rows, cells.items] -= cells.x * h.dtype.type(run.share)
-            return 0.0, dz
-
-        value = float((size * (top + np.log(Z))).sum(dtype=np.float64)) - float(likely.sum())
-        return run.share * value, self.collect(h, second, run)[1]
 
 
 def _groups(n_items: int) -> list[tuple[tuple[int, int], ...]]:
