@@ -193,6 +193,15 @@ def test_the_table_of_figures_is_the_one_in_the_result_file():
         assert f"| {' | '.join(cells)} |" in text
 
 
+def test_the_table_of_sampling_is_the_one_in_the_result_file():
+    results = json.loads((README.parent / "benchmarks/results/ml100k_bayesian.json").read_text())
+    for row in results["rows"]:
+        cells = [row["name"], *(f"{value:.4f}" for value in [*row["folds"], row["mean"]])]
+        assert f"| {' | '.join(cells)} |" in read()
+    covered = [row["covered by the 80 % interval"] for row in results["rows"] if len(row) > 3]
+    assert f"{min(covered):.1%} to {max(covered):.1%}".replace("%", " %") in read()
+
+
 def test_the_tables_of_cold_start_are_those_in_the_result_file():
     results = json.loads((README.parent / "benchmarks/results/cold_start.json").read_text())
     text = read()
