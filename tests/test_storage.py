@@ -249,3 +249,31 @@ def test_a_new_model_takes_the_place_of_the_old_one(saved):
     samples.fitted("linear").save(saved)
     assert isinstance(mfcore.load(saved), ImplicitMF)
     assert os.listdir(saved.parent) == [saved.name]
+
+
+# What fuzzing found: each loaded, or raised something else, and failed in use.
+@pytest.mark.parametrize("change", [
+    lambda arrays, meta: meta.update({"class": {}}),
+    lambda arrays, meta: meta.update(shape=[float("inf"), 8]),
+    lambda arrays, meta: meta["fitted"].pop("global_mean_"),
+    lambda arrays, meta: arrays.update(item_factors_=arrays["item_factors_"].astype(int))],
+    ids=["class", "shape", "missing", "dtype"])
+def test_a_forged_description_is_refused_as_a_model_file(change, tmp_path):
+    path = tmp_path / "model"
+    samples.fitted("mean").save(path)
+    arrays, meta = persistence.read(path)
+    change(arrays, meta)
+    persistence.write(path, arrays, meta)
+    with pytest.raises(persistence.ModelFileError):
+        mfcore.load(path)
+
+
+@pytest.mark.parametrize("made", samples.EVERY)
+def test_every_estimator_comes_back_to_the_same_answers(made, tmp_path):
+    model = samples.small(made).fit(samples.counts())
+    model.save(tmp_path / "model")
+    again = mfcore.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(range(11), 0),
+                                  model.predict(range(11), 0))
+    for got, wanted in zip(again.recommend(k=9), model.recommend(k=9), strict=True):
+        np.testing.assert_array_equal(got, wanted)

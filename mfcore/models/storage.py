@@ -112,12 +112,13 @@ def load(path: str | PathLike[str]) -> Recommender:
     """
     arrays, meta = persistence.read(path)
     name = meta.get("class")
-    if name not in CLASSES:
+    if not isinstance(name, str) or name not in CLASSES:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
     try:
         model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))
         model._validate()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+            RecursionError) as error:
         raise persistence.ModelFileError(f"{path}: its parts do not fit together: {error}"
                                          ) from error
     return model
@@ -149,6 +150,9 @@ def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
 
 
 def _check_shapes(model: Recommender) -> None:
+    for name in _declared(type(model)):
+        if not hasattr(model, name):
+            raise ValueError(f"{name} is missing")
     n_users, n_items = model.ratings_.shape
     k = model.user_factors_.shape[-1]
     for array, shape in ((model.user_factors_, (n_users, k)), (model.item_factors_, (n_items, k)),
@@ -156,6 +160,15 @@ def _check_shapes(model: Recommender) -> None:
                          (model.item_counts_, (n_items,))):
         if array is not None and (array.shape != shape or array.dtype.kind not in "iuf"):
             raise ValueError(f"an array of shape {shape} has shape {array.shape}")
+    for array in (model.user_factors_, model.item_factors_):
+        if array.dtype.kind != "f":             # (kernels are compiled for no other)
+            raise ValueError(f"factors are of dtype {array.dtype}")
+
+
+def _declared(made: type) -> set[str]:
+    """Return the fitted attributes that a class and its bases declare."""
+    return {name for base in made.__mro__ for name in vars(base).get("__annotations__", ())
+            if name.endswith("_") and not name.startswith("_")}
 
 
 def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
