@@ -103,13 +103,19 @@ class WholeMatrix(NamedTuple):
     c1: np.ndarray
 
 
+def whole_matrix(G: np.ndarray, d: int, common: np.ndarray | float = 0.0) -> WholeMatrix:
+    """Return the sums of a row system from w0 times the Gram of [Q | 1 | γ]."""
+    k = len(G) - 2
+    return WholeMatrix(G[:d, :d] + common, -G[:d, k + 1], -G[:d, k])
+
+
 @dataclass(frozen=True)
 class RowSystems:
     """The problem of one side with the other frozen: a small linear system a row.
 
     `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side; `common` (d, d), if any,
-    is added to every row's A.  Training, folding in a new row and sampling a row all start
-    here.
+    is added to every row's A; `whole`, if any, holds the sums over all columns where `Q` has
+    only some of them.  Training, folding in a new row and sampling a row all start here.
     """
 
     cells: Cells
@@ -119,6 +125,7 @@ class RowSystems:
     w0: float
     learns_bias: bool
     common: np.ndarray | None = None
+    whole: WholeMatrix | None = None
 
     @property
     def n_free(self) -> int:
@@ -131,12 +138,14 @@ class RowSystems:
         With d = k + 1 where the bias is learned (last), else d = k:
         A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
         """
-        k, d = self.Q.shape[1], self.n_free
+        if self.whole is not None:
+            return self.whole
+        d = self.n_free
         common = np.zeros((d, d)) if self.common is None else self.common
         if self.w0 == 0:
             return WholeMatrix(common, np.zeros(d), np.zeros(d))
         G = self.w0 * augmented_gram(self.Q, self.gamma, pool)
-        return WholeMatrix(G[:d, :d] + common, -G[:d, k + 1], -G[:d, k])
+        return whole_matrix(G, d, common)
 
     def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Return A and c of one row in float64; `bias` is its β, used where it is fixed."""
@@ -240,11 +249,8 @@ class Quadratic:
 
     def whole_square(self, at: Factors, pool: Pool, dtype: type | None = None) -> float:
         """Return Σ_all s² = tr((P̂ᵀP̂)(Q̂ᵀQ̂)); `dtype` of the products inside chunks."""
-        left = augmented_gram(at.P, at.beta, pool, dtype)
-        right = augmented_gram(at.Q, at.gamma, pool, dtype)
-        k = at.P.shape[1]
-        swap = np.r_[:k, k + 1, k]          # β meets the 1 of the items, the users' 1 meets γ
-        return float(np.sum(left * right[np.ix_(swap, swap)]))
+        return met(augmented_gram(at.P, at.beta, pool, dtype),
+                   augmented_gram(at.Q, at.gamma, pool, dtype))
 
     def value(self, at: Factors, pool: Pool) -> Loss:
         """Return the formula's three sums at a point, in float64."""
@@ -286,6 +292,13 @@ def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:
     parts = pool.over_rows(lambda lo, hi: kernels.cell_sums(
         *cells, at.P, at.Q, at.beta, at.gamma, lo, hi), cells.indptr)
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+
+def met(left: np.ndarray, right: np.ndarray) -> float:
+    """Return tr((P̂ᵀP̂)(Q̂ᵀQ̂)) from the Grams of [P | 1 | β] and [Q | 1 | γ]."""
+    k = len(left) - 2
+    swap = np.r_[:k, k + 1, k]          # β meets the 1 of the items, the users' 1 meets γ
+    return float(np.sum(left * right[np.ix_(swap, swap)]))
 
 
 def augmented_gram(X: np.ndarray, bias: np.ndarray, pool: Pool,
