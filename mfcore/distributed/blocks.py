@@ -18,7 +18,8 @@ import numpy as np
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.objectives.groups import Prior
-from mfcore.objectives.quadratic import Cells, RowSystems, WholeMatrix
+from mfcore.objectives.quadratic import Cells, RowSystems
+from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import Pool, gram_parts
 from mfcore.solvers.als import Eigenbasis, improve_in, solve_exactly
 

@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from mfcore.distributed import blocks as tasks
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.quadratic import Quadratic, WholeMatrix, met, whole_matrix
+from mfcore.objectives.quadratic import Quadratic
+from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
 from mfcore.parallel import GRAM_ROWS, Pool
 from mfcore.solvers.als import Eigenbasis
 from mfcore.solvers.loop import Solver

@@ -53,7 +53,8 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.groups import Prior
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.scores import cell_scores
-from mfcore.parallel import Pool, gram
+from mfcore.objectives.whole import WholeMatrix, augmented_gram, met, whole_matrix
+from mfcore.parallel import Pool
 
 
 class Cells(NamedTuple):
@@ -93,20 +94,6 @@ class Loss(NamedTuple):
     def total(self) -> float:
         """The value of the formula."""
         return self.known + self.unknown + self.penalty
-
-
-class WholeMatrix(NamedTuple):
-    """w0-weighted sums over all columns: A0 (d, d), c0 (d,), and c1 (d,) times a fixed β."""
-
-    A0: np.ndarray
-    c0: np.ndarray
-    c1: np.ndarray
-
-
-def whole_matrix(G: np.ndarray, d: int, common: np.ndarray | float = 0.0) -> WholeMatrix:
-    """Return the sums of a row system from w0 times the Gram of [Q | 1 | γ]."""
-    k = len(G) - 2
-    return WholeMatrix(G[:d, :d] + common, -G[:d, k + 1], -G[:d, k])
 
 
 @dataclass(frozen=True)
@@ -292,16 +279,3 @@ def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:
     parts = pool.over_rows(lambda lo, hi: kernels.cell_sums(
         *cells, at.P, at.Q, at.beta, at.gamma, lo, hi), cells.indptr)
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
-
-
-def met(left: np.ndarray, right: np.ndarray) -> float:
-    """Return tr((P̂ᵀP̂)(Q̂ᵀQ̂)) from the Grams of [P | 1 | β] and [Q | 1 | γ]."""
-    k = len(left) - 2
-    swap = np.r_[:k, k + 1, k]          # β meets the 1 of the items, the users' 1 meets γ
-    return float(np.sum(left * right[np.ix_(swap, swap)]))
-
-
-def augmented_gram(X: np.ndarray, bias: np.ndarray, pool: Pool,
-                   dtype: type | None = None) -> np.ndarray:
-    """Return the Gram of [X | 1 | bias], float64, shape (k + 2, k + 2)."""
-    return gram(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias), dtype=dtype)

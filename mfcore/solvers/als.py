@@ -22,7 +22,8 @@ import numpy as np
 from mfcore.kernels.cg import padded, padded_width, row_solver
 from mfcore.kernels.exact import solve_rows
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.quadratic import Quadratic, RowSystems, WholeMatrix
+from mfcore.objectives.quadratic import Quadratic, RowSystems
+from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
