@@ -181,6 +181,25 @@ def test_tasks_have_names_and_progress_shows(client, given, capsys):
     assert {"solve-users", "solve-items", "ship-to-users", "gram-items", "turn-items"} <= set(names)
 
 
+@pytest.mark.soak
+def test_a_worker_without_memory_spills_and_loses_nothing():
+    random = np.random.default_rng(0)
+    n, m = 40_000, 20_000
+    cells = np.unique(random.integers(0, n * m, 4_000_000))
+    matrix = sp.csr_array((np.ones(len(cells), np.float32), (cells // m, cells % m)), shape=(n, m))
+    model, on_disk = ImplicitMF(64, n_epochs=2, random_state=0), []
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None,
+                      memory_limit="420MB") as workers, Client(workers) as own:
+        def look(model, record):
+            worker, = own.scheduler_info(n_workers=-1)["workers"].values()
+            on_disk.append(worker["metrics"]["spilled_bytes"]["disk"])
+
+        found = distributed.fit(copy_of(model), matrix, client=own, block_cells=300_000,
+                                callbacks=[look])
+    assert max(on_disk) > 0
+    same_fit(copy_of(model).fit(matrix), found)
+
+
 # ------------------------------------------------------------------------------- refusals
 
 def test_a_cluster_of_another_version_is_refused_before_any_work(client, given, monkeypatch):
