@@ -50,7 +50,7 @@ def main() -> None:
         start = time.perf_counter()
         told("threads", number, model(number).fit(ratings), start)
         with LocalCluster(n_workers=number, threads_per_worker=1,
-                          dashboard_address=None) as cluster, Client(cluster) as client:
+                          dashboard_address=":0") as cluster, Client(cluster) as client:
             start = time.perf_counter()
             told("workers", number, fit(model(1), ratings, client=client,
                                         block_cells=arguments.block_cells), start)

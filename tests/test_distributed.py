@@ -38,7 +38,7 @@ def ratings(weighted=False):
 
 @pytest.fixture(scope="module")
 def client():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0",
                       memory_limit="1GB") as workers, Client(workers) as found:
         yield found
 
@@ -91,7 +91,7 @@ def test_weights_and_group_priors_come_along(client):
 
 def test_the_number_of_workers_changes_nothing(client, given):
     with LocalCluster(n_workers=1, threads_per_worker=3, processes=False,
-                      dashboard_address=None) as one, Client(one) as other:
+                      dashboard_address=":0") as one, Client(one) as other:
         a = distributed.fit(copy_of(IMPLICIT), given, client=other, block_cells=CELLS)
     b = distributed.fit(copy_of(IMPLICIT), given, client=client, block_cells=CELLS)
     same_fit(a, b)
@@ -100,7 +100,7 @@ def test_the_number_of_workers_changes_nothing(client, given):
 
 def test_a_worker_is_killed_and_one_joins_in_the_middle(client, given):
     expected = copy_of(IMPLICIT).set_params(n_epochs=4).fit(given)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers, \
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers, \
             Client(workers) as own:
         pids = list(own.run(os.getpid).values())
         done = threading.Event()
@@ -128,7 +128,7 @@ def test_a_fit_goes_on_with_another_scheduler(client, given, tmp_path):
         if record["epoch"] == 2:
             raise ConnectionError("the scheduler is gone")
 
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as first, \
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as first, \
             Client(first) as lost, pytest.raises(ConnectionError):
         distributed.fit(copy_of(model), given, client=lost, block_cells=CELLS, checkpoint=path,
                         callbacks=[fail])
@@ -188,7 +188,7 @@ def test_a_worker_without_memory_spills_and_loses_nothing():
     cells = np.unique(random.integers(0, n * m, 4_000_000))
     matrix = sp.csr_array((np.ones(len(cells), np.float32), (cells // m, cells % m)), shape=(n, m))
     model, on_disk = ImplicitMF(64, n_epochs=2, random_state=0), []
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None,
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0",
                       memory_limit="420MB") as workers, Client(workers) as own:
         def look(model, record):
             worker, = own.scheduler_info(n_workers=-1)["workers"].values()
@@ -228,7 +228,7 @@ def test_a_cluster_that_cannot_work_is_refused(found, match):
 def test_blocks_that_cannot_fit_a_worker_are_refused_with_a_size_that_would(given):
     with pytest.raises(ValueError, match=r"takes about 5\.0 MB.*has 0\.6 MB.*block_cells=480 "):
         checks.check_room({"user": 5_000_000, "item": 10}, 5000, 1_000_000)
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None,
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0",
                       memory_limit="1MB") as small, Client(small) as own, \
             pytest.raises(ValueError, match="would fit"):
         distributed.fit(copy_of(IMPLICIT), given, client=own)
