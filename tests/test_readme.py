@@ -230,3 +230,24 @@ def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
     assert f"{results['defaults']['mean']:.4f} with its defaults" in text
     assert f"{joint['mean']:.4f} at once and {staged['mean']:.4f} from `MatrixFactorization`, " \
            f"which has {staged['mean of the factorizations']:.4f} alone" in text
+
+
+def result(name):
+    return json.loads((README.parent / "benchmarks/results" / f"{name}.json").read_text())
+
+
+def test_the_table_of_autoencoders_of_ratings_is_the_one_in_the_result_file():
+    for name, arm in result("autoencoder_ratings")["arms"].items():
+        folds = [arm["folds"][f"u{fold}"]["test"] for fold in range(1, 6)]
+        assert f"| {name} | {' | '.join(f'{x:.4f}' for x in [*folds, arm['mean']])} |" in read()
+
+
+def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
+    for data, part in result("strong_generalisation")["data"].items():
+        seeds = {len(row["seeds"]) for row in part["models"].values()}
+        assert f"{data}: {min(seeds)} seeds" in read()
+        for name, row in part["models"].items():
+            cells = [f"{each['mean']:.3f} ± {each['sd']:.3f}" for each in
+                     (row[metric] for metric in ("recall_capped@20", "recall_capped@50",
+                                                 "ndcg@100"))]
+            assert f"| {data} | {name} | {' | '.join(cells)} |" in read()
