@@ -494,7 +494,8 @@ def test_the_published_settings_are_models_of_their_own():
 
 @pytest.mark.parametrize(("name", "params"), [
     ("autorec_item", {"n_epochs": 40}), ("autorec_user", {"n_epochs": 40}),
-    ("cfn", {"n_epochs": 20}), ("deep_recommender", {"n_epochs": 20, "hidden": (64, 32)})])
+    ("cfn", {"n_epochs": 20}),
+    ("deep_recommender", {"n_epochs": 150, "hidden": (64, 32), "batch_size": 32})])
 def test_the_published_settings_beat_the_mean_rating_where_the_truth_is_known(name, params,
                                                                               planted):
     train, test = random_split(planted.ratings, 0.1, random_state=0)

@@ -244,10 +244,25 @@ def test_the_table_of_autoencoders_of_ratings_is_the_one_in_the_result_file():
 
 def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
     for data, part in result("strong_generalisation")["data"].items():
-        seeds = {len(row["seeds"]) for row in part["models"].values()}
-        assert f"{data}: {min(seeds)} seeds" in read()
+        (seeds,) = {len(row["seeds"]) for row in part["models"].values()}
+        assert f"{data}: {seeds} seed{'s' * (seeds > 1)}" in read()
         for name, row in part["models"].items():
-            cells = [f"{each['mean']:.3f} ± {each['sd']:.3f}" for each in
-                     (row[metric] for metric in ("recall_capped@20", "recall_capped@50",
-                                                 "ndcg@100"))]
+            cells = [f"{row[metric]['mean']:.3f}" + (f" ± {row[metric]['sd']:.3f}" if seeds > 1
+                                                     else "")
+                     for metric in ("recall_capped@20", "recall_capped@50", "ndcg@100")]
             assert f"| {data} | {name} | {' | '.join(cells)} |" in read()
+
+
+def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file():
+    found = result("autoencoder_ablations")
+    for row in found["masking"]:
+        share, _, beta = row["arm"]
+        rmse, diagonal = (sum(row[name]) / len(row[name])
+                          for name in ("held_out_rmse", "jacobian_diagonal"))
+        assert f"| {share:g} | {beta:g} | {rmse:.4f} | {diagonal:.4f} |" in read()
+    for row in found["refeeding"]:
+        refeed, rate, hidden = row["arm"]
+        rmse, gap, rank = (sum(row[name]) / len(row[name])
+                           for name in ("held_out_rmse", "fixed_point_gap", "code_rank"))
+        assert f"| {refeed} | {rate:g} | {len(hidden)} | {rmse:.4f} | {gap:.3f} | {rank:.1f} |" \
+            in read()
