@@ -271,9 +271,9 @@ def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file(
 def test_the_figures_of_disentanglement_are_those_in_the_result_file():
     first, *_, last = (row["mean"] for row in result("disentanglement")["rows"])
     text = " ".join(read().split())
-    assert f"falls from {first['independence'][0]:.3f} to {last['independence'][0]:.3f}" in text
+    assert f"falls from {first['independence'][0]:.4f} to {last['independence'][0]:.4f}" in text
     genre, chance = zip(first["gap, genre"], last["gap, genre"], strict=True)
-    assert f"genres from {genre[0]:.3f} to {genre[1]:.3f}, where chance is {chance[0]:.4f}" in text
+    assert f"genres from {genre[0]:.4f} to {genre[1]:.4f}, where chance is {chance[0]:.4f}" in text
     for name in ("gender", "age"):
         a, b = (row[f"gap, {name}"][0] for row in (first, last))
-        assert re.search(f"against {name} (it is )?{a:.3f} and {b:.3f}", text)
+        assert re.search(f"against {name} (it is )?{a:.4f} and {b:.4f}", text)
