@@ -539,7 +539,7 @@ def test_options_out_of_range_are_refused(params, message):
     (MultVAE, {"beta": -0.1}, r"beta must be finite and in \[0, 1e\+06\], got -0.1"),
     (MultVAE, {"beta": np.inf}, "beta must be finite"),
     (MultVAE, {"anneal": 0}, "anneal must be >= 1"),
-    (MultVAE, {"hidden": 600}, "hidden must be a tuple of widths"),
+    (MultVAE, {"hidden": (0,)}, "hidden must be >= 1"),
     (MultVAE, {"likelihood": "poisson"}, "likelihood must be one of"),
     (MultDAE, {"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
     (MultDAE, {"optimizer": "rprop"}, "optimizer must be one of"),
