@@ -25,8 +25,8 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 
-# Measured on one core of a Zen 5 machine: flops a second of the row solvers, seconds of a task
-# of Dask, and bytes a second with which the client writes and reads the files of an epoch.
+# Assumed, not yet fitted to measurements: flops a second and core of the row solvers, seconds of
+# a task of Dask, and bytes a second with which the client writes and reads an epoch's files.
 CG_RATE, CHOLESKY_RATE, TASK_SECONDS, FILE_BYTES = 12e9, 70e9, 1.5e-3, 1e9
 
 
