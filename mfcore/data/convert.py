@@ -35,7 +35,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Columns
 from mfcore.parallel import row_chunks
 
-# Bytes in memory for a cell of a range while it is sorted (estimated from the arrays: 150), and the least memory.
+# Bytes in memory for a cell of a range while it is sorted (about 150, estimated from the sizes of
+# the arrays), and the least memory.
 CELL_BYTES, LEAST = 160, 1 << 26
 RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
 STAGES = ("read", "spread", "by user", "by item")
