@@ -5,8 +5,7 @@
 Each target takes bytes and either returns or raises something that is a defect.  "read" parses
 them as a ratings file; "load" as a zip; "archive" reads them as a list of changes to a whole
 model file, written again with checksums that agree, which random bytes never reach, loads it
-and asks it questions.  atheris guides "read" and "load" by coverage where it is installed;
-inputs that failed are kept in FOLDER, and those that stay fixed in tests/corpus.
+and asks it questions.  Changes are drawn at random; inputs that failed are kept in FOLDER.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from mfcore import persistence
 from mfcore.data.features import Features
 from mfcore.validation import DivergenceError
 
-CORPUS = Path(__file__).parent / "corpus"
 # What an answer may be: a sentence.  Anything else, a crash above all, is a defect.
 REFUSALS = (ValueError, TypeError, LookupError, NotImplementedError, DivergenceError)
 LINES = [b"user,item,rating\nann,10,5\nbob,20,3.5\n", b"1::2::3\n2::2::4\n", b"1\t2\t3\t9\n",

@@ -277,3 +277,18 @@ def test_every_estimator_comes_back_to_the_same_answers(made, tmp_path):
                                   model.predict(range(11), 0))
     for got, wanted in zip(again.recommend(k=9), model.recommend(k=9), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("change", [
+    {"segment_of_user_": lambda codes: codes.astype(np.uint8)},
+    {"segment_of_user_": lambda codes: codes - 5},
+    {"place_of_user_": lambda places: places + 100}], ids=["dtype", "codes", "places"])
+def test_segments_that_are_none_are_refused_as_a_model_file(change, tmp_path):
+    path = tmp_path / "model"
+    samples.small(mfcore.Segmented).fit(samples.counts()).save(path)
+    arrays, meta = persistence.read(path)
+    for name, altered in change.items():
+        arrays[name] = altered(arrays[name])
+    persistence.write(path, arrays, meta)
+    with pytest.raises(persistence.ModelFileError):
+        mfcore.load(path)
