@@ -112,7 +112,7 @@ def small(made: Any, **changes: Any) -> Any:
     if issubclass(made, (RatingAutoencoder, MultDAE, MultVAE, RecVAE)):
         quick.update(n_epochs=2, random_state=0, batch_size=4)
         quick.update({"n_hidden": 6, "n_layers": 2} if made is RecVAE else {"hidden": (6,)})
-        quick.update({} if made is RatingAutoencoder else {"n_latent": 3})
+        quick.update({"reg": 10.0, "decay": 0.0} if made is RatingAutoencoder else {"n_latent": 3})
     return made(**{**quick, **changes})
 
 

@@ -162,3 +162,12 @@ def frozen(matrix: sp.csr_array) -> sp.csr_array:
     for array in (matrix.data, matrix.indices, matrix.indptr):
         read_only(array)
     return matrix
+
+
+def column_names(frame: Any) -> list[Any] | None:
+    """Return the names of a frame's columns, or None where it does not tell."""
+    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
+        names = getattr(frame, attribute, None)
+        if names is not None:
+            return list(names() if callable(names) else names)
+    return None
