@@ -230,6 +230,8 @@ def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
     assert f"{results['defaults']['mean']:.4f} with its defaults" in text
     assert f"{joint['mean']:.4f} at once and {staged['mean']:.4f} from `MatrixFactorization`, " \
            f"which has {staged['mean of the factorizations']:.4f} alone" in text
+    assert all(fold["rmse"] < fold["factorization"] for fold in staged["folds"])
+    assert joint["mean"] > results["defaults"]["mean"]
 
 
 def result(name):
