@@ -130,6 +130,7 @@ class QuadraticModel(ProblemModel):
             (self.user_factors_, self._frozen_user_bias(), self.user_bias_, 0.0)
             if side == "item" else
             (self.item_factors_, self._frozen_item_bias(), self.item_bias_, self._bias_start()))
+        self._check_width(Q)
         fixed = self._row_bias(ratings)
         own = np.zeros(ratings.shape[0]) if fixed is None else fixed
         cells = self._cells(ratings, own, gamma if published is None else published)

@@ -40,6 +40,17 @@ CLASSES = {
 
 FEATURES = ("user_features_", "item_features_")
 
+# The axes of fitted arrays: within a model, those of one name have one length.
+AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item")
+        for name, axes in {
+            "factors": "row factor", "bias": "row", "counts": "row",
+            "feature_factors": "row_feature factor", "feature_bias": "row_feature",
+            "feature_mean": "row_feature", "bias_samples": "sample row",
+            "feature_bias_samples": "sample row_feature", "prior_mean": "sample unknown",
+            "prior_precision": "sample unknown"}.items()}
+AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
+WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
+
 
 def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) -> None:
     """Write a fitted model to `path`, atomically."""
@@ -153,16 +164,26 @@ def _check_shapes(model: Recommender) -> None:
     for name in _declared(type(model)):
         if not hasattr(model, name):
             raise ValueError(f"{name} is missing")
-    n_users, n_items = model.ratings_.shape
-    k = model.user_factors_.shape[-1]
-    for array, shape in ((model.user_factors_, (n_users, k)), (model.item_factors_, (n_items, k)),
-                         (model.user_bias_, (n_users,)), (model.item_bias_, (n_items,)),
-                         (model.item_counts_, (n_items,))):
-        if array is not None and (array.shape != shape or array.dtype.kind not in "iuf"):
-            raise ValueError(f"an array of shape {shape} has shape {array.shape}")
-    for array in (model.user_factors_, model.item_factors_):
-        if array.dtype.kind != "f":             # (kernels are compiled for no other)
-            raise ValueError(f"factors are of dtype {array.dtype}")
+    lengths = dict(zip(("user", "item"), model.ratings_.shape, strict=True))
+    for side in ("user", "item"):
+        names = getattr(model, f"{side}_feature_names_", None)
+        if names is not None:
+            lengths[f"{side}_feature"] = len(names)
+    for name, value in vars(model).items():
+        if isinstance(value, np.ndarray):
+            axes = model._weights_axes if name == "weights_" else AXES[name]
+            _check_array(name, value, axes.split(), lengths)
+
+
+def _check_array(name: str, array: np.ndarray, axes: list[str], lengths: dict[str, int]) -> None:
+    """Raise ValueError for an array that no kernel can take; `lengths` are those known so far."""
+    kind = "i" if name in WHOLE_NUMBERS else "f"
+    if array.dtype.kind != kind or not array.dtype.isnative:
+        raise ValueError(f"{name} is of dtype {array.dtype}")
+    if array.ndim != len(axes) or any(lengths.setdefault(axis, length) != length
+                                      for axis, length in zip(axes, array.shape, strict=True)):
+        wanted = ", ".join(f"{axis} {lengths.get(axis, '')}".rstrip() for axis in axes)
+        raise ValueError(f"{name} must have the axes ({wanted}), its shape is {array.shape}")
 
 
 def _declared(made: type) -> set[str]:
