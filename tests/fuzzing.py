@@ -187,7 +187,8 @@ def _change_array(source: Source, arrays: dict[str, np.ndarray], meta: dict[str,
         arrays[name] = changed
     elif array.size and array.dtype == object:
         changed = array.copy()
-        changed[source.number(array.size)] = source.pick([changed[0], 10**30, "", "\ud800"])
+        changed.flat[source.number(array.size)] = source.pick(
+            [changed.flat[0], 10**30, "", "\ud800"])
         arrays[name] = changed
 
 

@@ -67,7 +67,7 @@ def _checked_layout(name: str, matrix: Any) -> Any:
 
 def _check_pointer(name: str, matrix: Any, n_rows: int) -> None:
     indptr = matrix.indptr
-    if len(indptr) != n_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any() or \
+    if len(indptr) != n_rows + 1 or indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or \
             not indptr[-1] <= len(matrix.indices) == len(matrix.data):
         raise ValueError(f"{name} have a broken row pointer (indptr)")
 

@@ -45,6 +45,8 @@ class SampledServing(ProblemModel):
     item_feature_bias_samples_: np.ndarray | None
     user_prior_mean_: np.ndarray
     user_prior_precision_: np.ndarray
+    item_prior_mean_: np.ndarray
+    item_prior_precision_: np.ndarray
     bias: str | None
     _optimism = 0.0
 

@@ -49,6 +49,8 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "feature_bias_samples": "sample row_feature", "prior_mean": "sample unknown",
             "prior_precision": "sample unknown"}.items()}
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
+# What every fit leaves, also one that leaves the rest to models inside.
+COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_", "user_counts_", "item_counts_"}
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
 
 
@@ -149,8 +151,7 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
         model._take_models(  # type: ignore[attr-defined]
             [partial(_model_of, _inner(arrays, number), description)
              for number, description in enumerate(meta["models"])])
-    else:
-        _check_shapes(model)
+    _check_arrays(model, COMMON if "models" in meta else _declared(type(model)))
     return model
 
 
@@ -160,19 +161,23 @@ def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             if name.startswith(prefix)}
 
 
-def _check_shapes(model: Recommender) -> None:
-    for name in _declared(type(model)):
+def _check_arrays(model: Recommender, wanted: set[str]) -> None:
+    for name in wanted:
         if not hasattr(model, name):
             raise ValueError(f"{name} is missing")
     lengths = dict(zip(("user", "item"), model.ratings_.shape, strict=True))
     for side in ("user", "item"):
         names = getattr(model, f"{side}_feature_names_", None)
         if names is not None:
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{side}_feature_names_ must be strings")
             lengths[f"{side}_feature"] = len(names)
     for name, value in vars(model).items():
-        if isinstance(value, np.ndarray):
-            axes = model._weights_axes if name == "weights_" else AXES[name]
+        axes = model._weights_axes if name == "weights_" else AXES.get(name)
+        if isinstance(value, np.ndarray) and axes is not None:
             _check_array(name, value, axes.split(), lengths)
+        elif isinstance(value, np.ndarray) or (axes is not None and value is not None):
+            raise ValueError(f"{name} holds {type(value).__name__}, which no fit leaves there")
 
 
 def _check_array(name: str, array: np.ndarray, axes: list[str], lengths: dict[str, int]) -> None:
