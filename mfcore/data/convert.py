@@ -173,11 +173,14 @@ class _Sort:
             return found["arr_0"], found["arr_1"]
 
     def _deal(self, cells: np.ndarray, side: str, bounds: np.ndarray) -> None:
-        """Append cells to the files of their ranges, in their order."""
-        place = np.searchsorted(bounds, cells[side], "right") - 1
+        """Append cells to the files of their ranges, in their order.
+
+        (`take` copies a record as a whole, an eighth of the time of brackets.)
+        """
+        place = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[cells[side]]
         order, starts = sorted_order(place, np.arange(len(cells)), len(bounds) - 1)
         for number in np.flatnonzero(np.diff(starts)).tolist():
-            _append(self._file(side, number), cells[order[starts[number]:starts[number + 1]]])
+            _append(self._file(side, number), cells.take(order[starts[number]:starts[number + 1]]))
 
     def _file(self, side: str, number: int) -> Path:
         return self.work / f"{side}.{number}.raw"
@@ -205,7 +208,7 @@ class _Sort:
         for number in range(self.journal.done("by_item"), len(self.item_bounds) - 1):
             cells, rows, lo, hi = self._range("item", number, self.item_bounds)
             order, indptr = sorted_order(rows, np.arange(len(rows)), hi - lo)
-            self._write("item", cells[order], "user", indptr)
+            self._write("item", cells.take(order), "user", indptr)
             self.journal.note(by_item=number + 1)
             self._file("item", number).unlink(missing_ok=True)
             yield (number + 1) / (len(self.item_bounds) - 1)
