@@ -35,8 +35,8 @@ Model = TypeVar("Model", bound=QuadraticModel)
 SOLVERS = ("cg", "cholesky")
 BLOCK_CELLS = 5_000_000
 # What the workers need not know of a model.
-_LEFT_OUT = ("ratings_", "user_factors_", "item_factors_", "history_", "_solver_for", "_first_vectors",
-             "user_features_", "item_features_")
+_LEFT_OUT = ("ratings_", "user_factors_", "item_factors_", "history_", "_solver_for",
+             "_first_vectors", "user_features_", "item_features_")
 
 
 def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BLOCK_CELLS,
