@@ -30,8 +30,8 @@ from mfcore.models.corrupted import completed, on_blocks
 from mfcore.parallel import Pool
 
 RESULT = Path(__file__).parent / "results" / "autoencoder_ablations.json"
-SEEDS, EPOCHS = 3, 60
-MASKS = [(0.0, 1.0, 1.0), *((share, 1.0, beta) for share in (0.15, 0.3, 0.5, 0.7)
+SEEDS, EPOCHS = 5, 60
+MASKS = [(0.0, 1.0, 1.0), *((share, 1.0, beta) for share in (0.2, 0.5)
                             for beta in (1.0, 0.3, 0.0))]
 FED = [(refeed, rate, hidden) for hidden in ((128,), (128, 64, 32))
        for rate in (1e-3, 5e-3) for refeed in (0, 1)]
@@ -40,14 +40,15 @@ FED = [(refeed, rate, hidden) for hidden in ((128,), (128, 64, 32))
 def masked(share: float, alpha: float, beta: float) -> dict[str, Any]:
     """Return settings of the arm of a mask."""
     return {"hidden": (300,), "orientation": "item", "bias": None, "reg": 40.0, "decay": 0.2,
-            "mask": share, "mask_weights": (alpha, beta), "n_epochs": EPOCHS}
+            "learning_rate": 0.003, "batch_size": 128, "mask": share,
+            "mask_weights": (alpha, beta), "n_epochs": EPOCHS}
 
 
 def fed(refeed: int, rate: float, hidden: tuple[int, ...]) -> dict[str, Any]:
     """Return settings of the arm of a re-feeding."""
     return {"hidden": hidden, "bias": None, "activation": "selu", "optimizer": "momentum",
-            "learning_rate": rate, "reg": 10.0, "refeed": refeed,
-            "n_epochs": EPOCHS // (1 + refeed)}
+            "learning_rate": rate, "reg": 10.0, "batch_size": 64, "decay": 0.0,
+            "refeed": refeed, "n_epochs": EPOCHS // (1 + refeed)}
 
 
 def best_of(params: dict[str, Any], seed: int, train: Ratings, held: Ratings

@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 CHUNK_CELLS = 8_000
 MAX_CHUNKS = 256
 # Rows of a Gram are summed in chunks of this size, in order, in float64.
-GRAM_ROWS = 8192
+GRAM_ROWS = 2048
 
 
 def thread_count(n_threads: int | None) -> int:
@@ -205,6 +205,16 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
     -------
     G : ndarray of float64, shape (k + len(beside), k + len(beside))
     """
+    width = X.shape[1] + len(beside)
+    total = np.zeros((width, width))
+    for product in gram_parts(X, pool, beside=beside, dtype=dtype):
+        total += product
+    return total
+
+
+def gram_parts(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
+               dtype: type | None = None) -> list[np.ndarray]:
+    """Return the products that `gram` adds: of the rows of each chunk, in order."""
     def part(start: int, stop: int) -> np.ndarray:
         columns = [block[start:stop] for block in (X, *beside)]
         rows = np.column_stack(columns) if beside else columns[0]
@@ -212,11 +222,7 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
         product: np.ndarray = rows.T @ rows
         return product
 
-    width = X.shape[1] + len(beside)
-    total = np.zeros((width, width))
-    for product in pool.map(part, row_chunks(X.shape[0], GRAM_ROWS)):
-        total += product
-    return total
+    return pool.map(part, row_chunks(X.shape[0], GRAM_ROWS))
 
 
 def tiled_product(X: np.ndarray, Y: np.ndarray, pool: Pool, *,

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore import MultDAE, MultVAE, RatingAutoencoder, Ratings, RecVAE, evaluate
+from mfcore.data.split import random_split
 from mfcore.models.corrupted import Rows
 from mfcore.nn.layers import Run
 from mfcore.validation import DivergenceError
@@ -257,21 +258,23 @@ def test_values_that_are_no_probabilities_are_refused_for_bernoulli():
 
 
 @pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "bernoulli"])
+@pytest.mark.parametrize("hidden", [(), (6,)])
 @pytest.mark.parametrize("made", [MultDAE, MultVAE])
-def test_every_likelihood_learns_what_goes_together(made, likelihood):
+def test_every_likelihood_learns_what_goes_together(made, likelihood, hidden):
     """Two kinds of users, who choose among two kinds of items."""
     random = np.random.default_rng(0)
     likes = (np.arange(80)[:, None] % 2) == (np.arange(20) % 2)
     chosen = sp.csr_array((likes & (random.random((80, 20)) < 0.5)).astype(float))
-    model = fitted(made, chosen, likelihood=likelihood, n_epochs=60, learning_rate=0.01,
-                   batch_size=20)
+    model = fitted(made, chosen, likelihood=likelihood, hidden=hidden, n_epochs=60,
+                   learning_rate=0.01, batch_size=20)
     best, _ = model.recommend(k=3)
     assert (best % 2 == np.arange(80)[:, None] % 2).mean() > 0.95
 
 
-@pytest.mark.parametrize("made", [MultVAE, RecVAE])
-def test_the_posterior_is_that_of_the_encoder(made):
-    model = fitted(made)
+@pytest.mark.parametrize(("made", "params"), [(MultVAE, {}), (MultVAE, {"hidden": ()}),
+                                              (RecVAE, {})])
+def test_the_posterior_is_that_of_the_encoder(made, params):
+    model = fitted(made, **params)
     mean, variance = model.posterior()
     np.testing.assert_array_equal(mean, model.user_factors_)
     assert (variance > 0).all()
@@ -489,6 +492,18 @@ def test_the_published_settings_are_models_of_their_own():
         assert np.isfinite(model.fit(CELLS).recommend(k=2)[1]).all()
 
 
+@pytest.mark.parametrize(("name", "params"), [
+    ("autorec_item", {"n_epochs": 40}), ("autorec_user", {"n_epochs": 40}),
+    ("cfn", {"n_epochs": 20}),
+    ("deep_recommender", {"n_epochs": 150, "hidden": (64, 32), "batch_size": 32})])
+def test_the_published_settings_beat_the_mean_rating_where_the_truth_is_known(name, params,
+                                                                              planted):
+    train, test = random_split(planted.ratings, 0.1, random_state=0)
+    model = getattr(RatingAutoencoder, name)(**params, random_state=0, n_threads=1).fit(train)
+    spread = np.sqrt(np.mean((test.by_user.data - train.by_user.data.mean()) ** 2))
+    assert evaluate(model, test, metrics="rmse")["rmse"] < 0.95 * spread
+
+
 # --------------------------------------------------------------------------- refusals
 
 @pytest.mark.parametrize(("params", "message"), [
@@ -524,7 +539,7 @@ def test_options_out_of_range_are_refused(params, message):
     (MultVAE, {"beta": -0.1}, r"beta must be finite and in \[0, 1e\+06\], got -0.1"),
     (MultVAE, {"beta": np.inf}, "beta must be finite"),
     (MultVAE, {"anneal": 0}, "anneal must be >= 1"),
-    (MultVAE, {"hidden": ()}, "hidden must hold at least one width"),
+    (MultVAE, {"hidden": (0,)}, "hidden must be >= 1"),
     (MultVAE, {"likelihood": "poisson"}, "likelihood must be one of"),
     (MultDAE, {"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
     (MultDAE, {"optimizer": "rprop"}, "optimizer must be one of"),

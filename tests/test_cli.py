@@ -23,7 +23,7 @@ from mfcore.cli import described, folding, ladder, main, output
 from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 
-COMMANDS = ("demo", "fetch", "fit", "recommend", "similar", "evaluate", "info")
+COMMANDS = ("demo", "fetch", "convert", "fit", "recommend", "similar", "evaluate", "info")
 
 
 def kinds():

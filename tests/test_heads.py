@@ -77,6 +77,7 @@ NAIVE = {
 }
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("block", [2, 4, 100])
 @pytest.mark.parametrize("name", NAIVE)
 def test_a_head_has_the_value_of_its_formula(name, block, monkeypatch):
@@ -134,6 +135,7 @@ def test_a_dense_target_is_compared_with_every_score():
     assert check(network, (x, y)).ok
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("inputs", ["all", "observed"])
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "selu", "swish"])
 def test_the_contractive_penalty_is_the_squared_norm_of_the_jacobian(activation, inputs):
@@ -199,6 +201,7 @@ def test_a_gradient_that_is_wrong_in_a_thousandth_is_found():
         check(plain(Wrong), (X, Target(X)))
 
 
+@pytest.mark.kernel
 def test_scores_that_are_not_kept_between_the_passes_give_the_same_bits(monkeypatch):
     monkeypatch.setattr(heads, "BLOCK", 4)
     made, h = head(Multinomial), rng(6).normal(size=(N, K))
@@ -224,6 +227,7 @@ def test_the_bits_of_a_head_do_not_depend_on_the_threads(monkeypatch):
         assert len(found) == 1
 
 
+@pytest.mark.kernel
 def test_an_empty_row_costs_nothing_and_pulls_at_nothing():
     for name in ("known", "multinomial"):
         make, target, _ = NAIVE[name]

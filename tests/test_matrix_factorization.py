@@ -9,7 +9,7 @@ import pytest
 import samples
 import scipy.sparse as sp
 
-from mfcore import MatrixFactorization, Ratings
+from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.objectives.biases import mean_biases
 
 CASES = sorted(samples.CONFIGURATIONS)
@@ -503,3 +503,13 @@ def test_the_transposed_problem_has_the_transposed_solution():
     model = samples.fitted("mean", cells, **options)
     turned = samples.fitted("mean", sp.csr_array(cells.T), **options)
     np.testing.assert_allclose(scores(model), scores(turned).T, atol=1e-4)
+
+
+@pytest.mark.parametrize("made", [MatrixFactorization, ImplicitMF])
+def test_another_n_factors_than_the_fit_had_is_refused_where_rows_are_solved(made):
+    model = samples.small(made).fit(samples.counts()).set_params(n_factors=64)
+    for ask in (lambda: model.recommend(ratings=samples.counts(2, 8)),
+                lambda: model.fold_in_items(samples.counts(11, 2)),
+                lambda: model.partial_fit(samples.counts())):
+        with pytest.raises(ValueError, match="n_factors is 64, and the fitted vectors have 3"):
+            ask()

@@ -367,6 +367,22 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_to_the_same_bits(optimiz
         assert not path.exists()
 
 
+def test_a_fit_with_patience_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
+    train, test = samples.matrix(30, 20), samples.matrix(30, 20, seed=9)
+    changes = {"n_epochs": 60, "patience": 2, "reg": 0.0, "learning_rate": 0.05}
+    whole = made(**changes).fit(train, eval_set=test)
+
+    def interrupt(model, record):
+        if record["epoch"] == whole.n_epochs_ - 1:           # the best epoch has passed
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(**changes).fit(train, eval_set=test, checkpoint=tmp_path / "checkpoint",
+                            callbacks=[interrupt])
+    again = made(**changes).fit(train, eval_set=test, checkpoint=tmp_path / "checkpoint")
+    assert same(again, whole)
+
+
 def test_ctrl_c_leaves_the_last_finished_epoch():
     model = made(n_epochs=50)
 

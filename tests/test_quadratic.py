@@ -19,7 +19,8 @@ from mfcore.gradcheck import GradientError
 from mfcore.objectives import biases, scores
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import penalty_weights
-from mfcore.objectives.quadratic import Cells, Loss, Quadratic, augmented_gram
+from mfcore.objectives.quadratic import Cells, Loss, Quadratic
+from mfcore.objectives.whole import augmented_gram
 from mfcore.parallel import Pool
 
 BLOCKS = ("P", "Q", "beta", "gamma", "G", "H", "g", "h")

@@ -230,3 +230,52 @@ def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
     assert f"{results['defaults']['mean']:.4f} with its defaults" in text
     assert f"{joint['mean']:.4f} at once and {staged['mean']:.4f} from `MatrixFactorization`, " \
            f"which has {staged['mean of the factorizations']:.4f} alone" in text
+    assert all(fold["rmse"] < fold["factorization"] for fold in staged["folds"])
+    assert joint["mean"] > results["defaults"]["mean"]
+
+
+def result(name):
+    return json.loads((README.parent / "benchmarks/results" / f"{name}.json").read_text())
+
+
+def test_the_table_of_autoencoders_of_ratings_is_the_one_in_the_result_file():
+    for name, arm in result("autoencoder_ratings")["arms"].items():
+        folds = [arm["folds"][f"u{fold}"]["test"] for fold in range(1, 6)]
+        assert f"| {name} | {' | '.join(f'{x:.4f}' for x in [*folds, arm['mean']])} |" in read()
+
+
+def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
+    for data, part in result("strong_generalisation")["data"].items():
+        (seeds,) = {len(row["seeds"]) for row in part["models"].values()}
+        assert f"{data}: {seeds} seed{'s' * (seeds > 1)}" in read()
+        for name, row in part["models"].items():
+            cells = [f"{row[metric]['mean']:.3f}" + (f" ± {row[metric]['sd']:.3f}" if seeds > 1
+                                                     else "")
+                     for metric in ("recall_capped@20", "recall_capped@50", "ndcg@100")]
+            assert f"| {data} | {name} | {' | '.join(cells)} |" in read()
+
+
+def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file():
+    found = result("autoencoder_ablations")
+    for row in found["masking"]:
+        share, _, beta = row["arm"]
+        rmse, diagonal = (sum(row[name]) / len(row[name])
+                          for name in ("held_out_rmse", "jacobian_diagonal"))
+        assert f"| {share:g} | {beta:g} | {rmse:.4f} | {diagonal:.4f} |" in read()
+    for row in found["refeeding"]:
+        refeed, rate, hidden = row["arm"]
+        rmse, gap, rank = (sum(row[name]) / len(row[name])
+                           for name in ("held_out_rmse", "fixed_point_gap", "code_rank"))
+        assert f"| {refeed} | {rate:g} | {len(hidden)} | {rmse:.4f} | {gap:.3f} | {rank:.1f} |" \
+            in read()
+
+
+def test_the_figures_of_disentanglement_are_those_in_the_result_file():
+    first, *_, last = (row["mean"] for row in result("disentanglement")["rows"])
+    text = " ".join(read().split())
+    assert f"falls from {first['independence'][0]:.4f} to {last['independence'][0]:.4f}" in text
+    genre, chance = zip(first["gap, genre"], last["gap, genre"], strict=True)
+    assert f"genres from {genre[0]:.4f} to {genre[1]:.4f}, where chance is {chance[0]:.4f}" in text
+    for name in ("gender", "age"):
+        a, b = (row[f"gap, {name}"][0] for row in (first, last))
+        assert re.search(f"against {name} (it is )?{a:.4f} and {b:.4f}", text)

@@ -249,3 +249,63 @@ def test_a_new_model_takes_the_place_of_the_old_one(saved):
     samples.fitted("linear").save(saved)
     assert isinstance(mfcore.load(saved), ImplicitMF)
     assert os.listdir(saved.parent) == [saved.name]
+
+
+# What fuzzing found: each loaded, or raised something else, and failed in use.
+@pytest.mark.parametrize("change", [
+    lambda arrays, meta: meta.update({"class": {}}),
+    lambda arrays, meta: meta.update(shape=[float("inf"), 8]),
+    lambda arrays, meta: meta["fitted"].pop("global_mean_"),
+    lambda arrays, meta: arrays.update(item_factors_=arrays["item_factors_"].astype(int)),
+    lambda arrays, meta: arrays.update(item_factors_=arrays["item_factors_"].astype(">f4")),
+    lambda arrays, meta: arrays.update(user_bias_=arrays["user_bias_"][:-1]),
+    lambda arrays, meta: arrays.update(user_bias_=arrays["user_bias_"][None]),
+    lambda arrays, meta: arrays.update(more_=arrays["user_bias_"]),
+    lambda arrays, meta: (arrays.pop("user_bias_"), meta["fitted"].update(user_bias_="x")),
+    lambda arrays, meta: meta["fitted"].update(item_feature_names_=[3])],
+    ids=["class", "shape", "missing", "dtype", "bytes", "length", "axes", "unknown", "text",
+         "names"])
+def test_a_forged_description_is_refused_as_a_model_file(change, tmp_path):
+    path = tmp_path / "model"
+    samples.fitted("mean").save(path)
+    arrays, meta = persistence.read(path)
+    change(arrays, meta)
+    persistence.write(path, arrays, meta)
+    with pytest.raises(persistence.ModelFileError):
+        mfcore.load(path)
+
+
+@pytest.mark.parametrize("made", samples.EVERY)
+def test_every_estimator_comes_back_to_the_same_answers(made, tmp_path):
+    model = samples.small(made).fit(samples.counts())
+    model.save(tmp_path / "model")
+    again = mfcore.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(range(11), 0),
+                                  model.predict(range(11), 0))
+    for got, wanted in zip(again.recommend(k=9), model.recommend(k=9), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_model_of_segments_without_its_range_is_refused(tmp_path):
+    path = tmp_path / "model"
+    samples.small(mfcore.Segmented).fit(samples.counts()).save(path)
+    arrays, meta = persistence.read(path)
+    del meta["fitted"]["rating_range_"]
+    persistence.write(path, arrays, meta)
+    with pytest.raises(persistence.ModelFileError, match="rating_range_ is missing"):
+        mfcore.load(path)
+
+
+@pytest.mark.parametrize("change", [
+    {"segment_of_user_": lambda codes: codes.astype(np.uint8)},
+    {"segment_of_user_": lambda codes: codes - 5},
+    {"place_of_user_": lambda places: places + 100}], ids=["dtype", "codes", "places"])
+def test_segments_that_are_none_are_refused_as_a_model_file(change, tmp_path):
+    path = tmp_path / "model"
+    samples.small(mfcore.Segmented).fit(samples.counts()).save(path)
+    arrays, meta = persistence.read(path)
+    for name, altered in change.items():
+        arrays[name] = altered(arrays[name])
+    persistence.write(path, arrays, meta)
+    with pytest.raises(persistence.ModelFileError):
+        mfcore.load(path)

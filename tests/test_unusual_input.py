@@ -201,6 +201,10 @@ RATINGS: dict[str, tuple[Any, type[Exception], str]] = {
                             ValueError, r"item indices must be in \[0, 7\]"),
     "negative column": (broken(indices=np.full(samples.counts().nnz, -1, np.int32)),
                         ValueError, r"item indices must be in \[0, 7\]"),
+    # (The difference of these two wraps around, to a positive one.)
+    "row pointer that ends below 0": (
+        broken(indptr=np.append(samples.counts().indptr[:-1], -2**31).astype(np.int32)), ValueError,
+        "broken row pointer"),
     "row pointer": (broken(indptr=samples.counts().indptr[::-1].copy()), ValueError,
                     "broken row pointer"),
 }

@@ -16,6 +16,7 @@ from mfcore.cli.output import shows_progress
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
+    from mfcore.data.parts import Reading
     from mfcore.data.ratings import Ratings
     from mfcore.models.base import Recommender
 
@@ -50,12 +51,24 @@ def load_data(name: str, arguments: Namespace) -> Dataset:
 
 
 def read_file(path: str, arguments: Namespace) -> Ratings:
-    """Read a ratings file as the file options say."""
+    """Read a ratings file as the file options say, or open a folder of `mfcore convert`."""
+    if Path(path).is_dir():
+        return mfcore.Ratings.open(path)
     return mfcore.read_ratings(
         path, user=_column(arguments.user_column), item=_column(arguments.item_column),
         rating=None if arguments.rating_column == "none" else _column(arguments.rating_column),
         separator=arguments.separator, duplicates=arguments.duplicates,
         text_ids=arguments.text_ids)
+
+
+def reading_of(arguments: Namespace) -> Reading:
+    """Return what the file options say of columns and form."""
+    from mfcore.data.parts import Reading
+
+    none = arguments.rating_column == "none"
+    return Reading(_column(arguments.user_column), _column(arguments.item_column),
+                   None if none else _column(arguments.rating_column),
+                   separator=arguments.separator, text_ids=arguments.text_ids)
 
 
 def _column(text: str) -> str | int:

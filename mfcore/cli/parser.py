@@ -13,6 +13,7 @@ from typing import Any
 
 import mfcore
 from mfcore.cli.commands import evaluate, fetch, fit
+from mfcore.cli.convert import convert
 from mfcore.cli.demo import demo
 from mfcore.cli.folding import PICTURE
 from mfcore.cli.info import info
@@ -35,7 +36,7 @@ def build_parser() -> ArgumentParser:
             mfcore evaluate ml-100k --model mf --folds 5"""))
     parser.add_argument("--version", action="version", version=f"mfcore {mfcore.__version__}")
     kinds = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add in (_demo, _fetch, _fit, _recommend, _similar, _evaluate, _info):
+    for add in (_demo, _fetch, _convert, _fit, _recommend, _similar, _evaluate, _info):
         add(kinds)
     return parser
 
@@ -73,6 +74,21 @@ def _fetch(kinds: Commands) -> None:
     parser.set_defaults(command=fetch)
     parser.add_argument("name", nargs="?", metavar="NAME", help="of the data set")
     parser.add_argument("--csv", metavar="FILE", help="also write the ratings to this file")
+
+
+def _convert(kinds: Commands) -> None:
+    parser = _command(kinds, "convert", "sort files larger than memory into a folder", """
+        Sort ratings files, or folders of such parts, into a folder that is mapped from disk
+        and taken wherever DATA is.  An interrupted run goes on when called again.""", """
+            mfcore convert ratings.csv --out ratings.folder
+            mfcore convert part-*.parquet --out plays.folder --memory 8GB --duplicates sum
+            mfcore fit plays.folder --model implicit --out plays.mfcore""")
+    parser.set_defaults(command=convert)
+    parser.add_argument("files", nargs="+", metavar="FILES", help="csv, tsv, ::, gz, parquet")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to make")
+    parser.add_argument("--memory", default="2GB", metavar="SIZE",
+                        help="to sort in, besides the ids of users and items (2GB)")
+    _add_file_options(parser)
 
 
 def _fit(kinds: Commands) -> None:

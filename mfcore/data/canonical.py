@@ -67,7 +67,7 @@ def _checked_layout(name: str, matrix: Any) -> Any:
 
 def _check_pointer(name: str, matrix: Any, n_rows: int) -> None:
     indptr = matrix.indptr
-    if len(indptr) != n_rows + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any() or \
+    if len(indptr) != n_rows + 1 or indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or \
             not indptr[-1] <= len(matrix.indices) == len(matrix.data):
         raise ValueError(f"{name} have a broken row pointer (indptr)")
 
@@ -162,3 +162,12 @@ def frozen(matrix: sp.csr_array) -> sp.csr_array:
     for array in (matrix.data, matrix.indices, matrix.indptr):
         read_only(array)
     return matrix
+
+
+def column_names(frame: Any) -> list[Any] | None:
+    """Return the names of a frame's columns, or None where it does not tell."""
+    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
+        names = getattr(frame, attribute, None)
+        if names is not None:
+            return list(names() if callable(names) else names)
+    return None

@@ -6,17 +6,20 @@ Both orientations are canonical CSR (sorted, no duplicates) and read-only.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data import folder as files
 from mfcore.data.canonical import (
     Duplicates,
     aligned_weights,
     canonical_csr,
+    column_names,
     frozen,
     merge,
     read_only,
@@ -108,7 +111,7 @@ class Ratings:
         def column(name: str | None) -> Any:
             if name is None:
                 return None
-            known = _column_names(frame)
+            known = column_names(frame)
             if known is not None and name not in known:
                 raise KeyError(f"no column {name!r} in the frame; it has {known}")
             values = frame[name]
@@ -119,6 +122,31 @@ class Ratings:
 
         return cls.from_arrays(column(user), column(item), column(rating), column(weight),
                                duplicates=duplicates)
+
+    # -------------------------------------------------------------------- on disk
+
+    def write(self, folder: str | PathLike[str]) -> None:
+        """Write both orientations to a new folder, all of it or nothing."""
+        files.write(self, folder)
+
+    @classmethod
+    def open(cls, folder: str | PathLike[str], *, verify: bool = True) -> Ratings:
+        """Open what `write` or `mfcore convert` wrote: mapped from disk, not read into memory.
+
+        `verify=False` skips the checksums of the arrays.  Raises RatingsFolderError.
+        """
+        return _from_state(files.read(folder, verify))
+
+    @property
+    def folder(self) -> str | None:
+        """Where opened ratings lie; None for those in memory."""
+        return self.__dict__.get("folder")
+
+    def __reduce__(self) -> Any:
+        """Pickle opened ratings as their folder: another process maps it."""
+        if self.folder is not None:
+            return partial(Ratings.open, verify=False), (self.folder,)
+        return _from_state, (self.__dict__,)
 
     # -------------------------------------------------------------- what it holds
 
@@ -174,9 +202,7 @@ class Ratings:
         state = {"by_user": self.by_item, "by_item": self.by_user,
                  "weights": self.weights_by_item, "weights_by_item": self.weights,
                  "_users": self._items, "_items": self._users}
-        turned = object.__new__(Ratings)
-        turned.__setstate__(state)
-        return turned
+        return _from_state(state)
 
     def user_positions(self, users: Any) -> np.ndarray:
         """Row number of each user (id, or number where there are no ids), -1 if unknown."""
@@ -232,6 +258,12 @@ class Ratings:
         return f"Ratings({n_users:,} users × {n_items:,} items, {self.nnz:,} stored{weighted})"
 
 
+def _from_state(state: dict[str, Any]) -> Ratings:
+    made = object.__new__(Ratings)
+    made.__setstate__(state)
+    return made
+
+
 def as_ratings(name: str, given: Any) -> Ratings:
     """Return Ratings as they are, or made from a scipy sparse matrix.
 
@@ -240,15 +272,6 @@ def as_ratings(name: str, given: Any) -> Ratings:
     if isinstance(given, Ratings):
         return given
     return Ratings(sparse_matrix(name, given))
-
-
-def _column_names(frame: Any) -> list[Any] | None:
-    """Return the names of a frame's columns, or None where it does not tell."""
-    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
-        names = getattr(frame, attribute, None)
-        if names is not None:
-            return list(names() if callable(names) else names)
-    return None
 
 
 def _names(name: str, ids: Any, size: int) -> Ids | None:

@@ -10,7 +10,7 @@ Columns are named by position, from 0, or by the file's header.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ def read_columns(path: FilePath | TextFile, *, user: Column = "user", item: Colu
     """
     wanted = {"user": user, "item": item, "rating": rating, "weight": weight,
               "timestamp": timestamp}
-    if not isinstance(path, TextFile) and _is_parquet(Path(path)):
+    if not isinstance(path, TextFile) and is_parquet(Path(path)):
         found = _parse_parquet(Path(path), wanted)
     else:
         source = path if isinstance(path, TextFile) else load_text(path, encoding)
@@ -160,13 +160,28 @@ def dataset_of(columns: Columns) -> Dataset:
 # ------------------------------------------------------------------------------- parquet
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
     if path.suffix in (".parquet", ".pq"):
         return True
     if not path.is_file():
         return False
     with path.open("rb") as stream:
         return stream.read(4) == b"PAR1"
+
+
+def arrow_columns(path: Path, wanted: Mapping[str, Column], rows: int) -> Iterator[Columns]:
+    """Yield the columns of a parquet file, so many rows at a time; see `read_columns`."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        names = tuple(file.schema_arrow.names)
+        asked = {what: column for what, column in wanted.items() if column is not None}
+        places = find_columns(path.name, asked, names, names)
+        for batch in file.iter_batches(rows, columns=[names[p] for p in places.values()]):
+            found = {what: _arrow_column(path.name, what, names[place], batch.column(names[place]))
+                     for what, place in places.items()}
+            yield Columns(found["user"], found["item"], found.get("rating"),
+                          found.get("weight"), None)
 
 
 def _parse_parquet(path: Path, wanted: Mapping[str, Column]) -> dict[str, np.ndarray]:
@@ -195,7 +210,7 @@ def _arrow_column(name: str, what: str, title: str, column: Any) -> np.ndarray:
     if column.null_count:
         raise ValueError(f"{name}: column {title!r} has {column.null_count} empty cells; "
                          f"drop or fill these rows first")
-    values = np.asarray(column.to_numpy())
+    values = np.asarray(column.to_numpy(zero_copy_only=False))
     if what in ("user", "item"):
         return values
     if values.dtype.kind == "M":

@@ -18,7 +18,7 @@ from mfcore import validation
 from mfcore.data.ratings import as_ratings
 from mfcore.metrics import ranking, rating
 from mfcore.metrics.alignment import Alignment
-from mfcore.metrics.measure import LISTED, Metric, measure, plan_ranking
+from mfcore.metrics.measure import LISTED, Metric, Over, measure, plan_ranking
 
 RATING = {"rmse": rating.rmse, "mae": rating.mae}
 METRICS = (*RATING, *ranking.PER_USER, "auc", *LISTED)
@@ -29,7 +29,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
              candidates: Any = None,
              groups: tuple[Any, Any] | None = None, k: int | Sequence[int] = (5, 10, 20),
              metrics: str | Sequence[str] | None = None, threshold: float | None = None,
-             exclude_seen: bool = True, n_threads: int | None = None) -> dict[str, float]:
+             exclude_seen: bool = True, n_threads: int | None = None,
+             over: Over | None = None) -> dict[str, float]:
     """Measure a fitted model on a test set.
 
     Parameters
@@ -65,6 +66,9 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
         Leave the items a user rated in training (or in `fold_in`) out of the ranking.
     n_threads : int >= 1 or None
         None: all CPUs.  The result does not depend on it.
+    over : callable or None
+        Where blocks of users are ranked: over(function, shared, parts) returns
+        [function(shared, part), ...]; None: here.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     if ranked:
         plan = plan_ranking(task, ranked, threshold=threshold, candidates=candidates,
                             groups=groups, exclude_seen=exclude_seen)
-        values = measure(plan, ranked, n_threads)
+        values = measure(plan, ranked, n_threads, over)
     if len(ranked) < len(wanted):
         values.update(_rated(task))
     return {metric.key: values[metric.key] for metric in wanted}

@@ -7,6 +7,7 @@ on these.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -144,24 +145,38 @@ def _checked_groups(task: Alignment, groups: Any) -> tuple[np.ndarray, np.ndarra
     return users, items
 
 
-def measure(plan: Plan, wanted: list[Metric], n_threads: int | None) -> dict[str, float]:
+# Calls a function with what all calls share and with each part; returns results in order.
+Over = Callable[[Callable[[Any, Any], Any], Any, Sequence[Any]], list[Any]]
+
+
+def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
+            over: Over | None = None) -> dict[str, float]:
     """Return the values of ranking metrics by their keys.
 
-    Raises a ValueError if no relevant cell is left, or for a NaN among the scores.
+    `over` measures blocks of users elsewhere; None: here, one after the other.  Raises a
+    ValueError if no relevant cell is left, or for a NaN among the scores.
     """
     rows = np.flatnonzero(np.diff(plan.relevant.indptr) + plan.unknown)
-    parts: list[_Part] = []
     relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads) if plan.folds \
         else None
-    with Pool(n_threads) as pool:
-        for start, stop in row_chunks(rows.size, ROWS_AT_A_TIME):
-            parts += _measured(plan, rows[start:stop], relatedness, pool)
+    shared = plan, relatedness, n_threads if over is None else 1
+    blocks = [rows[start:stop] for start, stop in row_chunks(rows.size, ROWS_AT_A_TIME)]
+    found = [_measured_block(shared, block) for block in blocks] if over is None else \
+        over(_measured_block, shared, blocks)
+    parts = [part for some in found for part in some]
     if not parts:
         raise ValueError("test must hold a relevant cell that takes part in the ranking, got "
                          "none; exclude_seen=False ranks items seen in training too")
     whole = _Part(*map(np.concatenate, zip(*parts, strict=True)))
     ranks = ranking.Ranks(whole.ranks, np.concatenate([[0], np.cumsum(whole.n_relevant)]))
     return {metric.key: _value(plan, whole, ranks, metric) for metric in wanted}
+
+
+def _measured_block(shared: tuple[Plan, Relatedness | None, int | None], rows: np.ndarray
+                    ) -> list[_Part]:
+    plan, relatedness, n_threads = shared
+    with Pool(n_threads) as pool:
+        return _measured(plan, rows, relatedness, pool)
 
 
 def _measured(plan: Plan, rows: np.ndarray, relatedness: Relatedness | None,

@@ -14,6 +14,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.features import Features
+from mfcore.data.folder import column_counts, summed
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.rating import rmse
@@ -136,7 +137,7 @@ class Recommender(Serving):
         self.rating_range_ = (float(data.min()), float(data.max()))
         self.mean_rating_ = _mean(data, ratings.weights)
         self.user_counts_ = np.diff(ratings.by_user.indptr)
-        self.item_counts_ = np.bincount(ratings.by_user.indices, minlength=ratings.shape[1])
+        self.item_counts_ = column_counts(ratings.by_user.indices, ratings.shape[1])
 
     @property
     def n_epochs_(self) -> int:
@@ -231,4 +232,6 @@ class Recommender(Serving):
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
     if weights is None or not weights.any():
         return float(values.mean(dtype=np.float64))
-    return float(np.average(values.astype(np.float64), weights=weights))
+    total = summed(lambda chunk: float(values[chunk].astype(np.float64) @ weights[chunk]),
+                   len(values))
+    return total / float(weights.sum(dtype=np.float64))

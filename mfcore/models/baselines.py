@@ -142,4 +142,5 @@ class Popularity(_WithoutFactors):
 
 
 def _shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
-    return shrunken_means(ratings, mean + other[ratings.by_user.indices], reg)
+    return shrunken_means(ratings, lambda chunk: mean + other[ratings.by_user.indices[chunk]],
+                          reg)

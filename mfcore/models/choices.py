@@ -100,6 +100,14 @@ class ChoiceAutoencoder(Autoencoder):
                           if number else self._first(n_in, n_out, self.activation, random))
         return layers
 
+    def _coder(self, n_items: int, n_out: int, activation: str,
+               random: np.random.Generator | None) -> list[Linear]:
+        """Return the layers from a row to a code, the last with a φ of its own."""
+        layers = self._encoder(n_items, random)
+        last = self._linear("code", self.hidden[-1], n_out, activation, random) if layers else \
+            self._first(n_items, n_out, activation, random)
+        return [*layers, last]
+
     def _decoder(self, random: np.random.Generator | None) -> Sequential:
         widths = [self.n_latent, *self.hidden[::-1]]
         return Sequential(*(self._linear(f"decoder_{number}", n_in, n_out, self.activation, random)

@@ -88,10 +88,8 @@ class MultDAE(ChoiceAutoencoder):
         self._validate_layers()
 
     def _network(self, shape: tuple[int, int], random: np.random.Generator | None) -> Plain:
-        layers = self._encoder(shape[1], random)
-        last = self._linear("code", self.hidden[-1], self.n_latent, self.activation, random) \
-            if layers else self._first(shape[1], self.n_latent, self.activation, random)
-        return Plain(Sequential(Dropout(self.dropout), *layers, last), self._decoder(random),
+        layers = self._coder(shape[1], self.n_latent, self.activation, random)
+        return Plain(Sequential(Dropout(self.dropout), *layers), self._decoder(random),
                      self._head(shape[1], random))
 
     def _solver(self, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.canonical import read_only
+from mfcore.data.folder import filled_beside, summed
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.quadratic import Cells
@@ -164,26 +165,38 @@ class ImplicitMF(QuadraticModel):
         line = np.array([slope, start - from_w, slope, start])
         y = x
         if ratings.nnz and matrix.data.min() <= 0:            # p = 0: b = w p is no line in x
-            y = (slope * x + start) * (matrix.data > 0)
+            y = filled_beside(x, lambda chunk: (slope * x[chunk] + start)
+                              * (matrix.data[chunk] > 0), ratings.nnz, x.dtype)
             line[2:] = 1.0, 0.0
         return Cells(matrix.indptr, matrix.indices, read_only(x), read_only(y), line)
 
     def _confidence_line(self, ratings: Ratings) -> tuple[np.ndarray, float, float]:
         """Return x, slope and start of w = slope·x + start."""
         count = ratings.by_user.data
-        count = count.astype(np.result_type(count, self._real), copy=False)
-        if ratings.nnz and count.min() < 0:
-            count = np.abs(count)
-        if self.confidence == "log":
-            count = np.log1p(count)
+        signed = bool(ratings.nnz) and count.min() < 0
         slope, start = {"raw": (self.alpha, 0.0), "constant": (0.0, self.alpha)}.get(
             self.confidence, (self.alpha, 1.0))
-        if ratings.weights is None:
+        if ratings.weights is not None:
+            slope, start, outer, origin = 1.0, 0.0, float(slope), float(start)
+
+        def values(chunk: slice) -> np.ndarray:
+            x = count[chunk].astype(real, copy=False)
+            x = np.abs(x) if signed else x
+            x = np.log1p(x) if self.confidence == "log" else x
+            x = x if ratings.weights is None else ratings.weights[chunk] * (outer * x + origin)
+            return np.asarray(x)
+
+        real = np.result_type(count, self._real)
+        if ratings.weights is not None:
+            real = np.result_type(real, ratings.weights)
+        if real == count.dtype and not signed and self.confidence != "log" \
+                and ratings.weights is None:
             return count, float(slope), float(start)
-        return ratings.weights * (slope * count + start), 1.0, 0.0
+        return filled_beside(count, values, ratings.nnz, real), float(slope), float(start)
 
     def _constant(self, ratings: Ratings) -> float:
         x, slope, start = self._confidence_line(ratings)
-        liked = ratings.by_user.data > 0
-        return slope * float(x.sum(dtype=np.float64, where=liked)) \
-            + start * int(np.count_nonzero(liked))
+        data = ratings.by_user.data
+        return slope * summed(lambda chunk: float(x[chunk].sum(
+            dtype=np.float64, where=data[chunk] > 0)), ratings.nnz) \
+            + start * summed(lambda chunk: int(np.count_nonzero(data[chunk] > 0)), ratings.nnz)

@@ -57,6 +57,7 @@ class EASE(Recommender):
     """
 
     _rates = False
+    _weights_axes = "item item"
     tol = None
     patience = None
     eval_metric = None

@@ -74,6 +74,12 @@ class ProblemModel(GroupedModel):
         return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self._real),
                        np.array([bias_mean]))
 
+    def _check_width(self, Q: np.ndarray) -> None:
+        """Raise ValueError where n_factors was changed after the fit; kernels would not see it."""
+        if Q.shape[1] != self.n_factors:
+            raise ValueError(f"n_factors is {self.n_factors}, and the fitted vectors have "
+                             f"{Q.shape[1]}: set it back, or fit again")
+
     @property
     def _real(self) -> np.dtype:
         return np.dtype(self.dtype)

@@ -19,10 +19,10 @@ from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.models.problem import ProblemModel
 from mfcore.models.solving import check_training, solver_of
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.quadratic import RowSystems
+from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
-from mfcore.solvers.loop import run
+from mfcore.solvers.loop import Solver, run
 
 Self = TypeVar("Self", bound="QuadraticModel")
 
@@ -58,7 +58,7 @@ class QuadraticModel(ProblemModel):
         self._publish(at)
         problem = self._problem(ratings)
         monitor = monitor_of(self, watched)
-        solver = solver_of(self, problem, int(random.integers(2**62)))
+        solver = self._solver_for(problem, int(random.integers(2**62)))
         try:
             with Pool(self.n_threads) as pool:
                 run(solver, at, pool, self.n_epochs, monitor)
@@ -68,6 +68,10 @@ class QuadraticModel(ProblemModel):
                 with Pool(self.n_threads) as pool:
                     self._solve(self._problem(ratings).user_rows(at), at.P, at.beta, pool)
                 self._publish(at)
+
+    def _solver_for(self, problem: Quadratic, seed: int) -> Solver:
+        """Return what improves the factors: a solver of this machine."""
+        return solver_of(self, problem, seed)
 
     def _resolve(self, ratings: Ratings) -> None:
         """Set what the data decides: unknown_weight_, origin_, global_mean_, fixed biases."""
@@ -126,6 +130,7 @@ class QuadraticModel(ProblemModel):
             (self.user_factors_, self._frozen_user_bias(), self.user_bias_, 0.0)
             if side == "item" else
             (self.item_factors_, self._frozen_item_bias(), self.item_bias_, self._bias_start()))
+        self._check_width(Q)
         fixed = self._row_bias(ratings)
         own = np.zeros(ratings.shape[0]) if fixed is None else fixed
         cells = self._cells(ratings, own, gamma if published is None else published)

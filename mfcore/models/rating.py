@@ -6,6 +6,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.canonical import read_only
+from mfcore.data.folder import filled_beside, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.biases import mean_biases, row_bias
@@ -86,23 +87,35 @@ class RatingModel(QuadraticModel):
         if ratings.weights is None and not self._subtracts_bias:
             line = np.array([0.0, 1.0 - w0, 1.0, -self.origin_])
             return Cells(matrix.indptr, matrix.indices, matrix.data, matrix.data, line)
-        w = np.ones(ratings.nnz, self._real) if ratings.weights is None else ratings.weights
-        pull = (w * self._targets(ratings, beta, gamma)).astype(self._real)
-        line = np.array([1.0, -w0, 1.0, 0.0])
+        if ratings.weights is None:
+            w, line = matrix.data, np.array([0.0, 1.0 - w0, 1.0, 0.0])
+        else:
+            w, line = ratings.weights, np.array([1.0, -w0, 1.0, 0.0])
+
+        def pulls(chunk: slice) -> np.ndarray:
+            target = self._targets(ratings, beta, gamma, chunk)
+            return target if ratings.weights is None else w[chunk] * target
+
+        pull = filled_beside(matrix.data, pulls, ratings.nnz, self._real)
         return Cells(matrix.indptr, matrix.indices, read_only(w), read_only(pull), line)
 
-    def _targets(self, ratings: Ratings, beta: np.ndarray | None, gamma: np.ndarray | None
-                 ) -> np.ndarray:
-        """Return t of every stored cell, measured from r0 or from B."""
-        target: np.ndarray = ratings.by_user.data.astype(np.float64) - self.origin_
+    def _targets(self, ratings: Ratings, beta: np.ndarray | None, gamma: np.ndarray | None,
+                 chunk: slice) -> np.ndarray:
+        """Return t of a chunk of the stored cells, measured from r0 or from B."""
+        matrix = ratings.by_user
+        target: np.ndarray = matrix.data[chunk].astype(np.float64) - self.origin_
         if self._subtracts_bias and beta is not None and gamma is not None:
-            target -= beta[ratings.users_of_cells]
-            target -= gamma[ratings.by_user.indices]
+            target -= beta[rows_of_cells(matrix.indptr, chunk)]
+            target -= gamma[matrix.indices[chunk]]
         return target
 
     def _constant(self, ratings: Ratings) -> float:
-        squares = self._targets(ratings, self.user_bias_, self.item_bias_) ** 2
-        return float(squares.sum() if ratings.weights is None else ratings.weights @ squares)
+        def squares(chunk: slice) -> float:
+            square = self._targets(ratings, self.user_bias_, self.item_bias_, chunk) ** 2
+            return float(square.sum() if ratings.weights is None
+                         else ratings.weights[chunk] @ square)
+
+        return summed(squares, ratings.nnz)
 
 
 def _unknown_weight(weight: float | str, ratings: Ratings) -> float:

@@ -49,9 +49,12 @@ class Rows(Estimator):
     user_counts_: np.ndarray
     item_counts_: np.ndarray
     has_seen_: bool
+    rating_range_: tuple[float, float]
 
     # Whether `predict` is on the scale of the ratings.
     _rates = True
+    # The axes of `weights_`, if it has any.
+    _weights_axes = "weight"
 
     # ------------------------------------------------------------- rows and columns
 

@@ -41,8 +41,12 @@ class SampledServing(ProblemModel):
     noise_precision_: np.ndarray
     user_bias_samples_: np.ndarray | None
     item_bias_samples_: np.ndarray | None
+    user_feature_bias_samples_: np.ndarray | None
+    item_feature_bias_samples_: np.ndarray | None
     user_prior_mean_: np.ndarray
     user_prior_precision_: np.ndarray
+    item_prior_mean_: np.ndarray
+    item_prior_precision_: np.ndarray
     bias: str | None
     _optimism = 0.0
 
@@ -61,9 +65,10 @@ class SampledServing(ProblemModel):
             if self._learns_bias:
                 self._set(side, "bias", bias.mean(axis=0, dtype=np.float64).astype(real)
                           - real.type(offset))
+            self._set(side, "feature_bias_samples",
+                      g if G.shape[1] and self._learns_bias else None)
             if G.shape[1]:
                 self._set(side, "feature_factors", side_by_side(G))
-                self._set(side, "feature_bias_samples", g if self._learns_bias else None)
                 self._set(side, "feature_bias", g.mean(axis=0) if self._learns_bias else None)
 
     def _set(self, side: str, name: str, value: Any) -> None:
@@ -118,6 +123,7 @@ class SampledServing(ProblemModel):
     def _drawn_once(self, ratings: Ratings, F: Any, number: int, pool: Pool
                     ) -> tuple[np.ndarray, np.ndarray]:
         Q, gamma = self._sampled("item", number)
+        self._check_width(Q)
         start, fixed = self._bias_start(), self._row_bias(ratings)
         own = np.zeros(ratings.shape[0], self._real) if fixed is None else \
             fixed.astype(self._real)

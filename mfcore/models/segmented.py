@@ -179,7 +179,9 @@ class Segmented(Routed):
         codes, places = self.segment_of_user_, self.place_of_user_
         sizes = {len(codes), len(places), self.n_users_}
         if len(makers) != len(self.segment_labels_) + 1 or len(sizes) > 1 or (
-                codes.max(initial=FALLBACK) >= len(self.segment_labels_)):
+                codes.dtype != np.int64 or codes.min(initial=FALLBACK) < FALLBACK
+                or codes.max(initial=FALLBACK) >= len(self.segment_labels_)
+                or not np.array_equal(places, _places(codes))):
             raise ValueError(f"{len(makers)} models of {len(self.segment_labels_)} segments")
         parts = [self.ratings_.select_users(np.flatnonzero(codes == code))
                  for code in range(len(self.segment_labels_))]

@@ -40,6 +40,19 @@ CLASSES = {
 
 FEATURES = ("user_features_", "item_features_")
 
+# The axes of fitted arrays: within a model, those of one name have one length.
+AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item")
+        for name, axes in {
+            "factors": "row factor", "bias": "row", "counts": "row",
+            "feature_factors": "row_feature factor", "feature_bias": "row_feature",
+            "feature_mean": "row_feature", "bias_samples": "sample row",
+            "feature_bias_samples": "sample row_feature", "prior_mean": "sample unknown",
+            "prior_precision": "sample unknown"}.items()}
+AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
+# What every fit leaves, also one that leaves the rest to models inside.
+COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_", "user_counts_", "item_counts_"}
+WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
+
 
 def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) -> None:
     """Write a fitted model to `path`, atomically."""
@@ -112,12 +125,13 @@ def load(path: str | PathLike[str]) -> Recommender:
     """
     arrays, meta = persistence.read(path)
     name = meta.get("class")
-    if name not in CLASSES:
+    if not isinstance(name, str) or name not in CLASSES:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
     try:
         model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))
         model._validate()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+            RecursionError) as error:
         raise persistence.ModelFileError(f"{path}: its parts do not fit together: {error}"
                                          ) from error
     return model
@@ -137,8 +151,7 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
         model._take_models(  # type: ignore[attr-defined]
             [partial(_model_of, _inner(arrays, number), description)
              for number, description in enumerate(meta["models"])])
-    else:
-        _check_shapes(model)
+    _check_arrays(model, COMMON if "models" in meta else _declared(type(model)))
     return model
 
 
@@ -148,14 +161,40 @@ def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             if name.startswith(prefix)}
 
 
-def _check_shapes(model: Recommender) -> None:
-    n_users, n_items = model.ratings_.shape
-    k = model.user_factors_.shape[-1]
-    for array, shape in ((model.user_factors_, (n_users, k)), (model.item_factors_, (n_items, k)),
-                         (model.user_bias_, (n_users,)), (model.item_bias_, (n_items,)),
-                         (model.item_counts_, (n_items,))):
-        if array is not None and (array.shape != shape or array.dtype.kind not in "iuf"):
-            raise ValueError(f"an array of shape {shape} has shape {array.shape}")
+def _check_arrays(model: Recommender, wanted: set[str]) -> None:
+    for name in wanted:
+        if not hasattr(model, name):
+            raise ValueError(f"{name} is missing")
+    lengths = dict(zip(("user", "item"), model.ratings_.shape, strict=True))
+    for side in ("user", "item"):
+        names = getattr(model, f"{side}_feature_names_", None)
+        if names is not None:
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{side}_feature_names_ must be strings")
+            lengths[f"{side}_feature"] = len(names)
+    for name, value in vars(model).items():
+        axes = model._weights_axes if name == "weights_" else AXES.get(name)
+        if isinstance(value, np.ndarray) and axes is not None:
+            _check_array(name, value, axes.split(), lengths)
+        elif isinstance(value, np.ndarray) or (axes is not None and value is not None):
+            raise ValueError(f"{name} holds {type(value).__name__}, which no fit leaves there")
+
+
+def _check_array(name: str, array: np.ndarray, axes: list[str], lengths: dict[str, int]) -> None:
+    """Raise ValueError for an array that no kernel can take; `lengths` are those known so far."""
+    kind = "i" if name in WHOLE_NUMBERS else "f"
+    if array.dtype.kind != kind or not array.dtype.isnative:
+        raise ValueError(f"{name} is of dtype {array.dtype}")
+    if array.ndim != len(axes) or any(lengths.setdefault(axis, length) != length
+                                      for axis, length in zip(axes, array.shape, strict=True)):
+        wanted = ", ".join(f"{axis} {lengths.get(axis, '')}".rstrip() for axis in axes)
+        raise ValueError(f"{name} must have the axes ({wanted}), its shape is {array.shape}")
+
+
+def _declared(made: type) -> set[str]:
+    """Return the fitted attributes that a class and its bases declare."""
+    return {name for base in made.__mro__ for name in vars(base).get("__annotations__", ())
+            if name.endswith("_") and not name.startswith("_")}
 
 
 def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:

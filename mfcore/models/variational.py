@@ -34,7 +34,7 @@ class MultVAE(VariationalAutoencoder):
     Parameters
     ----------
     hidden : tuple of int
-        Widths from the row to the code, and back from it.
+        Widths from the row to the code, and back from it; () for none.
     n_latent : int, >= 1
         Length k of the code.
     likelihood : {"multinomial", "gaussian", "bernoulli"}
@@ -98,16 +98,13 @@ class MultVAE(VariationalAutoencoder):
     def _validate(self) -> None:
         super()._validate()
         self._validate_layers()
-        if not self.hidden:
-            raise ValueError("hidden must hold at least one width, got ()")
         validation.real("beta", self.beta, low=0, high=1e6)
         validation.integer("anneal", self.anneal, low=1)
 
     def _network(self, shape: tuple[int, int], random: np.random.Generator | None
                  ) -> Variational:
-        last = self._linear("code", self.hidden[-1], 2 * self.n_latent, "identity", random)
-        encoder = Sequential(Dropout(self.dropout), *self._encoder(shape[1], random),
-                             Halves(last))
+        *layers, last = self._coder(shape[1], 2 * self.n_latent, "identity", random)
+        encoder = Sequential(Dropout(self.dropout), *layers, Halves(last))
         return Variational(encoder, self._decoder(random), self._head(shape[1], random))
 
     def _solver(self, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:

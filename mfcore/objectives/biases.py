@@ -6,9 +6,15 @@ without ratings.  With c = ½ the two together count a rating about once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from mfcore.data.folder import CELLS, rows_of_cells
 from mfcore.data.ratings import Ratings
+from mfcore.parallel import row_chunks
+
+Offset = Callable[[slice], "np.ndarray | float"]
 
 
 def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -18,17 +24,24 @@ def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray
 
 def row_bias(ratings: Ratings, mean: float, share: float) -> np.ndarray:
     """Return share · (weighted mean of the row − mean), 0 for rows without ratings."""
-    return share * shrunken_means(ratings, np.full(ratings.nnz, mean), 0.0)
+    return share * shrunken_means(ratings, lambda chunk: mean, 0.0)
 
 
-def shrunken_means(ratings: Ratings, offset: np.ndarray, reg: float) -> np.ndarray:
+def shrunken_means(ratings: Ratings, offset: Offset, reg: float) -> np.ndarray:
     """Return Σ w (r − offset) / (Σ w + reg) of each row, 0 where there is nothing.
 
-    offset : ndarray, shape (nnz,), of each stored cell in `by_user` order.
+    offset : callable
+        offset(chunk) returns those of a chunk of cells, a slice, in `by_user` order.
     """
-    n_rows, rows = ratings.shape[0], ratings.users_of_cells
-    weights = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
-    total = np.bincount(rows, weights * (ratings.by_user.data - offset), minlength=n_rows)
-    weight = np.bincount(rows, weights, minlength=n_rows) + reg
+    n_rows, matrix = ratings.shape[0], ratings.by_user
+    total, weight = np.zeros(n_rows), np.full(n_rows, float(reg))
+    for start, stop in row_chunks(ratings.nnz, CELLS):
+        chunk = slice(start, stop)
+        rows = rows_of_cells(matrix.indptr, chunk)
+        w = np.ones(len(rows)) if ratings.weights is None else ratings.weights[chunk]
+        lo, hi = rows[0], rows[-1] + 1
+        total[lo:hi] += np.bincount(rows - lo, w * (
+            matrix.data[chunk].astype(np.float64) - offset(chunk)))
+        weight[lo:hi] += np.bincount(rows - lo, w)
     bias: np.ndarray = np.divide(total, weight, out=np.zeros(n_rows), where=weight > 0)
     return bias

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mfcore.data.folder import CELLS, rows_of_cells
 from mfcore.data.ratings import Ratings
 from mfcore.parallel import row_chunks
 
@@ -43,8 +44,10 @@ def counted_cells(ratings: Ratings) -> np.ndarray:
     """Return n of each row: its stored cells of positive weight, float64, shape (n_rows,)."""
     counts: np.ndarray = np.diff(ratings.by_user.indptr)
     if ratings.weights is not None:
-        rows = ratings.users_of_cells[ratings.weights > 0]
-        counts = np.bincount(rows, minlength=ratings.shape[0])
+        counts = np.zeros(ratings.shape[0], np.int64)
+        for start, stop in row_chunks(ratings.nnz, CELLS):
+            rows = rows_of_cells(ratings.by_user.indptr, slice(start, stop))
+            counts += np.bincount(rows[ratings.weights[start:stop] > 0], minlength=len(counts))
     return counts.astype(np.float64)
 
 

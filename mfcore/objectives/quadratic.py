@@ -53,7 +53,8 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.groups import Prior
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.scores import cell_scores
-from mfcore.parallel import Pool, gram
+from mfcore.objectives.whole import WholeMatrix, augmented_gram, met, whole_matrix
+from mfcore.parallel import Pool
 
 
 class Cells(NamedTuple):
@@ -95,21 +96,13 @@ class Loss(NamedTuple):
         return self.known + self.unknown + self.penalty
 
 
-class WholeMatrix(NamedTuple):
-    """w0-weighted sums over all columns: A0 (d, d), c0 (d,), and c1 (d,) times a fixed β."""
-
-    A0: np.ndarray
-    c0: np.ndarray
-    c1: np.ndarray
-
-
 @dataclass(frozen=True)
 class RowSystems:
     """The problem of one side with the other frozen: a small linear system a row.
 
     `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side; `common` (d, d), if any,
-    is added to every row's A.  Training, folding in a new row and sampling a row all start
-    here.
+    is added to every row's A; `whole`, if any, holds the sums over all columns where `Q` has
+    only some of them.  Training, folding in a new row and sampling a row all start here.
     """
 
     cells: Cells
@@ -119,6 +112,7 @@ class RowSystems:
     w0: float
     learns_bias: bool
     common: np.ndarray | None = None
+    whole: WholeMatrix | None = None
 
     @property
     def n_free(self) -> int:
@@ -131,12 +125,14 @@ class RowSystems:
         With d = k + 1 where the bias is learned (last), else d = k:
         A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
         """
-        k, d = self.Q.shape[1], self.n_free
+        if self.whole is not None:
+            return self.whole
+        d = self.n_free
         common = np.zeros((d, d)) if self.common is None else self.common
         if self.w0 == 0:
             return WholeMatrix(common, np.zeros(d), np.zeros(d))
         G = self.w0 * augmented_gram(self.Q, self.gamma, pool)
-        return WholeMatrix(G[:d, :d] + common, -G[:d, k + 1], -G[:d, k])
+        return whole_matrix(G, d, common)
 
     def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Return A and c of one row in float64; `bias` is its β, used where it is fixed."""
@@ -240,11 +236,8 @@ class Quadratic:
 
     def whole_square(self, at: Factors, pool: Pool, dtype: type | None = None) -> float:
         """Return Σ_all s² = tr((P̂ᵀP̂)(Q̂ᵀQ̂)); `dtype` of the products inside chunks."""
-        left = augmented_gram(at.P, at.beta, pool, dtype)
-        right = augmented_gram(at.Q, at.gamma, pool, dtype)
-        k = at.P.shape[1]
-        swap = np.r_[:k, k + 1, k]          # β meets the 1 of the items, the users' 1 meets γ
-        return float(np.sum(left * right[np.ix_(swap, swap)]))
+        return met(augmented_gram(at.P, at.beta, pool, dtype),
+                   augmented_gram(at.Q, at.gamma, pool, dtype))
 
     def value(self, at: Factors, pool: Pool) -> Loss:
         """Return the formula's three sums at a point, in float64."""
@@ -286,9 +279,3 @@ def _cell_sums(cells: Cells, at: Factors, pool: Pool) -> tuple[float, float]:
     parts = pool.over_rows(lambda lo, hi: kernels.cell_sums(
         *cells, at.P, at.Q, at.beta, at.gamma, lo, hi), cells.indptr)
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
-
-
-def augmented_gram(X: np.ndarray, bias: np.ndarray, pool: Pool,
-                   dtype: type | None = None) -> np.ndarray:
-    """Return the Gram of [X | 1 | bias], float64, shape (k + 2, k + 2)."""
-    return gram(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias), dtype=dtype)

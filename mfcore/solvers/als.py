@@ -15,7 +15,7 @@ training row in gives that row's factors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from mfcore.kernels.cg import padded, padded_width, row_solver
 from mfcore.kernels.exact import solve_rows
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic, RowSystems
+from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
@@ -68,13 +69,19 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                   steps: int) -> float:
     """Take `steps` conjugate gradient steps in every row, in place; else as above."""
-    basis = _Eigenbasis(systems, P.dtype, pool)
-    penalty = systems.penalty
-    rotated = basis.turn(P, pool)
-    fixed = (*systems.cells, basis.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
+    basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape[1], P.dtype)
+    return improve_in(basis, replace(systems, Q=basis.turn(systems.Q, pool)), P, beta, pool, steps)
+
+
+def improve_in(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: np.ndarray,
+               pool: Pool, steps: int) -> float:
+    """Improve rows as above where the frozen side's Q has been turned; P has not."""
+    penalty, wide = systems.penalty, systems.Q.shape[1] > P.shape[1]
+    rotated = basis.turn(P, pool, out=None if wide else P)      # in place: no second P
+    fixed = (*systems.cells, systems.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
              penalty.reg, penalty.bias_reg,
              basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means)
-    kernel = row_solver(basis.Q.shape[1])
+    kernel = row_solver(systems.Q.shape[1])
     parts = pool.over_rows(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
                            systems.cells.indptr, _row_cost(P.shape[1]))
     basis.turn_back(rotated, P, pool)
@@ -86,43 +93,39 @@ def _row_cost(k: int) -> float:
     return 8 + k / 4
 
 
-class _Eigenbasis:
-    """The frozen side in the eigenbasis of its Gram, padded to the kernel's width K.
+class Eigenbasis:
+    """The eigenbasis of the frozen side's Gram, padded to the kernel's width K.
 
     With VᵀGV = D for w0 G = w0 QᵀQ, scores are unchanged when both sides turn by V:
     p·q = (Vᵀp)·(Vᵀq).  Where w0 = 0 there is nothing to make diagonal: V is the identity.
     """
 
-    def __init__(self, systems: RowSystems, dtype: np.dtype, pool: Pool) -> None:
-        k = systems.Q.shape[1]
+    def __init__(self, whole: WholeMatrix, w0: float, k: int, dtype: np.dtype) -> None:
         K = padded_width(k)
-        A0, c0, c1 = systems.whole_matrix(pool)
+        A0, c0, c1 = whole
         if not np.isfinite(A0).all():
             raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
-        D, V = np.linalg.eigh(A0[:k, :k]) if systems.w0 else (np.zeros(k), np.eye(k))
+        D, V = np.linalg.eigh(A0[:k, :k]) if w0 else (np.zeros(k), np.eye(k))
         self.V = np.zeros((k, K), dtype)
         self.V[:, :k] = V
-        self._is_identity = systems.w0 == 0
+        self._is_identity = w0 == 0
         self.D = np.zeros(K, dtype)
         self.D[:k] = np.maximum(D, 0.0)
         self.v, self.g = (padded((-c[:k] @ V).astype(dtype)[None], K)[0] for c in (c1, c0))
-        self.whole = np.array([1.0, A0[k, k], -c0[k]]) if systems.learns_bias else np.zeros(3)
-        self.Q = self.turn(systems.Q, pool)
+        self.whole = np.array([1.0, A0[k, k], -c0[k]]) if len(c0) > k else np.zeros(3)
 
-    def turn(self, X: np.ndarray, pool: Pool) -> np.ndarray:
-        """Return X V, shape (n, K); X itself where that changes nothing."""
+    def turn(self, X: np.ndarray, pool: Pool, out: np.ndarray | None = None) -> np.ndarray:
+        """Return X V, shape (n, K), in `out` if given; X itself where that changes nothing."""
         if self._is_identity:
             return padded(X, self.V.shape[1])
-        return tiled_product(X, self.V, pool)
+        return tiled_product(X, self.V, pool, out=out)
 
     def turn_back(self, rotated: np.ndarray, out: np.ndarray, pool: Pool) -> None:
         """Write rotated Vᵀ to `out`, shape (n, k)."""
-        if rotated is out:
-            return
-        if self._is_identity:
-            out[:] = rotated[:, :out.shape[1]]
-        else:
+        if not self._is_identity:
             tiled_product(rotated, np.ascontiguousarray(self.V.T), pool, out=out)
+        elif rotated is not out:
+            out[:] = rotated[:, :out.shape[1]]
 
 
 @dataclass

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 class Solver:
-    """One way to fit one problem; what it improves is a dataclass of arrays with `copy`."""
+    """One way to fit one problem; what it improves holds arrays by name, and has `copy`."""
 
     def epoch(self, at: Any, pool: Pool) -> float:
         """Improve `at` in place by one epoch; return a loss of that epoch."""
@@ -139,13 +139,14 @@ def _resumed(solver: Solver, at: Any, monitor: Monitor
     saved = None if monitor.checkpoint is None else monitor.checkpoint.read()
     if saved is None:
         return 0, None
-    for name, array in saved.parameters.items():
-        getattr(at, name)[...] = array
+    _fill(at, saved.parameters)
     solver.resume(at, saved.solver)
     monitor.history.extend(saved.history)
     if saved.best is None:
         return saved.epoch, None
-    return saved.epoch, (*saved.best[:2], replace(at, **saved.best[2]))
+    best = at.copy()
+    _fill(best, saved.best[2])
+    return saved.epoch, (*saved.best[:2], best)
 
 
 def _snapshot(solver: Solver, at: Any, monitor: Monitor, epoch: int,
@@ -193,5 +194,9 @@ def _is_stale(best: tuple[float, int, Any] | None, monitor: Monitor, epoch: int)
 
 
 def _restore(at: Any, state: Any) -> None:
-    for name, value in vars(state).items():
-        getattr(at, name)[...] = value
+    _fill(at, vars(state))
+
+
+def _fill(at: Any, blocks: dict[str, np.ndarray]) -> None:
+    for name, block in blocks.items():
+        getattr(at, name)[...] = block

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from mfcore.data.folder import column_counts, empty_beside
 from mfcore.kernels.cg import padded, padded_width
 from mfcore.kernels.sgd import RUN, block_kernel, sort_stratum
 from mfcore.objectives.factors import Factors
@@ -82,11 +83,13 @@ def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
     bounds = np.searchsorted(cells.indptr, np.linspace(0, nnz, g + 1)).tolist()
     bounds[0], bounds[-1] = 0, len(cells.indptr) - 1
     n_items = len(problem.by_item.indptr) - 1
-    stratum = dealt_out(np.bincount(cells.indices, minlength=n_items), g, random)
+    stratum = dealt_out(column_counts(cells.indices, n_items), g, random)
     starts = [np.empty((g, hi - lo + 1), np.int64)
               for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
-    items, b = np.empty(nnz, cells.indices.dtype), np.empty(nnz, dtype)
-    a = np.full(1, cells.line[1], dtype) if cells.line[0] == 0 else np.empty(nnz, dtype)
+    items = empty_beside(cells.indices, nnz, cells.indices.dtype)
+    b = empty_beside(cells.indices, nnz, dtype)
+    a = np.full(1, cells.line[1], dtype) if cells.line[0] == 0 else \
+        empty_beside(cells.indices, nnz, dtype)
     pool.map(lambda c: sort_stratum(*cells, stratum, bounds[c], starts[c], items, a, b),
              [(c,) for c in range(g)])
     members = [np.flatnonzero(stratum == d) for d in range(g)]

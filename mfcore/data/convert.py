@@ -1,0 +1,284 @@
+"""Ratings files larger than memory, sorted on disk into a folder that `Ratings.open` maps.
+
+A distribution sort in four stages.  N cells, memory for M of them at a time:
+
+    read      parse the parts; append (user id, item id, value) to one file; collect the ids
+    spread    number users and items by sorted id; append each cell to the file of its range
+              of users, ranges of at most M cells
+    by user   read a range, sort it, settle repeated pairs, append it to the arrays by user;
+              append its cells, in this order, to the files of ranges of items
+    by item   read a range, sort it by item (stable: users stay in order), append it
+
+so that every cell is written four times and read four times, whatever N / M.  In memory are
+one range, and the ids.  A journal says after each part and each range how long every file
+was: a run that was interrupted cuts the files to that and goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mfcore import validation
+from mfcore.data import folder as files
+from mfcore.data.canonical import Duplicates, merge, sorted_order
+from mfcore.data.journal import Journal
+from mfcore.data.names import Names
+from mfcore.data.parts import Reading, Source, check_parts, parts_of, pieces
+from mfcore.data.ratings import Ratings
+from mfcore.data.readers import Columns
+from mfcore.parallel import row_chunks
+
+# Bytes in memory for a cell of a range while it is sorted (about 150, estimated from the sizes of
+# the arrays), and the least memory.
+CELL_BYTES, LEAST = 160, 1 << 26
+RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
+STAGES = ("read", "spread", "by user", "by item")
+
+
+def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
+            duplicates: Duplicates = "error", reading: Reading | None = None,
+            verbose: int = 0) -> Ratings:
+    """Sort ratings into a new folder, within a stated memory, and open it.
+
+    Parameters
+    ----------
+    sources : path, folder of parts, or sequence of paths and of functions
+        A function returns one part: a dict of columns.
+    out : path
+        The folder to make.  Beside it stands `.NAME.converting` until it is done; an
+        interrupted run with the same arguments goes on from there.
+    memory : int, bytes, >= 64 MB
+        Of arrays at a time, besides the ids of users and items.
+    duplicates : {"error", "last", "mean", "sum"}
+        What to do with a repeated (user, item) pair.
+    reading : Reading or None
+        Columns and form of the files.
+    verbose : int
+        1 shows a progress bar.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError
+        Before any work, for `out` and for the sources.
+    ValueError
+        A part with other columns than the first, by name; and what `read_ratings` refuses.
+    """
+    validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
+    validation.integer("memory", memory, low=LEAST)
+    target, reading = files.absent(out), reading or Reading()
+    parts = _sources(sources)
+    check_parts([part for part in parts if isinstance(part, Path)], reading)
+    work = target.with_name(f".{target.name}.converting")
+    sort = _Sort(work, parts, reading, int(memory) // CELL_BYTES, duplicates,
+                 Journal(work, _identity(parts, reading, memory, duplicates)))
+    with tqdm(total=len(STAGES) * 100, unit="%", desc="convert", disable=not verbose) as bar:
+        for number, stage in enumerate((sort.read, sort.spread, sort.by_user, sort.by_item)):
+            bar.set_postfix_str(STAGES[number])
+            for share in stage():
+                bar.update(number * 100 + round(100 * share) - bar.n)
+    sort.finish()
+    os.replace(work, target)
+    return Ratings.open(target, verify=False)
+
+
+def _sources(given: Any) -> list[Source]:
+    if isinstance(given, (str, os.PathLike)):
+        return list(parts_of(Path(given)))
+    found = [[each] if callable(each) else parts_of(Path(each)) for each in given]
+    if not found:
+        raise ValueError("sources must name at least one part, got none")
+    return [part for some in found for part in some]
+
+
+def _identity(parts: Sequence[Source], reading: Reading, memory: int,
+              duplicates: str) -> list[Any]:
+    named = [[str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns]
+             if isinstance(part, Path) else getattr(part, "__name__", "part") for part in parts]
+    return [named, list(reading), int(memory), duplicates]
+
+
+@dataclass
+class _Sort:
+    work: Path
+    parts: Sequence[Source]
+    reading: Reading
+    cells: int                      # M
+    duplicates: Duplicates
+    journal: Journal
+    users: Names = field(init=False)
+    items: Names = field(init=False)
+
+    def read(self) -> Iterator[float]:
+        """Append the cells of each part to cells.raw and collect its ids."""
+        self.users, self.items = (Names.load(self.work / f"{side}.names", side)
+                                  for side in ("users", "items"))
+        for number in range(self.journal.done("read"), len(self.parts)):
+            weighted = bool(self.journal.state.get("weighted"))
+            for columns in pieces(self.parts[number], self.reading, self.work):
+                _append(self.work / "cells.raw", self._raw(columns))
+                weighted |= columns.weights is not None
+            self.users.save(self.work / "users.names")
+            self.items.save(self.work / "items.names")
+            self.journal.note(read=number + 1, weighted=weighted)
+            yield (number + 1) / len(self.parts)
+
+    def _raw(self, columns: Columns) -> np.ndarray:
+        raw = np.empty(len(columns.users), RAW)
+        raw["user"], raw["item"] = self.users.keys(columns.users), self.items.keys(columns.items)
+        raw["value"] = 1.0 if columns.values is None else columns.values
+        raw["weight"] = 1.0 if columns.weights is None else columns.weights
+        return raw
+
+    def spread(self) -> Iterator[float]:
+        """Append each cell, its ids numbered, to the file of its range of users."""
+        self.user_bounds, self.item_bounds = self._bounds()
+        size, block = (self.work / "cells.raw").stat().st_size // RAW.itemsize, self.cells // 2
+        chunks = row_chunks(size, block) if self.journal.done("by_user") == 0 else []
+        for number, (start, stop) in enumerate(chunks):
+            if number < self.journal.done("spread"):
+                continue
+            cells = self._numbered(start, stop)
+            self._deal(cells, "user", self.user_bounds)
+            self.journal.note(spread=number + 1)
+            yield (number + 1) / len(chunks)
+
+    def _numbered(self, start: int, stop: int) -> np.ndarray:
+        cells = np.fromfile(self.work / "cells.raw", RAW, stop - start,
+                            offset=start * RAW.itemsize)
+        cells["user"] = self.users.numbers(cells["user"])
+        cells["item"] = self.items.numbers(cells["item"])
+        return cells
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first row of each range, from the counts of the cells read."""
+        kept = self.work / "bounds.npz"
+        if not kept.exists():
+            counts = [np.zeros(len(names), np.int64) for names in (self.users, self.items)]
+            size = (self.work / "cells.raw").stat().st_size // RAW.itemsize
+            for start, stop in row_chunks(size, self.cells // 2):
+                cells = self._numbered(start, stop)
+                for count, side in zip(counts, ("user", "item"), strict=True):
+                    count += np.bincount(cells[side], minlength=len(count))
+            np.savez(kept.with_suffix(".new.npz"), *(_ranges(each, self.cells)
+                                                     for each in counts))
+            os.replace(kept.with_suffix(".new.npz"), kept)
+        with np.load(kept) as found:
+            return found["arr_0"], found["arr_1"]
+
+    def _deal(self, cells: np.ndarray, side: str, bounds: np.ndarray) -> None:
+        """Append cells to the files of their ranges, in their order."""
+        place = np.searchsorted(bounds, cells[side], "right") - 1
+        order, starts = sorted_order(place, np.arange(len(cells)), len(bounds) - 1)
+        for number in np.flatnonzero(np.diff(starts)).tolist():
+            _append(self._file(side, number), cells[order[starts[number]:starts[number + 1]]])
+
+    def _file(self, side: str, number: int) -> Path:
+        return self.work / f"{side}.{number}.raw"
+
+    def by_user(self) -> Iterator[float]:
+        """Sort each range of users, append it, and deal its cells to ranges of items."""
+        (self.work / "cells.raw").unlink(missing_ok=True)
+        for number in range(self.journal.done("by_user"), len(self.user_bounds) - 1):
+            cells, rows, lo, hi = self._range("user", number, self.user_bounds)
+            arrays = {"value": cells["value"], "weight": cells["weight"]}
+            indptr, columns, arrays = merge(rows, cells["item"], (hi - lo, len(self.items)),
+                                            arrays, self.duplicates)
+            settled = np.empty(len(columns), RAW)
+            settled["user"] = np.repeat(np.arange(lo, hi), np.diff(indptr))
+            settled["item"] = columns
+            settled["value"], settled["weight"] = arrays["value"], arrays["weight"]
+            self._write("user", settled, "item", indptr)
+            self._deal(settled, "item", self.item_bounds)
+            self.journal.note(by_user=number + 1)
+            self._file("user", number).unlink(missing_ok=True)
+            yield (number + 1) / (len(self.user_bounds) - 1)
+
+    def by_item(self) -> Iterator[float]:
+        """Sort each range of items, and append it."""
+        for number in range(self.journal.done("by_item"), len(self.item_bounds) - 1):
+            cells, rows, lo, hi = self._range("item", number, self.item_bounds)
+            order, indptr = sorted_order(rows, np.arange(len(rows)), hi - lo)
+            self._write("item", cells[order], "user", indptr)
+            self.journal.note(by_item=number + 1)
+            self._file("item", number).unlink(missing_ok=True)
+            yield (number + 1) / (len(self.item_bounds) - 1)
+
+    def _range(self, side: str, number: int, bounds: np.ndarray
+               ) -> tuple[np.ndarray, np.ndarray, int, int]:
+        lo, hi = int(bounds[number]), int(bounds[number + 1])
+        path = self._file(side, number)
+        cells = np.fromfile(path, RAW) if path.exists() else np.empty(0, RAW)
+        return cells, cells[side] - lo, lo, hi
+
+    def _write(self, side: str, cells: np.ndarray, column: str, indptr: np.ndarray) -> None:
+        _append(self.work / f"{side}.counts.npy", np.diff(indptr).astype(np.int64))
+        small = max(len(self.users), len(self.items)) < 2**31
+        _append(self.work / f"{side}.indices.npy",
+                cells[column].astype(np.int32 if small else np.int64))
+        _append(self.work / f"{side}.data.npy", cells["value"])
+        if self.journal.state.get("weighted"):
+            _append(self.work / f"{side}.weights.npy", cells["weight"])
+
+    def finish(self) -> None:
+        """Put heads on the arrays and write the header of the folder."""
+        self.journal.note(finishing=True)
+        small = max(len(self.users), len(self.items)) < 2**31
+        for side in ("user", "item"):
+            counts = np.fromfile(self.work / f"{side}.counts.npy", np.int64)
+            indptr = np.concatenate([[0], np.cumsum(counts)])
+            narrow = small and indptr[-1] < 2**31
+            kind = np.int32 if narrow else np.int64
+            np.save(self.work / f"{side}.indptr.npy", indptr.astype(kind))
+            stored = np.int32 if small else np.int64
+            _with_head(self.work / f"{side}.indices.npy", stored, kind)
+            for name in ("data", "weights"):
+                path = self.work / f"{side}.{name}.npy"
+                if path.exists():
+                    _with_head(path, np.float64, _narrowest(path))
+            (self.work / f"{side}.counts.npy").unlink()
+        for path in self.work.iterdir():
+            if path.suffix != ".npy":
+                path.unlink()
+        files.seal(self.work, (len(self.users), len(self.items)), self.users.sorted_ids,
+                   self.items.sorted_ids)
+
+
+def _ranges(counts: np.ndarray, most: int) -> np.ndarray:
+    """Cut rows into ranges of at most `most` cells (a longer row is a range of its own)."""
+    total = np.concatenate([[0], np.cumsum(counts)])
+    bounds = [0]
+    while bounds[-1] < len(counts):
+        stop = int(np.searchsorted(total, total[bounds[-1]] + most, "right")) - 1
+        bounds.append(max(stop, bounds[-1] + 1))
+    return np.array(bounds)
+
+
+def _append(path: Path, array: np.ndarray) -> None:
+    with path.open("ab") as stream:
+        np.ascontiguousarray(array).tofile(stream)
+
+
+def _narrowest(path: Path) -> type:
+    values = np.memmap(path, np.float64, "r") if path.stat().st_size else np.empty(0)
+    lossless = all(np.array_equal(values[start:stop].astype(np.float32), values[start:stop])
+                   for start, stop in row_chunks(len(values), files.CELLS))
+    return np.float32 if lossless else np.float64
+
+
+def _with_head(path: Path, stored: type, wanted: type) -> None:
+    """Turn raw numbers into a .npy file of the wanted type, a chunk at a time."""
+    size = path.stat().st_size // np.dtype(stored).itemsize
+    fresh = path.with_suffix(".headed")
+    with path.open("rb") as raw, fresh.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {
+            "descr": np.dtype(wanted).str, "fortran_order": False, "shape": (size,)})
+        for start, stop in row_chunks(size, files.CELLS):
+            np.fromfile(raw, stored, stop - start).astype(wanted).tofile(stream)
+    os.replace(fresh, path)

@@ -1,0 +1,228 @@
+"""Ratings in a folder: both orientations as arrays that are mapped, not read.
+
+    header.json          {"header": {...}, "sha256": of the header as it is written}
+    user.indptr.npy, user.indices.npy, user.data.npy          CSR by user
+    item.indptr.npy, item.indices.npy, item.data.npy          CSR by item
+    user.weights.npy, item.weights.npy                        where there are weights
+    ids.mfcore                                                where rows have names
+
+The header names shape, dtypes, sizes and the checksum of every array, and is written last;
+the folder takes its name when all of it is on disk.  Whoever opens it maps the arrays into
+memory: the system reads what is used and drops it again when memory is wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import persistence
+from mfcore.data.ids import Ids
+from mfcore.parallel import row_chunks
+
+FORMAT, VERSION = "mfcore ratings", 1
+HEADER, IDS = "header.json", "ids.mfcore"
+# Cells and bytes that are copied or hashed at a time.
+CELLS, BYTES = 1 << 22, 1 << 24
+
+
+class RatingsFolderError(ValueError):
+    """A folder of ratings is not finished, altered, of another kind or of a newer version."""
+
+
+def write(ratings: Any, folder: str | os.PathLike[str]) -> None:
+    """Write Ratings to a new folder; see `Ratings.write`."""
+    with new_folder(folder) as part:
+        for side, given in (("user", ratings), ("item", ratings.transposed)):
+            matrix = given.by_user
+            arrays = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data,
+                      "weights": given.weights}
+            for name, array in arrays.items():
+                if array is not None:
+                    np.save(part / f"{side}.{name}.npy", array)
+        seal(part, ratings.shape, ratings.user_ids, ratings.item_ids)
+
+
+@contextmanager
+def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder to fill that takes its name at the end, or vanishes on error."""
+    target = absent(folder)
+    part = target.with_name(f".{target.name}-{secrets.token_hex(8)}.part")
+    part.mkdir()
+    try:
+        yield part
+        os.replace(part, target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def absent(folder: str | os.PathLike[str]) -> Path:
+    """Return a path where a folder can be made; raise where something stands or nothing can."""
+    target = Path(os.path.abspath(folder))
+    if target.exists():
+        raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {folder}: there is no folder {target.parent}")
+    return target
+
+
+def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
+         item_ids: np.ndarray | None) -> None:
+    """Write ids and header for the arrays that stand in a folder."""
+    named = {"user_ids": user_ids, "item_ids": item_ids}
+    arrays = {name: ids for name, ids in named.items() if ids is not None}
+    if arrays:
+        persistence.write(part / IDS, arrays, {})
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
+             for path in sorted(part.iterdir()) if path.name != HEADER}
+    header = {"format": FORMAT, "version": VERSION, "shape": list(shape), "files": files}
+    text = {"header": header, "sha256": _digest_of(header)}
+    (part / HEADER).write_text(json.dumps(text, sort_keys=True, indent=1))
+    for path in part.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def read(folder: str | os.PathLike[str], verify: bool) -> dict[str, Any]:
+    """Map what `write` wrote; return the state of Ratings.  See `Ratings.open`."""
+    place = Path(folder)
+    if not place.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    header = _header(place)
+    for name, entry in header["files"].items():
+        _check_file(place / name, entry, verify)
+    state: dict[str, Any] = {"folder": str(place.resolve())}
+    shape = tuple(header["shape"])
+    for side, oriented, weights in (("user", shape, "weights"),
+                                    ("item", shape[::-1], "weights_by_item")):
+        data, indices, indptr = (_mapped(place / f"{side}.{name}.npy")
+                                 for name in ("data", "indices", "indptr"))
+        state[f"by_{side}"] = matrix = sp.csr_array((data, indices, indptr), shape=oriented)
+        matrix.has_canonical_format = True
+        weighted = f"{side}.weights.npy" in header["files"]
+        state[weights] = _mapped(place / f"{side}.weights.npy") if weighted else None
+    ids = persistence.read(place / IDS)[0] if IDS in header["files"] else {}
+    for side in ("user", "item"):
+        values = ids.get(f"{side}_ids")
+        state[f"_{side}s"] = None if values is None else Ids(f"{side}_ids", values)
+    return state
+
+
+def _header(place: Path) -> dict[str, Any]:
+    path = place / HEADER
+    if not path.exists():
+        raise RatingsFolderError(f"{place} has no {HEADER}: it was not written to the end, or "
+                                 f"holds no ratings; write it again")
+    try:
+        text = json.loads(path.read_text())
+        header: dict[str, Any] = text["header"]
+        altered = text["sha256"] != _digest_of(header)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RatingsFolderError(f"{path} is damaged ({error}); write the folder again") from None
+    if altered:
+        raise RatingsFolderError(f"{path} does not match its checksum; write the folder again")
+    if header["format"] != FORMAT or header["version"] != VERSION:
+        raise RatingsFolderError(f"{path} is of {header['format']!r}, version "
+                                 f"{header['version']!r}; this mfcore reads {FORMAT!r}, version "
+                                 f"{VERSION}")
+    return header
+
+
+def _check_file(path: Path, entry: dict[str, Any], verify: bool) -> None:
+    size = path.stat().st_size if path.exists() else -1
+    if size != entry["bytes"]:
+        found = "is missing" if size < 0 else f"has {size} bytes"
+        raise RatingsFolderError(f"{path} {found}, and the header says {entry['bytes']} bytes: "
+                                 f"the folder was not copied to the end; copy or write it again")
+    if verify and digest(path) != entry["sha256"]:
+        raise RatingsFolderError(f"{path} does not match its checksum; write the folder again")
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read a piece at a time."""
+    total = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(BYTES):
+            total.update(piece)
+    return total.hexdigest()
+
+
+def _digest_of(header: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
+def _mapped(path: Path) -> np.ndarray:
+    head = np.lib.format.open_memmap(path, "r") if _holds(path) else np.load(path)
+    return np.asarray(head)
+
+
+def _holds(path: Path) -> bool:
+    """Whether an array has entries: nothing cannot be mapped."""
+    with path.open("rb") as stream:
+        np.lib.format.read_magic(stream)
+        return 0 not in np.lib.format.read_array_header_1_0(stream)[0]
+
+
+# ------------------------------------------------------------- as large as the ratings
+
+def is_mapped(array: np.ndarray) -> bool:
+    """Whether an array lies in a file that is mapped into memory."""
+    base: Any = array
+    while base is not None:
+        if isinstance(base, np.memmap):
+            return True
+        base = getattr(base, "base", None)
+    return False
+
+
+def empty_beside(array: np.ndarray, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return a new array: in memory, or where `array` is mapped in a file without a name.
+
+    What grows with the ratings must not live in memory where the ratings do not.
+    """
+    if not is_mapped(array) or 0 in np.atleast_1d(shape):
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(dir=os.environ.get("MFCORE_SCRATCH")) as stream:
+        return np.asarray(np.memmap(stream, dtype, "w+", shape=shape))
+
+
+def filled_beside(array: np.ndarray, values: Callable[[slice], np.ndarray], size: int,
+                  dtype: Any) -> np.ndarray:
+    """Return `values(slice(0, size))`, computed a chunk at a time; placed as above."""
+    out = empty_beside(array, size, dtype)
+    for start, stop in row_chunks(size, CELLS):
+        out[start:stop] = values(slice(start, stop))
+    return out
+
+
+def rows_of_cells(indptr: np.ndarray, chunk: slice) -> np.ndarray:
+    """Return the row number of each cell in a chunk of CSR cells."""
+    first = int(np.searchsorted(indptr, chunk.start, "right")) - 1
+    last = int(np.searchsorted(indptr, chunk.stop, "left"))
+    counts = np.diff(np.clip(indptr[first:last + 1], chunk.start, chunk.stop))
+    return np.repeat(np.arange(first, last), counts)
+
+
+def column_counts(indices: np.ndarray, n_columns: int) -> np.ndarray:
+    """Return how many cells each column has, int64, shape (n_columns,)."""
+    counts = np.zeros(n_columns, np.int64)
+    for start, stop in row_chunks(len(indices), CELLS):
+        counts += np.bincount(indices[start:stop], minlength=n_columns)
+    return counts
+
+
+def summed(values: Callable[[slice], float], size: int) -> float:
+    """Return Σ values(chunk) over chunks of cells, in order, in float64."""
+    return float(sum(values(slice(start, stop)) for start, stop in row_chunks(size, CELLS)))

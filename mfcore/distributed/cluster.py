@@ -1,0 +1,75 @@
+"""What must hold of a cluster before any work: it has this mfcore, and room for a block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mfcore
+
+# Of a worker's memory, what blocks may take: from here on Dask spills to disk.
+SHARE = 0.6
+
+
+@contextmanager
+def connected(client: Any) -> Iterator[Any]:
+    """Give the client; or one of a cluster of this machine, a process a CPU, for a while.
+
+    Raises ImportError without dask.distributed.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError("mfcore.distributed needs dask.distributed: "
+                          "pip install 'mfcore[distributed]'") from None
+    if client is None:
+        with Client(threads_per_worker=1) as own:
+            yield own
+    elif isinstance(client, Client):
+        yield client
+    else:
+        raise TypeError(f"client must be a dask.distributed.Client or None, got {client!r}")
+
+
+def check_versions(client: Any) -> None:
+    """Raise a RuntimeError for a cluster without workers, without mfcore or with another one."""
+    def version() -> str:                   # (a closure travels by value: mfcore may be missing)
+        from importlib import import_module
+        try:
+            return str(import_module("mfcore").__version__)
+        except ImportError:
+            return ""
+
+    found = client.run(version)
+    if not found:
+        raise RuntimeError("the cluster has no workers; start some, as with `dask worker ADDRESS`")
+    others = {worker: each for worker, each in found.items() if each != mfcore.__version__}
+    if others:
+        worker, other = next(iter(others.items()))
+        has = f"mfcore {other}" if other else "no mfcore"
+        raise RuntimeError(f"all workers must have mfcore {mfcore.__version__}, as here: {worker} "
+                           f"has {has} ({len(others)} of {len(found)} workers); install it there")
+
+
+def least_memory(client: Any) -> int:
+    """Return the smallest memory limit of a thread of a worker, in bytes; 0 where none has one."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [each["memory_limit"] // each["nthreads"] for each in workers if each["memory_limit"]]
+    return min(limits, default=0)
+
+
+def check_room(most: dict[str, int], block_cells: int, limit: int) -> None:
+    """Raise a ValueError for blocks that do not fit a worker, with a size that would.
+
+    `most` holds the bytes of the dearest block of each side.
+    """
+    side, needed = Counter(most).most_common(1)[0]
+    room = int(SHARE * limit)
+    if limit and needed > room:
+        fits = max(1, int(block_cells * room / needed * 0.8))
+        raise ValueError(f"a block of {side}s takes about {needed / 1e6:,.1f} MB while it is "
+                         f"solved, and a thread of a worker has {room / 1e6:,.1f} MB for it "
+                         f"({SHARE:.0%} of its limit); block_cells={fits:_} would fit, or give "
+                         f"the workers more memory")

@@ -1,0 +1,163 @@
+"""`fit` on a cluster: the fit of one machine with another solver under it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.convert import convert
+from mfcore.data.folder import HEADER
+from mfcore.data.parts import Reading, check_parts, parts_of
+from mfcore.data.ratings import Ratings
+from mfcore.data.readers import read_columns
+from mfcore.distributed.cluster import check_room, check_versions, connected, least_memory
+from mfcore.distributed.planning import block_bytes
+from mfcore.distributed.sweeps import OTHER, BlockALS, block_bounds
+from mfcore.models.implicit import ImplicitMF
+from mfcore.models.inputs import training_ratings
+from mfcore.models.matrix_factorization import MatrixFactorization
+from mfcore.models.quadratic import QuadraticModel
+from mfcore.objectives.quadratic import Quadratic
+from mfcore.solvers.loop import Solver
+
+Model = TypeVar("Model", bound=QuadraticModel)
+SOLVERS = ("cg", "cholesky")
+BLOCK_CELLS = 5_000_000
+# What the workers need not know of a model.
+_LEFT_OUT = ("ratings_", "user_factors_", "item_factors_", "history_", "_solver_for",
+             "user_features_", "item_features_")
+
+
+def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BLOCK_CELLS,
+        scratch: str | os.PathLike[str] | None = None, reading: Reading | None = None,
+        **options: Any) -> Model:
+    """Fit a model on a Dask cluster; return it, fitted as `model.fit` would.
+
+    Parameters
+    ----------
+    model : MatrixFactorization or ImplicitMF
+        With solver "cg" or "cholesky" and the squared loss.
+    ratings : Ratings, scipy sparse, or path
+        A path is a folder that `Ratings.write` or `mfcore convert` made, or ratings files and
+        folders of them (csv, parquet, ...), which the workers then read.
+    client : dask.distributed.Client or None
+        None: a cluster of this machine, a process a CPU, for the time of the fit.
+    block_cells : int, >= 1
+        Ratings of a block, about.  Blocks depend on the ratings and this number alone.
+    scratch : path or None
+        A folder that client and workers see under one name, for what they exchange; None: one
+        of the temporary folder, which will do for a cluster of this machine.
+    reading : mfcore.data.parts.Reading or None
+        Columns of files.
+    **options
+        Of `model.fit`: user_features, item_features, eval_set, callbacks, checkpoint.
+
+    Returns
+    -------
+    model : the same, with the factors of `model.fit(ratings, **options)` to the last bit,
+        whatever the number of workers, and the loss up to rounding.
+
+    Raises
+    ------
+    RuntimeError
+        A cluster without workers, without mfcore or with another version.
+    ValueError
+        Blocks that do not fit a worker (it says which would), parts with other columns.
+
+    Notes
+    -----
+    With `checkpoint=` a fit whose scheduler or client died goes on when called again with
+    another client, to the same bits.  A worker that dies costs its share of an epoch.
+    """
+    _check_model(model)
+    validation.integer("block_cells", block_cells, low=1)
+    with connected(client) as cluster, _scratch(scratch) as folder:
+        check_versions(cluster)
+        given = _opened(ratings, folder, cluster, reading or Reading())
+        training = training_ratings(given, None)
+        spans = {"user": block_bounds(training.by_user.indptr, block_cells),
+                 "item": block_bounds(training.by_item.indptr, block_cells)}
+        check_room(block_bytes(training, spans, model.n_factors, np.dtype(model.dtype).itemsize),
+                   block_cells, least_memory(cluster))
+        if training.folder is None:
+            training.write(folder / "ratings")
+        place = training.folder or str(folder / "ratings")
+        with _solved_by(model, partial(_block_solver, model, cluster, place, folder, spans)):
+            return model.fit(training, **options)
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, (MatrixFactorization, ImplicitMF)):
+        raise TypeError(f"a distributed fit takes MatrixFactorization or ImplicitMF, got "
+                        f"{type(model).__name__}")
+    model._validate()
+    validation.choice("solver of a distributed fit", model.solver, SOLVERS)
+    if getattr(model, "loss", "squared") != "squared":
+        raise ValueError("a distributed fit needs loss='squared', got 'logistic'")
+
+
+@contextmanager
+def _scratch(given: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Give a folder of our own that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="mfcore-", dir=given))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _opened(ratings: Any, folder: Path, client: Any, reading: Reading) -> Any:
+    """Return Ratings of a path, read by the workers where it names files; else what came."""
+    if isinstance(ratings, (str, os.PathLike)) and Path(ratings, HEADER).exists():
+        return Ratings.open(ratings)
+    if not isinstance(ratings, (str, os.PathLike, list, tuple)):
+        return ratings
+    paths = parts_of(ratings)
+    check_parts(paths, reading)
+    futures = [client.submit(read_part, str(path), reading, key=f"read-part-{number}-{folder.name}")
+               for number, path in enumerate(paths)]
+    return convert([future.result for future in futures], folder / "ratings",
+                   reading=Reading("user", "item", "rating", "weight"))
+
+
+def read_part(path: str, reading: Reading) -> dict[str, np.ndarray]:
+    """Read one file on a worker; return its columns by meaning."""
+    found = read_columns(path, user=reading.user, item=reading.item, rating=reading.rating,
+                         weight=reading.weight, separator=reading.separator,
+                         header=reading.header, encoding=reading.encoding,
+                         text_ids=reading.text_ids, n_threads=1)
+    columns = {"user": found.users, "item": found.items, "rating": found.values,
+               "weight": found.weights}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+@contextmanager
+def _solved_by(model: Any, solver_for: Any) -> Iterator[None]:
+    """Give a model another solver for a while."""
+    model._solver_for = solver_for
+    try:
+        yield
+    finally:
+        vars(model).pop("_solver_for", None)
+
+
+def _block_solver(model: Any, client: Any, ratings: str, scratch: Path,
+                  bounds: dict[str, list[int]], problem: Quadratic, seed: int) -> Solver:
+    shell = copy(model)
+    for name in _LEFT_OUT:
+        vars(shell).pop(name, None)
+    if not getattr(model, "_subtracts_bias", False):
+        shell.user_bias_ = shell.item_bias_ = None
+    features = {side: getattr(model, f"{side}_features_") for side in OTHER}
+    return BlockALS(client, problem, shell, ratings, scratch, bounds, features,
+                    model.cg_steps if model.solver == "cg" else 0, int(model.verbose))

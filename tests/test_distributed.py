@@ -1,0 +1,272 @@
+"""A fit on a cluster gives the factors of one machine, whatever happens to the workers."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
+from mfcore.data.features import one_hot
+from mfcore.parallel import GRAM_ROWS
+
+pytest.importorskip("distributed", reason="needs dask.distributed")
+if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
+    pytest.skip("plain Python is too slow for worker processes", allow_module_level=True)
+
+from distributed import Client, LocalCluster  # noqa: E402
+
+from mfcore import distributed  # noqa: E402
+from mfcore.distributed import cluster as checks  # noqa: E402
+from mfcore.distributed.fitting import read_part  # noqa: E402
+from mfcore.distributed.sweeps import block_bounds  # noqa: E402
+
+CELLS = 16_000
+
+
+def ratings(weighted=False):
+    random = np.random.default_rng(0)
+    n, m, nnz = 3 * GRAM_ROWS - 700, 2 * GRAM_ROWS - 300, 60_000
+    cells = random.choice(n * m, nnz, replace=False)
+    matrix = sp.csr_array((random.integers(1, 11, nnz).astype(np.float32) / 2,
+                           (cells // m, cells % m)), shape=(n, m))
+    return Ratings(matrix, weights=random.random(nnz) if weighted else None)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0",
+                      memory_limit="1GB") as workers, Client(workers) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def given():
+    return ratings()
+
+
+def copy_of(model):
+    return type(model)(**model.get_params())
+
+
+def same_fit(a, b):
+    for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_",
+                 "user_feature_factors_"):
+        one, other = getattr(a, name), getattr(b, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+    losses = [[record["loss"] for record in each.history_] for each in (a, b)]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
+IMPLICIT = ImplicitMF(8, n_epochs=2, random_state=0)
+
+
+@pytest.mark.parametrize("model", [
+    IMPLICIT,
+    ImplicitMF(5, n_epochs=2, random_state=0, solver="cholesky"),
+    MatrixFactorization(8, n_epochs=2, random_state=0),
+    MatrixFactorization(16, n_epochs=1, random_state=0, bias="mean", unknown_weight=0.1,
+                        unknown_value="bias"),
+], ids=["implicit", "cholesky", "learned biases", "mean biases"])
+def test_a_cluster_gives_the_bits_of_one_machine(client, given, model):
+    there = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS)
+    same_fit(copy_of(model).fit(given), there)
+    assert "_solver_for" not in vars(there)
+
+
+def test_weights_and_group_priors_come_along(client):
+    weighted = ratings(weighted=True)
+    groups = one_hot((np.arange(weighted.shape[0]) % 5).tolist(), "group")
+    model = MatrixFactorization(8, n_epochs=2, random_state=0)
+    here = copy_of(model).fit(weighted, user_features=groups)
+    there = distributed.fit(copy_of(model), weighted, client=client, block_cells=CELLS,
+                            user_features=groups)
+    same_fit(here, there)
+
+
+def test_the_number_of_workers_changes_nothing(client, given):
+    with LocalCluster(n_workers=1, threads_per_worker=3, processes=False,
+                      dashboard_address=":0") as one, Client(one) as other:
+        a = distributed.fit(copy_of(IMPLICIT), given, client=other, block_cells=CELLS)
+    b = distributed.fit(copy_of(IMPLICIT), given, client=client, block_cells=CELLS)
+    same_fit(a, b)
+    assert [record["loss"] for record in a.history_] == [record["loss"] for record in b.history_]
+
+
+def test_a_worker_is_killed_and_one_joins_in_the_middle(client, given):
+    expected = copy_of(IMPLICIT).set_params(n_epochs=4).fit(given)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers, \
+            Client(workers) as own:
+        pids = list(own.run(os.getpid).values())
+        done = threading.Event()
+
+        def kill():
+            done.wait(60)
+            time.sleep(0.05)
+            os.kill(pids[0], signal.SIGKILL)
+            workers.scale(3)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        found = distributed.fit(copy_of(expected), given, client=own, block_cells=CELLS,
+                                callbacks=[lambda model, record: done.set()])
+        killer.join()
+        same_fit(expected, found)
+        assert pids[0] not in own.run(os.getpid).values()
+
+
+def test_a_fit_goes_on_with_another_scheduler(client, given, tmp_path):
+    model = ImplicitMF(8, n_epochs=3, random_state=0)
+    path = tmp_path / "checkpoint"
+
+    def fail(model, record):
+        if record["epoch"] == 2:
+            raise ConnectionError("the scheduler is gone")
+
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as first, \
+            Client(first) as lost, pytest.raises(ConnectionError):
+        distributed.fit(copy_of(model), given, client=lost, block_cells=CELLS, checkpoint=path,
+                        callbacks=[fail])
+    assert path.exists()
+    found = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS,
+                            checkpoint=path)
+    same_fit(copy_of(model).fit(given), found)
+    assert not path.exists()
+
+
+def test_workers_read_a_folder_of_parts(client, given, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"user": given.users_of_cells, "item": given.by_user.indices,
+               "rating": given.by_user.data}
+    for part in range(3):
+        pq.write_table(pa.table({name: column[part::3] for name, column in columns.items()}),
+                       tmp_path / f"{part}.parquet")
+    whole = Ratings.from_arrays(*columns.values())
+    found = distributed.fit(copy_of(IMPLICIT), tmp_path, client=client, block_cells=CELLS)
+    same_fit(copy_of(IMPLICIT).fit(whole), found)
+    pq.write_table(pa.table({"user": [1], "thing": [2]}), tmp_path / "9.parquet")
+    with pytest.raises(ValueError, match=r"9\.parquet has user"):
+        distributed.fit(copy_of(IMPLICIT), tmp_path, client=client)
+
+
+def test_opened_ratings_are_read_where_they_lie(client, given, tmp_path):
+    given.write(tmp_path / "r")
+    found = distributed.fit(copy_of(IMPLICIT), tmp_path / "r", client=client, block_cells=CELLS)
+    same_fit(copy_of(IMPLICIT).fit(given), found)
+
+
+def test_lists_and_measures_are_those_of_one_machine(client, given):
+    model = copy_of(IMPLICIT).fit(given)
+    (here, best), (there, found) = model.recommend(k=3), distributed.recommend(
+        model, k=3, client=client, block_users=2000)
+    np.testing.assert_allclose(found, best, rtol=1e-5)          # (as between batches of users)
+    assert np.mean(here == there) > 0.999
+    options = {"exclude_seen": False, "metrics": ["ndcg@5", "rmse"]}
+    assert distributed.evaluate(model, given, client=client, **options) == \
+        evaluate(model, given, **options)
+
+
+def test_tasks_have_names_and_progress_shows(client, given, capsys):
+    model = copy_of(IMPLICIT).set_params(verbose=1, n_epochs=1)
+    distributed.fit(model, given, client=client, block_cells=CELLS)
+    shown = capsys.readouterr().err
+    assert "solve users" in shown
+    assert "fit" in shown
+    names = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
+    assert {"solve-users", "solve-items", "ship-to-users", "gram-items", "turn-items"} <= set(names)
+
+
+@pytest.mark.soak
+def test_a_worker_without_memory_spills_and_loses_nothing():
+    random = np.random.default_rng(0)
+    n, m = 40_000, 20_000
+    cells = np.unique(random.integers(0, n * m, 4_000_000))
+    matrix = sp.csr_array((np.ones(len(cells), np.float32), (cells // m, cells % m)), shape=(n, m))
+    model, on_disk = ImplicitMF(64, n_epochs=2, random_state=0), []
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0",
+                      memory_limit="420MB") as workers, Client(workers) as own:
+        def look(model, record):
+            worker, = own.scheduler_info(n_workers=-1)["workers"].values()
+            on_disk.append(worker["metrics"]["spilled_bytes"]["disk"])
+
+        found = distributed.fit(copy_of(model), matrix, client=own, block_cells=300_000,
+                                callbacks=[look])
+    assert max(on_disk) > 0
+    same_fit(copy_of(model).fit(matrix), found)
+
+
+# ------------------------------------------------------------------------------- refusals
+
+def test_a_cluster_of_another_version_is_refused_before_any_work(client, given, monkeypatch):
+    monkeypatch.setattr(checks.mfcore, "__version__", "9.9")
+    with pytest.raises(RuntimeError, match=r"must have mfcore 9\.9, as here: tcp.*has mfcore 0"):
+        distributed.fit(copy_of(IMPLICIT), given, client=client)
+
+
+class Elsewhere:
+    """A client whose workers answer as told."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def run(self, function):
+        return self.found
+
+
+@pytest.mark.parametrize(("found", "match"), [
+    ({}, "no workers"), ({"a": ""}, "a has no mfcore"), ({"a": "0.0.1"}, r"a has mfcore 0\.0\.1")])
+def test_a_cluster_that_cannot_work_is_refused(found, match):
+    with pytest.raises(RuntimeError, match=match):
+        checks.check_versions(Elsewhere(found))
+
+
+def test_blocks_that_cannot_fit_a_worker_are_refused_with_a_size_that_would(given):
+    with pytest.raises(ValueError, match=r"takes about 5\.0 MB.*has 0\.6 MB.*block_cells=480 "):
+        checks.check_room({"user": 5_000_000, "item": 10}, 5000, 1_000_000)
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0",
+                      memory_limit="1MB") as small, Client(small) as own, \
+            pytest.raises(ValueError, match="would fit"):
+        distributed.fit(copy_of(IMPLICIT), given, client=own)
+
+
+@pytest.mark.parametrize(("model", "error"), [
+    (BPR(), TypeError), (ImplicitMF(solver="subspace"), ValueError),
+    (MatrixFactorization(loss="logistic", solver="sgd"), ValueError)])
+def test_models_that_have_no_blocks_are_refused(model, error):
+    with pytest.raises(error):
+        distributed.fit(model, sp.csr_array(np.eye(3)))
+
+
+# -------------------------------------------------------------------------------- the parts
+
+def test_blocks_begin_at_chunks_and_hold_about_equal_cells(given):
+    indptr = given.by_user.indptr
+    bounds = block_bounds(indptr, CELLS)
+    assert bounds[0] == 0
+    assert bounds[-1] == given.shape[0]
+    assert all(bound % GRAM_ROWS == 0 for bound in bounds[:-1])
+    assert len(bounds) == 4
+
+
+def test_a_part_is_read_with_its_columns(tmp_path):
+    from mfcore.data.parts import Reading
+    (tmp_path / "a.csv").write_text("who,what\n1,2\n")
+    found = read_part(str(tmp_path / "a.csv"), Reading("who", "what", None))
+    assert found["user"].tolist() == [1]
+    assert set(found) == {"user", "item"}
+
+
+def test_the_plan_adds_up_and_names_its_bottleneck():
+    small = distributed.plan(10**8, 10**7, 10**11, 64, 10)
+    large = distributed.plan(10**8, 10**7, 10**11, 64, 1000)
+    assert small.bottleneck == "computing"
+    assert large.bottleneck == "coordinating"
+    assert small.flops == pytest.approx(large.flops)
+    assert large.worker_bytes < small.worker_bytes
+    assert distributed.plan(10, 10, 100, 4, 1).shipped_bytes == 0
+    assert small.seconds == small.computing + small.shipping + small.coordinating

@@ -1,0 +1,21 @@
+"""Files from strangers are read or refused: a few hundred of each kind, the same each time."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import fuzzing
+import pytest
+
+
+@pytest.mark.filterwarnings("ignore")           # forged numbers overflow; that is no defect
+@pytest.mark.parametrize(("name", "count"), [("read", 400), ("load", 400), ("archive", 400)])
+def test_a_file_from_a_stranger_is_read_or_refused(name, count):
+    for data in islice(fuzzing.inputs(name, 0), count):
+        fuzzing.TARGETS[name](data)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(fuzzing.TARGETS))
+def test_ten_minutes_of_files_from_strangers_find_no_defect(name, tmp_path):
+    assert fuzzing.run(name, 600, tmp_path)["defects"] == 0
