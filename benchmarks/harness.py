@@ -1,148 +1,130 @@
-"""Contestants that take turns, each run in a process of its own; ratios pair by pair.
+"""Contestants that take turns, each run in a process of its own; ratios round by round.
 
-A run is `python -m benchmarks.harness CASE CONTESTANT SIZE`: it compiles on a few rows, times
-`SWEEPS` sweeps (copies for the judge are not timed) and prints one line of JSON.  Losses are this
-library's, in float64, of the factors that came out.
+`python -m benchmarks.harness CASE CONTESTANT SIZE THREADS` is one run: it compiles on a few rows
+(the first call, reported apart), runs, and prints one line of JSON.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import platform
+import re
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import als
+from benchmarks.case import CLOCKS, Case, Run, Task
+from benchmarks.cases import CASES
+from benchmarks.machine import environment, missing, same
 
 RESULTS = Path(__file__).parent / "results"
-CASES = {case.NAME: case for case in (als,)}
 THREADS = 2
-PACKAGES = ("mfcore", "numpy", "scipy", "numba", "implicit")
+Runner = Callable[[str, str, str, int], Run]
 
 
-class Clock:
-    """Wall and CPU seconds since the start, without what `stopped` runs."""
-
-    def __init__(self) -> None:
-        self.lost, self.start = np.zeros(2), self._now()
-
-    @staticmethod
-    def _now() -> np.ndarray:
-        return np.array([time.perf_counter(), time.process_time()])
-
-    def read(self) -> list[float]:
-        """Return [wall, cpu]."""
-        return (self._now() - self.start - self.lost).tolist()
-
-    def stopped(self, work: Callable[[], Any]) -> None:
-        """Run something that does not count."""
-        before = self._now()
-        work()
-        self.lost += self._now() - before
+def one(case: Case, name: str, size: str, n_threads: int) -> Run:
+    """Run one contestant in this process."""
+    data, run = case.data(size), case.contestants[name].run
+    start = time.perf_counter()
+    run(Task(case.few(data), n_threads))
+    first_call = time.perf_counter() - start
+    task = Task(data, n_threads)
+    run(task)
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    judge = case.judge(data)
+    wall, cpu = np.round(task.times, 4).T.tolist()
+    return {"first call": round(first_call, 2), "gigabytes": round(gigabytes, 3),
+            "wall": wall, "cpu": cpu,
+            "figure": [float(f"{judge(*state):.8g}") for state in task.states]}
 
 
-def missing(needs: str) -> str | None:
-    """Return why a contestant cannot run, or None."""
-    try:
-        importlib.import_module(needs)
-    except Exception as error:              # a broken peer is a missing one, with its reason
-        return f"{type(error).__name__}: {error}"
-    return None
+def apart(case: str, name: str, size: str, n_threads: int) -> Run:
+    """Run one contestant in a process of its own."""
+    found = subprocess.run(
+        [sys.executable, "-m", "benchmarks.harness", case, name, size, str(n_threads)],
+        env=os.environ | CASES[case].contestants[name].environ, stdout=subprocess.PIPE,
+        text=True, check=True)
+    run: Run = json.loads(found.stdout.splitlines()[-1])
+    return run
 
 
-def environment() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=RESULTS, capture_output=True, text=True)
-    versions = {each: metadata.version(each) for each in PACKAGES if missing(each) is None}
-    return {"cpu": name, "cpus": os.cpu_count(), "threads": THREADS, "load": os.getloadavg(),
-            "python": platform.python_version(), "commit": git.stdout.strip(), **versions}
-
-
-def seconds_to(points: list[dict[str, float]], target: float, clock: str) -> float | None:
-    """Return the time of the first point whose loss is at most the target; None: never."""
-    return next((point[clock] for point in points if point["loss"] <= target), None)
-
-
-def quartiles(values: list[float]) -> list[float]:
+def quartiles(values: Sequence[float]) -> list[float] | None:
     """Return the lower quartile, the median and the upper quartile."""
-    return np.percentile(values, [25, 50, 75]).round(4).tolist()
+    return np.percentile(values, [25, 50, 75]).round(3).tolist() if len(values) else None
 
 
-def summary(rounds: list[dict[str, Any]], peer: str) -> dict[str, Any]:
-    """Return quartiles of peer's time over ours to the loss of the peer's sweep 4, by round."""
-    found: dict[str, Any] = {}
-    for clock in ("wall", "cpu"):
-        pairs = []
-        for turn in rounds:
-            target = turn[peer]["points"][3]["loss"]
-            ours = seconds_to(turn["mfcore"]["points"], target, clock)
-            if ours is not None:
-                pairs.append(turn[peer]["points"][3][clock] / ours)
-        found[clock] = quartiles(pairs) if pairs else None
-        found[f"{clock}: rounds that reached it"] = len(pairs)
+def summary(case: Case, rounds: Sequence[dict[str, Any]], peer: str) -> dict[str, Any]:
+    """Return quartiles of the peer's seconds over ours, and who reached the figure how often.
+
+    Of the rounds in which both ran; a ratio needs both to reach the figure.
+    """
+    pairs = [(turn["mfcore"], turn[peer]) for turn in rounds if {"mfcore", peer} <= set(turn)]
+    targets = [case.target(case, *pair) if case.target else None for pair in pairs]
+    found: dict[str, Any] = {"rounds": len(pairs)}
+    for clock in CLOCKS:
+        times = [tuple(case.reached(run, target, clock) for run in pair)
+                 for pair, target in zip(pairs, targets, strict=True)]
+        found[clock] = quartiles([theirs / ours for ours, theirs in times if ours and theirs])
+    found["reached it"] = {name: sum(each[side] is not None for each in times)
+                           for side, name in enumerate(("mfcore", peer))} if pairs else {}
+    if case.target and pairs:
+        found[case.figure] = float(f"{np.median(np.array(targets, float)):.6g}")
     return found
 
 
-def one(case: str, contestant: str, size: str) -> dict[str, Any]:
-    """Run one contestant in this process."""
-    module = CASES[case]
-    R = module.data(size)
-    start = time.perf_counter()
-    getattr(module, contestant)(R[:200], Clock(), lambda P, Q: None)
-    compiled = time.perf_counter() - start
-    points, states, clock = [], [], Clock()
-
-    def keep(P: np.ndarray, Q: np.ndarray) -> None:
-        points.append(dict(zip(("wall", "cpu"), clock.read(), strict=True)))
-        clock.stopped(lambda: states.append((P.copy(), Q.copy())))
-
-    getattr(module, contestant)(R, clock, keep)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    for point, state in zip(points, states, strict=True):
-        point["loss"] = module.loss(R, *state)
-    return {"first call": compiled, "peak gigabytes, with copies": peak, "points": points}
+def kept(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
+    """Return the result to go on with: the file's, if it was measured in this environment."""
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text())
+        if same(found["environment"], fresh["environment"]):
+            return fresh | {"rounds": found["rounds"]}
+    return fresh
 
 
-def apart(case: str, contestant: str, size: str) -> dict[str, Any]:
-    """Run one contestant in a process of its own."""
-    blas = {} if contestant == "mfcore" else {"OPENBLAS_NUM_THREADS": "1"}
-    found = subprocess.run([sys.executable, "-m", "benchmarks.harness", case, contestant, size],
-                           env=os.environ | blas, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(found.stdout.splitlines()[-1])
-
-
-def compare(case: str, size: str, n_rounds: int, out: Path = RESULTS,
-            run: Callable[[str, str, str], dict[str, Any]] = apart) -> dict[str, Any]:
+def compare(case: Case, size: str, n_rounds: int, *, peers: Collection[str] | None = None,
+            n_threads: int = THREADS, out: Path = RESULTS, run: Runner = apart) -> dict[str, Any]:
     """Let the contestants take turns; write after each round, and go on from what is there."""
-    module, path = CASES[case], out / f"{case}_{size}.json"
-    skipped = {name: why for name, needs in module.CONTESTANTS.items() if (why := missing(needs))}
-    names = [name for name in module.CONTESTANTS if name not in skipped]
-    result = json.loads(path.read_text()) if path.exists() else {
-        "case": case, "objective": module.OBJECTIVE, "data": module.SIZES[size],
-        "command": f"python -m benchmarks --case {case} --size {size}", "rounds": []}
-    result |= {"skipped": skipped, "environment": environment()}
-    while len(result["rounds"]) < n_rounds:
-        result["rounds"].append({name: run(case, name, size) for name in names})
-        result["peer's time to ours, quartiles"] = {
-            name: summary(result["rounds"], name) for name in names if name != "mfcore"}
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(result, indent=1) + "\n")
-        partial.replace(path)
-    return result
+    asked = {name: each for name, each in case.contestants.items()
+             if peers is None or name == "mfcore" or each.needs in peers}
+    skipped = {name: why for name, each in asked.items() if (why := missing(each.needs))}
+    names = [name for name in asked if name not in skipped]
+    path = out / f"{case.name}_{size}.json"
+    result = kept(path, {
+        "case": case.name, "size": size, "skipped": skipped,
+        "command": f"python -m benchmarks --case {case.name} --size {size}",
+        "settings": {name: each.settings for name, each in asked.items()},
+        "environment": environment(n_threads), "rounds": []})
+    while sum(set(names) <= set(turn) for turn in result["rounds"]) < n_rounds:
+        load = os.getloadavg()[0]
+        turn = {name: run(case.name, name, size, n_threads) for name in names}
+        result["rounds"].append({"load": [round(each, 1) for each in (load, os.getloadavg()[0])],
+                                 **turn})
+        write(path, summarised(case, result))
+    return summarised(case, result)
+
+
+def summarised(case: Case, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result with the ratios of its rounds."""
+    ran = {name: None for turn in result["rounds"] for name in turn if name in case.contestants}
+    return result | {"peer's seconds to ours": {
+        name: summary(case, result["rounds"], name) for name in ran if name != "mfcore"}}
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write a result whole or not at all, lists of numbers on one line."""
+    text = re.sub(r"\[([^\[\]{}]*)\]", lambda match: f"[{' '.join(match[1].split())}]",
+                  json.dumps(result, indent=1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(text + "\n")
+    partial.replace(path)
 
 
 if __name__ == "__main__":
-    print(json.dumps(one(*sys.argv[1:])))
+    print(json.dumps(one(CASES[sys.argv[1]], *sys.argv[2:4], int(sys.argv[4]))))
