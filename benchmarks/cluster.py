@@ -4,15 +4,16 @@
     python -m benchmarks.cluster rates FOLDER
 
 FOLDER holds ratings that `mfcore convert` or benchmarks.larger_than_memory wrote.  `epochs` times
-worker processes of one thread against threads of one process, in turns, one line of JSON a run,
-with the plan's prediction for the same epoch.  `rates` measures in CPU seconds, so that a busy
-machine matters little: the best of three.
+worker processes of one thread against threads of one process, in turns, a line of JSON each, with
+the plan's prediction for the same epoch; CPU seconds are those of all processes together, and
+matter where the machine is busy.  `rates` measures in CPU seconds: the best of three.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -40,24 +41,36 @@ def epochs(arguments: argparse.Namespace) -> None:
     """Time a fit with threads, then with workers, as often as asked."""
     ratings = Ratings.open(arguments.folder, verify=False)
     for number in arguments.workers * arguments.rounds:
-        for kind in ("threads", "workers"):
-            model = MatrixFactorization(arguments.factors, n_epochs=arguments.epochs,
-                                        random_state=0,
-                                        n_threads=number if kind == "threads" else 1)
-            start = time.perf_counter()
-            if kind == "threads":
-                model.fit(ratings)
-            else:
-                with LocalCluster(n_workers=number, threads_per_worker=1, memory_limit=0,
-                                  dashboard_address=":0") as local, Client(local) as client:
-                    fit(model, ratings, client=client, block_cells=arguments.block_cells)
-            seconds = [record["seconds"] for record in model.history_]
-            predicted = plan(*ratings.shape, ratings.nnz, arguments.factors, number,
-                             unknown_weight=0.0, block_cells=arguments.block_cells)
-            told(**{kind: number}, epochs=[round(each, 2) for each in seconds],
-                 least=round(min(seconds), 2), fit=round(time.perf_counter() - start, 1),
-                 predicted=round(predicted.seconds, 2) if kind == "workers" else None,
-                 sum=float(np.abs(model.user_factors_).sum(dtype=float)))
+        told(threads=number, **timed(number, ratings, arguments, None))
+        with LocalCluster(n_workers=number, threads_per_worker=1, memory_limit=0,
+                          dashboard_address=":0") as local, Client(local) as client:
+            told(workers=number, **timed(1, ratings, arguments, client))
+        predicted = plan(*ratings.shape, ratings.nnz, arguments.factors, number,
+                         unknown_weight=0.0, block_cells=arguments.block_cells)
+        told(plan=number, wall=round(predicted.seconds, 2),
+             cpu=round(number * predicted.computing + predicted.coordinating, 2))
+
+
+def timed(n_threads: int, ratings: Ratings, arguments: argparse.Namespace,
+          client: Client | None) -> dict[str, Any]:
+    """Return wall and CPU seconds of the epochs of a fit, workers' included; the least first."""
+    model = MatrixFactorization(arguments.factors, n_epochs=arguments.epochs, random_state=0,
+                                n_threads=n_threads)
+    moments = []
+
+    def used(*_: Any) -> None:
+        there = client.run(time.process_time).values() if client else ()
+        moments.append(time.process_time() + sum(there))
+
+    if client is None:
+        model.fit(ratings, callbacks=[used])
+    else:
+        fit(model, ratings, client=client, block_cells=arguments.block_cells, callbacks=[used])
+    wall = sorted(record["seconds"] for record in model.history_[1:])
+    return {"wall": [round(each, 2) for each in wall],
+            "cpu": [round(each, 2) for each in sorted(np.diff(moments))],
+            "sum": float(np.abs(model.user_factors_).sum(dtype=float)),
+            "load": round(os.getloadavg()[0], 1)}
 
 
 def rates(arguments: argparse.Namespace) -> None:
