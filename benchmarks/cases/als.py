@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from benchmarks.case import Case, Contestant, Data, Task, figure_after
-from benchmarks.data import first_rows, ratings
+from benchmarks.data import all_of, first_rows
 from mfcore import ImplicitMF
 
 # implicit asks for this: its threads and those of BLAS get in each other's way.
@@ -108,7 +108,8 @@ def cmfrec(k: int, n_sweeps: int, task: Task) -> None:
 def case(name: str, title: str, peer: str, make: Callable[..., ImplicitMF], k: int,
          mine: Contestant, theirs: Contestant, **more: Any) -> Case:
     """Return a case of two."""
-    return Case(f"{name}_{k}", f"{title}, k = {k}", SAYS[peer], ratings, first_rows,
+    return Case(f"{name}_{k}", f"{title}, k = {k}", SAYS[peer],
+                partial(all_of, "choices"), first_rows,
                 {"mfcore": mine, peer: theirs}, partial(judge, make, k), "loss",
                 target=figure_after(4), **more)
 
@@ -146,4 +147,4 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
     """Return the cases of this file."""
     return [*(gradient(k, peer) for peer in ("implicit", "irspack") for k in widths),
             *(exact(k, peer) for peer in ("implicit", "irspack") for k in widths),
-            exact(widths[0], "cmfrec")]
+            exact(widths[0], "cmfrec"), subspace(widest, min(widest, 64))]
