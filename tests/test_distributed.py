@@ -1,6 +1,7 @@
 """A fit on a cluster gives the factors of one machine, whatever happens to the workers."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ import scipy.sparse as sp
 
 from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data.features import one_hot
+from mfcore.data.folder import is_mapped
 from mfcore.parallel import GRAM_ROWS
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
@@ -99,25 +101,44 @@ def test_the_number_of_workers_changes_nothing(client, given):
 
 
 def test_a_worker_is_killed_and_one_joins_in_the_middle(client, given):
-    expected = copy_of(IMPLICIT).set_params(n_epochs=4).fit(given)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as workers, \
-            Client(workers) as own:
-        pids = list(own.run(os.getpid).values())
-        done = threading.Event()
+    expected = copy_of(IMPLICIT).set_params(n_epochs=3).fit(given)
+    before = set(client.run(os.getpid).values())
+    done = threading.Event()
 
-        def kill():
-            done.wait(60)
-            time.sleep(0.05)
-            os.kill(pids[0], signal.SIGKILL)
-            workers.scale(3)
+    def kill():
+        done.wait(60)
+        time.sleep(0.05)
+        os.kill(min(before), signal.SIGKILL)            # its nanny starts another
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        found = distributed.fit(copy_of(expected), given, client=own, block_cells=CELLS,
-                                callbacks=[lambda model, record: done.set()])
-        killer.join()
-        same_fit(expected, found)
-        assert pids[0] not in own.run(os.getpid).values()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = distributed.fit(copy_of(expected), given, client=client, block_cells=CELLS,
+                            callbacks=[lambda model, record: done.set()])
+    killer.join()
+    same_fit(expected, found)
+    client.wait_for_workers(2, timeout=60)
+    assert min(before) not in client.run(os.getpid).values()
+
+
+def test_factors_stay_in_files_that_workers_map(client, given, tmp_path):
+    here = copy_of(IMPLICIT).fit(given)
+    given.write(tmp_path / "r")
+    model = distributed.fit(copy_of(IMPLICIT), tmp_path / "r", client=client, block_cells=CELLS,
+                            factors=tmp_path / "factors")
+    same_fit(here, model)
+    assert is_mapped(model.user_factors_)
+    assert len(pickle.dumps(model.user_factors_)) < 1000
+    for rows in (slice(None), slice(7, 9)):
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(model.user_factors_[rows])),
+                                      here.user_factors_[rows])
+    np.testing.assert_array_equal(np.load(tmp_path / "factors" / "item.factors.npy"),
+                                  here.item_factors_)
+    ids, _ = distributed.recommend(model, [5, 5000], k=3, client=client)
+    np.testing.assert_array_equal(ids, here.recommend([5, 5000], k=3)[0])
+    assert distributed.evaluate(model, given, client=client, exclude_seen=False, k=5) == \
+        evaluate(here, given, exclude_seen=False, k=5)
+    with pytest.raises(FileExistsError):
+        distributed.fit(copy_of(IMPLICIT), given, client=client, factors=tmp_path / "factors")
 
 
 def test_a_fit_goes_on_with_another_scheduler(client, given, tmp_path):

@@ -244,6 +244,15 @@ def test_the_table_of_autoencoders_of_ratings_is_the_one_in_the_result_file():
         assert f"| {name} | {' | '.join(f'{x:.4f}' for x in [*folds, arm['mean']])} |" in read()
 
 
+def test_the_memory_and_the_published_settings_of_autoencoders_are_those_in_the_result_files():
+    text = " ".join(read().split())
+    memory = result("autoencoder_memory")["models"]
+    assert ", ".join(f"{name} {row['gigabytes']:.2f}" for name, row in memory.items()) in text
+    assert max(row["gigabytes"] for row in memory.values()) < 4
+    for name, row in result("published_autoencoders")["rows"].items():
+        assert f"`.{name}()` {row['rmse']:.4f}" in text
+
+
 def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
     for data, part in result("strong_generalisation")["data"].items():
         (seeds,) = {len(row["seeds"]) for row in part["models"].values()}
