@@ -76,7 +76,7 @@ def timed(n_threads: int, ratings: Ratings, arguments: argparse.Namespace,
 def rates(arguments: argparse.Namespace) -> None:
     """Measure what the plan multiplies."""
     ratings = Ratings.open(arguments.folder, verify=False)
-    told(FILE_BYTES=max(map(file_bytes, range(3))))
+    told(load=round(os.getloadavg()[0], 1), FILE_BYTES=max(map(file_bytes, range(3))))
     told(TASK_SECONDS=min(map(task_seconds, range(3))))
     for solver, factors in (("cg", arguments.factors), ("cholesky", arguments.factors)):
         told(solver=solver, factors=factors, rate=max(solver_rates(ratings, solver, factors)))

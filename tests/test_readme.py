@@ -262,6 +262,9 @@ def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
                                                      else "")
                      for metric in ("recall_capped@20", "recall_capped@50", "ndcg@100")]
             assert f"| {data} | {name} | {' | '.join(cells)} |" in read()
+    four = result("strong_generalisation_four")["data"]["ml-100k"]["models"]
+    assert ", ".join(f"{name} {row['ndcg@100']['mean']:.3f}" for name, row in four.items()
+                     if name != "Popularity") in " ".join(read().split())
 
 
 def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file():
