@@ -116,21 +116,21 @@ def case(name: str, title: str, peer: str, make: Callable[..., ImplicitMF], k: i
 
 def gradient(k: int, peer: str) -> Case:
     """Return ALS by conjugate gradient."""
-    make, steps = {"implicit": (IMPLICIT, partial(implicit, k, 10, True)),
-                   "irspack": (IRSPACK, partial(irspack, k, 10, "CG"))}[peer]
+    make, steps = {"implicit": (IMPLICIT, partial(implicit, k, 6, True)),
+                   "irspack": (IRSPACK, partial(irspack, k, 6, "CG"))}[peer]
     return case(f"als_cg_{peer}", f"implicit ALS by CG, as {peer}", peer, make, k,
-                Contestant(partial(ours, make, k, 10, "cg"), "mfcore", "1 step a row"),
+                Contestant(partial(ours, make, k, 8, "cg"), "mfcore", "1 step a row"),
                 Contestant(steps, peer, "3 steps a row, its default", ONE), goal=4.0)
 
 
 def exact(k: int, peer: str) -> Case:
     """Return ALS with exact rows."""
     make, run, goal = {
-        "implicit": (IMPLICIT, partial(implicit, k, 5, False), 4.0),
-        "irspack": (IRSPACK, partial(irspack, k, 5, "CHOLESKY"), 1.3),
+        "implicit": (IMPLICIT, partial(implicit, k, 4, False), 4.0),
+        "irspack": (IRSPACK, partial(irspack, k, 4, "CHOLESKY"), 1.3),
         "cmfrec": (CMFREC, partial(cmfrec, k, 4), None)}[peer]
     return case(f"als_exact_{peer}", f"exact implicit ALS, as {peer}", peer, make, k,
-                Contestant(partial(ours, make, k, 6, "cholesky"), "mfcore", "Cholesky"),
+                Contestant(partial(ours, make, k, 5, "cholesky"), "mfcore", "Cholesky"),
                 Contestant(run, peer, "Cholesky", ONE), goal=goal)
 
 

@@ -124,14 +124,14 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
         "mfcore, LIBMF's objective": Contestant(partial(ours, k, 25, PLAIN), "mfcore",
                                                 f"{PLAIN}"),
         "libmf": Contestant(
-            partial(libmf, k, (6, 8, 10, 12, 15), {
+            partial(libmf, k, (6, 8, 10, 12), {
                 "lambda_p1": 0.0, "lambda_q1": 0.0, "lambda_p2": 0.04, "lambda_q2": 0.04}),
-            "libmf", "L2 penalty 0.04, eta 0.1; fits of 6 to 15 passes"),
+            "libmf", "L2 penalty 0.04, eta 0.1; fits of 6 to 12 passes"),
         "libmf, its defaults": Contestant(partial(libmf, k, (10, 20), {}), "libmf",
                                           "L1 penalty 0.04, eta 0.1; fits of 10 and 20 passes"),
         "surprise": Contestant(partial(surprise, k, (10, 20)), "surprise",
                                "SVD, its defaults; fits of 10 and 20 passes; one thread",
-                               sizes=("small", "medium"))}
+                               sizes=("small",))}
     als = {
         "mfcore": Contestant(partial(ours, k, 12, ALTERNATING), "mfcore",
                              f"learned biases, {ALTERNATING}, 2 steps a row"),
