@@ -12,7 +12,7 @@ from benchmarks.case import Case, Contestant, Task, as_said
 
 X = "import numpy as np, scipy.sparse as sp; " \
     "X = sp.csr_matrix(np.random.default_rng(0).integers(0, 2, (60, 40)).astype(np.float32)); "
-MODULES = "; import sys; print("\\n", len(sys.modules))"
+MODULES = "; import sys; print(); print(len(sys.modules))"
 IMPORTS = {"mfcore": "from mfcore import ImplicitMF, MatrixFactorization, Ratings",
            "implicit": "from implicit.cpu.als import AlternatingLeastSquares",
            "irspack": "from irspack import IALSRecommender", "torch": "import torch"}
