@@ -16,7 +16,7 @@ from benchmarks.case import Case, Contestant, Data, Task, both_reach
 from benchmarks.data import first_rows, halves
 from mfcore import BPR, evaluate
 
-USERS = 20_000          # whose test choices are ranked
+USERS = 5_000          # whose test choices are ranked
 
 
 def judge(k: int, data: Data) -> Callable[..., float]:
