@@ -128,7 +128,7 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
                 "lambda_p1": 0.0, "lambda_q1": 0.0, "lambda_p2": 0.04, "lambda_q2": 0.04}),
             "libmf", "L2 penalty 0.04, eta 0.1; fits of 6 to 12 passes"),
         "libmf, its defaults": Contestant(partial(libmf, k, (10,), {}), "libmf",
-                                          "L1 penalty 0.04, L2 penalty 0.1, eta 0.1; a fit of 10 passes"),
+                                          "L1 penalty 0.04, no L2, eta 0.1; a fit of 10 passes"),
         "surprise": Contestant(partial(surprise, k, (10, 20)), "surprise",
                                "SVD, its defaults; fits of 10 and 20 passes; one thread",
                                sizes=("small",))}
