@@ -3,8 +3,9 @@
     python -m benchmarks growth [--most 30] [--out FOLDER]
 
 Each point is a process of its own: a fit of five sweeps, of which the last four are timed, or
-the best ten for the first 10,000 users.  Then SGEMM and a copy are timed on as many threads.  Curves: "fixed", ratings grow while users and items stay those of MovieLens 20M;
-"growing", all grow; "factors", 16 to 256 at 10M ratings.  Points on file are not measured again.
+the best ten for the first 10,000 users.  Then SGEMM and a copy are timed on as many threads.
+Curves: "fixed", ratings grow while users and items stay those of MovieLens 20M; "growing", all
+grow; "factors", 16 to 256 at 10M ratings.  Points on file are not measured again.
 """
 
 from __future__ import annotations

@@ -149,7 +149,69 @@ def machine(folder: Path = RESULTS) -> str:
               f"{load[1]:.0f}, so that CPU seconds are what to read.")
 
 
+# ------------------------------------------------------------------------------ growth
+
+CURVES = {"fixed": "millions", "growing": "millions", "factors": "k"}
+
+
+def curve(found: dict[str, Any], name: str, kind: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return what grows, and the points in its order."""
+    across = {"millions": "nnz", "k": "k"}[CURVES[name]]
+    points = sorted((each for each in found.get("points", ())
+                     if (each["curve"], each["kind"]) == (name, kind)), key=lambda p: p[across])
+    return np.array([each[across] for each in points], float), points
+
+
+def slope(x: np.ndarray, y: Sequence[float]) -> str:
+    """Return the slope in a plot of logarithms."""
+    return f"{np.polyfit(np.log(x), np.log(y), 1)[0]:.2f}" if len(x) > 1 else "–"
+
+
+def growth(folder: Path = RESULTS) -> Table:
+    """Return seconds of a sweep by ratings and by factors, and slopes."""
+    found, rows = read("growth", folder), []
+    for name, across in CURVES.items():
+        for kind in dict.fromkeys(each["kind"] for each in found.get("points", ())):
+            x, points = curve(found, name, kind)
+            if points:
+                unit = "M" if across == "millions" else ""
+                rows.append([name, kind, ", ".join(
+                    f"{each[across]}{unit}: {each['cpu']:.3g}" for each in points),
+                    slope(x, [each["cpu"] for each in points]),
+                    f"{points[-1]['gigabytes']:.2f}",
+                    slope(x, [each["gigabytes"] for each in points])])
+    return Table(["curve", "what", "CPU seconds", "slope", "GB at the end", "slope"], rows)
+
+
+def work(point: dict[str, Any]) -> tuple[float, float | None]:
+    """Return the floating-point operations of a sweep, and the bytes that SGD must move.
+
+    Conjugate gradient with one step: 8 a cell and factor.  Exact: nnz k^2 a side (a symmetric
+    product) and k^3 / 3 a row.  SGD: 10 k operations and 16 k + 12 bytes a rating.
+    """
+    nnz, k, rows = point["nnz"], point["k"], point["users"] + point["items"]
+    if point["kind"] == "sgd":
+        return 10.0 * nnz * k, nnz * (16.0 * k + 12)
+    return {"als": 8.0 * nnz * k, "exact": 2.0 * nnz * k**2 + rows * (k**3 / 3 + 3 * k**2),
+            "top ten": 2.0 * 10_000 * point["items"] * k}[point["kind"]], None
+
+
+def limits(folder: Path = RESULTS) -> Table:
+    """Return rates of the kernels beside those of SGEMM and of a copy in the same process."""
+    rows = []
+    for kind in dict.fromkeys(each["kind"] for each in read("growth", folder).get("points", ())):
+        for point in curve(read("growth", folder), "factors", kind)[1]:
+            flops, moved = work(point)
+            rate, bytes_rate = (None if each is None else each / 1e9 / point["cpu"]
+                                for each in (flops, moved))
+            rows.append([kind, str(point["k"]), f"{rate:.1f}", f"{point['GF/s']:.0f}",
+                         f"{rate / point['GF/s']:.0%}",
+                         "" if bytes_rate is None else f"{bytes_rate:.1f}",
+                         f"{point['GB/s']:.1f}"])
+    return Table(["what", "k", "GF/s", "SGEMM", "share", "GB/s", "copy"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "machine": machine,
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, behind, settings, first_calls)}}
+       for each in (speed, behind, settings, first_calls, growth, limits)}}
