@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, report
+from benchmarks import gate, growth, report
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
 
@@ -44,7 +44,7 @@ def compare_cases(given: argparse.Namespace) -> None:
                 "skipped", "peer's seconds to ours")}), flush=True)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"growth": growth.main,
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"gate": gate.main, "growth": growth.main,
                                                   "report": report.main}
 
 
