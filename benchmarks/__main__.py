@@ -2,7 +2,7 @@
 
     python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
                          [--rounds N] [--threads N] [--out FOLDER] [--list]
-    python -m benchmarks growth|report|gate [--help]
+    python -m benchmarks accuracy|gate|growth|report [--help]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import gate, growth, report
+from benchmarks import accuracy, gate, growth, report
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
 
@@ -44,8 +44,8 @@ def compare_cases(given: argparse.Namespace) -> None:
                 "skipped", "peer's seconds to ours")}), flush=True)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"gate": gate.main, "growth": growth.main,
-                                                  "report": report.main}
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "accuracy": accuracy.main, "gate": gate.main, "growth": growth.main, "report": report.main}
 
 
 def main() -> None:

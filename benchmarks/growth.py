@@ -1,6 +1,6 @@
 """How cost grows: seconds of a sweep and memory, by ratings and by factors, and against the limit.
 
-    python -m benchmarks growth [--most 30] [--out FOLDER]
+    python -m benchmarks growth [--most 30] [--what als ...] [--curves fixed ...]
 
 Each point is a process of its own: a fit of five sweeps, of which the last four are timed, or
 the best ten for the first 10,000 users.  Then SGEMM and a copy are timed on as many threads.
@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +31,21 @@ from mfcore.parallel import Pool
 
 USERS, ITEMS, ASKED, SWEEPS = 138_493, 26_744, 10_000, 5
 MILLIONS, FACTORS, K = (1, 3, 10, 30, 100), (16, 32, 64, 128, 256), 64
-KINDS = ("als", "exact", "sgd", "top ten")
+KINDS, CURVES = ("als", "exact", "sgd", "top ten"), ("fixed", "growing", "factors")
 
 
-def points(most: int) -> Iterator[dict[str, Any]]:
+def points(most: int, kinds: Sequence[str] = KINDS) -> Iterator[dict[str, Any]]:
     """Yield the points up to so many millions of ratings, those of few first."""
     for millions in (each for each in MILLIONS if each <= most):
         share = millions / 20
         for curve, n, m in (("fixed", USERS, ITEMS), ("growing", round(USERS * share),
                                                      round(ITEMS * share))):
-            for kind in KINDS:
+            for kind in kinds:
                 yield {"curve": curve, "kind": kind, "users": n, "items": m,
                        "millions": millions, "k": K}
         if millions == 10:
             for k in FACTORS:
-                for kind in KINDS:
+                for kind in kinds:
                     yield {"curve": "factors", "kind": kind, "users": USERS, "items": ITEMS,
                            "millions": millions, "k": k}
 
@@ -128,6 +128,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks growth", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=30, help="millions of ratings")
+    parser.add_argument("--what", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--curves", nargs="+", choices=CURVES, default=CURVES)
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(arguments)
@@ -137,8 +139,8 @@ def main(arguments: list[str]) -> None:
     old = json.loads(path.read_text()) if path.exists() else fresh
     found = old if same(old["environment"], fresh["environment"]) else fresh
     known = set(map(key, found["points"]))
-    for point in points(given.most):
-        if key(point) not in known:
+    for point in points(given.most, given.what):
+        if key(point) not in known and point["curve"] in given.curves:
             ratings(point)
             text = subprocess.run([sys.executable, "-m", "benchmarks.growth", json.dumps(point),
                                    str(given.threads)], stdout=subprocess.PIPE, text=True,

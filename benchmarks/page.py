@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import tables
+from benchmarks import standings, tables
 from benchmarks.harness import RESULTS
 from benchmarks.tables import Result, Table, curve, read, results
 
@@ -126,6 +126,26 @@ def growing(folder: Path) -> Iterator[str]:
             yield drawn(draw)
 
 
+# ----------------------------------------------------------------------------- accuracy
+
+
+def placed(folder: Path) -> Iterator[str]:
+    """Draw figures of this library between those of others, protocol by protocol."""
+    found = standings.figures(folder)
+    for protocol in dict.fromkeys(each.protocol for each in found):
+        here = [each for each in found if each.protocol == protocol][::-1]
+
+        def draw(axes: Any, here: Any = here, protocol: str = protocol) -> None:
+            for place, each in enumerate(here):
+                axes.plot(each.value, place, "o", color="C0" if each.source == "here" else "C3",
+                          fillstyle="full" if each.source == "here" else "none")
+            axes.set(yticks=range(len(here)), xlabel=protocol,
+                     yticklabels=[each.model[:44] for each in here])
+            axes.tick_params(axis="y", labelsize=7)
+
+        yield drawn(draw, (4.6, 0.9 + 0.17 * len(here)))
+
+
 # --------------------------------------------------------------------------------- page
 
 
@@ -158,4 +178,6 @@ def page(folder: Path = RESULTS) -> str:
                 plots=growing(folder)),
         section("Against the limit", "Rates by CPU second, beside SGEMM and a copy in the same "
                 "process.", tables.limits(folder)),
+        section("Accuracy", "Filled: this library. Hollow: published figures, or other libraries "
+                "run by us.", standings.accuracy(folder), plots=placed(folder)),
         section("What was asked and told", "", tables.settings(folder)), "</html>", ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,9 +209,3 @@ def limits(folder: Path = RESULTS) -> Table:
                          "" if bytes_rate is None else f"{bytes_rate:.1f}",
                          f"{point['GB/s']:.1f}"])
     return Table(["what", "k", "GF/s", "SGEMM", "share", "GB/s", "copy"], rows)
-
-
-TABLES: dict[str, Callable[[Path], str]] = {
-    "machine": machine,
-    **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, behind, settings, first_calls, growth, limits)}}

@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 def test_the_tables_of_the_readme_are_those_of_the_result_files():
     text = report.README.read_text("utf-8")
     assert report.filled(text) == text, "run python -m benchmarks report"
-    assert set(re.findall("<!-- table: (.*) -->", text)) == set(tables.TABLES)
+    assert set(re.findall("<!-- table: (.*) -->", text)) == set(report.TABLES)
 
 
 def test_a_row_states_ratios_seconds_and_goal(folder):
