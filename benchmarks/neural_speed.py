@@ -50,7 +50,8 @@ class Twin(torch.nn.Module):
     def __init__(self, users, items, head, lazy):
         super().__init__()
         self.P, self.Q = (torch.nn.Embedding.from_pretrained(
-            torch.tensor(side[0].value), freeze=False, sparse=lazy) for side in (users, items))
+            torch.tensor(side.tables[0].value), freeze=False, sparse=lazy)
+            for side in (users, items))
         layers = []
         for each in head:
             layer = torch.nn.Linear(*each.W.value.shape)

@@ -228,20 +228,33 @@ class Embedding(Layer):
 
     def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return the rows, shape (n, k)."""
-        rows, T = self.rows_of(x), self.table.value
+        return self.take(self.rows_of(x), run)
+
+    def backward(self, dy: np.ndarray, cache: Any, run: Run) -> None:
+        """Add the gradient of the rows used."""
+        self.give(dy, cache, run)
+
+    def take(self, rows: np.ndarray, run: Run, counts: np.ndarray | None = None
+             ) -> tuple[np.ndarray, Any]:
+        """Return y, shape (n, k), for rows that are used `counts` times each (None: once)."""
+        T = self.table.value
         y = np.empty((len(rows), T.shape[1]), T.dtype)
         nn_rows.gather(T, rows, y)
         if self.reg and not self.table.frozen:
-            run.penalty += self.reg * run.share * float(np.vdot(y, y))
-        return y, (rows, y)
+            squares = np.vdot(y, y) if counts is None else \
+                counts @ np.einsum("tf,tf->t", y, y)
+            run.penalty += self.reg * run.share * float(squares)
+        return y, (rows, y, counts)
 
-    def backward(self, dy: np.ndarray, cache: tuple[np.ndarray, np.ndarray], run: Run) -> None:
-        """Add the gradient of the rows used."""
-        rows, y = cache
-        if not self.table.frozen:
+    def give(self, dy: np.ndarray, cache: Any, run: Run) -> None:
+        """Add the gradient of what `take` returned, summed over the uses of a row."""
+        rows, y, counts = cache
+        if self.table.frozen:
+            return
+        if self.reg:
             pull = y.dtype.type(2 * self.reg * run.share)
-            run.gradients.add(self.table, Rows(rows, dy + pull * y if self.reg else
-                                               np.ascontiguousarray(dy)))
+            dy = dy + pull * (y if counts is None else counts[:, None] * y)
+        run.gradients.add(self.table, Rows(rows, np.ascontiguousarray(dy)))
 
 
 class Dropout(Layer):

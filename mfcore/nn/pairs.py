@@ -13,7 +13,8 @@ table j; let r be the distinct rows of column j, and p_t the place of x_tj among
 
 Three products with as many lines as there are distinct rows, not cells; and rows are distinct
 in the gradient already.  Values and gradients are those of Fork, Concatenate and Linear.
-A penalty λ a use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
+A table takes its rows and gives them their gradient as `Embedding` says, with the number of
+their uses: a penalty λ a use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
 """
 
 from __future__ import annotations
@@ -24,16 +25,15 @@ import numpy as np
 
 from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
-from mfcore.nn.parameters import Parameter, Rows, sorting
+from mfcore.nn.parameters import Parameter, sorting
 from mfcore.nn.products import product
 
 
 class _Used(NamedTuple):
-    """What a batch takes of one table: distinct rows, their lines, uses, and places (n,)."""
+    """What a batch takes of one table: lines of distinct rows, their cache, and places (n,)."""
 
-    rows: np.ndarray
     lines: np.ndarray
-    counts: np.ndarray
+    cache: Any
     place: np.ndarray
 
 
@@ -57,7 +57,8 @@ class RowsLinear(Layer):
 
     def parameters(self) -> list[Parameter]:
         """Return the tables, W and b."""
-        return [*(each.table for each in self.embeddings), *self.linear.parameters()]
+        tables = [p for each in self.embeddings for p in each.parameters()]
+        return [*tables, *self.linear.parameters()]
 
     def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return y, shape (n, n_out)."""
@@ -77,30 +78,21 @@ class RowsLinear(Layer):
         W, dW = self.linear.W.value, []
         for each, taken, part in zip(self.embeddings, used, np.split(W, self.cuts[:-1]),
                                      strict=True):
-            dA = np.zeros((len(taken.rows), W.shape[1]), W.dtype)
+            dA = np.zeros((len(taken.lines), W.shape[1]), W.dtype)
             kernels.scatter_add(taken.place, dz, dA)
             dW.append(product(taken.lines.T, dA, run.pool))
-            if not each.table.frozen:
-                dT = product(dA, part.T, run.pool)
-                if each.reg:
-                    dT += taken.lines.dtype.type(2 * each.reg * run.share) \
-                        * taken.counts[:, None] * taken.lines
-                run.gradients.add(each.table, Rows(taken.rows, dT))
+            if not all(table.frozen for table in each.parameters()):
+                each.give(product(dA, part.T, run.pool), taken.cache, run)
         if not self.linear.W.frozen:
             run.gradients.add(self.linear.W, np.concatenate(dW))
             run.gradients.add(self.linear.b, db)
 
 
 def _use(each: Embedding, x: np.ndarray, run: Run) -> _Used:
-    """Return the distinct rows that x takes of a table; their penalty goes to the run."""
-    rows, T = each.rows_of(x), each.table.value
+    """Return the distinct rows that x takes of a table, each as often used as x has it."""
+    rows, real = each.rows_of(x), each.table.value.dtype
     order = sorting(rows)
     place, distinct = np.full(len(rows), -1), np.empty(len(order), rows.dtype)
     n = kernels.number_rows(rows, order, distinct, place)
-    lines = np.empty((n, T.shape[1]), T.dtype)
-    kernels.gather(T, distinct[:n], lines)
-    counts = np.bincount(place[order], minlength=n).astype(T.dtype)
-    if each.reg and not each.table.frozen:
-        squares = np.einsum("pf,pf->p", lines, lines)
-        run.penalty += each.reg * run.share * float(counts @ squares)
-    return _Used(distinct[:n], lines, counts, place)
+    counts = np.bincount(place[order], minlength=n).astype(real)
+    return _Used(*each.take(distinct[:n], run, counts), place)

@@ -73,6 +73,11 @@ class Cells:
             self.n_drawn = 0
 
     @property
+    def n_visited(self) -> int:
+        """Cells that an epoch visits, known and drawn."""
+        return len(self.y) * (1 + self.n_drawn)
+
+    @property
     def drawn_weight(self) -> float:
         """The weight v of a drawn cell."""
         return float(self.unknown_weight * self.n_unknown / (self.n_drawn * len(self.y)))
