@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-SOURCES = Path(__file__).parents[1] / "mfcore"
+CHECKOUT = Path(__file__).parents[1]
+SOURCES = CHECKOUT / "mfcore"
+
+# The benchmarks are not installed; last, so that an installed mfcore is the one under test.
+sys.path.append(str(CHECKOUT))
 
 
 def _kernel_cache() -> Path:

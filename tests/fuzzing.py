@@ -197,19 +197,7 @@ CHANGES = [_change_meta, _change_array, _change_array]
 
 def ask(model: Any) -> None:
     """Ask a model that loaded all there is to ask; it may answer or refuse."""
-    rows = samples.counts(2, 8, seed=7)
-    users = [0, 1, 2] if model.user_ids_ is None else list(model.user_ids_[:3])
-    items = [0, 1, 2] if model.item_ids_ is None else list(model.item_ids_[:3])
-    for question in (lambda: model.predict(users, items), lambda: model.recommend(users, 4),
-                     lambda: model.recommend(ratings=rows, k=3),
-                     lambda: model.recommend(users, 3, similarity="cosine"),
-                     lambda: model.similar_items(items, 2), lambda: model.similar_users(users, 2),
-                     lambda: model.explain(users[0], items[0]),
-                     lambda: model.fold_in_users(rows), lambda: model.fold_in_items(
-                         samples.counts(11, 2, seed=7)),
-                     lambda: model.objective(), lambda: model.score(model.ratings_),
-                     lambda: repr(model), lambda: model.predict(["?"], ["?"]),
-                     lambda: model.recommend(user_features=[["a"]])):
+    for question in samples.questions(model, 3).values():
         try:
             question()
         except (*REFUSALS, np.linalg.LinAlgError):

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import mfcore
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.models.storage import CLASSES
+from mfcore.parallel import Pool
 
 # Every estimator, found where the library itself looks its classes up.
 EVERY: list[Any] = [getattr(mfcore, name) for name in CLASSES]
@@ -115,15 +116,69 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+# Segments of some users, by number and by name.
+SEGMENTS = {0: "a", 1: "b", 2: "a", 5: "b", 7: "a"}
+SEGMENTS.update({f"u{user}": label for user, label in SEGMENTS.items()})
+
+
+def default(made: Any) -> Any:
+    """An unfitted model with the defaults, where a class has one for all it takes."""
+    return made(MatrixFactorization(), {}) if made is mfcore.Segmented else made()
+
+
 def small(made: Any, **changes: Any) -> Any:
     """An unfitted model of any class, quick to fit."""
     if made is mfcore.Segmented:
-        inner = small(MatrixFactorization, **changes)
-        return made(inner, {0: "a", 1: "b", 2: "a", 5: "b", 7: "a"})
+        return made(small(MatrixFactorization, **changes), dict(SEGMENTS))
     known = set(made._parameter_names())
     quick = {"n_threads": 1, "random_state": 0, **SIZES.get(made.__name__, {}), **changes}
     return made(**{name: value for name, value in quick.items()
                    if name in known or name in changes})
+
+
+def questions(model: Any, n_asked: int | None = None) -> dict[str, Any]:
+    """All that can be asked of a fitted model with the columns of a sample, by name."""
+    users, items = (list(range(size) if ids is None else ids)[:n_asked] for size, ids in (
+        (model.n_users_, model.user_ids_), (model.n_items_, model.item_ids_)))
+    rows, columns = counts(4, model.n_items_, seed=7), counts(model.n_users_, 3, seed=7)
+    return {
+        "predict": lambda: model.predict(np.repeat(users, len(items)), items * len(users)),
+        "predict unknown": lambda: model.predict(["?"], ["?"]),
+        "predict new": lambda: model.predict([0, 1, 3], items[:3], ratings=rows),
+        "recommend": lambda: model.recommend(users, 12),
+        "recommend by cosine": lambda: model.recommend(users, 3, similarity="cosine"),
+        "recommend some": lambda: model.recommend(users, 3, items=items[1:5], exclude_seen=False),
+        "recommend to new": lambda: model.recommend(ratings=rows, k=3),
+        "recommend by features": lambda: model.recommend(user_features=[["a"]]),
+        "similar items": lambda: model.similar_items(items, 2),
+        "similar users": lambda: model.similar_users(users, 2),
+        "explain": lambda: model.explain(users[0], items[0]),
+        "fold in users": lambda: model.fold_in_users(rows),
+        "fold in items": lambda: model.fold_in_items(columns),
+        "objective": lambda: model.objective(),
+        "score": lambda: model.score(counts(*model.ratings_.shape, seed=9)),
+        "repr": lambda: repr(model)}
+
+
+def answers(model: Any) -> dict[str, Any]:
+    """What a model says to all questions, to the last bit, or why it refuses."""
+    found: dict[str, Any] = {}
+    with Pool(1):                               # (BLAS is held once, not for each question)
+        for name, ask in questions(model).items():
+            try:
+                found[name] = _bits(ask())
+            except (NotImplementedError, ValueError, TypeError) as error:
+                found[name] = error.__class__, str(error)
+    return found
+
+
+def _bits(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_bits(each) for each in value]
+    value = value.toarray() if sp.issparse(value) else value
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.dtype.str, value.shape, value.tobytes()
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def stored(cells: sp.csr_array) -> np.ndarray:

@@ -2,7 +2,11 @@
 within little memory gives what a sort in memory gives."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +128,46 @@ def test_a_sort_in_little_memory_equals_one_in_memory(tmp_path, narrow, ids):
     same(found, Ratings.from_arrays(*(column[order] for column in cells[:3])))
     same(found, Ratings.open(tmp_path / "r"))
     assert not list(tmp_path.glob(".r*"))
+
+
+WATCHED = """
+import sys, threading
+from pathlib import Path
+from mfcore.data.convert import LEAST, convert
+
+def anonymous():
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in x)
+    return int(line.split()[1]) * 1024
+
+place = Path(sys.argv[1])
+convert(place / "few", place / "compiled", memory=LEAST)
+before, most, done = anonymous(), [0], threading.Event()
+
+def watch():
+    while not done.wait(0.002):
+        most.append(anonymous() - before)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+convert(place / "many", place / "r", memory=LEAST)
+done.set()
+watcher.join()
+print(max(most) / LEAST)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="too slow in Python")
+def test_a_sort_stays_within_the_stated_memory(tmp_path):
+    for name, size in (("few", 100), ("many", 1_500_000)):
+        (tmp_path / name).mkdir()
+        cells = np.arange(size) * 7919 % 30_000_001
+        lines = [f"{u},{i},3" for u, i in zip((cells % 3000).tolist(), (cells // 3000).tolist(),
+                                              strict=True)]
+        (tmp_path / name / "a.csv").write_text("\n".join(["user,item,rating", *lines, ""]))
+    found = subprocess.run([sys.executable, "-c", WATCHED, str(tmp_path)], check=True,
+                           capture_output=True, text=True)
+    assert 0.3 < float(found.stdout) < 1.0
 
 
 @pytest.mark.parametrize("duplicates", ["last", "mean", "sum"])

@@ -511,5 +511,5 @@ def test_another_n_factors_than_the_fit_had_is_refused_where_rows_are_solved(mad
     for ask in (lambda: model.recommend(ratings=samples.counts(2, 8)),
                 lambda: model.fold_in_items(samples.counts(11, 2)),
                 lambda: model.partial_fit(samples.counts())):
-        with pytest.raises(ValueError, match="n_factors is 64, and the fitted vectors have 3"):
+        with pytest.raises(ValueError, match="n_factors is 64, and the model was fitted with 3"):
             ask()

@@ -244,6 +244,15 @@ def test_the_table_of_autoencoders_of_ratings_is_the_one_in_the_result_file():
         assert f"| {name} | {' | '.join(f'{x:.4f}' for x in [*folds, arm['mean']])} |" in read()
 
 
+def test_the_memory_and_the_published_settings_of_autoencoders_are_those_in_the_result_files():
+    text = " ".join(read().split())
+    memory = result("autoencoder_memory")["models"]
+    assert ", ".join(f"{name} {row['gigabytes']:.2f}" for name, row in memory.items()) in text
+    assert max(row["gigabytes"] for row in memory.values()) < 4
+    for name, row in result("published_autoencoders")["rows"].items():
+        assert f"`.{name}()` {row['rmse']:.4f}" in text
+
+
 def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
     for data, part in result("strong_generalisation")["data"].items():
         (seeds,) = {len(row["seeds"]) for row in part["models"].values()}
@@ -253,6 +262,9 @@ def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
                                                      else "")
                      for metric in ("recall_capped@20", "recall_capped@50", "ndcg@100")]
             assert f"| {data} | {name} | {' | '.join(cells)} |" in read()
+    four = result("strong_generalisation_four")["data"]["ml-100k"]["models"]
+    assert ", ".join(f"{name} {row['ndcg@100']['mean']:.3f}" for name, row in four.items()
+                     if name != "Popularity") in " ".join(read().split())
 
 
 def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file():

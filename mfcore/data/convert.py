@@ -35,9 +35,10 @@ from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Columns
 from mfcore.parallel import row_chunks
 
-# Bytes in memory for a cell of a range while it is sorted (about 150, estimated from the sizes of
-# the arrays), and the least memory.
-CELL_BYTES, LEAST = 160, 1 << 26
+# Bytes in memory for a cell of a range while it is sorted, and the least memory.  Measured, as
+# anonymous memory by user, the dearest stage: 158 of 20M cells within 1 GB, 165 of 5M within
+# 256 MB.  The rest is for what the allocator keeps of other stages, 20 MB at the least memory.
+CELL_BYTES, LEAST = 240, 1 << 26
 RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
 STAGES = ("read", "spread", "by user", "by item")
 
@@ -55,7 +56,9 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
         The folder to make.  Beside it stands `.NAME.converting` until it is done; an
         interrupted run with the same arguments goes on from there.
     memory : int, bytes, >= 64 MB
-        Of arrays at a time, besides the ids of users and items.
+        Of arrays at a time, besides the ids of users and items, what the reading library
+        takes for itself, and what a function returns.  A single user or item with more than
+        memory / 240 ratings is sorted at once, and takes more.
     duplicates : {"error", "last", "mean", "sum"}
         What to do with a repeated (user, item) pair.
     reading : Reading or None
@@ -121,7 +124,8 @@ class _Sort:
                                   for side in ("users", "items"))
         for number in range(self.journal.done("read"), len(self.parts)):
             weighted = bool(self.journal.state.get("weighted"))
-            for columns in pieces(self.parts[number], self.reading, self.work):
+            for columns in pieces(self.parts[number], self.reading, self.work,
+                                  self.cells * CELL_BYTES):
                 _append(self.work / "cells.raw", self._raw(columns))
                 weighted |= columns.weights is not None
             self.users.save(self.work / "users.names")
@@ -173,11 +177,14 @@ class _Sort:
             return found["arr_0"], found["arr_1"]
 
     def _deal(self, cells: np.ndarray, side: str, bounds: np.ndarray) -> None:
-        """Append cells to the files of their ranges, in their order."""
-        place = np.searchsorted(bounds, cells[side], "right") - 1
+        """Append cells to the files of their ranges, in their order.
+
+        (`take` copies a record as a whole, an eighth of the time of brackets.)
+        """
+        place = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[cells[side]]
         order, starts = sorted_order(place, np.arange(len(cells)), len(bounds) - 1)
         for number in np.flatnonzero(np.diff(starts)).tolist():
-            _append(self._file(side, number), cells[order[starts[number]:starts[number + 1]]])
+            _append(self._file(side, number), cells.take(order[starts[number]:starts[number + 1]]))
 
     def _file(self, side: str, number: int) -> Path:
         return self.work / f"{side}.{number}.raw"
@@ -205,7 +212,7 @@ class _Sort:
         for number in range(self.journal.done("by_item"), len(self.item_bounds) - 1):
             cells, rows, lo, hi = self._range("item", number, self.item_bounds)
             order, indptr = sorted_order(rows, np.arange(len(rows)), hi - lo)
-            self._write("item", cells[order], "user", indptr)
+            self._write("item", cells.take(order), "user", indptr)
             self.journal.note(by_item=number + 1)
             self._file("item", number).unlink(missing_ok=True)
             yield (number + 1) / (len(self.item_bounds) - 1)

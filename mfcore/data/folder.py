@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import secrets
 import shutil
@@ -185,6 +186,27 @@ def is_mapped(array: np.ndarray) -> bool:
             return True
         base = getattr(base, "base", None)
     return False
+
+
+class Mapped(np.memmap):
+    """An array that is a file: another process maps the file, where a pickle would copy it."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle as the name of the file; a part of the array as the numbers in it."""
+        if isinstance(self.base, mmap.mmap):
+            return _open_mapped, (str(self.filename), "r")
+        return np.asarray(self).__reduce_ex__(protocol)
+
+    @classmethod
+    def new(cls, path: Path, shape: tuple[int, int], dtype: Any) -> Mapped:
+        """Make a .npy file, of zeros, and map it for writing."""
+        np.lib.format.open_memmap(path, "w+", dtype, shape)
+        return _open_mapped(str(path.resolve()), "r+")
+
+
+def _open_mapped(path: str, mode: Any) -> Mapped:
+    head = np.lib.format.open_memmap(path, mode)
+    return Mapped(path, head.dtype, mode, head.offset, head.shape)
 
 
 def empty_beside(array: np.ndarray, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -19,8 +19,10 @@ from mfcore.data.textfile import TextFile, load_text, text_of
 
 Frame = dict[str, Any]
 Source = Path | Callable[[], Frame]
-# Bytes of text, and rows of a parquet file, that are parsed at a time.
+# Bytes of text, and rows of a parquet file, that are parsed at a time, at most; and what one of
+# them takes in memory meanwhile (measured, with what stays of the one before).
 TEXT_BYTES, ROWS = 1 << 25, 1 << 20
+TEXT_COST, ROW_COST = 12, 300
 _PARTS = (".csv", ".tsv", ".dat", ".txt", ".gz", ".parquet", ".pq")
 
 
@@ -84,24 +86,28 @@ def _schema(path: Path, reading: Reading) -> str:
     return f"{names}, separator {layout.separator!r}"
 
 
-def pieces(source: Source, reading: Reading, scratch: Path) -> Iterator[Columns]:
-    """Yield the columns of a part, a piece at a time; text stays where it is on disk."""
+def pieces(source: Source, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
+    """Yield the columns of a part, a piece at a time; text stays where it is on disk.
+
+    Pieces are parsed within `memory` bytes; what a function returns is one piece.
+    """
+    most = min(TEXT_BYTES, memory // TEXT_COST)
     if callable(source):
         yield _of_frame(source(), reading)
     elif is_parquet(source):
-        yield from arrow_columns(source, reading.wanted, ROWS)
+        yield from arrow_columns(source, reading.wanted, min(ROWS, memory // ROW_COST))
     elif source.suffix == ".gz":
         plain = scratch / "unpacked"
         with gzip.open(source) as packed, plain.open("wb") as stream:
             shutil.copyfileobj(packed, stream)
-        yield from _pieces_of_text(plain, source.name, reading)
+        yield from _pieces_of_text(plain, source.name, reading, most)
         plain.unlink()
     else:
-        yield from _pieces_of_text(source, source.name, reading)
+        yield from _pieces_of_text(source, source.name, reading, most)
 
 
-def _pieces_of_text(path: Path, name: str, reading: Reading) -> Iterator[Columns]:
-    if path.stat().st_size <= TEXT_BYTES:
+def _pieces_of_text(path: Path, name: str, reading: Reading, most: int) -> Iterator[Columns]:
+    if path.stat().st_size <= most:
         whole = load_text(path, reading.encoding)
         yield _parsed(TextFile(name, whole.data, whole.encoding), reading, whole.first_lines())
         return
@@ -109,11 +115,11 @@ def _pieces_of_text(path: Path, name: str, reading: Reading) -> Iterator[Columns
     head = text_of(name, data[:1 << 16].tobytes(), reading.encoding).first_lines()[:-1]
     start = 0
     while start < data.size:
-        stop = min(start + TEXT_BYTES, data.size)
+        stop = min(start + most, data.size)
         if stop < data.size:
             stop = start + data[start:stop].tobytes().rfind(b"\n") + 1
         if stop <= start:
-            raise ValueError(f"{name} has a line of more than {TEXT_BYTES} bytes")
+            raise ValueError(f"{name} has a line of more than {most} bytes")
         piece = text_of(f"{name} (lines counted from byte {start})", data[start:stop].tobytes(),
                         reading.encoding)
         yield _parsed(piece, reading, head, first=start == 0)

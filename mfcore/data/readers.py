@@ -171,17 +171,20 @@ def is_parquet(path: Path) -> bool:
 
 def arrow_columns(path: Path, wanted: Mapping[str, Column], rows: int) -> Iterator[Columns]:
     """Yield the columns of a parquet file, so many rows at a time; see `read_columns`."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         names = tuple(file.schema_arrow.names)
         asked = {what: column for what, column in wanted.items() if column is not None}
         places = find_columns(path.name, asked, names, names)
-        for batch in file.iter_batches(rows, columns=[names[p] for p in places.values()]):
+        for batch in file.iter_batches(rows, columns=[names[p] for p in places.values()],
+                                       use_threads=False):      # (each keeps memory)
             found = {what: _arrow_column(path.name, what, names[place], batch.column(names[place]))
                      for what, place in places.items()}
             yield Columns(found["user"], found["item"], found.get("rating"),
                           found.get("weight"), None)
+    pa.default_memory_pool().release_unused()
 
 
 def _parse_parquet(path: Path, wanted: Mapping[str, Column]) -> dict[str, np.ndarray]:

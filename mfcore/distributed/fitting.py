@@ -16,7 +16,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.convert import convert
-from mfcore.data.folder import HEADER
+from mfcore.data.folder import HEADER, Mapped, absent
 from mfcore.data.parts import Reading, check_parts, parts_of
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import read_columns
@@ -28,6 +28,7 @@ from mfcore.models.inputs import training_ratings
 from mfcore.models.matrix_factorization import MatrixFactorization
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.quadratic import Quadratic
+from mfcore.parallel import GRAM_ROWS, row_chunks
 from mfcore.solvers.loop import Solver
 
 Model = TypeVar("Model", bound=QuadraticModel)
@@ -35,11 +36,12 @@ SOLVERS = ("cg", "cholesky")
 BLOCK_CELLS = 5_000_000
 # What the workers need not know of a model.
 _LEFT_OUT = ("ratings_", "user_factors_", "item_factors_", "history_", "_solver_for",
-             "user_features_", "item_features_")
+             "_first_vectors", "user_features_", "item_features_")
 
 
 def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BLOCK_CELLS,
-        scratch: str | os.PathLike[str] | None = None, reading: Reading | None = None,
+        scratch: str | os.PathLike[str] | None = None,
+        factors: str | os.PathLike[str] | None = None, reading: Reading | None = None,
         **options: Any) -> Model:
     """Fit a model on a Dask cluster; return it, fitted as `model.fit` would.
 
@@ -57,6 +59,10 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     scratch : path or None
         A folder that client and workers see under one name, for what they exchange; None: one
         of the temporary folder, which will do for a cluster of this machine.
+    factors : path or None
+        A folder to make, seen by client and workers under one name, in which the factors stay:
+        `user_factors_` and `item_factors_` are files, mapped, of which `recommend` and
+        `evaluate` of this module ship the names alone.  None: the client holds them.
     reading : mfcore.data.parts.Reading or None
         Columns of files.
     **options
@@ -81,6 +87,7 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     """
     _check_model(model)
     validation.integer("block_cells", block_cells, low=1)
+    kept = None if factors is None else absent(factors)
     with connected(client) as cluster, _scratch(scratch) as folder:
         check_versions(cluster)
         given = _opened(ratings, folder, cluster, reading or Reading())
@@ -92,7 +99,10 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         if training.folder is None:
             training.write(folder / "ratings")
         place = training.folder or str(folder / "ratings")
-        with _solved_by(model, partial(_block_solver, model, cluster, place, folder, spans)):
+        solver_for = partial(_block_solver, model, cluster, place, folder, spans)
+        first = model._first_vectors if kept is None else \
+            partial(_first_in, kept, model._first_vectors)
+        with _replaced(model, _solver_for=solver_for, _first_vectors=first):
             return model.fit(training, **options)
 
 
@@ -142,13 +152,24 @@ def read_part(path: str, reading: Reading) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _solved_by(model: Any, solver_for: Any) -> Iterator[None]:
-    """Give a model another solver for a while."""
-    model._solver_for = solver_for
+def _replaced(model: Any, **methods: Any) -> Iterator[None]:
+    """Give a model other methods for a while."""
+    vars(model).update(methods)
     try:
         yield
     finally:
-        vars(model).pop("_solver_for", None)
+        for name in methods:
+            vars(model).pop(name, None)
+
+
+def _first_in(folder: Path, draw: Any, side: str, n: int, random: np.random.Generator) -> Mapped:
+    """Return what `draw` does, in a file; drawn a chunk at a time, the same numbers come."""
+    folder.mkdir(exist_ok=True)
+    few = draw(side, 0, random)
+    rows = Mapped.new(folder / f"{side}.factors.npy", (n, few.shape[1]), few.dtype)
+    for start, stop in row_chunks(n, GRAM_ROWS):
+        rows[start:stop] = draw(side, stop - start, random)
+    return rows
 
 
 def _block_solver(model: Any, client: Any, ratings: str, scratch: Path,

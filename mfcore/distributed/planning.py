@@ -25,9 +25,12 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 
-# Assumed, not yet fitted to measurements: flops a second and core of the row solvers, seconds of
-# a task of Dask, and bytes a second with which the client writes and reads an epoch's files.
-CG_RATE, CHOLESKY_RATE, TASK_SECONDS, FILE_BYTES = 12e9, 70e9, 1.5e-3, 1e9
+# Measured by `python -m benchmarks.cluster rates` in CPU seconds, the best of three, 18.8 million
+# ratings, 64 factors, on a busy machine of two cores (6 to 17 runnable processes, which share
+# caches): flops a second and core of an epoch by the row solvers, all that it does besides
+# included; seconds of client and scheduler for a task of Dask; bytes a second with which the
+# client writes and reads an epoch's files while the system caches them (a shared disk is slower).
+CG_RATE, CHOLESKY_RATE, TASK_SECONDS, FILE_BYTES = 8.9e9, 28e9, 1.9e-3, 5.0e9
 
 
 class Plan(NamedTuple):

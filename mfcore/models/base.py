@@ -104,10 +104,6 @@ class Recommender(Serving):
             raise
         return self
 
-    def _validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        raise NotImplementedError
-
     def _check_training(self, ratings: Ratings) -> None:
         """Raise for ratings that this model cannot learn from."""
 
@@ -132,6 +128,7 @@ class Recommender(Serving):
         raise NotImplementedError
 
     def _remember(self, ratings: Ratings) -> None:
+        self._remember_shape()
         self.ratings_, self.has_seen_ = ratings, True
         data = ratings.by_user.data
         self.rating_range_ = (float(data.min()), float(data.max()))

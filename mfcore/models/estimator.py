@@ -14,8 +14,16 @@ from mfcore.validation import NotFittedError
 Model = TypeVar("Model", bound="Estimator")
 
 
+# Hyper-parameters that say what the learned numbers are: a fitted model has no use for others.
+SHAPING = ("n_factors", "dtype", "loss", "bias", "item_bias", "fusion", "hidden", "n_hidden",
+           "n_layers", "n_latent", "activation", "output", "orientation", "tied", "scale",
+           "likelihood", "values")
+
+
 class Estimator:
     """Hold hyper-parameters as attributes named like the arguments of `__init__`."""
+
+    shaped_: dict[str, Any]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the hyper-parameters by name; `deep` is there for scikit-learn."""
@@ -41,9 +49,24 @@ class Estimator:
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
 
+    def _validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        raise NotImplementedError
+
     def _check_fitted(self) -> None:
+        """Raise before a fit, and for a hyper-parameter that no longer goes with it."""
         if not hasattr(self, "ratings_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+        self._validate()
+        for name, value in self.shaped_.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, and the model was fitted "
+                                 f"with {value!r}: set it back, or fit again")
+
+    def _remember_shape(self) -> None:
+        """Keep the hyper-parameters that say what the learned numbers are."""
+        self.shaped_ = {name: getattr(self, name) for name in self._parameter_names()
+                        if name in SHAPING}
 
     def _check_seen(self) -> None:
         """Raise for a model that was saved without its training ratings."""

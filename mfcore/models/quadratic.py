@@ -78,13 +78,19 @@ class QuadraticModel(ProblemModel):
         raise NotImplementedError
 
     def _start(self, ratings: Ratings, random: np.random.Generator) -> Factors:
-        """Return small random factors: normal, with standard deviation init_scale / √k."""
-        scale = self.init_scale / np.sqrt(self.n_factors)
-        P, Q = (scale * random.standard_normal((n, self.n_factors), dtype=self._real)
-                for n in ratings.shape)
-        self.user_factors_, self.item_factors_ = P.astype(self._real), Q.astype(self._real)
+        """Return small random factors."""
+        n, m = ratings.shape
+        self.user_factors_ = self._first_vectors("user", n, random)
+        self.item_factors_ = self._first_vectors("item", m, random)
         return Factors(self.user_factors_, self.item_factors_, self._frozen_user_bias(),
                        self._frozen_item_bias(), **self._no_groups(self._real))
+
+    def _first_vectors(self, side: str, n: int, random: np.random.Generator) -> np.ndarray:
+        """Return vectors for the rows of a side: normal, standard deviation init_scale / √k."""
+        scale = self.init_scale / np.sqrt(self.n_factors)
+        drawn = scale * random.standard_normal((n, self.n_factors), dtype=self._real)
+        real: np.ndarray = drawn.astype(self._real, copy=False)
+        return real
 
     def _publish(self, at: Factors) -> None:
         """Make the solver's state the model's."""

@@ -154,6 +154,7 @@ class Routed(Recommender):
 
         Raises KeyError for a segment without a model of its own.
         """
+        self._check_fitted()
         model = self.fallback_ if segment is None else self.segment(segment)
         return model.similar_items(items, k, similarity=similarity)
 

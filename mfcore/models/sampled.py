@@ -263,19 +263,23 @@ class SampledServing(ProblemModel):
 
     def fold_in_items(self, ratings: Any = None, *, item_features: Any = None) -> Folded:
         """Raise NotImplementedError: only users are drawn anew."""
+        self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot fold in items: a new item is "
                                   f"learned by a fit")
 
     def partial_fit(self, ratings: Any, *, users: Any = None, user_features: Any = None) -> Any:
         """Raise NotImplementedError: a chain goes on with all its rows or not at all."""
+        self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot be refitted in part: "
                                   f"recommend(ratings=...) serves new rows, fit learns them")
 
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
         """Raise NotImplementedError: a mean over samples is no sum over ratings."""
+        self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} cannot explain its scores by ratings")
 
     def objective(self, ratings: Any = None) -> dict[str, float]:
         """Raise NotImplementedError: sampling minimises nothing."""
+        self._check_fitted()
         raise NotImplementedError(f"{type(self).__name__} does not minimise the quadratic formula")

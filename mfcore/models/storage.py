@@ -67,7 +67,7 @@ def _parts(model: Recommender, seen: bool) -> tuple[dict[str, np.ndarray], dict[
     Models inside it (`models_`) come with it; their ratings are rows of its own.
     """
     fitted = {name: value for name, value in vars(model).items()
-              if name.endswith("_") and name not in ("ratings_", "models_")}
+              if name.endswith("_") and name not in ("ratings_", "models_", "shaped_")}
     features = {name: fitted.pop(name, None) for name in FEATURES}
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fitted.items() if name not in arrays}
@@ -141,10 +141,11 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
               ratings: Ratings) -> Recommender:
     model = _made(meta["class"], meta["params"])
     model.ratings_ = ratings
+    model._remember_shape()
     own = {key: value for key, value in arrays.items() if not key.startswith("model")}
     _restore_features(model, own, meta["fitted"])
     for key, value in {**meta["fitted"], **own}.items():
-        if not key.endswith("_") or hasattr(type(model), key):
+        if not key.endswith("_") or key == "shaped_" or hasattr(type(model), key):
             raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
     if "models" in meta:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mfcore.data.folder import empty_beside
+
 # The blocks of one side: vectors and biases of its rows, and of its features.
 Side = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -28,8 +30,12 @@ class Factors:
     h: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def copy(self) -> Factors:
-        """Return a copy that shares no memory."""
-        return Factors(**{name: block.copy() for name, block in vars(self).items()})
+        """Return a copy that shares no memory; what lies in a file is copied to a file."""
+        made = {name: empty_beside(block, block.shape, block.dtype)
+                for name, block in vars(self).items()}
+        for name, block in vars(self).items():
+            made[name][...] = block
+        return Factors(**made)
 
     @property
     def of_users(self) -> Side:

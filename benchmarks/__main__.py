@@ -1,0 +1,45 @@
+"""Speed beside every peer, in one command.
+
+    python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
+                         [--rounds N] [--threads N] [--out FOLDER] [--list]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.cases import CASES
+from benchmarks.harness import RESULTS, THREADS, compare
+
+
+def parsed() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES), metavar="NAME")
+    parser.add_argument("--size", choices=("small", "medium", "large"), default="small")
+    parser.add_argument("--peers", nargs="+", metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the cases asked for."""
+    given = parsed()
+    for case in map(CASES.__getitem__, given.case):
+        if given.list:
+            print(f"{case.name:24} {case.title}")
+        elif given.size in case.sizes:
+            result = compare(case, given.size, given.rounds, peers=given.peers,
+                             n_threads=given.threads, out=given.out)
+            print(case.name, json.dumps({key: result[key] for key in (
+                "skipped", "peer's seconds to ours")}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
