@@ -139,7 +139,7 @@ def test_every_known_cell_is_visited_once_an_epoch():
     solver = NeuralSGD(cells, None, 10, seed=3)
     seen = []
     for parts, n in solver.batches():
-        seen += [tuple(pair) for pair in np.concatenate([x for x, _ in parts])[:n]]
+        seen += [tuple(pair) for pair in np.concatenate([x.x for x, _ in parts])[:n]]
     assert sorted(seen) == sorted(map(tuple, cells.pairs.tolist()))
 
 

@@ -17,7 +17,7 @@ from mfcore.nn import layers as layers_module
 from mfcore.nn import losses
 from mfcore.nn.activations import FORMULAS, KINKS, Activation
 from mfcore.nn.check import check_layer
-from mfcore.nn.grouped import GroupedEmbedding, with_nobody
+from mfcore.nn.grouped import GroupedEmbedding
 from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Residual, Sequential, Sum
 from mfcore.nn.latent import Reparameterise, kl_divergence
 from mfcore.nn.layers import Dropout, Embedding, Linear, Run, Transposed
@@ -164,9 +164,9 @@ def test_tied_weights_of_a_sparse_encoder_get_the_gradients_of_both_uses():
 
 
 def grouped(n_rows, k, column=0):
-    features = with_nobody(sparse(n_rows, 3, seed=n_rows), np.dtype(np.float64))
-    return GroupedEmbedding(table(n_rows, k), features, Parameter("groups", block(3, k, seed=6)),
-                            column, reg=0.7, group_reg=np.array([0.2, 0.5, 1.1]))
+    groups = Parameter("groups", block(3, k, seed=6))
+    return GroupedEmbedding(table(n_rows, k), sparse(n_rows, 3, seed=n_rows), groups, column,
+                            reg=0.7, group_reg=np.array([0.2, 0.5, 1.1]))
 
 
 PAIRS = {"plain": lambda: (Embedding(table(4, 3), 1, reg=0.7), Embedding(table(5, 2), 0)),
@@ -200,7 +200,7 @@ def test_a_row_with_groups_is_its_own_vector_beside_theirs_and_nobody_is_zeros()
     T, G, F = layer.table.value, layer.groups.value, layer.features.toarray()
     run = Run(share=0.5)
     y, _ = layer.forward(rows, run)
-    np.testing.assert_allclose(y, (np.vstack([T, 0 * T[:1]]) + F @ G)[rows[:, 0]])
+    np.testing.assert_allclose(y, np.vstack([T + F @ G, 0 * T[:1]])[rows[:, 0]])
     np.testing.assert_array_equal(y[1], 0)
     assert run.penalty == pytest.approx(0.5 * (
         0.7 * (T[[2, 0, 2]] ** 2).sum() + 3 * ([0.2, 0.5, 1.1] @ (G ** 2).sum(axis=1))))

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore.nn.grouped import GroupedEmbedding, with_nobody
+from mfcore.nn.grouped import GroupedEmbedding
 from mfcore.nn.initialisers import table
 from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
@@ -41,8 +41,8 @@ class Side:
     tables : list of Parameter, shapes (n_rows, k), and (n_rows, 1) for biases
     groups : list of Parameter, shapes (n_groups, k), and (n_groups, 1)
         Of the first tables, in their order; none without features.
-    features : csr_array, shape (n_rows + 1, n_groups), or None
-        F, as `with_nobody` returns it.
+    features : csr_array, shape (n_rows, n_groups), or None
+        F.
     group_reg : ndarray, shape (n_groups,), or None
         λ_g, paid once an epoch.
     """
@@ -65,7 +65,7 @@ class Side:
         own = self.tables[number].value
         if self.features is None or number >= len(self.groups):
             return own
-        together: np.ndarray = own + self.features[:-1] @ self.groups[number].value
+        together: np.ndarray = own + self.features @ self.groups[number].value
         return together
 
     def settle(self, silent: np.ndarray) -> None:
@@ -152,7 +152,7 @@ class Architecture:
         groups = groups[:self.n_tables + (self.biased and learns_bias)]
         for own, group in zip(side.tables, groups, strict=False):
             own.value -= known.features @ group.value
-        return Side(side.tables, groups, with_nobody(known.features, self.dtype), known.reg)
+        return Side(side.tables, groups, known.features.astype(self.dtype), known.reg)
 
     def drawn(self, name: str, n_rows: int, scale: float, random: np.random.Generator) -> Side:
         """Return the tables of one side at the start of training."""

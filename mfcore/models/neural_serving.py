@@ -9,6 +9,7 @@ import numpy as np
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import Scorer
 from mfcore.models.base import Folded
+from mfcore.models.fixed_items import FixedItems, fixed_items
 from mfcore.models.fusion import Architecture, Side, unflatten
 from mfcore.models.grouped import GroupedModel
 from mfcore.nn.layers import Layer, Linear
@@ -24,12 +25,11 @@ class NeuralServing(GroupedModel):
     """Answers from the vectors, biases and `weights_` of a network of pairs."""
 
     bias: str | None
+    reg: float
+    bias_reg: float | None
     weights_: np.ndarray
 
     def _architecture(self) -> Architecture:
-        raise NotImplementedError
-
-    def _network(self, users: Side, items: Side, head: list[Linear]) -> Layer:
         raise NotImplementedError
 
     def _cells(self, ratings: Ratings) -> Cells:
@@ -39,23 +39,23 @@ class NeuralServing(GroupedModel):
     def _loss(self) -> Loss:
         raise NotImplementedError
 
-    def _served(self, users: Folded, items: Folded | None = None) -> Layer:
-        """Return the network of users with these vectors, and items (None: all of the fit)."""
-        shape, head = self._architecture(), self._learned_head()
-        return shape.network(shape.side("user", *users), shape.side(
-            "item", *(items or Folded(self.item_factors_, self.item_bias_))), head)
+    def _fixed_items(self) -> FixedItems:
+        shape = self._architecture()
+        items = shape.side("item", self.item_factors_, self.item_bias_)
+        return fixed_items(shape, items, self._learned_head())
 
     def _score_blocks(self, users: Folded) -> Scorer:
-        return NetworkScorer(self._served(users), len(users.factors), self.n_items_,
-                             self.global_mean_)
+        network = self._fixed_items().network(self._architecture().side("user", *users))
+        return NetworkScorer(network, len(users.factors), self.n_items_, self.global_mean_)
 
     def _score_pairs(self, rows: np.ndarray, columns: np.ndarray, users: Folded, pool: Pool
                      ) -> np.ndarray:
         P, beta, rows = self._with_default("user", users, rows)
         Q, gamma, columns = self._with_default(
             "item", Folded(self.item_factors_, self.item_bias_), columns)
-        scores, network = np.full(len(rows), self.global_mean_), \
-            self._served(Folded(P, beta), Folded(Q, gamma))
+        shape, scores = self._architecture(), np.full(len(rows), self.global_mean_)
+        network = shape.network(shape.side("user", P, beta), shape.side("item", Q, gamma),
+                                self._learned_head())
         known = (rows >= 0) & (columns >= 0)
         scores[known] += network_scores(network, np.column_stack([rows, columns])[known], pool)
         for places, bias in ((rows, beta), (columns, gamma)):
@@ -80,20 +80,18 @@ class NeuralServing(GroupedModel):
         return mean + means - average, bias_mean + bias_means - bias_average
 
     def _fold_in_rows(self, ratings: Ratings, pool: Pool, features: Any = None) -> Folded:
-        shape, head, n = self._architecture(), self._learned_head(), ratings.shape[0]
-        items = shape.side("item", self.item_factors_, self.item_bias_)
-        for each in (*items.parameters(), *(p for layer in head for p in layer.parameters())):
-            each.frozen = True
+        shape, items, n = self._architecture(), self._fixed_items(), ratings.shape[0]
         factors, bias = self._group_means("user", self._completed("user", features, ratings))
         if self.bias == "mean":
             bias = row_bias(ratings, self.mean_rating_, 0.5)
         factors, bias = np.broadcast_to(factors, (n, shape.width)), np.broadcast_to(bias, n)
+        bias_reg = self.reg if self.bias_reg is None else self.bias_reg
 
         def make(lo: int, hi: int) -> tuple[Layer, list[Parameter]]:
             users = shape.side("user", factors[lo:hi], bias[lo:hi])
             if self.bias == "mean":
                 users.tables[-1].frozen = True
-            return self._network(users, items, head), users.tables
+            return items.network(users, self.reg, bias_reg), users.tables
 
         users = Side([Parameter("", block) for block in fold_in(
             make, self._cells(ratings), self._loss, pool)])

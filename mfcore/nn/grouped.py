@@ -28,8 +28,8 @@ class GroupedEmbedding(Embedding):
     Parameters
     ----------
     table, column, reg : as in `Embedding`
-    features : csr_array, shape (n_rows + 1, n_groups)
-        F, and below it an empty row: that of nobody (see `with_nobody`).
+    features : csr_array, shape (n_rows, n_groups)
+        F.
     groups : Parameter, shape (n_groups, k)
         G.
     group_reg : ndarray, shape (n_groups,), >= 0
@@ -45,12 +45,10 @@ class GroupedEmbedding(Embedding):
         """Return the table and the vectors of groups."""
         return [self.table, self.groups]
 
-    def take(self, rows: np.ndarray, run: Run, counts: np.ndarray | None = None
-             ) -> tuple[np.ndarray, Any]:
-        """Return y, shape (n, k), for rows that are used `counts` times each (None: once)."""
+    def take(self, rows: np.ndarray, run: Run, counts: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return the lines (n, k) of distinct rows that are used `counts` times each."""
         y, cache = super().take(rows, run, counts)
-        F, G = self.features[rows], self.groups.value
-        n = np.count_nonzero(rows >= 0) if counts is None else float(counts.sum())
+        F, G, n = self.features[rows], self.groups.value, float(counts.sum())
         if not self.groups.frozen:
             squares = np.einsum("gf,gf->g", G, G, dtype=np.float64)
             run.penalty += n * run.share * float(self.group_reg @ squares)
@@ -65,10 +63,3 @@ class GroupedEmbedding(Embedding):
             dG = pull[:, None] * self.groups.value
             transposed_times(F, dy, run.pool).add_to(dG)
             run.gradients.add(self.groups, dG)
-
-
-def with_nobody(features: sp.csr_array, dtype: np.dtype) -> sp.csr_array:
-    """Return features of rows with an empty row at the end, where row −1 finds it."""
-    F = features.astype(dtype)
-    return sp.csr_array((F.data, F.indices, np.append(F.indptr, F.indptr[-1])),
-                        shape=(F.shape[0] + 1, F.shape[1]))
