@@ -74,7 +74,8 @@ def fixed_items(shape: Architecture, items: Side, head: list[Linear]) -> FixedIt
 
 def _frozen(W: np.ndarray, activation: str = "identity") -> Linear:
     """Return a layer without offsets that stays as it is."""
-    layer = Linear(*W.shape, activation, random=None, dtype=W.dtype)
+    n_in, n_out = W.shape
+    layer = Linear(n_in, n_out, activation, random=None, dtype=W.dtype)
     layer.W = Parameter("fixed.W", W, frozen=True)
     layer.b.frozen = True
     return layer
