@@ -58,7 +58,7 @@ def twin(sides: tuple[Any, Any], head: list[Layer], lazy: bool) -> tuple[Any, ..
     """Return the same tables and head in PyTorch."""
     import torch
 
-    tables = [torch.nn.Embedding.from_pretrained(torch.tensor(side[0].value), freeze=False,
+    tables = [torch.nn.Embedding.from_pretrained(torch.tensor(side.tables[0].value), freeze=False,
                                                  sparse=lazy) for side in sides]
     layers: list[Any] = []
     for each in head:
