@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import persistence
+from mfcore import persistence, validation
 from mfcore.data.ids import Ids
 from mfcore.parallel import row_chunks
 
@@ -71,7 +71,7 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 def absent(folder: str | os.PathLike[str]) -> Path:
     """Return a path where a folder can be made; raise where something stands or nothing can."""
-    target = Path(os.path.abspath(folder))
+    target = Path(os.path.abspath(validation.path("folder", folder)))
     if target.exists():
         raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
     if not target.parent.is_dir():
@@ -98,7 +98,7 @@ def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
 
 def read(folder: str | os.PathLike[str], verify: bool) -> dict[str, Any]:
     """Map what `write` wrote; return the state of Ratings.  See `Ratings.open`."""
-    place = Path(folder)
+    place = validation.path("folder", folder)
     if not place.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     header = _header(place)

@@ -8,10 +8,11 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mfcore import validation
 
 _SAMPLE_BYTES = 65_536
 _BLOCK_BYTES = 1_000_000
@@ -70,7 +71,7 @@ def load_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> TextFile
     ValueError
         An empty file, a binary one, a damaged gzip file.
     """
-    place = Path(path)
+    place = validation.path("path", path)
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder; name the ratings file in it")
     if not place.exists():

@@ -106,7 +106,7 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
     ValueError
         A NaN among the scores that are not left out; k < 1; masks of another shape.
     """
-    k = validation.integer("k", k, low=1)
+    k = validation.count("k", k)
     masks = Masks((scorer.n_rows, scorer.n_items), seen=seen, allowed=allowed,
                   excluded=excluded)
 
