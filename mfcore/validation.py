@@ -98,8 +98,7 @@ def path(name: str, value: Any) -> Path:
 
 def iterable(name: str, value: Any) -> list[Any]:
     """Return the entries of `value`, or raise a TypeError if it has none to go through."""
-    one = isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")
-    if one or hasattr(value, "tocsr"):                 # (SciPy is not imported for this)
+    if not hasattr(value, "__iter__") or hasattr(value, "tocsr"):     # (SciPy is heavy)
         raise TypeError(f"{name} must be a sequence, got {_shown(value)}")
     return list(value)
 
