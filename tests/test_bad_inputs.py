@@ -5,6 +5,7 @@ from __future__ import annotations
 import bad_inputs
 import pytest
 import samples
+from reliability import record
 
 PARTS = {f"{made.__name__} {part.__name__}": (lambda made=made, part=part: part(made))
          for made in samples.EVERY
@@ -20,3 +21,10 @@ def test_every_bad_input_is_answered_or_refused_by_name(part, record_property):
     print(f"{count} bad inputs")
     assert count > 30
     assert found == []
+
+
+@pytest.mark.soak
+def test_all_bad_inputs_are_counted():
+    record("bad inputs to public functions, answered or refused by name",
+           sum(1 for _ in bad_inputs.cases()),
+           "test_bad_inputs.py::test_every_bad_input_is_answered_or_refused_by_name")

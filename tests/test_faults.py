@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import samples
 import scipy.sparse as sp
+from reliability import record
 from test_datasets import Server, serving
 
 import mfcore
@@ -21,6 +22,11 @@ from mfcore.data import download
 
 resource = pytest.importorskip("resource")          # systems without it have other limits
 FORK = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+KILLED = {"fit": "fits killed (kill −9) that go on from their checkpoint to the same bits",
+          "save": "saves killed that leave the old file or the new one, whole",
+          "fetch": "downloads killed that leave nothing or all of it"}
 
 
 @FORK
@@ -33,7 +39,9 @@ def test_five_killed_processes_lose_nothing(kind, tmp_path):
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", faults.KINDS)
 def test_a_hundred_killed_processes_lose_nothing(kind, tmp_path):
-    assert faults.KINDS[kind](tmp_path, 100, seed=1) == 100
+    count = faults.KINDS[kind](tmp_path, 100, seed=1)
+    assert count == 100
+    record(KILLED[kind], count, "test_faults.py::test_a_hundred_killed_processes_lose_nothing")
 
 
 # ---------------------------------------------------------------------------- full disk
