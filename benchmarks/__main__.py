@@ -2,14 +2,17 @@
 
     python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
                          [--rounds N] [--threads N] [--out FOLDER] [--list]
+    python -m benchmarks claims [NAME ...] [--quick]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from benchmarks import claims
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
 
@@ -30,6 +33,8 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     """Run the cases asked for."""
+    if sys.argv[1:2] == ["claims"]:
+        return claims.main(sys.argv[2:])
     given = parsed()
     for case in map(CASES.__getitem__, given.case):
         if given.list:
