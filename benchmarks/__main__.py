@@ -32,10 +32,15 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the cases asked for."""
+    """Run what is asked for."""
     if sys.argv[1:2] == ["claims"]:
-        return claims.main(sys.argv[2:])
-    given = parsed()
+        claims.main(sys.argv[2:])
+    else:
+        compare_cases(parsed())
+
+
+def compare_cases(given: argparse.Namespace) -> None:
+    """Run the cases asked for."""
     for case in map(CASES.__getitem__, given.case):
         if given.list:
             print(f"{case.name:24} {case.title}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.claims.study import RESULTS, Claim, run
 
-NAMES = ("bias",)
+NAMES = ("bias", "similarity", "unknown", "groups", "cold", "segments")
 HERE = "planted"            # data that every machine can make
 
 

@@ -41,7 +41,8 @@ BIASES: dict[str, Space] = {
 
 def arms() -> dict[str, Arm]:
     """Return solvers × biases, for the last solver what the claim is about."""
-    return {f"{solver}, {bias}": Arm({"n_factors": 16, "reg": Between(0.5, 5), **how, **what}, "rmse")
+    base = {"n_factors": 16, "reg": Between(0.5, 5)}
+    return {f"{solver}, {bias}": Arm(base | how | what, "rmse")
             for solver, how in SOLVERS.items() for bias, what in BIASES.items()
             if solver != "Adam as it comes" or bias in ("none", "half", "learned, no decay")}
 
@@ -95,10 +96,8 @@ CLAIM = Claim(
     comparisons=[*(compared(solver, learned) for solver in ("ALS", "SGD", "Adam")
                    for learned in ("learned", "learned, no decay")),
                  compared("Adam as it comes", "learned, no decay", False),
-                 *(Comparison(f"{solver}: a halved mean bias beats a ridge before", f"{solver}, half",
-                              f"{solver}, ridge before", "rmse", decides=False)
-                   for solver in ("ALS", "SGD", "Adam")),
-                 *(Comparison(f"{solver}: half is better than the whole mean bias", f"{solver}, half",
-                              f"{solver}, full", "rmse", decides=False)
-                   for solver in ("ALS", "SGD", "Adam"))],
+                 *(Comparison(f"{solver}: a halved mean bias beats {says}", f"{solver}, half",
+                              f"{solver}, {other}", "rmse", decides=False)
+                   for solver in ("ALS", "SGD", "Adam") for says, other in (
+                       ("a ridge before", "ridge before"), ("the whole of it", "full")))],
     units={"rmse": "stars"})

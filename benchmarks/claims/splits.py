@@ -6,7 +6,6 @@ there are any (ML-100K), else random; the inner part is cut from the outer's tra
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -24,7 +23,7 @@ from mfcore.data.synthetic import planted, planted_audiences
 SPARSE = {"density": 0.12}      # ratings a user: 36 of 300, about what ML-100K has of its share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Ratings to fit and to measure on; `fold_in` where the users of `test` are new."""
 
@@ -37,9 +36,9 @@ class Split:
 
 @lru_cache(maxsize=2)
 def dataset(name: str, seed: int = 0, quick: bool = False) -> Dataset:
-    """Return a data set by name; "a+b" glues two, of each at most 1,200 users."""
+    """Return a data set by name; "a+b" glues two, 500 users of each."""
     if "+" in name:
-        return glue(*(some_users(fetch(each, progress=False).ratings, 1200, seed)
+        return glue(*(some_users(fetch(each, progress=False).ratings, 500, seed)
                       for each in name.split("+")))
     sizes = (150, 80) if quick else (600, 300)
     if name == "planted":
@@ -87,5 +86,3 @@ def users(name: str, number: int, quick: bool) -> Fold:
     train, given, valid = user_split(rest, 0.2, random_state=number + 100)
     return Fold(Split(train, valid, data, given), Split(rest, test, data, known))
 
-
-FoldOf = Callable[[str, int, bool], Fold]

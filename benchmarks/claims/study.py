@@ -26,7 +26,7 @@ from benchmarks.harness import write
 from benchmarks.machine import environment, same
 
 RESULTS = Path(__file__).parents[1] / "results" / "claims"
-LOWER = ("rmse", "gap", "cross", "spurious", "folding", "loss")    # metrics that fall as things improve
+LOWER = ("rmse", "gap", "cross", "spurious", "folding", "loss")    # fall as things improve
 
 
 class Fold(NamedTuple):
@@ -92,7 +92,7 @@ def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, show: bool = 
         ) -> dict[str, Any]:
     """Run what is not in the result file yet, and return the whole with its verdicts."""
     path, folds, trials = out / f"{claim.name}.json", claim.folds, claim.trials
-    data = ("planted",) if quick else claim.data
+    data = quick_data(claim) if quick else claim.data
     if quick:
         folds, trials = 2, 2
     result = kept(path, claim, quick, folds, trials)
@@ -106,10 +106,16 @@ def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, show: bool = 
             if made[0] != (where, number):
                 made = (where, number), claim.fold(where, number, quick)
             finish(claim, arm, made[1], number, trials, cell, lambda: write(path, result))
+            cell["environment"] = len(result["environments"]) - 1
             write(path, judged(claim, result))
     result = judged(claim, result)
     write(path, result)
     return result
+
+
+def quick_data(claim: Claim) -> tuple[str, ...]:
+    """Return the data of a claim that are generated."""
+    return tuple(name for name in claim.data if name.startswith("planted"))
 
 
 def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dict[str, Any],
@@ -202,7 +208,7 @@ def kept(path: Path, claim: Claim, quick: bool, folds: int, trials: int) -> dict
     """Return the result to go on with: the finished arms whose search is still the same."""
     now = {"claim": claim.name, "says": claim.says, "hypothesis": claim.hypothesis,
            "command": f"python -m benchmarks claims {claim.name}{' --quick' if quick else ''}",
-           "data": ["planted"] if quick else list(claim.data), "folds": folds, "trials": trials,
+           "data": list(quick_data(claim) if quick else claim.data), "folds": folds, "trials": trials,
            "units": claim.units, "environments": [environment(1)],
            "arms": {name: {"metric": arm.metric, "space": written(arm.space), "folds": {}}
                     for name, arm in claim.arms.items()}}
