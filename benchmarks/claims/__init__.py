@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.claims.study import RESULTS, Claim, run
 
-NAMES = ("bias", "similarity", "unknown", "groups", "cold", "segments")
+NAMES = ("bias", "unknown", "groups", "autoencoders", "masking", "refeeding", "onehot",
+         "similarity", "cold", "segments", "codes", "joint", "variational")
 HERE = "planted"            # data that every machine can make
 
 

@@ -208,7 +208,8 @@ def kept(path: Path, claim: Claim, quick: bool, folds: int, trials: int) -> dict
     """Return the result to go on with: the finished arms whose search is still the same."""
     now = {"claim": claim.name, "says": claim.says, "hypothesis": claim.hypothesis,
            "command": f"python -m benchmarks claims {claim.name}{' --quick' if quick else ''}",
-           "data": list(quick_data(claim) if quick else claim.data), "folds": folds, "trials": trials,
+           "data": list(quick_data(claim) if quick else claim.data),
+           "folds": folds, "trials": trials,
            "units": claim.units, "environments": [environment(1)],
            "arms": {name: {"metric": arm.metric, "space": written(arm.space), "folds": {}}
                     for name, arm in claim.arms.items()}}
