@@ -1,6 +1,6 @@
 """The claims study: thirteen claims, one file each, answered on equal terms.
 
-    python -m benchmarks claims [NAME ...] [--quick] [--out FOLDER] [--list]
+    python -m benchmarks claims [NAME ...] [--quick] [--data NAME ...] [--out FOLDER] [--list]
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def parsed(given: Sequence[str]) -> argparse.Namespace:
                         help=f"of {', '.join(NAMES)}; all where none is given")
     parser.add_argument("--quick", action="store_true",
                         help="two folds of little generated data, two trials: no verdicts")
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME",
+                        help="of each claim's data those alone")
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--list", action="store_true", help="say the claims and stop")
     found = parser.parse_args(given)
@@ -49,8 +51,11 @@ def main(given: Sequence[str]) -> None:
         if asked.list:
             print(f"{each.name:12} {each.says}")
             continue
+        data = [name for name in asked.data if name in each.data]
+        if asked.data and not data:
+            continue
         try:
-            result = run(each, quick=asked.quick, out=out)
+            result = run(each, quick=asked.quick, out=out, data=data)
         except (FileNotFoundError, ConnectionError) as error:
             sys.exit(missing(each, error))
         except KeyboardInterrupt:

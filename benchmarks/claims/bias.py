@@ -92,7 +92,7 @@ CLAIM = Claim(
     hypothesis="The reverse, where both are tuned: a learned bias is a penalised one, fitted "
                "together with what it must not repeat. Without a penalty and with few steps the "
                "claim may come true.",
-    data=("ml-100k", "planted"), arms=arms(), fold=cells, measure=measure,
+    data=("planted", "ml-100k"), arms=arms(), fold=cells, measure=measure,
     comparisons=[*(compared(solver, learned) for solver in ("ALS", "SGD", "Adam")
                    for learned in ("learned", "learned, no decay")),
                  compared("Adam as it comes", "learned, no decay", False),

@@ -59,7 +59,7 @@ def measure(task: Task) -> dict[str, float]:
 CLAIM = Claim(
     name="codes", says="Contractive and denoising autoencoders give better codes.",
     hypothesis="No more than the penalty on weights that is tuned anyway.",
-    data=("ml-100k/part", "planted"), fold=fold, measure=measure,
+    data=("planted", "ml-100k/part"), fold=fold, measure=measure,
     arms={name: Arm(BASE | space, "purity") for name, space in SPACES.items()},
     comparisons=[
         *(Comparison(f"{name} codes are purer", name, "plain", "purity")

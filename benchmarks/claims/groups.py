@@ -67,7 +67,7 @@ CLAIM = Claim(
     name="groups", says="Learned group vectors are better than averaged ones.",
     hypothesis="The same up to shrinkage: at a stationary point a group's vector is the shrunken "
                "mean of its members' vectors. Learned, members are drawn to it in turn.",
-    data=("ml-100k", "planted"), fold=fold, measure=measure,
+    data=("planted", "ml-100k"), fold=fold, measure=measure,
     arms={f"{kind}, {name}": Arm(base | {"reg": Between(0.5, 10)} | space, metric)
           for kind, (_, metric, base) in MODELS.items() for name, space in SPACES.items()},
     comparisons=[

@@ -15,8 +15,8 @@ from benchmarks.claims.study import Arm, Claim, Comparison, Fold, Task
 from mfcore import EASE, RatingAutoencoder, evaluate
 
 BASE = {"hidden": (50,), "orientation": "item", "bias": one_of("mean", None),
-        "n_epochs": one_of(15, 30, 60), "batch_size": 32, "learning_rate": Between(0.002, 0.02), "decay": 0.2,
-        "reg": Between(5, 80)}
+        "n_epochs": one_of(15, 30, 60), "batch_size": 32, "decay": 0.2,
+        "learning_rate": Between(0.002, 0.02), "reg": Between(5, 80)}
 SHARE = Between(0.05, 0.7, log=False)
 NONE, FULL, PART, HIDDEN, LINEAR, DROPPED = (
     "nothing hidden", "hidden and visible alike", "visible weigh less", "hidden alone count",
@@ -53,7 +53,7 @@ CLAIM = Claim(
     name="masking", says="Hiding part of the input is the key to autoencoders.",
     hypothesis="It helps a little where visible cells keep their weight, and harms where hidden "
                "cells alone count; it always makes a network copy less.",
-    data=("ml-100k/part", "planted"), fold=fold, measure=measure,
+    data=("planted", "ml-100k/part"), fold=fold, measure=measure,
     arms={name: Arm(space, "ndcg@100" if name in (LINEAR, DROPPED) else "rmse")
           for name, space in SPACES.items()},
     comparisons=[

@@ -3,8 +3,8 @@
 For every arm and fold `trials` settings are drawn from the arm's space, each fitted on a part of
 the fold's training data and judged on the rest of it by the arm's metric; the best is fitted on
 all of the training data and tested once.  Arms cannot have budgets of their own: the number of
-trials is the study's.  Each finished trial is written, whole or not at all, so that a study that
-was stopped goes on where it was.
+trials is the study's.  Finished trials are written every `PAUSE` seconds, finished arms at once,
+whole or not at all, so that a study that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from benchmarks.harness import write
 from benchmarks.machine import environment, same
 
 RESULTS = Path(__file__).parents[1] / "results" / "claims"
+PAUSE = 5.0
 LOWER = ("rmse", "gap", "cross", "spurious", "folding", "loss")    # fall as things improve
 
 
@@ -88,29 +90,39 @@ class Claim:
     found: str = ""                                 # what the results say, in words
 
 
-def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, show: bool = True
+def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, data: Sequence[str] = ()
         ) -> dict[str, Any]:
-    """Run what is not in the result file yet, and return the whole with its verdicts."""
-    path, folds, trials = out / f"{claim.name}.json", claim.folds, claim.trials
-    data = quick_data(claim) if quick else claim.data
-    if quick:
-        folds, trials = 2, 2
-    result = kept(path, claim, quick, folds, trials)
-    fits = [(where, number, arm) for where in data for number in range(folds) for arm in claim.arms]
-    bar = tqdm(fits, desc=claim.name, disable=None if show else True, unit="arm")
-    made: tuple[Any, Any] = (None, None)
-    for where, number, arm in bar:
-        cell = result["arms"][arm]["folds"].setdefault(f"{where} {number}", {"trials": []})
-        if "test" not in cell:
-            bar.set_postfix_str(arm)
-            if made[0] != (where, number):
-                made = (where, number), claim.fold(where, number, quick)
-            finish(claim, arm, made[1], number, trials, cell, lambda: write(path, result))
-            cell["environment"] = len(result["environments"]) - 1
-            write(path, judged(claim, result))
-    result = judged(claim, result)
-    write(path, result)
-    return result
+    """Run what is not in the result file yet, of all data or of some, and return the whole."""
+    path, result = out / f"{claim.name}.json", start(claim, quick)
+    here = take_over(result, path)
+    fold = lru_cache(maxsize=1)(lambda *which: claim.fold(*which, quick))
+    left = [each for each in cells_of(result, data) if not is_finished(result, *each)]
+    bar = tqdm(left, desc=claim.name, disable=None, unit="arm")
+    for arm, where, number in bar:
+        bar.set_postfix_str(f"{where} {number}, {arm}")
+        finish(claim, arm, fold(where, number), number, result["trials"],
+               cell(result, arm, where, number), lambda: write(path, result))
+        cell(result, arm, where, number)["environment"] = here
+        write(path, judged(claim, result))
+    return judged(claim, result)
+
+
+def cells_of(result: dict[str, Any], data: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Return arm, data and fold of all that is to be run, arms in turn."""
+    return [(arm, where, number) for where in data or result["data"]
+            for number in range(result["folds"]) for arm in result["arms"]]
+
+
+def is_finished(result: dict[str, Any], arm: str, data: str, number: int) -> bool:
+    """Whether an arm was tested on a fold."""
+    return "test" in result["arms"][arm]["folds"].get(f"{data} {number}", {})
+
+
+def cell(result: dict[str, Any], arm: str, data: str, number: int) -> dict[str, Any]:
+    """Return what the result holds of an arm on a fold."""
+    found: dict[str, Any] = result["arms"][arm]["folds"].setdefault(f"{data} {number}",
+                                                                    {"trials": []})
+    return found
 
 
 def quick_data(claim: Claim) -> tuple[str, ...]:
@@ -122,11 +134,13 @@ def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dic
            save: Callable[[], None]) -> None:
     """Choose an arm's settings on a fold, and test it once."""
     start, metric, space = time.process_time(), claim.arms[arm].metric, claim.arms[arm].space
-    settings = list(searched(space, trials, seed))
+    settings, saved = list(searched(space, trials, seed)), time.monotonic()
     for each in settings[len(cell["trials"]):]:
         value = measured(claim, Task(arm, each, fold.inner, seed, False))[metric]
         cell["trials"].append(rounded(value))
-        save()
+        if time.monotonic() > saved + PAUSE:
+            save()
+            saved = time.monotonic()
     cell["settings"] = settings[best(cell["trials"], is_lower(metric))]
     values = measured(claim, Task(arm, cell["settings"], fold.outer, seed, True))
     cell["cpu_seconds"] = round(time.process_time() - start, 1)
@@ -170,11 +184,12 @@ def is_lower(metric: str) -> bool:
 
 
 def judged(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
-    """Return the result with what its finished arms say."""
+    """Add to the result what its finished arms say, and return it."""
     found = [row for comparison in claim.comparisons for row in compared(comparison, result)]
     decisive = [row["verdict"] for row in found if row["decides"]]
-    return result | {"verdict": together(decisive) if decisive else "not run",
-                     "found": claim.found, "comparisons": found}
+    result |= {"verdict": together(decisive) if decisive else "not run",
+               "found": claim.found, "comparisons": found}
+    return result
 
 
 def compared(comparison: Comparison, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -204,22 +219,28 @@ def compared(comparison: Comparison, result: dict[str, Any]) -> Iterator[dict[st
 # -------------------------------------------------------------------- what is kept
 
 
-def kept(path: Path, claim: Claim, quick: bool, folds: int, trials: int) -> dict[str, Any]:
-    """Return the result to go on with: the finished arms whose search is still the same."""
-    now = {"claim": claim.name, "says": claim.says, "hypothesis": claim.hypothesis,
+def start(claim: Claim, quick: bool) -> dict[str, Any]:
+    """Return a result without figures."""
+    folds, trials = (2, 2) if quick else (claim.folds, claim.trials)
+    return {"claim": claim.name, "says": claim.says, "hypothesis": claim.hypothesis,
            "command": f"python -m benchmarks claims {claim.name}{' --quick' if quick else ''}",
            "data": list(quick_data(claim) if quick else claim.data),
            "folds": folds, "trials": trials,
            "units": claim.units, "environments": [environment(1)],
            "arms": {name: {"metric": arm.metric, "space": written(arm.space), "folds": {}}
                     for name, arm in claim.arms.items()}}
-    if path.exists():
-        old = json.loads(path.read_text())
-        if old["trials"] == trials:
-            now["environments"] = [each for each in old["environments"]
-                                   if not same(each, now["environments"][0])] + now["environments"]
-            for name, arm in now["arms"].items():
-                before = old["arms"].get(name)
-                if before and {**before, "folds": {}} == arm:
-                    arm["folds"] = before["folds"]
-    return now
+
+
+def take_over(result: dict[str, Any], path: Path) -> int:
+    """Put in what a file holds of arms with the same search; return the environment's number."""
+    old = json.loads(path.read_text()) if path.exists() else {"trials": None}
+    if old["trials"] != result["trials"]:
+        return 0
+    here = result["environments"][0]
+    known = [number for number, each in enumerate(old["environments"]) if same(each, here)]
+    result["environments"] = old["environments"] + ([] if known else [here])
+    for name, arm in result["arms"].items():
+        before = old["arms"].get(name)
+        if before and {**before, "folds": {}} == arm:
+            arm["folds"] = before["folds"]
+    return (known or [len(result["environments"]) - 1])[0]
