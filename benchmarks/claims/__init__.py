@@ -1,6 +1,7 @@
 """The claims study: thirteen claims, one file each, answered on equal terms.
 
     python -m benchmarks claims [NAME ...] [--quick] [--data NAME ...] [--out FOLDER] [--list]
+    python -m benchmarks claims --report [HTML]
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.claims import report
 from benchmarks.claims.study import RESULTS, Claim, run
 
 NAMES = ("bias", "unknown", "groups", "autoencoders", "masking", "refeeding", "onehot",
          "similarity", "cold", "segments", "codes", "joint", "variational")
-HERE = "planted"            # data that every machine can make
+GENERATED = ("planted", "planted-audiences")        # what every machine can make
 
 
 def claim(name: str) -> Claim:
@@ -37,6 +39,8 @@ def parsed(given: Sequence[str]) -> argparse.Namespace:
                         help="of each claim's data those alone")
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--list", action="store_true", help="say the claims and stop")
+    parser.add_argument("--report", nargs="?", const="", metavar="HTML",
+                        help="make CLAIMS.md and figures of the results, and a page if asked")
     found = parser.parse_args(given)
     if unknown := [name for name in found.names if name not in NAMES]:
         parser.error(f"NAME must be one of {', '.join(NAMES)}, got {unknown[0]}")
@@ -46,6 +50,9 @@ def parsed(given: Sequence[str]) -> argparse.Namespace:
 def main(given: Sequence[str]) -> None:
     """Run the claims asked for; Ctrl-C keeps what is finished."""
     asked = parsed(given)
+    if asked.report is not None:
+        report.publish(Path(asked.report) if asked.report else None)
+        return
     out = asked.out or (Path(tempfile.mkdtemp(prefix="claims-")) if asked.quick else RESULTS)
     for each in map(claim, asked.names):
         if asked.list:
@@ -65,6 +72,6 @@ def main(given: Sequence[str]) -> None:
 
 def missing(lacking: Claim, error: Exception) -> str:
     """Return what data a claim lacks, where they are, and what can run without."""
-    able = [each.name for each in map(claim, NAMES) if all(d.startswith(HERE) for d in each.data)]
     return (f"claim {lacking.name!r} needs {' and '.join(lacking.data)}: {error}\n"
-            f"--quick needs no data" + (f", nor do the claims {', '.join(able)}" if able else ""))
+            f"Without: `--data {' '.join(GENERATED)}` runs the generated part of any claim, "
+            f"and --quick is generated altogether")
