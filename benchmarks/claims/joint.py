@@ -21,10 +21,10 @@ FIRST: dict[str, tuple[type, str, Space]] = {
 }
 NETWORK: dict[str, Space] = {
     "ratings": {"loss": "squared", "reg": Between(0.003, 0.1)},
-    "choices": {"loss": "logistic", "reg": Between(1e-4, 0.03)},
+    "choices": {"loss": "logistic", "n_negatives": 2, "reg": Between(1e-4, 0.03)},
 }
-SHARED: Space = {"n_factors": 8, "hidden": (16,), "batch_size": 512, "n_epochs": one_of(3, 6, 12),
-                 "dropout": one_of(0.0, 0.2), "learning_rate": Between(5e-4, 0.02)}
+SHARED: Space = {"n_factors": 8, "hidden": (16,), "batch_size": 1024, "n_epochs": one_of(3, 6),
+                 "dropout": one_of(0.0, 0.2), "learning_rate": Between(0.001, 0.03)}
 WAYS = ("factorization", "at once", "two stages", "two stages, frozen")
 
 

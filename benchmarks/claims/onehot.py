@@ -28,7 +28,7 @@ MODELS: dict[str, tuple[type, Space]] = {
         "hidden": (32,), "bias": one_of("mean", None), "batch_size": 64, "reg": Between(1, 60),
         "n_epochs": one_of(10, 20, 30), "learning_rate": Between(0.002, 0.02)}),
     "choices": (MultDAE, {
-        "n_latent": 32, "batch_size": 64, "n_epochs": one_of(10, 20, 30),
+        "n_latent": 32, "batch_size": 64, "n_epochs": one_of(10, 20),
         "dropout": one_of(0.2, 0.5), "learning_rate": Between(0.002, 0.02)}),
 }
 METHODS = {"one-hot": "one_hot", "average": "average", "centred average": "centred_average"}
