@@ -23,9 +23,10 @@ if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
 from distributed import Client, LocalCluster  # noqa: E402
 
 from mfcore import distributed  # noqa: E402
+from mfcore.distributed import blocks as tasks  # noqa: E402
 from mfcore.distributed import cluster as checks  # noqa: E402
 from mfcore.distributed.fitting import read_part  # noqa: E402
-from mfcore.distributed.sweeps import block_bounds  # noqa: E402
+from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
 
 CELLS = 16_000
 
@@ -213,6 +214,23 @@ def test_tasks_have_names_and_progress_shows(client, given, capsys):
     assert "fit" in shown
     names = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
     assert {"solve-users", "solve-items", "ship-to-users", "gram-items", "turn-items"} <= set(names)
+
+
+def test_rows_that_a_block_wants_are_picked_where_they_are(client, given, monkeypatch):
+    submit, place, picked = BlockALS._submit, {}, []
+
+    def noted(self, function, name, number, *arguments, part=0):
+        if function is tasks.ship:
+            picked.append((place[arguments[0].key], number))
+        made = submit(self, function, name, number, *arguments, part=part)
+        place[made.key] = number
+        return made
+
+    monkeypatch.setattr(BlockALS, "_submit", noted)
+    distributed.fit(copy_of(IMPLICIT).set_params(n_epochs=1), given, client=client,
+                    block_cells=CELLS)
+    assert len({home for home, _ in picked}) > 1
+    assert all(home == at for home, at in picked)
 
 
 @pytest.mark.soak

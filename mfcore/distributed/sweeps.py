@@ -4,7 +4,8 @@ A half-sweep over users, items frozen (and the other way round):
 
     gram    of every block of items: products of chunks, added here in order       w0 > 0 only
     turn    every block of items into the eigenbasis of the sum                    cg, w0 > 0
-    ship    to every block of users the rows of every block of items that it wants
+    ship    to every block of users the rows of every block of items that it wants, picked where
+            the items are
     solve   every block of users
     store   its rows in the files of the epoch
 
@@ -114,7 +115,7 @@ class BlockALS(Solver):
         folder = self._new_files(side, at)
         solved, stored = [], []
         for p, (block, free) in enumerate(zip(self._held(side), rows[side], strict=True)):
-            shipped = [self._submit(tasks.ship, f"ship-to-{side}s", p, given, wanted, part=b)
+            shipped = [self._submit(tasks.ship, f"ship-to-{side}s", b, given, wanted, part=p)
                        for b, (given, wanted) in enumerate(
                            zip(turned, self._wanted[side][p], strict=True))]
             solved.append(self._submit(tasks.solve, f"solve-{side}s", p, block, free, frozen,
@@ -194,7 +195,7 @@ class BlockALS(Solver):
 
     def _submit(self, function: Any, name: str, number: int, *arguments: Any,
                 part: int = 0) -> Any:
-        """Have a task done, preferably by the worker that holds this block."""
+        """Have a task done, preferably by the worker that holds this block of its side."""
         workers = self._workers or [""]
         return self.client.submit(
             function, *arguments, key=f"{name}-{self._sweeps}.{number}.{part}.{id(self):x}",
