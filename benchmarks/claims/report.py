@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.claims.statistics import TOO_FEW
 from benchmarks.claims.study import RESULTS
 
 Result = dict[str, Any]
-MARKS = {"shown": "o", "refuted": "X", "not shown": "D", "too few to tell": "."}
+MARKS = {"shown": "o", "refuted": "X", "not shown": "D", TOO_FEW: "."}
 HEAD = """# The claims study
 
 Thirteen claims about factorization and its relatives, each tried in the same way: for every arm and
@@ -56,7 +57,7 @@ def table(found: Sequence[Result]) -> str:
 
 def counted(rows: Sequence[dict[str, Any]]) -> str:
     """Return the verdict, or how often each was reached where it depends."""
-    verdicts = [row["verdict"] for row in rows]
+    verdicts = [row["verdict"] for row in rows if row["verdict"] != TOO_FEW] or [TOO_FEW]
     kinds = sorted(set(verdicts), key=lambda kind: -verdicts.count(kind))
     return kinds[0] if len(kinds) == 1 else "it depends: " + ", ".join(
         f"{kind} {verdicts.count(kind)}" for kind in kinds)

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 DRAWS, LEVEL = 20_000, 0.95
+TOO_FEW = "too few to tell"
 FOLDS, TRIALS = 5, 20          # the least with which a verdict counts
 
 
@@ -48,10 +49,14 @@ def effect(differences: Sequence[float], seed: int = 0) -> Effect:
 def verdict(found: Effect, n_folds: int, n_trials: int) -> str:
     """Return what an effect says of "the first is better"."""
     if n_folds < FOLDS or n_trials < TRIALS:
-        return "too few to tell"
+        return TOO_FEW
     return "shown" if found.low > 0 else "refuted" if found.high < 0 else "not shown"
 
 
 def together(verdicts: Sequence[str]) -> str:
-    """Return the verdict of a claim whose comparisons were judged one by one."""
-    return verdicts[0] if len(set(verdicts)) == 1 else "it depends"
+    """Return the verdict of a claim whose comparisons were judged one by one.
+
+    What has too few folds yet does not count, unless nothing has enough.
+    """
+    kinds = set(verdicts) - {TOO_FEW} or {TOO_FEW}
+    return kinds.pop() if len(kinds) == 1 else "it depends"
