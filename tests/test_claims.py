@@ -246,6 +246,12 @@ def test_the_report_holds_every_sentence_and_its_verdict(tmp_path):
     assert "data:image/svg+xml;base64," in report.pages([result])
 
 
+def test_the_page_of_the_study_is_the_one_of_its_result_files():
+    page = study.RESULTS.parents[1] / "CLAIMS.md"
+    assert page.read_text() == report.markdown(report.results()), \
+        "run `python -m benchmarks claims --report`"
+
+
 # ------------------------------------------------------------------- parts of the claims
 
 

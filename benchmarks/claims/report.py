@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims.statistics import TOO_FEW
-from benchmarks.claims.study import RESULTS
+from benchmarks.claims.study import RESULTS, judged
+from benchmarks.harness import write
 
 Result = dict[str, Any]
 MARKS = {"shown": "o", "refuted": "X", "not shown": "D", TOO_FEW: "."}
@@ -38,8 +39,9 @@ def results(folder: Path = RESULTS) -> list[Result]:
     """Return the results there are, in the order of the study."""
     from benchmarks.claims import NAMES
 
-    return [json.loads(path.read_text()) for name in NAMES
-            if (path := folder / f"{name}.json").exists()]
+    paths = (folder / f"{name}.json" for name in NAMES)
+    found = [json.loads(path.read_text()) for path in paths if path.exists()]
+    return [result for result in found if result.get("comparisons")]
 
 
 def table(found: Sequence[Result]) -> str:
@@ -176,9 +178,12 @@ def rows_of_arms(result: Result) -> list[str]:
 
 
 def publish(out: Path | None) -> None:
-    """Write the page and the figures beside the results, and the HTML where it is asked for."""
-    found = [result for result in results() if result["comparisons"]]
+    """Judge the results anew, write page and figures, and the HTML where it is asked for."""
+    from benchmarks.claims import claim
+
+    found = [judged(claim(result["claim"]), result) for result in results()]
     for result in found:
+        write(RESULTS / f"{result['claim']}.json", result)
         (RESULTS / f"{result['claim']}.svg").write_text(figure(result))
     (RESULTS.parents[1] / "CLAIMS.md").write_text(markdown(found))
     if out is not None:
