@@ -16,7 +16,7 @@ from benchmarks.claims.splits import cells
 from benchmarks.claims.study import Arm, Claim, Comparison, Task
 from mfcore import MatrixFactorization, RatingAutoencoder, Ratings, evaluate
 
-ENCODER = {"hidden": one_of((20,), (50,), (100,)), "n_epochs": one_of(15, 30, 60),
+ENCODER = {"hidden": one_of((20,), (50,), (100,)), "n_epochs": one_of(10, 20, 40),
            "batch_size": one_of(32, 128), "learning_rate": Between(0.002, 0.02), "decay": 0.2,
            "reg": Between(5, 80), "bias": one_of("mean", None)}
 ARMS: dict[str, tuple[type, Space]] = {

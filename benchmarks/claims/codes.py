@@ -18,7 +18,7 @@ from mfcore import RatingAutoencoder, evaluate
 
 BASE: Space = {"hidden": (32,), "orientation": "item", "bias": one_of("mean", None),
                "batch_size": 32,
-               "n_epochs": 20, "reg": Between(1, 60), "learning_rate": Between(0.002, 0.02)}
+               "n_epochs": 15, "reg": Between(1, 60), "learning_rate": Between(0.002, 0.02)}
 
 
 @dataclass(frozen=True)

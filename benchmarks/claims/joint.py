@@ -23,7 +23,7 @@ NETWORK: dict[str, Space] = {
     "ratings": {"loss": "squared", "reg": Between(0.003, 0.1)},
     "choices": {"loss": "logistic", "n_negatives": 2, "reg": Between(1e-4, 0.03)},
 }
-SHARED: Space = {"n_factors": 8, "hidden": (16,), "batch_size": 1024, "n_epochs": one_of(3, 6),
+SHARED: Space = {"n_factors": 8, "hidden": (16,), "batch_size": 1024, "n_epochs": one_of(2, 4),
                  "dropout": one_of(0.0, 0.2), "learning_rate": Between(0.001, 0.03)}
 WAYS = ("factorization", "at once", "two stages", "two stages, frozen")
 

@@ -15,7 +15,7 @@ from benchmarks.claims.study import Arm, Claim, Comparison, Fold, Task
 from mfcore import EASE, RatingAutoencoder, evaluate
 
 BASE = {"hidden": (50,), "orientation": "item", "bias": one_of("mean", None),
-        "n_epochs": one_of(15, 30, 60), "batch_size": 32, "decay": 0.2,
+        "n_epochs": one_of(10, 20, 40), "batch_size": 32, "decay": 0.2,
         "learning_rate": Between(0.002, 0.02), "reg": Between(5, 80)}
 SHARE = Between(0.05, 0.7, log=False)
 NONE, FULL, PART, HIDDEN, LINEAR, DROPPED = (

@@ -13,7 +13,7 @@ from benchmarks.claims.splits import cells
 from benchmarks.claims.study import Arm, Claim, Comparison, Task
 from mfcore import RatingAutoencoder, evaluate
 
-STEPS = 24                      # epochs' worth of them without re-feeding
+STEPS = 20                      # epochs' worth of them without re-feeding
 DEPTHS = {"one layer": (48,), "three layers": (48, 24, 48)}
 RATES = {"rate searched": Between(5e-4, 5e-2), "rate 0.005": 0.005}
 
