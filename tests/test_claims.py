@@ -1,0 +1,295 @@
+"""The claims study: statistics against known answers, budgets that are equal, nothing lost."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from benchmarks import claims
+from benchmarks.claims import report, study
+from benchmarks.claims.similarity import by_cosine
+from benchmarks.claims.space import Between, drawn, is_free, one_of
+from benchmarks.claims.statistics import FOLDS, TRIALS, Effect, effect, together, verdict
+from benchmarks.claims.study import Arm, Claim, Comparison, Fold
+from benchmarks.claims.variational import deleted, injected
+from mfcore import ImplicitMF, Ratings, evaluate
+from mfcore.data.synthetic import planted
+
+SPACE = {"x": Between(0.1, 10), "kind": one_of("a", "b"), "fixed": 3}
+
+
+def a_claim(measure, **more) -> Claim:
+    """Return a claim of two arms whose figures a function makes."""
+    return Claim(**{
+        "name": "toy", "says": "One beats two.", "hypothesis": "It does.", "data": ("planted",),
+        "arms": {"one": Arm(SPACE, "rmse"), "two": Arm(SPACE, "rmse")},
+        "fold": lambda data, number, quick: Fold("inner", "outer"), "measure": measure,
+        "comparisons": [Comparison("one beats two", "one", "two", "rmse")], **more})
+
+
+def by_settings(task) -> dict[str, float]:
+    """Return an error that the settings and the arm decide."""
+    worse = 0.1 if task.arm == "two" else 0.0
+    return {"rmse": abs(np.log(task.settings["x"])) + worse + 0.01 * task.seed * task.final}
+
+
+@pytest.fixture
+def log():
+    """Return a list of the tasks measured, and what measures and writes them down."""
+    tasks = []
+    return tasks, lambda task: tasks.append(task) or by_settings(task)
+
+
+# ------------------------------------------------------------------------ statistics
+
+
+def test_an_effect_is_the_mean_and_its_size_is_in_standard_deviations():
+    found = effect([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert found.mean == 3
+    assert found.size == pytest.approx(3 / np.sqrt(2.5))
+    assert 1 <= found.low < 3 < found.high <= 5
+
+
+def test_differences_that_do_not_vary_have_an_interval_of_one_point():
+    assert effect([0.5] * 5) == Effect(0.5, 0.5, 0.5, np.inf)
+    assert effect([0.0] * 5) == Effect(0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_an_interval_holds_the_truth_about_as_often_as_it_says(n, monkeypatch):
+    monkeypatch.setattr("benchmarks.claims.statistics.DRAWS", 4000)
+    random = np.random.default_rng(0)
+    found = [effect(random.normal(1, 2, n)) for _ in range(400)]
+    inside = np.mean([each.low <= 1 <= each.high for each in found])
+    assert 0.90 <= inside <= 0.99       # a plain percentile interval of five: 0.83
+
+
+def test_one_difference_is_no_effect():
+    with pytest.raises(ValueError, match="at least two, got 1"):
+        effect([1.0])
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [
+    (0.1, 0.2, "shown"), (-0.2, -0.1, "refuted"), (-0.1, 0.1, "not shown"), (0, 0, "not shown")])
+def test_a_verdict_is_where_the_interval_lies(low, high, expected):
+    assert verdict(Effect((low + high) / 2, low, high, 1.0), FOLDS, TRIALS) == expected
+
+
+def test_few_folds_or_trials_give_no_verdict():
+    clear = Effect(1.0, 0.9, 1.1, 10.0)
+    assert {verdict(clear, FOLDS - 1, TRIALS), verdict(clear, FOLDS, TRIALS - 1)} == \
+        {"too few to tell"}
+
+
+def test_comparisons_that_disagree_depend():
+    assert together(["shown", "shown"]) == "shown"
+    assert together(["shown", "refuted"]) == "it depends"
+    assert together(["shown", "too few to tell"]) == "shown"
+    assert together(["too few to tell"]) == "too few to tell"
+
+
+# ---------------------------------------------------------------------------- search
+
+
+def test_draws_stay_within_their_space_and_repeat_by_seed():
+    found = [drawn(SPACE, np.random.default_rng(seed)) for seed in range(200)]
+    assert all(0.1 <= each["x"] <= 10 and each["kind"] in "ab" and each["fixed"] == 3
+               for each in found)
+    assert 0.4 < np.mean([each["x"] < 1 for each in found]) < 0.6       # uniform in the logarithm
+    assert found[3] == drawn(SPACE, np.random.default_rng(3))
+
+
+def test_every_arm_has_the_same_number_of_trials_and_one_test(log, tmp_path):
+    tasks, measure = log
+    study.run(a_claim(measure, folds=2, trials=7), out=tmp_path)
+    for arm in "one", "two":
+        for seed in 0, 1:
+            mine = [task for task in tasks if (task.arm, task.seed) == (arm, seed)]
+            assert [task.split for task in mine] == ["inner"] * 7 + ["outer"]
+            errors = [by_settings(task)["rmse"] for task in mine[:7]]
+            assert mine[7].settings == mine[int(np.argmin(errors))].settings
+
+
+def test_arms_of_one_space_try_the_same_settings(log, tmp_path):
+    tasks, measure = log
+    study.run(a_claim(measure, folds=1, trials=4), out=tmp_path)
+    one, two = ([task.settings for task in tasks if task.arm == arm] for arm in ("one", "two"))
+    assert one[:4] == two[:4]
+
+
+def test_a_trial_that_diverges_is_spent_and_never_chosen(tmp_path):
+    def measure(task):
+        if task.settings["kind"] == "a":
+            raise FloatingPointError
+        return by_settings(task)
+
+    result = study.run(a_claim(measure, folds=1, trials=12), out=tmp_path)
+    cell = result["arms"]["one"]["folds"]["planted 0"]
+    assert len(cell["trials"]) == 12
+    assert None in cell["trials"]
+    assert cell["settings"]["kind"] == "b"
+
+
+@pytest.mark.parametrize("name", claims.NAMES)
+def test_a_claim_of_the_study_can_reach_a_verdict(name):
+    claim = claims.claim(name)
+    assert claim.name == name
+    assert claim.folds >= FOLDS
+    assert claim.trials >= TRIALS
+    assert any(each.decides for each in claim.comparisons)
+    for each in claim.comparisons:
+        assert {each.first, each.second} <= set(claim.arms)
+    used = {arm for each in claim.comparisons for arm in (each.first, each.second)}
+    for arm in used:
+        space = claim.arms[arm].space
+        assert is_free(space)
+        assert all(map(str, space.values()))
+    assert study.quick_data(claim)
+
+
+def test_there_are_thirteen():
+    assert len(set(claims.NAMES)) == 13
+
+
+# --------------------------------------------------------------------------- resuming
+
+
+class Stop(BaseException):
+    """As Ctrl-C, but only here."""
+
+
+@pytest.mark.parametrize("after", [1, 5, 13, 20])
+def test_a_study_that_was_stopped_goes_on_and_ends_the_same(after, log, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "PAUSE", 0.0)
+    tasks, measure = log
+    whole = study.run(a_claim(by_settings, folds=2, trials=5), out=tmp_path / "whole")
+
+    def stopping(task):
+        if len(tasks) == after:
+            raise Stop
+        return measure(task)
+
+    with pytest.raises(Stop):
+        study.run(a_claim(stopping, folds=2, trials=5), out=tmp_path)
+    again = study.run(a_claim(measure, folds=2, trials=5), out=tmp_path)
+    assert len(tasks) == 2 * 2 * 6                      # nothing measured twice
+    for result in whole, again:
+        for arm in result["arms"].values():
+            for cell in arm["folds"].values():
+                del cell["cpu_seconds"]
+    assert again == whole
+
+
+def test_a_finished_study_measures_nothing(log, tmp_path):
+    tasks, measure = log
+    study.run(a_claim(measure, folds=1, trials=2), out=tmp_path)
+    before = (tmp_path / "toy.json").read_text()
+    study.run(a_claim(measure, folds=1, trials=2), out=tmp_path)
+    assert len(tasks) == 6
+    assert (tmp_path / "toy.json").read_text() == before
+
+
+def test_an_arm_with_another_space_is_measured_anew_and_the_others_are_not(log, tmp_path):
+    tasks, measure = log
+    study.run(a_claim(measure, folds=1, trials=2), out=tmp_path)
+    arms = {"one": Arm(SPACE, "rmse"), "two": Arm(SPACE | {"fixed": 4}, "rmse")}
+    study.run(a_claim(measure, folds=1, trials=2, arms=arms), out=tmp_path)
+    assert [task.arm for task in tasks[6:]] == ["two"] * 3
+
+
+def test_ctrl_c_says_where_finished_arms_are(monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claims, "run", interrupted)
+    with pytest.raises(SystemExit, match="finished arms are in"):
+        claims.main(["bias", "--out", str(tmp_path)])
+
+
+def test_missing_data_are_named_with_what_else_can_run(monkeypatch, tmp_path):
+    def fetch(name, **_):
+        raise FileNotFoundError(f"{name} is not here: set MFCORE_DATA")
+
+    monkeypatch.setattr("benchmarks.claims.splits.fetch", fetch)
+    with pytest.raises(SystemExit) as error:
+        claims.main(["unknown", "--data", "ml-100k+online-retail", "--out", str(tmp_path)])
+    assert all(part in str(error.value) for part in (
+        "'unknown' needs planted-audiences and ml-100k+online-retail", "set MFCORE_DATA",
+        "--data planted", "--quick"))
+
+
+# ---------------------------------------------------------------------------- verdicts
+
+
+def test_the_sign_of_a_difference_is_in_favour_of_the_sentence(tmp_path):
+    result = study.run(a_claim(by_settings, trials=20), out=tmp_path)
+    row = result["comparisons"][0]
+    assert row["verdict"] == result["verdict"] == "shown"
+    assert row["mean"] == pytest.approx(0.1, abs=1e-4)
+    assert len(row["differences"]) == 5
+    other = a_claim(by_settings, trials=20, comparisons=[
+        Comparison("two beats one", "two", "one", "rmse"),
+        Comparison("one has more", "one", "two", "rmse", lower=False)])
+    assert [row["verdict"] for row in study.run(other, out=tmp_path)["comparisons"]] == \
+        ["refuted", "refuted"]
+
+
+def test_the_report_holds_every_sentence_and_its_verdict(tmp_path):
+    result = study.run(a_claim(by_settings, trials=20), out=tmp_path)
+    text = report.markdown([result])
+    assert "| [One beats two.](#toy) | shown | planted: +0.1" in text
+    assert "one beats two" in report.figure(result)
+    assert report.figure(result) == report.figure(json.loads(json.dumps(result)))
+    assert "data:image/svg+xml;base64," in report.pages([result])
+
+
+def test_the_page_of_the_study_is_the_one_of_its_result_files():
+    page = study.RESULTS.parents[1] / "CLAIMS.md"
+    assert page.read_text() == report.markdown(report.results()), \
+        "run `python -m benchmarks claims --report`"
+
+
+# ------------------------------------------------------------------- parts of the claims
+
+
+@pytest.fixture(scope="module")
+def small() -> Ratings:
+    """Return few ratings."""
+    return planted(60, 40, random_state=0).ratings
+
+
+def test_by_cosine_ranks_as_recommend_does(small):
+    model = ImplicitMF(4, n_epochs=2, random_state=0, n_threads=1).fit(small)
+    items, _ = model.recommend(k=3, similarity="cosine")
+    best = Ratings(sp.csr_array((np.ones(items.size), (np.repeat(np.arange(60), 3), items.ravel())),
+                                shape=small.shape))
+    found = evaluate(by_cosine(model), best, metrics="precision@3", n_threads=1)
+    assert found["precision@3"] == 1
+    assert evaluate(model, best, metrics="precision@3", n_threads=1)["precision@3"] < 1
+
+
+def test_half_of_each_row_is_deleted_and_as_much_injected(small):
+    random = np.random.default_rng(0)
+    held = small.select_cells(random.random(small.nnz) < 0.2)
+    left = deleted(small, random)
+    assert (np.diff(left.by_user.indptr) == np.maximum(1, np.diff(small.by_user.indptr) // 2)).all()
+    more = injected(small.select_cells(small.by_user.data > 3), held, random)
+    kept = small.select_cells(small.by_user.data > 3).by_user
+    new = more.by_user.toarray()[kept.toarray() == 0]
+    assert more.nnz > 1.2 * kept.nnz
+    assert set(new) <= {0, more.by_user.data.max()}
+    apart = (more.by_user.toarray() != 0) & (kept.toarray() == 0) & (held.by_user.toarray() != 0)
+    assert not apart.any()
+
+
+@pytest.mark.parametrize("name", ["cold", "unknown"])
+def test_a_quick_run_measures_every_arm(name, tmp_path, capsys):
+    claims.main([name, "--quick", "--out", str(tmp_path)])
+    assert "too few to tell" in capsys.readouterr().out
+    result = json.loads((tmp_path / f"{name}.json").read_text())
+    assert all(len(cell["trials"]) in (1, 2) and cell["test"] and cell["settings"]
+               for arm in result["arms"].values() for cell in arm["folds"].values())
+    assert len(result["arms"]) * 2 == sum(len(a["folds"]) for a in result["arms"].values())
