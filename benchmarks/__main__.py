@@ -2,14 +2,18 @@
 
     python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
                          [--rounds N] [--threads N] [--out FOLDER] [--list]
+    python -m benchmarks accuracy|gate|growth|report [--help]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import accuracy, gate, growth, report
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
 
@@ -28,9 +32,8 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def compare_cases(given: argparse.Namespace) -> None:
     """Run the cases asked for."""
-    given = parsed()
     for case in map(CASES.__getitem__, given.case):
         if given.list:
             print(f"{case.name:24} {case.title}")
@@ -39,6 +42,18 @@ def main() -> None:
                              n_threads=given.threads, out=given.out)
             print(case.name, json.dumps({key: result[key] for key in (
                 "skipped", "peer's seconds to ours")}), flush=True)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "accuracy": accuracy.main, "gate": gate.main, "growth": growth.main, "report": report.main}
+
+
+def main() -> None:
+    """Run what is asked for."""
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        COMMANDS[sys.argv[1]](sys.argv[2:])
+    else:
+        compare_cases(parsed())
 
 
 if __name__ == "__main__":
