@@ -13,6 +13,12 @@ PARTS = {f"{made.__name__} {part.__name__}": (lambda made=made, part=part: part(
 PARTS["functions"] = bad_inputs.of_functions
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in a folder of our own: a string is a fine path to save to."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.filterwarnings("ignore")           # what numbers out of range make NumPy say
 def test_every_bad_input_is_answered_or_refused_by_name(part, record_property):
