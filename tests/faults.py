@@ -122,6 +122,7 @@ def fetch(folder: Path, kills: int, seed: int = 0) -> int:
 
     target = folder / "data.zip"
     with serving(Server()) as server:
+        server.block_on_close = False            # (a connection may outlive who was killed)
         server.content = random.Random(seed).randbytes(3_000_000)
         digest = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
 
