@@ -117,6 +117,13 @@ class Gradients:
             self._sums[parameter] = _sum(self._parts[parameter])
         return self._sums[parameter]
 
+    def of(self, parameter: Parameter) -> Gradients:
+        """Return the gradients of one parameter alone."""
+        alone = Gradients()
+        if parameter in self:
+            alone._parts[parameter] = self._parts[parameter]
+        return alone
+
     def dense(self, parameter: Parameter) -> np.ndarray:
         """Return the gradient of a parameter as a whole block, zeros where it has none."""
         if parameter not in self:
