@@ -5,15 +5,19 @@
 The same network (embeddings of 64, ReLU layers of 128, 64, 32, one output), start, batch
 order (1024 cells) and Adam on both sides, on as many threads as there are processors:
 "lazy" beside SparseAdam for the embeddings (and fused Adam for the rest), "dense" beside fused
-Adam.  Epochs alternate; prints the loss curves, wall and processor seconds, and the ratios.
+Adam.  Epochs alternate; prints the loss curves, wall and processor seconds, and the ratios, and
+keeps them in results/neural_speed.json with the load of the machine.  A machine that others use
+is unfair to threads that wait in a loop, as PyTorch's do: one thread each is then the figure.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +30,7 @@ from mfcore.nn.optimizers import Adam
 from mfcore.parallel import Pool
 from mfcore.solvers.neural import Cells, NeuralSGD
 
+RESULT = Path(__file__).parent / "results" / "neural_speed.json"
 BATCH, RATE, K, HIDDEN = 1024, 1e-3, 64, (128, 64, 32)
 
 
@@ -136,6 +141,7 @@ def main():
             return solver.epoch(at, pool)
 
     warm_up()
+    rows = []
     for epoch in range(given.epochs):
         order = torch.tensor(np.random.default_rng([0, epoch]).permutation(len(known.y)))
         loss, wall, used = timed(ours)
@@ -144,6 +150,21 @@ def main():
               f"PyTorch {theirs:.6f} {their_wall:.3f} s ({their_used:.3f} cpu)   "
               f"ratio {their_wall / wall:.2f} ({their_used / used:.2f} cpu)   "
               f"loss differs by {abs(loss / theirs - 1):.1e}", flush=True)
+        rows.append({"mfcore": {"loss": loss, "wall": wall, "cpu": used},
+                     "PyTorch": {"loss": theirs, "wall": their_wall, "cpu": their_used}})
+    keep(f"{given.data} {given.kind}, threads: {n_threads}", rows)
+
+
+def keep(name, rows):
+    """Write epochs, medians of the ratios and the machine into the result file."""
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    ratio = {what: round(float(np.median([row["PyTorch"][what] / row["mfcore"][what]
+                                          for row in rows])), 2) for what in ("wall", "cpu")}
+    differs = max(abs(row["mfcore"]["loss"] / row["PyTorch"]["loss"] - 1) for row in rows)
+    result[name] = {"ratio": ratio, "loss_differs": float(f"{differs:.2g}"),
+                    "load": round(os.getloadavg()[0], 1), "processors": os.cpu_count(),
+                    "numpy": np.__version__, "torch": torch.__version__, "epochs": rows}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
