@@ -2,7 +2,7 @@
 
     python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
                          [--rounds N] [--threads N] [--out FOLDER] [--list]
-    python -m benchmarks claims [NAME ...] [--quick]
+    python -m benchmarks accuracy|claims|gate|growth|report [--help]
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import claims
+from benchmarks import accuracy, claims, gate, growth, report
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
 
@@ -31,14 +32,6 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Run what is asked for."""
-    if sys.argv[1:2] == ["claims"]:
-        claims.main(sys.argv[2:])
-    else:
-        compare_cases(parsed())
-
-
 def compare_cases(given: argparse.Namespace) -> None:
     """Run the cases asked for."""
     for case in map(CASES.__getitem__, given.case):
@@ -49,6 +42,19 @@ def compare_cases(given: argparse.Namespace) -> None:
                              n_threads=given.threads, out=given.out)
             print(case.name, json.dumps({key: result[key] for key in (
                 "skipped", "peer's seconds to ours")}), flush=True)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "accuracy": accuracy.main, "claims": claims.main, "gate": gate.main, "growth": growth.main,
+    "report": report.main}
+
+
+def main() -> None:
+    """Run what is asked for."""
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        COMMANDS[sys.argv[1]](sys.argv[2:])
+    else:
+        compare_cases(parsed())
 
 
 if __name__ == "__main__":

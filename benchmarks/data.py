@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.generated import generated
+from benchmarks.generated import chosen, generated
 from mfcore.data.datasets import cache_dir
 
 # Users, items, ratings; the large one has the shape of MovieLens 20M.
@@ -52,20 +52,23 @@ def whole(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
                        if name.rpartition(".")[0] not in names}
 
 
-def ratings(size: str) -> dict[str, Any]:
-    """Return R, every rating."""
-    return stored(f"ratings-{size}", lambda: {"R": generated(*SIZES[size])})
+MAKERS = {"ratings": generated, "choices": chosen}
 
 
-def halves(size: str) -> dict[str, Any]:
-    """Return R, nine tenths of the ratings, and `test`, the rest."""
+def all_of(kind: str, size: str) -> dict[str, Any]:
+    """Return R, every rating or choice."""
+    return stored(f"{kind}-{size}", lambda: {"R": MAKERS[kind](*SIZES[size])})
+
+
+def halves(kind: str, size: str) -> dict[str, Any]:
+    """Return R, nine tenths of the ratings or choices, and `test`, the rest."""
     def cut() -> dict[str, Any]:
-        R = ratings(size)["R"].tocoo()
+        R = all_of(kind, size)["R"].tocoo()
         held = np.random.default_rng(1).random(R.nnz) < 0.1
         return {name: sp.csr_array((R.data[part], (R.row[part], R.col[part])), shape=R.shape)
                 for name, part in (("R", ~held), ("test", held))}
 
-    return stored(f"halves-{size}", cut)
+    return stored(f"{kind}-halves-{size}", cut)
 
 
 def first_rows(data: dict[str, Any], n: int = 200) -> dict[str, Any]:

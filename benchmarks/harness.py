@@ -91,7 +91,7 @@ def compare(case: Case, size: str, n_rounds: int, *, peers: Collection[str] | No
             n_threads: int = THREADS, out: Path = RESULTS, run: Runner = apart) -> dict[str, Any]:
     """Let the contestants take turns; write after each round, and go on from what is there."""
     asked = {name: each for name, each in case.contestants.items()
-             if peers is None or name == "mfcore" or each.needs in peers}
+             if size in each.sizes and (peers is None or each.needs in {"mfcore", *peers})}
     skipped = {name: why for name, each in asked.items() if (why := missing(each.needs))}
     names = [name for name in asked if name not in skipped]
     path = out / f"{case.name}_{size}.json"

@@ -30,14 +30,15 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from mfcore import validation
+
 FORMAT, VERSION = "mfcore", 1
 HEADER = "header.json"
 # Names and dtypes that may stand in a file: no folders, no objects, no structures.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _DTYPE = re.compile(r"[<>|][biufcSU]\d{1,9}")
 _LIST = "list"
-# Ids may hold any code point, lone surrogates too.
-_TEXT = "utf-8", "surrogatepass"
+_TEXT = "utf-8", "surrogatepass"         # ids may hold any code point, lone surrogates too
 # Arrays are read in pieces of this many bytes, so that the peak is one copy.
 _PIECE = 1 << 24
 # What a broken file makes zipfile, json and numpy raise.
@@ -83,7 +84,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
               "arrays": {name: entry.spec for name, entry in entries.items()}}
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    with _replacing(Path(path)) as stream, zipfile.ZipFile(stream, "w") as archive:
+    with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         _add(archive, HEADER, (text,))
         for name, entry in entries.items():
             _add(archive, _file_name(name, entry.spec), entry.parts)
@@ -114,7 +115,7 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
     FileNotFoundError
         If there is no such file.
     """
-    with open(path, "rb") as stream, _complaints(path):
+    with open(validation.path("path", path), "rb") as stream, _complaints(path):
         archive = zipfile.ZipFile(stream)
         members = _members(archive, os.fstat(stream.fileno()).st_size)
         header = _header(archive, members)
@@ -191,9 +192,9 @@ def _add(archive: zipfile.ZipFile, file_name: str, parts: tuple[Any, ...]) -> No
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def _replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a file beside `path` that takes its place at the end, or vanishes on error."""
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(validation.path("path", path)))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write a model to {path}: it is a folder")
     if not target.parent.is_dir():

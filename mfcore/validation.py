@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+MOST = 2**31 - 1            # of what is counted: entries of a list, rows
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -36,6 +40,14 @@ def integer(name: str, value: Any, *, low: int = 0, high: int | None = None) -> 
     if number < low or (high is not None and number > high):
         demand = f">= {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"{name} must be {demand}, got {value}")
+    return number
+
+
+def count(name: str, value: Any) -> int:
+    """Return `value` as an int in [1, MOST]: the length of a list; raises as `integer`."""
+    number = integer(name, value, low=1)
+    if number > MOST:
+        raise ValueError(f"{name} must be <= {MOST}, got {value}")
     return number
 
 
@@ -73,6 +85,24 @@ def real_or_choice(name: str, value: Any, known: Collection[Any], *,
     return real(name, value, low=low, high=high)
 
 
+def path(name: str, value: Any) -> Path:
+    """Return `value` as a Path; raise if it is no path or its name cannot be one."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a path (str or pathlib.Path), got {_shown(value)}")
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be a path, neither empty nor with a zero byte, "
+                         f"got {text!r}")
+    return Path(text)
+
+
+def iterable(name: str, value: Any) -> list[Any]:
+    """Return the entries of `value`, or raise a TypeError if it has none to go through."""
+    if not hasattr(value, "__iter__") or hasattr(value, "tocsr"):     # (SciPy is heavy)
+        raise TypeError(f"{name} must be a sequence, got {_shown(value)}")
+    return list(value)
+
+
 def boolean(name: str, value: Any) -> bool:
     """Return `value` as a bool, or raise a TypeError."""
     if not isinstance(value, (bool, np.bool_)):
@@ -80,15 +110,20 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def rectangular(name: str, values: Any) -> np.ndarray:
+    """Return `values` as an array, or raise a TypeError for a ragged nesting."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise TypeError(f"{name} must be a rectangular array: {error}") from None
+
+
 def numeric(name: str, values: Any) -> np.ndarray:
     """Return `values` as an array of bool, integer or float dtype.
 
     Raises TypeError for objects, strings, complex numbers and ragged nestings.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise TypeError(f"{name} must be a rectangular array of numbers: {error}") from None
+    array = rectangular(name, values)
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
     return array
@@ -124,8 +159,8 @@ def nonnegative(name: str, values: np.ndarray) -> np.ndarray:
 
 def positions(name: str, values: Any, size: int) -> np.ndarray:
     """Return row numbers as int64, or raise: TypeError if not whole, IndexError outside."""
-    array = vector(name, np.atleast_1d(np.asarray(values)) if np.size(values) else
-                   np.empty(0, np.int64))
+    given = np.atleast_1d(rectangular(name, values))
+    array = vector(name, given if given.size else np.empty(0, np.int64))
     if array.dtype.kind not in "ui":
         raise TypeError(f"{name} must be row numbers (integers), got dtype {array.dtype}")
     outside = (array < 0) | (array >= size)

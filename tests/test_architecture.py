@@ -37,6 +37,7 @@ LAYERS = {
 KERNEL_IMPORTS = {"__future__", "collections.abc", "functools", "typing", "math", "numpy",
                   "numba", "mfcore.kernels.options"}
 KERNEL_EXCEPTIONS = {
+    "mfcore.kernels.options": {"warnings"},
     "mfcore.kernels.lapack": {"llvmlite.binding", "numba.core", "numba.extending",
                               "scipy.linalg", "scipy.linalg.cython_blas",
                               "scipy.linalg.cython_lapack"},

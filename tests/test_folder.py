@@ -13,6 +13,7 @@ import pytest
 
 from mfcore import ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data import convert as converting
+from mfcore.data import folder as files
 from mfcore.data.convert import convert
 from mfcore.data.folder import RatingsFolderError, is_mapped, rows_of_cells
 from mfcore.data.parts import Reading
@@ -103,6 +104,62 @@ def test_a_checksum_that_fails_is_refused_by_name(tmp_path, name):
     path.write_bytes(bytes(text))
     with pytest.raises(RatingsFolderError, match=f"{name} does not match its checksum"):
         Ratings.open(tmp_path / "r")
+
+
+# Folders that somebody made up, with checksums that agree.
+
+def _changed(name, place, value):
+    def change(folder):
+        array = np.load(folder / name)
+        array[place] = value
+        np.save(folder / name, array)
+    return change
+
+
+FORGERIES = {
+    "a column too large": _changed("user.indices.npy", 3, 2**30),
+    "a negative column": _changed("item.indices.npy", 0, -5),
+    "cells out of order": _changed("user.indices.npy", slice(None), 0),
+    "a row pointer backwards": _changed("user.indptr.npy", 2, 10**6),
+    "a value that is none": _changed("item.data.npy", 1, np.nan),
+    "a missing array": lambda folder: (folder / "item.indptr.npy").unlink(),
+    "no array": lambda folder: (folder / "user.data.npy").write_bytes(b"nothing"),
+    "a pickle": lambda folder: np.save(folder / "user.data.npy", np.array([{}, 1], object)),
+    "text": lambda folder: np.save(folder / "user.data.npy", np.full(60, "x")),
+    "a larger shape than size": lambda folder: (folder / "user.data.npy").write_bytes(
+        (folder / "user.data.npy").read_bytes().replace(b"(3000,), }   ", b"(3000000,), }")),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_made_up_folder_is_refused_before_a_kernel_sees_it(tmp_path, forgery):
+    Ratings.from_arrays(*drawn()).write(tmp_path / "r")
+    FORGERIES[forgery](tmp_path / "r")
+    _sealed(tmp_path / "r")
+    with pytest.raises(RatingsFolderError):
+        Ratings.open(tmp_path / "r")
+
+
+@pytest.mark.parametrize("change", [
+    {"shape": [2**60, 3]}, {"shape": None}, {"shape": "x"}, {"files": 3},
+    {"files": {"../other": {"bytes": 1, "sha256": ""}}}, {"format": 1}])
+def test_a_made_up_header_is_refused(tmp_path, change):
+    Ratings.from_arrays(*drawn()).write(tmp_path / "r")
+    (tmp_path / "other").write_bytes(b"x")
+    _sealed(tmp_path / "r", **change)
+    with pytest.raises(RatingsFolderError):
+        Ratings.open(tmp_path / "r")
+
+
+def _sealed(folder, **changes):
+    """Write the header of a folder anew, for the files that are there."""
+    path = folder / "header.json"
+    header = json.loads(path.read_text())["header"]
+    header["files"] = {name: {"bytes": (folder / name).stat().st_size,
+                              "sha256": files.digest(folder / name)}
+                       for name in header["files"] if (folder / name).exists()}
+    header.update(changes)
+    path.write_text(json.dumps({"header": header, "sha256": files._digest_of(header)}))
 
 
 # --------------------------------------------------------------------------- the sort

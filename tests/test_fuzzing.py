@@ -6,6 +6,12 @@ from itertools import islice
 
 import fuzzing
 import pytest
+from reliability import record
+
+FUZZED = {"read": "ratings files with bytes changed at random, read or refused",
+          "load": "model files with bytes changed at random, loaded or refused",
+          "archive": "model files with other contents and checksums that agree, the same, then "
+                     "asked every question"}
 
 
 @pytest.mark.filterwarnings("ignore")           # forged numbers overflow; that is no defect
@@ -18,4 +24,7 @@ def test_a_file_from_a_stranger_is_read_or_refused(name, count):
 @pytest.mark.soak
 @pytest.mark.parametrize("name", sorted(fuzzing.TARGETS))
 def test_ten_minutes_of_files_from_strangers_find_no_defect(name, tmp_path):
-    assert fuzzing.run(name, 600, tmp_path)["defects"] == 0
+    found = fuzzing.run(name, 600, tmp_path)
+    assert found["defects"] == 0
+    record(FUZZED[name], found["executions"],
+           "test_fuzzing.py::test_ten_minutes_of_files_from_strangers_find_no_defect")

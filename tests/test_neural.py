@@ -47,12 +47,12 @@ def score(shape, users, items, head, u, i):
             x = np.tanh(x @ layer.W.value + layer.b.value)
         return x
 
-    p, q = users[0].value[u], items[0].value[i]
+    p, q = users.tables[0].value[u], items.tables[0].value[i]
     last = {"concat": lambda: mlp(np.append(p, q)), "product": lambda: mlp(p * q),
-            "gmf+mlp": lambda: np.append(p * q, mlp(np.append(users[1].value[u],
-                                                              items[1].value[i])))}
+            "gmf+mlp": lambda: np.append(p * q, mlp(np.append(users.tables[1].value[u],
+                                                              items.tables[1].value[i])))}
     f = last[shape.fusion]() @ head[-1].W.value + head[-1].b.value
-    return (f + users[-1].value[u] + items[-1].value[i])[0]
+    return (f + users.tables[-1].value[u] + items.tables[-1].value[i])[0]
 
 
 # ------------------------------------------------------------------------ the formula
@@ -62,7 +62,7 @@ def test_the_network_is_the_formula_and_its_gradient_is_right(fusion, hidden):
     random, shape = np.random.default_rng(0), architecture(fusion, hidden)
     users, items = shape.drawn("user", 5, 1.0, random), shape.drawn("item", 4, 1.0, random)
     head = shape.head(random)
-    for each in (*users, *items, *(p for layer in head for p in layer.parameters())):
+    for each in (*users.tables, *items.tables, *(p for layer in head for p in layer.parameters())):
         each.value += 0.3 * random.normal(size=each.value.shape)
     network = shape.network(users, items, head, 0.7, 0.3)
     pairs = np.array(list(product(range(5), range(4))))[:13]
@@ -79,9 +79,9 @@ def test_the_network_is_the_formula_and_its_gradient_is_right(fusion, hidden):
         at = {name: p.value.copy() for name, p in named.items()}
         s = np.array([score(shape, users, items, head, u, i) for u, i in pairs])
         u, i = pairs.T
-        paid = sum((side[t].value[rows] ** 2).sum() for side, rows in ((users, u), (items, i))
-                   for t in range(shape.n_tables))
-        bias = (users[-1].value[u] ** 2).sum() + (items[-1].value[i] ** 2).sum()
+        paid = sum((side.tables[t].value[rows] ** 2).sum() for t in range(shape.n_tables)
+                   for side, rows in ((users, u), (items, i)))
+        bias = (users.tables[-1].value[u] ** 2).sum() + (items.tables[-1].value[i] ** 2).sum()
         assert function(at)[0] == pytest.approx(
             (w[:, 0] * (y[:, 0] - s) ** 2).sum() + 0.4 * (0.7 * paid + 0.3 * bias))
         assert gradcheck(function, at).ok
@@ -139,7 +139,7 @@ def test_every_known_cell_is_visited_once_an_epoch():
     solver = NeuralSGD(cells, None, 10, seed=3)
     seen = []
     for parts, n in solver.batches():
-        seen += [tuple(pair) for pair in np.concatenate([x for x, _ in parts])[:n]]
+        seen += [tuple(pair) for pair in np.concatenate([x.x for x, _ in parts])[:n]]
     assert sorted(seen) == sorted(map(tuple, cells.pairs.tolist()))
 
 

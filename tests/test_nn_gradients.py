@@ -17,6 +17,7 @@ from mfcore.nn import layers as layers_module
 from mfcore.nn import losses
 from mfcore.nn.activations import FORMULAS, KINKS, Activation
 from mfcore.nn.check import check_layer
+from mfcore.nn.grouped import GroupedEmbedding
 from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Residual, Sequential, Sum
 from mfcore.nn.latent import Reparameterise, kl_divergence
 from mfcore.nn.layers import Dropout, Embedding, Linear, Run, Transposed
@@ -162,8 +163,20 @@ def test_tied_weights_of_a_sparse_encoder_get_the_gradients_of_both_uses():
     assert check_layer(Sequential(encoder, Transposed(encoder.W)), sparse(5, 6)).ok
 
 
-def test_a_layer_on_distinct_rows_is_a_layer_on_concatenated_rows():
-    pair, layer = (Embedding(table(4, 3), 1, reg=0.7), Embedding(table(5, 2), 0)), linear(5, 4)
+def grouped(n_rows, k, column=0):
+    groups = Parameter("groups", block(3, k, seed=6))
+    return GroupedEmbedding(table(n_rows, k), sparse(n_rows, 3, seed=n_rows), groups, column,
+                            reg=0.7, group_reg=np.array([0.2, 0.5, 1.1]))
+
+
+PAIRS = {"plain": lambda: (Embedding(table(4, 3), 1, reg=0.7), Embedding(table(5, 2), 0)),
+         "grouped": lambda: (grouped(4, 3, 1), grouped(5, 2))}
+every_pair = pytest.mark.parametrize("kind", PAIRS)
+
+
+@every_pair
+def test_a_layer_on_distinct_rows_is_a_layer_on_concatenated_rows(kind):
+    pair, layer = PAIRS[kind](), linear(5, 4)
     x, dy = rng(3).integers(-1, 4, (30, 2)), block(30, 4)
     found = []
     for each in (RowsLinear(pair, layer), Sequential(Fork(*pair), Concatenate(), layer)):
@@ -173,6 +186,24 @@ def test_a_layer_on_distinct_rows_is_a_layer_on_concatenated_rows():
         found.append([y, run.penalty, *(run.gradients.dense(p) for p in each.parameters())])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@every_pair
+def test_networks_on_rows_of_tables_have_the_gradients_of_their_value(kind):
+    x = rng(3).integers(-1, 4, (30, 2))
+    assert check_layer(Sequential(RowsLinear(PAIRS[kind](), linear(5, 4)), linear(4, 2)), x).ok
+    assert check_layer(Sequential(Fork(*PAIRS[kind]()), Concatenate(), linear(5, 2)), x).ok
+
+
+def test_a_row_with_groups_is_its_own_vector_beside_theirs_and_nobody_is_zeros():
+    layer, rows = grouped(4, 3), np.array([[2], [-1], [0], [2]])
+    T, G, F = layer.table.value, layer.groups.value, layer.features.toarray()
+    run = Run(share=0.5)
+    y, _ = layer.forward(rows, run)
+    np.testing.assert_allclose(y, np.vstack([T + F @ G, 0 * T[:1]])[rows[:, 0]])
+    np.testing.assert_array_equal(y[1], 0)
+    assert run.penalty == pytest.approx(0.5 * (
+        0.7 * (T[[2, 0, 2]] ** 2).sum() + 3 * ([0.2, 0.5, 1.1] @ (G ** 2).sum(axis=1))))
 
 
 @pytest.mark.parametrize("spoil", [

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfcore import Ratings, read_ratings
-from mfcore.data import parsing, textfile
+from mfcore.data import packed, parsing, textfile
+from mfcore.data.convert import convert
 from mfcore.data.layout import find_layout
 from mfcore.data.readers import read_columns, read_dataset
 from mfcore.data.textfile import text_of
@@ -526,3 +527,32 @@ def test_repeated_pairs_are_refused_unless_told_how(tmp_path) -> None:
     with pytest.raises(ValueError, match="must come once"):
         read_dataset(path, timestamp=None)
     assert triples(read_ratings(path, duplicates="last")) == [(1, 2, 5.0)]
+
+
+# --------------------------------------------------------------------------- gzip bombs
+
+@pytest.fixture
+def bomb(tmp_path, monkeypatch):
+    """A small file that unpacks to 2 MB, where a tenth of that is the most."""
+    monkeypatch.setattr(packed, "MAX_BYTES", 200_000)
+    path = tmp_path / "ratings.csv.gz"
+    path.write_bytes(gzip.compress(b"1,2,3\n" + b"\n" * 2_000_000))
+    assert path.stat().st_size * packed.MAX_RATIO < 1_000_000
+    return path
+
+
+@pytest.mark.parametrize("read", [read_ratings, lambda path: convert(
+    path, path.parent / "out")], ids=["read", "convert"])
+def test_a_gzip_bomb_is_refused_before_it_fills_the_memory_or_the_disk(bomb, read):
+    with pytest.raises(ValueError, match="unpacks to more than .* as no ratings file does"):
+        read(bomb)
+    assert sum(each.stat().st_size for each in bomb.parent.rglob("*") if each.is_file()) < 1_300_000
+
+
+def test_a_file_that_packs_well_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "MAX_BYTES", 100_000)
+    path = tmp_path / "ratings.csv.gz"
+    lines = "".join(f"{user},{item},5\n" for user in range(200) for item in range(100))
+    path.write_bytes(gzip.compress(lines.encode()))
+    assert len(lines) > 100_000
+    assert read_ratings(path).nnz == 20_000

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -309,3 +310,19 @@ def test_segments_that_are_none_are_refused_as_a_model_file(change, tmp_path):
     persistence.write(path, arrays, meta)
     with pytest.raises(persistence.ModelFileError):
         mfcore.load(path)
+
+
+@pytest.mark.parametrize("shape", [[11, 2**40], [2**40, 8], [11, 9], [12, 8], [11], 8, "no"])
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_shape_other_than_that_of_the_arrays_is_refused_before_it_is_made(tmp_path, shape, seen):
+    path = tmp_path / "model"
+    samples.small(Popularity).fit(samples.counts()).save(path, seen=seen)
+    arrays, meta = persistence.read(path)
+    persistence.write(path, arrays, {**meta, "shape": shape})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError):
+            mfcore.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.case import Case
-from benchmarks.cases import als
+from benchmarks.cases import als, bpr, ease, neural, serving, sgd, start
+
+FILES = (als, sgd, bpr, serving, ease, neural, start)
 
 
 def cases(widths: Sequence[int] = (64, 128), widest: int = 256) -> dict[str, Case]:
     """Return all cases, with so many factors; one that has one width has the first."""
-    return {case.name: case for module in (als,) for case in module.cases(widths, widest)}
+    return {case.name: case for file in FILES for case in file.cases(widths, widest)}
 
 
 CASES = cases()

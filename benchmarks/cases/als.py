@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from benchmarks.case import Case, Contestant, Data, Task, figure_after
-from benchmarks.data import first_rows, ratings
+from benchmarks.data import all_of, first_rows
 from mfcore import ImplicitMF
 
 # implicit asks for this: its threads and those of BLAS get in each other's way.
@@ -108,28 +108,29 @@ def cmfrec(k: int, n_sweeps: int, task: Task) -> None:
 def case(name: str, title: str, peer: str, make: Callable[..., ImplicitMF], k: int,
          mine: Contestant, theirs: Contestant, **more: Any) -> Case:
     """Return a case of two."""
-    return Case(f"{name}_{k}", f"{title}, k = {k}", SAYS[peer], ratings, first_rows,
+    return Case(f"{name}_{k}", f"{title}, k = {k}", SAYS[peer],
+                partial(all_of, "choices"), first_rows,
                 {"mfcore": mine, peer: theirs}, partial(judge, make, k), "loss",
                 target=figure_after(4), **more)
 
 
 def gradient(k: int, peer: str) -> Case:
     """Return ALS by conjugate gradient."""
-    make, steps = {"implicit": (IMPLICIT, partial(implicit, k, 10, True)),
-                   "irspack": (IRSPACK, partial(irspack, k, 10, "CG"))}[peer]
+    make, steps = {"implicit": (IMPLICIT, partial(implicit, k, 6, True)),
+                   "irspack": (IRSPACK, partial(irspack, k, 6, "CG"))}[peer]
     return case(f"als_cg_{peer}", f"implicit ALS by CG, as {peer}", peer, make, k,
-                Contestant(partial(ours, make, k, 10, "cg"), "mfcore", "1 step a row"),
+                Contestant(partial(ours, make, k, 8, "cg"), "mfcore", "1 step a row"),
                 Contestant(steps, peer, "3 steps a row, its default", ONE), goal=4.0)
 
 
 def exact(k: int, peer: str) -> Case:
     """Return ALS with exact rows."""
     make, run, goal = {
-        "implicit": (IMPLICIT, partial(implicit, k, 5, False), 4.0),
-        "irspack": (IRSPACK, partial(irspack, k, 5, "CHOLESKY"), 1.3),
+        "implicit": (IMPLICIT, partial(implicit, k, 4, False), 4.0),
+        "irspack": (IRSPACK, partial(irspack, k, 4, "CHOLESKY"), 1.3),
         "cmfrec": (CMFREC, partial(cmfrec, k, 4), None)}[peer]
     return case(f"als_exact_{peer}", f"exact implicit ALS, as {peer}", peer, make, k,
-                Contestant(partial(ours, make, k, 6, "cholesky"), "mfcore", "Cholesky"),
+                Contestant(partial(ours, make, k, 5, "cholesky"), "mfcore", "Cholesky"),
                 Contestant(run, peer, "Cholesky", ONE), goal=goal)
 
 
@@ -146,4 +147,4 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
     """Return the cases of this file."""
     return [*(gradient(k, peer) for peer in ("implicit", "irspack") for k in widths),
             *(exact(k, peer) for peer in ("implicit", "irspack") for k in widths),
-            exact(widths[0], "cmfrec")]
+            exact(widths[0], "cmfrec"), subspace(widest, min(widest, 64))]

@@ -6,11 +6,12 @@ than not be found.
 
 from __future__ import annotations
 
-import gzip
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+
+from mfcore.data.packed import gunzipped
 
 # The largest member of a published data set, the ratings of ml-25m, has 0.7 GB.
 MAX_BYTES = 2 * 2**30
@@ -52,7 +53,9 @@ class Archive:
         if found is None:
             raise FileNotFoundError(f"{self.path} holds no {name}")
         data = found.read_bytes() if isinstance(found, Path) else self._unzipped(found)
-        return _ungzipped(f"{self.path.name}/{name}", data) if data[:2] == b"\x1f\x8b" else data
+        if data[:2] != b"\x1f\x8b":
+            return data
+        return bytes(gunzipped(f"{self.path.name}/{name}", data))
 
     def _found(self, name: str) -> Path | zipfile.ZipInfo | None:
         for each in (name, f"{name}.gz"):
@@ -90,11 +93,3 @@ def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
                          f"again") from None
     members.sort(key=lambda each: -each.filename.count("/"))
     return {PurePosixPath(each.filename).name: each for each in members}
-
-
-def _ungzipped(shown: str, data: bytes) -> bytes:
-    try:
-        return gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{shown} is a damaged or truncated gzip file ({error}); get it "
-                         f"again") from None

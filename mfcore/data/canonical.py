@@ -28,7 +28,7 @@ def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_arra
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have two dimensions, got shape {matrix.shape}")
     stored = matrix.nnz
-    csr = sp.csr_array(_checked_layout(name, matrix))
+    csr = sp.csr_array(check_layout(name, matrix))
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
@@ -45,7 +45,7 @@ def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_arra
     return frozen(fresh.copy() if copy else fresh)
 
 
-def _checked_layout(name: str, matrix: Any) -> Any:
+def check_layout(name: str, matrix: Any) -> Any:
     """Return the matrix as CSR, CSC or COO whose stored indices lie inside its shape.
 
     SciPy trusts stored indices: a wrong one would write to foreign memory in its

@@ -91,7 +91,14 @@ def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> No
 @contextmanager
 def _whole_or_nothing(target: Path) -> Iterator[Path]:
     """Give a path beside `target` that is gone afterwards, whatever happens."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(target.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise PermissionError(f"cannot write to {target.parent}: name another folder, by data_dir "
+                              f"or by MFCORE_CACHE, or put {target.name} there")
     part = target.with_name(f"{target.name}.{secrets.token_hex(6)}.part")
     try:
         yield part

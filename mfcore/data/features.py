@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ratings import Ratings
+from mfcore.data.ratings import as_ratings
 
 HISTORY = "rated"           # the field of `history`
 
@@ -94,7 +94,8 @@ def one_hot(values: Iterable[Hashable], prefix: str = "", *,
     ValueError
         A missing value (None, NaN), or one that is not in `categories`.
     """
-    return _indicators([[value] for value in values], prefix, categories)
+    return _indicators([[value] for value in validation.iterable("values", values)], prefix,
+                       categories)
 
 
 def multi_hot(values: Iterable[str | Iterable[Hashable]], prefix: str = "", *,
@@ -117,8 +118,8 @@ def multi_hot(values: Iterable[str | Iterable[Hashable]], prefix: str = "", *,
     ValueError
         A missing value (None, NaN), or one that is not in `categories`.
     """
-    return _indicators([_listed(row, value, separator) for row, value in enumerate(values)],
-                       prefix, categories)
+    return _indicators([_listed(row, value, separator) for row, value in
+                        enumerate(validation.iterable("values", values))], prefix, categories)
 
 
 def numeric(values: Any, name: str) -> Features:
@@ -133,7 +134,7 @@ def numeric(values: Any, name: str) -> Features:
     return Features(sp.csr_array(column.astype(np.float64)[:, np.newaxis]), (name,))
 
 
-def history(ratings: Ratings) -> Features:
+def history(ratings: Any) -> Features:
     """Return the bag of what each row has rated: 1/√n in the column of each of its n items.
 
     As features of users these make SVD++ of P = U + F G (Koren 2008); fit(user_features=
@@ -141,6 +142,7 @@ def history(ratings: Ratings) -> Features:
     rated=item, by id or number.  What counts is that a cell is stored, not its rating; build
     it from training ratings, never from those to be predicted.
     """
+    ratings = as_ratings("ratings", ratings)
     cells = ratings.by_user
     n = np.diff(cells.indptr)
     matrix = sp.csr_array((np.repeat(1 / np.sqrt(np.maximum(n, 1)), n), cells.indices,

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import persistence
+from mfcore import persistence, validation
+from mfcore.data.canonical import check_layout
 from mfcore.data.ids import Ids
 from mfcore.parallel import row_chunks
 
@@ -71,7 +72,7 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 def absent(folder: str | os.PathLike[str]) -> Path:
     """Return a path where a folder can be made; raise where something stands or nothing can."""
-    target = Path(os.path.abspath(folder))
+    target = Path(os.path.abspath(validation.path("folder", folder)))
     if target.exists():
         raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
     if not target.parent.is_dir():
@@ -98,11 +99,22 @@ def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
 
 def read(folder: str | os.PathLike[str], verify: bool) -> dict[str, Any]:
     """Map what `write` wrote; return the state of Ratings.  See `Ratings.open`."""
-    place = Path(folder)
+    place = validation.path("folder", folder)
     if not place.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    header = _header(place)
+    try:
+        return _state(place, _header(place), verify)
+    except RatingsFolderError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise RatingsFolderError(f"{place} holds no ratings that were written here ({error})"
+                                 ) from error
+
+
+def _state(place: Path, header: dict[str, Any], verify: bool) -> dict[str, Any]:
     for name, entry in header["files"].items():
+        if os.path.basename(name) != name:
+            raise RatingsFolderError(f"{place} names a file elsewhere, {name!r}")
         _check_file(place / name, entry, verify)
     state: dict[str, Any] = {"folder": str(place.resolve())}
     shape = tuple(header["shape"])
@@ -111,9 +123,13 @@ def read(folder: str | os.PathLike[str], verify: bool) -> dict[str, Any]:
         data, indices, indptr = (_mapped(place / f"{side}.{name}.npy")
                                  for name in ("data", "indices", "indptr"))
         state[f"by_{side}"] = matrix = sp.csr_array((data, indices, indptr), shape=oriented)
+        if verify:
+            _check_cells(place / side, matrix)
         matrix.has_canonical_format = True
         weighted = f"{side}.weights.npy" in header["files"]
         state[weights] = _mapped(place / f"{side}.weights.npy") if weighted else None
+        if weighted and state[weights].shape != (matrix.nnz,):
+            raise RatingsFolderError(f"{place} has another number of weights than of cells")
     ids = persistence.read(place / IDS)[0] if IDS in header["files"] else {}
     for side in ("user", "item"):
         values = ids.get(f"{side}_ids")
@@ -149,6 +165,26 @@ def _check_file(path: Path, entry: dict[str, Any], verify: bool) -> None:
                                  f"the folder was not copied to the end; copy or write it again")
     if verify and digest(path) != entry["sha256"]:
         raise RatingsFolderError(f"{path} does not match its checksum; write the folder again")
+
+
+def _check_cells(name: Path, matrix: sp.csr_array) -> None:
+    """Raise RatingsFolderError for cells that no Ratings hold: kernels trust them.
+
+    The checksums agree in a folder that somebody made up, too.
+    """
+    indptr, indices = matrix.indptr, matrix.indices
+    if {indptr.dtype.kind, indices.dtype.kind} != {"i"} or matrix.data.dtype.kind not in "iufb":
+        raise RatingsFolderError(f"{name} has arrays of other types than ratings have")
+    try:
+        check_layout(str(name), matrix)
+    except ValueError as error:
+        raise RatingsFolderError(f"{error}; write the folder again") from None
+    for start, stop in row_chunks(matrix.nnz, CELLS):
+        after = np.arange(start + 1, min(stop + 1, matrix.nnz))
+        falls = after[np.diff(indices[start:stop + 1]) <= 0]
+        if not np.isin(falls, indptr).all() or not np.isfinite(matrix.data[start:stop]).all():
+            raise RatingsFolderError(f"{name} has cells out of order, or values that are not "
+                                     f"finite; write the folder again")
 
 
 def digest(path: Path) -> str:

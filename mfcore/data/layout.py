@@ -68,7 +68,8 @@ def find_layout(name: str, lines: Sequence[str], wanted: Mapping[str, Column], *
         No separator, no such column, two uses of one column, no line after the header.
     """
     asked = {what: column for what, column in wanted.items() if column is not None}
-    if separator is not None and (not separator or set(separator) & set("\r\n\"")):
+    if separator is not None and (not isinstance(separator, str) or not separator
+                                  or set(separator) & set("\r\n\"")):
         raise ValueError(f"separator must be ',', ';', '|', a tab, '::' or ' ' for spaces and "
                          f"tabs, got {separator!r}")
     if separator is None:

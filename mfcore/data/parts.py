@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.layout import Column, find_layout
+from mfcore.data.packed import pieces_of_gzip
 from mfcore.data.parsing import parse
 from mfcore.data.readers import Columns, arrow_columns, is_parquet
 from mfcore.data.textfile import TextFile, load_text, text_of
@@ -98,8 +98,8 @@ def pieces(source: Source, reading: Reading, scratch: Path, memory: int) -> Iter
         yield from arrow_columns(source, reading.wanted, min(ROWS, memory // ROW_COST))
     elif source.suffix == ".gz":
         plain = scratch / "unpacked"
-        with gzip.open(source) as packed, plain.open("wb") as stream:
-            shutil.copyfileobj(packed, stream)
+        with source.open("rb") as packed, plain.open("wb") as stream:
+            stream.writelines(pieces_of_gzip(source.name, packed, source.stat().st_size))
         yield from _pieces_of_text(plain, source.name, reading, most)
         plain.unlink()
     else:

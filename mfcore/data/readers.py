@@ -123,7 +123,10 @@ def read_columns(path: FilePath | TextFile, *, user: Column = "user", item: Colu
     """
     wanted = {"user": user, "item": item, "rating": rating, "weight": weight,
               "timestamp": timestamp}
-    if not isinstance(path, TextFile) and is_parquet(Path(path)):
+    for name in "user", "item":
+        if wanted[name] is None:
+            raise ValueError(f"{name} must name a column or a position, got None")
+    if not isinstance(path, TextFile) and is_parquet(validation.path("path", path)):
         found = _parse_parquet(Path(path), wanted)
     else:
         source = path if isinstance(path, TextFile) else load_text(path, encoding)

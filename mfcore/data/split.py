@@ -150,7 +150,7 @@ def leave_last_out(ratings: Any, timestamps: Any, n: int = 1) -> tuple[Ratings, 
         NaN or NaT timestamps, another length, or no user with more than `n` cells.
     """
     ratings = as_ratings("ratings", ratings)
-    n = validation.integer("n", n, low=1)
+    n = validation.count("n", n)
     moments = _moments(ratings, timestamps)
     counts = np.diff(ratings.by_user.indptr)
     first_held = np.where(counts > n, counts - n, counts)

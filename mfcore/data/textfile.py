@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import os
 import re
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mfcore import validation
+from mfcore.data.packed import gunzipped
 
 _SAMPLE_BYTES = 65_536
 _BLOCK_BYTES = 1_000_000
@@ -70,7 +70,7 @@ def load_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> TextFile
     ValueError
         An empty file, a binary one, a damaged gzip file.
     """
-    place = Path(path)
+    place = validation.path("path", path)
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder; name the ratings file in it")
     if not place.exists():
@@ -83,7 +83,7 @@ def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
     codecs.lookup(encoding)
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
     if data[:2].tobytes() == b"\x1f\x8b":
-        data = np.frombuffer(_unzipped(name, data), np.uint8)
+        data = np.frombuffer(gunzipped(name, data), np.uint8)
     if data[:3].tobytes() == codecs.BOM_UTF8:
         data = data[3:]
     if b"\0" in data[:_SAMPLE_BYTES].tobytes() or data[:4].tobytes() == b"PK\x03\x04":
@@ -110,11 +110,3 @@ def _with_line_feeds(data: np.ndarray) -> np.ndarray:
                 data = given.copy() if data is given else data
                 data[places] = ord("\n")
     return data
-
-
-def _unzipped(name: str, data: np.ndarray) -> bytes:
-    try:
-        return gzip.decompress(data.tobytes())
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{name} is a damaged or truncated gzip file ({error}); "
-                         f"get it again") from None

@@ -79,3 +79,27 @@ def sum_by_row(rows: np.ndarray, order: np.ndarray, G: np.ndarray, distinct: np.
             for f in range(g.size):
                 line[f] += g[f]
     return n
+
+
+@njit(**KERNEL)
+def dots(X: np.ndarray, rows: np.ndarray, Y: np.ndarray, others: np.ndarray, out: np.ndarray
+         ) -> None:
+    """Multiply rows of two tables: out[t] = X[rows[t]] · Y[others[t]]; 0 where either is −1."""
+    for t in range(rows.size):
+        total = out.dtype.type(0)
+        if rows[t] >= 0 and others[t] >= 0:
+            x, y = X[rows[t]], Y[others[t]]
+            for f in range(x.size):
+                total += x[f] * y[f]
+        out[t] = total
+
+
+@njit(**KERNEL)
+def scatter_add_scaled(rows: np.ndarray, scale: np.ndarray, Y: np.ndarray, others: np.ndarray,
+                       out: np.ndarray) -> None:
+    """Add scaled rows of Y to rows of a table: out[rows[t]] += scale[t] Y[others[t]]."""
+    for t in range(rows.size):
+        if rows[t] >= 0 and others[t] >= 0:
+            line, y = out[rows[t]], Y[others[t]]
+            for f in range(y.size):
+                line[f] += scale[t] * y[f]

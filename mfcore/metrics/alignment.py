@@ -27,6 +27,8 @@ class Alignment:
 
     Raises
     ------
+    TypeError
+        What is no fitted model.
     ValueError
         An empty test set; a shape other than that of training, without ids; fold_in with
         other users than test.
@@ -34,6 +36,8 @@ class Alignment:
 
     def __init__(self, model: Any, test: Any, fold_in: Any = None,
                  user_features: Any = None) -> None:
+        if not hasattr(model, "_scorer"):
+            raise TypeError(f"model must be a fitted model, got {type(model).__name__}")
         self.model = model
         self.test = as_ratings("test", test)
         if not self.test.nnz:

@@ -66,7 +66,7 @@ def neighbour_purity(X: Any, labels: Any, k: int = 10) -> float:
         Other shapes, or fewer than two rows left.
     """
     X, L = _vectors(X), _label_matrix(labels, len(X))
-    k = validation.integer("k", k, low=1)
+    k = validation.count("k", k)
     kept = (np.diff(L.indptr) > 0) & (np.einsum("nf,nf->n", X, X) > 0)
     X, L = X[kept], L[kept]
     if len(X) < 2:
@@ -180,8 +180,8 @@ def _unit(X: np.ndarray) -> np.ndarray:
 def _label_matrix(labels: Any, n: int) -> sp.csr_array:
     """Return labels as a pattern, shape (n, n_labels)."""
     if not sp.issparse(labels):
-        values, codes = np.unique(np.asarray(labels), return_inverse=True)
-        labels = sp.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes.ravel())),
+        values, codes = _coded(labels)
+        labels = sp.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)),
                               shape=(len(codes), len(values)))
     L = sp.csr_array(labels != 0).astype(np.float64)
     if L.shape[0] != n:
@@ -190,11 +190,23 @@ def _label_matrix(labels: Any, n: int) -> sp.csr_array:
     return L
 
 
+def _coded(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels that occur, and each row's as a number from 0, shape (n,)."""
+    array = validation.rectangular("labels", labels)
+    if array.ndim != 1:
+        raise ValueError(f"labels must have shape (n,) or be sparse, got {array.shape}")
+    try:
+        values, codes = np.unique(array, return_inverse=True)
+    except TypeError:
+        raise TypeError("labels must be of one kind, all numbers or all strings") from None
+    return values, codes
+
+
 def _label_columns(labels: Any, n: int) -> list[np.ndarray]:
     """Return each label as numbers from 0, shape (n,)."""
     if sp.issparse(labels):
         return list(_label_matrix(labels, n).toarray().T.astype(np.int64))
-    codes = np.unique(np.asarray(labels), return_inverse=True)[1].ravel()
+    codes = _coded(labels)[1]
     if len(codes) != n:
         raise ValueError(f"labels must have a row for each of the {n} rows of X, got "
                          f"{len(codes)}")

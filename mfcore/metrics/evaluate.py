@@ -141,6 +141,8 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     """
     inspect.signature(evaluate).bind(model, ratings, **options)
     requested(options.get("metrics"), options.get("k", 5), rates=False)
+    if not hasattr(model, "fit") or not hasattr(model, "get_params"):
+        raise TypeError(f"model must be an estimator, got {type(model).__name__}")
     if folds is None:
         from mfcore.data.split import k_fold
 
@@ -158,7 +160,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
 def requested(metrics: str | Sequence[str] | None, k: int | Sequence[int], *,
               rates: bool) -> list[Metric]:
     """Return the metrics asked for, one a cut-off; raise a ValueError for unknown ones."""
-    cuts = [validation.integer("k", cut, low=1) for cut in
+    cuts = [validation.count("k", cut) for cut in
             (k if isinstance(k, Iterable) else [k])]
     if metrics is None:
         metrics = (*RATING, *DEFAULT) if rates else DEFAULT

@@ -127,7 +127,7 @@ def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
     pairs : list of SpuriousPair
         By falling q_s − q_r; ties in the order of the users, then of their lists.
     """
-    n = validation.integer("n", n, low=1)
+    n = validation.count("n", n)
     found = _recommended(model, k, users, relatedness, n_threads)
     gaps = np.nan_to_num(found.score - found.related)
     worst = np.argsort(-gaps, axis=None, kind="stable")[:n]
@@ -197,7 +197,7 @@ class _Found(NamedTuple):
 
 def _recommended(model: Any, k: int, users: Any, relatedness: Relatedness | None,
                  n_threads: int | None) -> _Found:
-    k = validation.integer("k", k, low=1)
+    k = validation.count("k", k)
     model._check_fitted()
     model._check_seen()
     rows = np.arange(model.n_users_) if users is None else model._known_users(users)

@@ -105,8 +105,12 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
     ------
     ValueError
         A NaN among the scores that are not left out; k < 1; masks of another shape.
+    MemoryError
+        With what is needed, in bytes (s: size of a score):
+        n_rows · k · 2 (8 + s) for the lists, and two blocks of scores a thread,
+        2 n_threads · min(128 n_items, 2²⁴) · s.
     """
-    k = validation.integer("k", k, low=1)
+    k = validation.count("k", k)
     masks = Masks((scorer.n_rows, scorer.n_items), seen=seen, allowed=allowed,
                   excluded=excluded)
 
@@ -114,9 +118,25 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
         scores = masked_block(scorer, masks, start, stop)
         return best_of_block(scores, k, start)
 
-    parts = pool.map(work, score_blocks(scorer))
-    columns, scores = zip(*parts, strict=True)
-    return np.concatenate(columns), np.concatenate(scores)
+    try:
+        parts = pool.map(work, score_blocks(scorer))
+        columns, scores = zip(*parts, strict=True)
+        return np.concatenate(columns), np.concatenate(scores)
+    except MemoryError:
+        raise MemoryError(_needed(scorer, k, pool.n_threads)) from None
+
+
+def needed(n_rows: int, n_items: int, k: int, n_threads: int, itemsize: int = 4) -> int:
+    """Return the bytes that `top_k` takes beside the scorer: see there."""
+    block = min(BLOCK_ROWS, max(1, BLOCK_SCORES // max(1, n_items))) * n_items
+    return n_rows * k * 2 * (8 + itemsize) + 2 * n_threads * block * itemsize
+
+
+def _needed(scorer: Scorer, k: int, n_threads: int) -> str:
+    least = needed(scorer.n_rows, scorer.n_items, k, n_threads)
+    return (f"the {k} best of {scorer.n_items:,} items for {scorer.n_rows:,} users need "
+            f"{least / 1e6:,.0f} MB beside the model; ask for fewer users at a time, a smaller "
+            f"k or fewer threads")
 
 
 def score_blocks(scorer: Scorer) -> list[tuple[int, int]]:

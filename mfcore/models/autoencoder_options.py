@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mfcore import validation
-from mfcore.models.choices import check_widths
 from mfcore.models.corrupted import NOISES
-from mfcore.models.solving import check_epochs
+from mfcore.models.solving import check_epochs, check_widths
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.contractive import INPUTS
 from mfcore.nn.layers import Dropout

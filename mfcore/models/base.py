@@ -19,7 +19,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.rating import rmse
 from mfcore.models.inputs import pairs, training_ratings
-from mfcore.models.monitoring import Callback, Watched, checkpoint_of
+from mfcore.models.monitoring import Callback, Watched, callbacks_of, checkpoint_of
 from mfcore.models.rows import Folded, NewRows
 from mfcore.models.serving import Serving
 from mfcore.models.storage import load, save
@@ -88,7 +88,7 @@ class Recommender(Serving):
         training = training_ratings(ratings, y)
         self._check_training(training)
         features = self._given_features(training, user_features, item_features)
-        watched = Watched(eval_set, tuple(callbacks),
+        watched = Watched(eval_set, callbacks_of(callbacks),
                           checkpoint_of(self, training, features, checkpoint))
         before = dict(vars(self))
         self._forget()

@@ -112,7 +112,8 @@ class BayesianMF(SampledServing, RatingModel):
 
     def _sampler(self, ratings: Ratings, seed: int) -> Gibbs:
         values = ratings.by_user.data.astype(np.float64)
-        smallest = (1e-3 * max(1.0, float(np.abs(values).max()))) ** 2
+        largest = min(float(np.abs(values).max()), 1e150)      # (whose square is a number)
+        smallest = (1e-3 * max(1.0, largest)) ** 2
         variance = max(float(np.var(values)), smallest)
         guesses = guessed_variances(variance, self.n_factors, self._learns_bias)
         users, items = (

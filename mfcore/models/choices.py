@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoding import Autoencoder
-from mfcore.models.solving import check_epochs
+from mfcore.models.solving import check_epochs, check_widths
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
 from mfcore.nn.joins import Sequential
@@ -149,11 +149,3 @@ def check_counts(likelihood: str, values: np.ndarray) -> None:
     if likelihood == "bernoulli" and values.size and not 0 <= values.min() <= values.max() <= 1:
         raise ValueError(f"ratings must be in [0, 1] for likelihood='bernoulli', got values from "
                          f"{values.min():g} to {values.max():g}; values='binary' makes them so")
-
-
-def check_widths(hidden: Any) -> None:
-    """Raise unless `hidden` is a tuple of widths."""
-    if not isinstance(hidden, (tuple, list)):
-        raise TypeError(f"hidden must be a tuple of widths, got {hidden!r}")
-    for width in hidden:
-        validation.integer("hidden", width, low=1)

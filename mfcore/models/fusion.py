@@ -6,19 +6,23 @@
 
 MLP ends in a linear layer with one output.  B_ui = b_u + b̃_i, tables of one column.
 
-A side (users or items) is a list of tables: [p], or [p, p'], and [b] where there are biases;
-`factors` has p and p' side by side.  A side may be replaced without the rest: new users are
-tables of their own before the same head.
+A side (users or items) has tables: [p], or [p, p'], and [b] where there are biases; `factors`
+has p and p' side by side.  With features F each table is what rows have of their own, U, beside
+vectors G of the groups (nn/grouped.py), and p = U_u + F_u G.  A side may be replaced without the
+rest: new users are tables of their own before the same head.
 
 Source: He, Liao, Zhang, Nie, Hu, Chua 2017 (gmf+mlp).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
+from mfcore.nn.grouped import GroupedEmbedding
 from mfcore.nn.initialisers import table
 from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
@@ -26,7 +30,70 @@ from mfcore.nn.pairs import RowsLinear
 from mfcore.nn.parameters import Parameter
 
 FUSIONS = ("concat", "product", "gmf+mlp")
-Side = list[Parameter]
+
+
+@dataclass
+class Side:
+    """What a network knows of users, or of items.
+
+    Parameters
+    ----------
+    tables : list of Parameter, shapes (n_rows, k), and (n_rows, 1) for biases
+    groups : list of Parameter, shapes (n_groups, k), and (n_groups, 1)
+        Of the first tables, in their order; none without features.
+    features : csr_array, shape (n_rows, n_groups), or None
+        F.
+    group_reg : ndarray, shape (n_groups,), or None
+        λ_g, paid once an epoch.
+    """
+
+    tables: list[Parameter]
+    groups: list[Parameter] = field(default_factory=list)
+    features: sp.csr_array | None = None
+    group_reg: np.ndarray | None = None
+
+    def embedding(self, number: int, column: int, reg: float, n_visited: int) -> Embedding:
+        """Return the layer of a table, whose groups pay their penalty in so many uses."""
+        table = self.tables[number]
+        if self.group_reg is None or number >= len(self.groups):
+            return Embedding(table, column, reg=reg)
+        return GroupedEmbedding(table, self.features, self.groups[number], column, reg=reg,
+                                group_reg=self.group_reg / n_visited)
+
+    def whole(self, number: int) -> np.ndarray:
+        """Return U + F G of a table; U itself, no copy, without groups."""
+        own = self.tables[number].value
+        if self.features is None or number >= len(self.groups):
+            return own
+        together: np.ndarray = own + self.features @ self.groups[number].value
+        return together
+
+    def settle(self, silent: np.ndarray) -> None:
+        """Give rows of which nothing was learned the mean of the others, as a new row has it.
+
+        silent : ndarray of bool, shape (n_rows,)
+        """
+        if silent.any() and not silent.all():
+            for table in self.tables:
+                if not table.frozen:
+                    table.value[silent] = table.value[~silent].mean(axis=0, dtype=np.float64)
+
+    def parameters(self) -> list[Parameter]:
+        """Return all tables."""
+        return [*self.tables, *self.groups]
+
+
+class Known(NamedTuple):
+    """What is known of the rows of a side beside their ratings.
+
+    features : F, shape (n_rows, n_groups); reg : λ_g, shape (n_groups,)
+    vectors, biases : G, shape (n_groups, width), and g, shape (n_groups,), to start from; None: 0
+    """
+
+    features: sp.csr_array
+    reg: np.ndarray
+    vectors: np.ndarray | None = None
+    biases: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +142,17 @@ class Architecture:
         if self.biased:
             b = np.zeros(len(factors)) if bias is None else bias
             tables.append(Parameter(f"{name}_bias", self._copied(b[:, None])))
-        return tables
+        return Side(tables)
+
+    def grouped(self, name: str, side: Side, known: Known, learns_bias: bool) -> Side:
+        """Return a side of the same sums, with the vectors of groups that are known beside it."""
+        n_groups = known.features.shape[1]
+        G = np.zeros((n_groups, self.width)) if known.vectors is None else known.vectors
+        groups = self.side(f"{name}_group", G, known.biases).tables
+        groups = groups[:self.n_tables + (self.biased and learns_bias)]
+        for own, group in zip(side.tables, groups, strict=False):
+            own.value -= known.features @ group.value
+        return Side(side.tables, groups, known.features.astype(self.dtype), known.reg)
 
     def drawn(self, name: str, n_rows: int, scale: float, random: np.random.Generator) -> Side:
         """Return the tables of one side at the start of training."""
@@ -84,12 +161,18 @@ class Architecture:
 
     def factors(self, side: Side) -> np.ndarray:
         """Return the vectors of a side, (n, width): a view where it is one table."""
-        blocks = [each.value for each in side[:self.n_tables]]
+        blocks = [side.whole(number) for number in range(self.n_tables)]
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
 
     def bias(self, side: Side) -> np.ndarray | None:
-        """Return the biases of a side, (n,), a view."""
-        return side[-1].value[:, 0] if self.biased else None
+        """Return the biases of a side, (n,), a view where it has no groups."""
+        return side.whole(self.n_tables)[:, 0] if self.biased else None
+
+    def group_vectors(self, side: Side) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the vectors of groups (n_groups, width), and their biases where they learn any."""
+        blocks = [each.value for each in side.groups]
+        biases = blocks[self.n_tables][:, 0] if len(blocks) > self.n_tables else None
+        return np.hstack(blocks[:self.n_tables]), biases
 
     def _copied(self, block: np.ndarray) -> np.ndarray:
         return np.array(block, self.dtype, order="C")
@@ -97,11 +180,14 @@ class Architecture:
     # -------------------------------------------------------------------- the network
 
     def network(self, users: Side, items: Side, head: list[Linear], reg: float = 0.0,
-                bias_reg: float = 0.0) -> Layer:
-        """Return the network from pairs (n, 2) to scores (n, 1); rows pay reg a use."""
+                bias_reg: float = 0.0, n_visited: int = 1) -> Layer:
+        """Return the network from pairs (n, 2) to scores (n, 1); rows pay reg a use.
+
+        n_visited : cells of an epoch, over which groups pay their penalty once.
+        """
         *hidden, output = head
-        pairs = [(Embedding(u, 0, reg=reg), Embedding(i, 1, reg=reg))
-                 for u, i in zip(users[:self.n_tables], items[:self.n_tables], strict=True)]
+        pairs = [self._embeddings(users, items, number, reg, n_visited)
+                 for number in range(self.n_tables)]
         product = Sequential(Fork(*pairs[0]), Product())
         f: Layer
         if self.fusion == "product":
@@ -112,8 +198,13 @@ class Architecture:
             f = Sequential(Fork(product, self._on_both(pairs[1], hidden)), Concatenate(), output)
         if not self.biased:
             return f
-        return Sequential(Fork(f, Embedding(users[-1], 0, reg=bias_reg),
-                               Embedding(items[-1], 1, reg=bias_reg)), Sum())
+        biases = self._embeddings(users, items, self.n_tables, bias_reg, n_visited)
+        return Sequential(Fork(f, *biases), Sum())
+
+    def _embeddings(self, users: Side, items: Side, number: int, reg: float, n_visited: int
+                    ) -> tuple[Embedding, Embedding]:
+        return (users.embedding(number, 0, reg, n_visited),
+                items.embedding(number, 1, reg, n_visited))
 
     def _on_both(self, pair: tuple[Embedding, Embedding], layers: list[Linear]) -> Layer:
         """Return layers on [p | q]; nothing dropped, the first works on distinct rows."""

@@ -100,9 +100,13 @@ class GroupedModel(Recommender):
         F = self._shares(part.matrix)
         if self.features == "average":         # means are found once, after the fit
             return Prior(self._shifted(penalty, side, F))
+        return Prior(penalty, F, self._feature_regs(part))
+
+    def _feature_regs(self, part: Features) -> np.ndarray:
+        """Return λ_g of each feature."""
         reg = np.full(part.shape[1], float(self.feature_reg))
         reg[len(reg) - n_of_history(part.names):] = self.history_reg
-        return Prior(penalty, F, reg)
+        return reg
 
     def _no_groups(self, real: np.dtype) -> dict[str, np.ndarray]:
         """Return the group blocks of a start: zeros."""

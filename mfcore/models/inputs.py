@@ -127,4 +127,7 @@ def as_vector(ids: Any) -> np.ndarray:
         array = np.empty(len(ids), object)
         array[:] = ids
         return array
-    return np.asarray(ids) if ids else np.empty(0, np.int64)
+    array = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
+    if array.ndim > 1:
+        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
+    return array

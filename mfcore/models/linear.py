@@ -184,7 +184,7 @@ class EASE(Recommender):
         """
         self._check_fitted()
         self._check_seen()
-        k = validation.integer("k", k, low=1)
+        k = validation.count("k", k)
         (row,), (column,) = self._known_users([user]), self._known_items([item])
         x = self.user_factors_[[row]]
         parts = x.data * self.weights_[x.indices, column]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,19 +34,27 @@ class Watched(NamedTuple):
     checkpoint: Checkpoint | None
 
 
+def callbacks_of(given: Any) -> tuple[Callback, ...]:
+    """Return the callbacks of a fit; raise a TypeError for what cannot be called."""
+    callbacks = tuple(validation.iterable("callbacks", given))
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of (model, record), got {callback!r}")
+    return callbacks
+
+
 def checkpoint_of(model: Recommender, ratings: Ratings,
                   features: tuple[Features | None, Features | None], given: Any
                   ) -> Checkpoint | None:
     """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
 
-    Raises TypeError for anything else, ValueError for `every` < 1, for the file of another
+    Raises TypeError for anything else, FileNotFoundError where no file can be, ValueError for
+    `every` < 1, for the file of another
     fit, and for hyper-parameters that cannot be written down (a Generator as a seed).
     """
     if given is None:
         return None
     path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
-    if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"checkpoint must be a path or (path, every), got {given!r}")
     params = {name: list(value) if isinstance(value, tuple) else value
               for name, value in model.get_params().items()
               if name not in model._may_change}
@@ -55,6 +62,9 @@ def checkpoint_of(model: Recommender, ratings: Ratings,
                for value in params.values()):
         raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
                          f"integer as random_state, got {params}")
+    path = validation.path("checkpoint", path)
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise FileNotFoundError(f"checkpoint must be a file in a folder that is there, got {path}")
     found = Checkpoint(path, validation.integer("every", every, low=1),
                        {"model": type(model).__name__, **params, **_fingerprint(ratings, features)})
     found.read()

@@ -7,18 +7,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mfcore import validation
+from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
-from mfcore.models.fusion import FUSIONS, Architecture, Side, flat
+from mfcore.models.fusion import Architecture, Known, Side, flat
 from mfcore.models.monitoring import Callback, Watched, monitor_of
+from mfcore.models.neural_options import check
 from mfcore.models.neural_serving import NeuralServing
-from mfcore.models.pretrained import check_pretrained, start_from
-from mfcore.models.solving import check_training
-from mfcore.nn.activations import FORMULAS
-from mfcore.nn.layers import Dropout, Layer, Linear
+from mfcore.models.pretrained import check_groups, check_pretrained, groups_of, start_from
+from mfcore.nn.layers import Layer, Linear
 from mfcore.nn.losses import Loss, logistic, squared
 from mfcore.nn.network import Blocks, Trainer, blocks_of
-from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
+from mfcore.nn.optimizers import Optimizer, optimizer
 from mfcore.nn.schedules import inverse
 from mfcore.objectives.biases import mean_biases
 from mfcore.parallel import Pool
@@ -68,6 +67,9 @@ class NeuralMF(NeuralServing):
         λ, paid for each cell.
     bias_reg : float >= 0, or None
         λᵇ; None: `reg`.
+    features, feature_reg, history_reg
+        As in `MatrixFactorization`: with features F of users, P_u = U_u + F_u G, and λ is paid
+        for U_u, λ_g ‖G‖² once; biases and items alike.
     weight_decay : float, >= 0
         Penalty of the network's weights, added to each step's gradient (for "adamw"
         beside it).
@@ -102,7 +104,9 @@ class NeuralMF(NeuralServing):
                  hidden: tuple[int, ...] = (32,), activation: str = "relu",
                  dropout: float = 0.2, bias: str | None = "learned", n_negatives: int = 4,
                  unknown_weight: float | str = "drawn", freeze: bool = False,
-                 reg: float = 0.02, bias_reg: float | None = 0.01, weight_decay: float = 0.0,
+                 reg: float = 0.02, bias_reg: float | None = 0.01,
+                 features: str = "learned", feature_reg: float = 100.0,
+                 history_reg: float = 100.0, weight_decay: float = 0.0,
                  optimizer: str = "adam", lazy: bool = True, learning_rate: float = 1e-3,
                  decay: float = 0.0, batch_size: int = 1024, clip: float | None = None,
                  init_scale: float = 0.1, n_epochs: int = 8, tol: float | None = None,
@@ -121,6 +125,9 @@ class NeuralMF(NeuralServing):
         self.freeze = freeze
         self.reg = reg
         self.bias_reg = bias_reg
+        self.features = features
+        self.feature_reg = feature_reg
+        self.history_reg = history_reg
         self.weight_decay = weight_decay
         self.optimizer = optimizer
         self.lazy = lazy
@@ -145,32 +152,15 @@ class NeuralMF(NeuralServing):
     # ---------------------------------------------------------------------- checks
 
     def _validate(self) -> None:
-        check_training(self)
-        validation.choice("loss", self.loss, ("squared", "logistic"))
-        validation.choice("fusion", self.fusion, FUSIONS)
-        if not isinstance(self.hidden, (tuple, list)):
-            raise TypeError(f"hidden must be a tuple of widths, got {self.hidden!r}")
-        for width in self.hidden:
-            validation.integer("hidden", width, low=1)
-        validation.choice("activation", self.activation, FORMULAS)
-        Dropout(self.dropout)
-        validation.choice("bias", self.bias, ("learned", "mean", None))
-        if self.bias == "mean" and self.loss == "logistic":
-            raise ValueError("bias='mean' has no meaning with loss='logistic': use 'learned'")
-        validation.integer("n_negatives", self.n_negatives, low=1)
-        validation.real_or_choice("unknown_weight", self.unknown_weight, ("drawn", "balanced"),
-                                  low=0)
-        validation.boolean("freeze", self.freeze)
-        for name in ("reg", "weight_decay", "decay"):
-            validation.real(name, getattr(self, name), low=0)
-        if self.bias_reg is not None:
-            validation.real("bias_reg", self.bias_reg, low=0)
-        validation.choice("optimizer", self.optimizer, [n for n in OPTIMIZERS if n != "rprop"])
-        validation.boolean("lazy", self.lazy)
-        validation.real("learning_rate", self.learning_rate, above=0, high=1e3)
-        validation.integer("batch_size", self.batch_size, low=1)
-        if self.clip is not None:
-            validation.real("clip", self.clip, above=0)
+        super()._validate()
+        check(self)
+
+    def _given_features(self, ratings: Ratings, user_features: Any, item_features: Any
+                        ) -> tuple[Features | None, Features | None]:
+        found = super()._given_features(ratings, user_features, item_features)
+        if self.freeze and self.features == "learned":
+            check_groups(self._pretrained, found)
+        return found
 
     # -------------------------------------------------------------------- training
 
@@ -210,7 +200,7 @@ class NeuralMF(NeuralServing):
         users, items, head = self._start(ratings, random)
         self._parts = (users, items, head)
         cells = self._cells(ratings)
-        network = self._network(users, items, head)
+        network = self._network(users, items, head, cells.n_visited)
         trainer = Trainer(network, self._loss, self._optimizer(len(cells.y)),
                           seed=int(random.integers(2**63)), most=self.clip or np.inf)
         solver = NeuralSGD(cells, trainer, self.batch_size, seed=int(random.integers(2**63)))
@@ -222,6 +212,7 @@ class NeuralMF(NeuralServing):
                 run(solver, at, pool, self.n_epochs, monitor)
         finally:
             self._publish(at)
+            self._average_groups(np.dtype(self.dtype), self.bias == "learned")
             del self._parts
 
     def _start(self, ratings: Ratings, random: np.random.Generator
@@ -238,17 +229,37 @@ class NeuralMF(NeuralServing):
         if self.bias == "mean" and self._pretrained is None:
             for side, bias in zip((users, items), mean_biases(ratings, self.mean_rating_, 0.5),
                                   strict=True):
-                side[-1].value[:, 0] = bias
+                side.tables[-1].value[:, 0] = bias
+        users, items = self._grouped("user", users), self._grouped("item", items)
         for side in (users, items):
-            for number, each in enumerate(side):
-                each.frozen = self.freeze or (self.bias == "mean" and number == shape.n_tables)
+            for each in side.parameters():
+                each.frozen = self.freeze
+            if self.bias == "mean":
+                side.tables[-1].frozen = True
         return users, items, head
+
+    def _grouped(self, name: str, side: Side) -> Side:
+        """Return a side with vectors of its features, if they are to be learned."""
+        part: Features | None = getattr(self, f"{name}_features_")
+        if part is None or self.features == "average":
+            return side
+        shape = self._architecture()
+        known = Known(part.matrix, self._feature_regs(part),
+                      *groups_of(self._pretrained, name, part, shape.n_tables))
+        return shape.grouped(name, side, known, self.bias == "learned")
 
     def _publish(self, at: Blocks) -> None:
         shape, (users, items, head) = self._architecture(), self._parts
-        self.user_factors_, self.item_factors_ = shape.factors(users), shape.factors(items)
-        self.user_bias_, self.item_bias_ = shape.bias(users), shape.bias(items)
         self.weights_ = flat(head)
+        for name, side in (("user", users), ("item", items)):
+            if self._rates or self.unknown_weight_ == 0:
+                side.settle(getattr(self, f"{name}_counts_") == 0)
+            setattr(self, f"{name}_factors_", shape.factors(side))
+            setattr(self, f"{name}_bias_", shape.bias(side))
+            if side.groups:
+                factors, bias = shape.group_vectors(side)
+                setattr(self, f"{name}_feature_factors_", factors)
+                setattr(self, f"{name}_feature_bias_", bias)
 
     # ------------------------------------------------------- what parameters mean
 
@@ -256,9 +267,9 @@ class NeuralMF(NeuralServing):
         return Architecture(self.fusion, self.n_factors, tuple(self.hidden), self.activation,
                             self.dropout, self.bias is not None, np.dtype(self.dtype))
 
-    def _network(self, users: Side, items: Side, head: list[Linear]) -> Layer:
+    def _network(self, users: Side, items: Side, head: list[Linear], n_visited: int = 1) -> Layer:
         bias_reg = self.reg if self.bias_reg is None else self.bias_reg
-        return self._architecture().network(users, items, head, self.reg, bias_reg)
+        return self._architecture().network(users, items, head, self.reg, bias_reg, n_visited)
 
     @property
     def _loss(self) -> Loss:

@@ -13,6 +13,9 @@ tables and layers stand side by side, and the score starts at the mean of theirs
 
     a = ½ [a_1 | a_2],  c = ½ (c_1 + c_2),  b = ½ (b_1 + b_2)
 
+Where it has vectors G of the same features, they are where groups start, in each table, and
+U = P − F G; else they start at 0, and U = P.
+
 Source: He et al. 2017, section 3.4.1 (the halves).
 """
 
@@ -22,9 +25,11 @@ from typing import Any
 
 import numpy as np
 
+from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models.base import Recommender
 from mfcore.models.fusion import Architecture, Side, unflatten
+from mfcore.models.grouped import SIDES
 from mfcore.nn.layers import Linear
 
 Start = tuple[Side, Side, list[Linear], float]
@@ -84,6 +89,33 @@ def start_from(given: Any, shape: Architecture, random: np.random.Generator) -> 
         head[-1].W.value[...] = 0
         head[-1].W.value[:shape.n_factors] = 1
     return users, items, head, given.global_mean_
+
+
+def groups_of(given: Any, side: str, features: Features, n_tables: int
+              ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return G and g of a fitted model that learned these features; None where it did not."""
+    models = given if isinstance(given, tuple) else (given,)
+    if not all(_has_groups(model, side, features) for model in models):
+        return None, None
+    vectors, biases = ([getattr(model, f"{side}_feature_{what}_") for model in models]
+                       for what in ("factors", "bias"))
+    known = [bias for bias in biases if bias is not None]
+    return (np.hstack(vectors * (n_tables // len(models))),
+            np.sum(known, axis=0) / len(models) if known else None)
+
+
+def check_groups(given: Any, features: tuple[Features | None, Features | None]) -> None:
+    """Raise ValueError unless `given` learned vectors of all these features."""
+    for side, part in zip(SIDES, features, strict=True):
+        if part is not None and groups_of(given, side, part, 2)[0] is None:
+            raise ValueError(f"freeze=True keeps vectors of features too: the pretrained model "
+                             f"must have learned those of the same {side}_features")
+
+
+def _has_groups(model: Any, side: str, features: Features) -> bool:
+    return getattr(model, f"{side}_feature_factors_", None) is not None \
+        and model.features == "learned" \
+        and list(getattr(model, f"{side}_feature_names_")) == list(features.names)
 
 
 def _from_pair(pair: tuple[Any, Any], shape: Architecture, random: np.random.Generator

@@ -215,7 +215,7 @@ class QuadraticModel(ProblemModel):
         """
         self._check_fitted()
         self._check_seen()
-        k = validation.integer("k", k, low=1)
+        k = validation.count("k", k)
         row, column = int(self._known_users([user])[0]), int(self._known_items([item])[0])
         systems, _, held = self._row_systems(self.ratings_.select_users([row]), "user")
         columns, contributions = systems.contributions(0, held[0], column, Pool(1))

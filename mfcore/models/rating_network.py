@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,10 @@ class RatingNetwork(Autoencoder):
         return (self.mean_rating_ if self.bias == "mean" else middle), half
 
     def _check_training(self, ratings: Ratings) -> None:
-        data = ratings.by_user.data
-        self.rating_range_ = (float(data.min()), float(data.max()))
-        self.mean_rating_ = float(data.mean())
-        super()._check_training(ratings)
+        data, tried = ratings.by_user.data, copy.copy(self)      # (self may be fitted already)
+        tried.rating_range_ = (float(data.min()), float(data.max()))
+        tried.mean_rating_ = float(data.mean())
+        super(RatingNetwork, tried)._check_training(ratings)
 
     def _start(self, ratings: Ratings) -> None:
         self.global_mean_, self.scale_ = self._centre_and_scale()
@@ -129,8 +130,12 @@ class RatingNetwork(Autoencoder):
         t = cells.data - self.global_mean_
         if bias is not None and self.item_bias_ is not None:
             t = t - bias[ratings.users_of_cells] - self.item_bias_[cells.indices]
-        return sp.csr_array(((t / self.scale_).astype(self.dtype), cells.indices, cells.indptr),
-                            shape=cells.shape)
+        with np.errstate(over="ignore"):
+            t = (t / self.scale_).astype(self.dtype)
+        if not np.isfinite(t).all():
+            raise ValueError(f"ratings are too large for {self.dtype}; rescale them, or take "
+                             f"dtype='float64'")
+        return sp.csr_array((t, cells.indices, cells.indptr), shape=cells.shape)
 
     def _inputs(self, ratings: Ratings) -> sp.csr_array:
         return self._scaled(ratings, self._row_bias(ratings))

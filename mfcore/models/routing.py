@@ -163,7 +163,7 @@ class Routed(Recommender):
         """Return the k nearest users of the same segment, shape (n, k), as `Recommender`."""
         self._check_fitted()
         rows = self._known_users(users)
-        k = validation.integer("k", k, low=1)
+        k = validation.count("k", k)
         found, scores = np.empty((len(rows), k), self._id_type), np.empty((len(rows), k))
         for code, own in rows_by_code(self._codes_of_rows(rows)):
             names = rows[own] if self.user_ids_ is None else self.user_ids_[rows[own]]

@@ -129,7 +129,7 @@ class Serving(Rows):
             For ratings of another width (it says when they look transposed).
         """
         self._check_fitted()
-        k = validation.integer("k", k, low=1)
+        k = validation.count("k", k)
         validation.choice("similarity", similarity, ("dot", "cosine"))
         validation.boolean("exclude_seen", exclude_seen)
         new = self._new_rows(ratings, user_features)
@@ -173,7 +173,7 @@ class Serving(Rows):
     def _nearest(self, X: np.ndarray, rows: np.ndarray | None, k: int, similarity: str,
                  vectors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k rows of X nearest to `vectors`, or to the given rows without itself."""
-        k = validation.integer("k", k, low=1)
+        k = validation.count("k", k)
         validation.choice("similarity", similarity, ("cosine", "dot"))
         if X.shape[1] == 0:
             raise NotImplementedError(f"{type(self).__name__} has no factors to compare")

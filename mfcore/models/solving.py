@@ -67,6 +67,14 @@ def check_epochs(model: Any) -> None:
         validation.integer("verbose", model.verbose)
 
 
+def check_widths(hidden: Any) -> None:
+    """Raise unless `hidden` is a tuple of widths."""
+    if not isinstance(hidden, (tuple, list)):
+        raise TypeError(f"hidden must be a tuple of widths, got {hidden!r}")
+    for width in hidden:
+        validation.integer("hidden", width, low=1)
+
+
 def check_rates(model: Any) -> None:
     """Raise for a learning rate, schedule or decay out of range."""
     validation.real("learning_rate", model.learning_rate, above=0, high=1e3)

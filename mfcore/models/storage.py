@@ -227,6 +227,9 @@ def _restore_features(model: Recommender, arrays: dict[str, np.ndarray],
 
 def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:
     """Take the parts of the ratings out of `arrays` and return them as Ratings."""
+    counted = [len(arrays[f"{side}_counts_"]) for side in ("user", "item")]
+    if list(shape) != counted:              # before anything as large as the shape is made
+        raise ValueError(f"the shape {shape} is not that of the counts, {counted}")
     part = {name: arrays.pop(f"ratings.{name}", None)
             for name in ("data", "indices", "indptr", "weights", "user_ids", "item_ids")}
     matrix = sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=tuple(shape))

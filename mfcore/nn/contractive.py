@@ -71,7 +71,7 @@ class Contractive(SparseLinear):
         if self.inputs == "all":
             run.gradients.add(self.W, W * each.sum(axis=0))
         else:
-            rows, sums = transposed_times(_pattern(x), each, run.pool)
+            rows, sums, _ = transposed_times(_pattern(x), each, run.pool)
             run.gradients.add(self.W, Rows(rows, W[rows] * sums))
 
 

@@ -49,6 +49,7 @@ from mfcore import validation
 from mfcore.kernels import nn_rows
 from mfcore.nn import initialisers
 from mfcore.nn.activations import Activation
+from mfcore.nn.numbers import RowNumbers, numbered
 from mfcore.nn.parameters import Gradients, Parameter, Rows
 from mfcore.nn.products import product
 from mfcore.parallel import Pool
@@ -203,7 +204,7 @@ class Embedding(Layer):
         L gets + λ Σ_t ‖y_t‖²                          a row pays as often as it is used
         dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ y_t)        only rows that occur have a gradient
 
-    x is an array of row numbers, shape (n, n_columns); this layer reads one column of it.
+    x is `RowNumbers`, or an array of them, (n, n_columns); this layer reads one column of it.
     Row −1 is a row of zeros without a gradient: nobody.  λ is `reg` times the run's share.
     """
 
@@ -218,30 +219,51 @@ class Embedding(Layer):
         """Return the table."""
         return [self.table]
 
-    def rows_of(self, x: np.ndarray) -> np.ndarray:
-        """Return this layer's column; raises IndexError for numbers of no row."""
-        rows, n_rows = np.ascontiguousarray(x[:, self.column]), len(self.table.value)
-        if rows.size and not -1 <= rows.min() <= rows.max() < n_rows:
-            raise IndexError(f"{self!r} must be given rows in [-1, {n_rows - 1}], got "
-                             f"{rows.min()} to {rows.max()}")
-        return rows
+    def used(self, x: np.ndarray | RowNumbers, run: Run) -> tuple[np.ndarray, Any, np.ndarray]:
+        """Return the distinct rows that x uses, their cache, and the place of each use.
 
-    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
+        Raises IndexError for numbers of no row.
+        """
+        found, n_rows = numbered(x).distinct(self.column), len(self.table.value)
+        if found.least < -1 or (found.rows.size and found.rows[-1] >= n_rows):
+            raise IndexError(f"{self!r} must be given rows in [-1, {n_rows - 1}], got "
+                             f"{found.least} to {max([found.least, *found.rows[-1:]])}")
+        return *self.take(found.rows, run, found.counts), found.place
+
+    def forward(self, x: np.ndarray | RowNumbers, run: Run) -> tuple[np.ndarray, Any]:
         """Return the rows, shape (n, k)."""
-        rows, T = self.rows_of(x), self.table.value
+        lines, cache, place = self.used(x, run)
+        y = np.empty((len(place), lines.shape[1]), lines.dtype)
+        nn_rows.gather(lines, place, y)
+        return y, (cache, place, len(lines))
+
+    def backward(self, dy: np.ndarray, cache: Any, run: Run) -> None:
+        """Add the gradient of the rows used."""
+        inner, place, n = cache
+        if not all(table.frozen for table in self.parameters()):
+            lines = np.zeros((n, dy.shape[1]), dy.dtype)
+            nn_rows.scatter_add(place, dy, lines)
+            self.give(lines, inner, run)
+
+    def take(self, rows: np.ndarray, run: Run, counts: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return the lines (n, k) of distinct rows that are used `counts` times each."""
+        T = self.table.value
         y = np.empty((len(rows), T.shape[1]), T.dtype)
         nn_rows.gather(T, rows, y)
         if self.reg and not self.table.frozen:
-            run.penalty += self.reg * run.share * float(np.vdot(y, y))
-        return y, (rows, y)
+            squares = np.einsum("tf,tf->t", y, y, dtype=T.dtype)
+            run.penalty += self.reg * run.share * float(counts @ squares)
+        return y, (rows, y, counts)
 
-    def backward(self, dy: np.ndarray, cache: tuple[np.ndarray, np.ndarray], run: Run) -> None:
-        """Add the gradient of the rows used."""
-        rows, y = cache
-        if not self.table.frozen:
-            pull = y.dtype.type(2 * self.reg * run.share)
-            run.gradients.add(self.table, Rows(rows, dy + pull * y if self.reg else
-                                               np.ascontiguousarray(dy)))
+    def give(self, dy: np.ndarray, cache: Any, run: Run) -> None:
+        """Add the gradient of what `take` returned, summed over the uses of a row."""
+        rows, y, counts = cache
+        if self.table.frozen:
+            return
+        if self.reg:
+            pull = (2 * self.reg * run.share * counts).astype(y.dtype)
+            dy = dy + pull[:, None] * y
+        run.gradients.add(self.table, Rows(rows, dy, distinct=True))
 
 
 class Dropout(Layer):

@@ -1,4 +1,6 @@
-"""A linear layer on concatenated rows of tables, computed once for each row that occurs.
+"""Layers on rows of tables, computed once for each row that occurs.
+
+RowsLinear, a linear layer on concatenated rows:
 
     y_t = φ(z_t),   z_t = [T_1[x_t1] | … | T_n[x_tn]] W + b
 
@@ -13,28 +15,27 @@ table j; let r be the distinct rows of column j, and p_t the place of x_tj among
 
 Three products with as many lines as there are distinct rows, not cells; and rows are distinct
 in the gradient already.  Values and gradients are those of Fork, Concatenate and Linear.
-A penalty λ a use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
+A table that stays as it is can come as the lines A_j of all its rows.
+
+RowsDot, a table on lines that stay as they are:
+
+    y_t = T[x_t1] · C[x_t2]         dT[r] = Σ_{t: x_t1 = r} dy_t C[x_t2]
+
+A table takes its rows and gives them their gradient as `Embedding` says, with the number of
+their uses: a penalty λ a use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
-from mfcore.nn.parameters import Parameter, Rows, sorting
+from mfcore.nn.numbers import RowNumbers, numbered
+from mfcore.nn.parameters import Parameter
 from mfcore.nn.products import product
-
-
-class _Used(NamedTuple):
-    """What a batch takes of one table: distinct rows, their lines, uses, and places (n,)."""
-
-    rows: np.ndarray
-    lines: np.ndarray
-    counts: np.ndarray
-    place: np.ndarray
 
 
 class RowsLinear(Layer):
@@ -46,10 +47,13 @@ class RowsLinear(Layer):
         Tables, their columns in x, and their penalties.
     linear : Linear
         W, shape (Σ k_j, n_out), b and φ.
+    fixed : (A, column), or None
+        Lines (n_rows, n_out) of a table more that are added to z, and its column in x.
     """
 
-    def __init__(self, embeddings: tuple[Embedding, ...], linear: Linear) -> None:
-        self.embeddings, self.linear = embeddings, linear
+    def __init__(self, embeddings: tuple[Embedding, ...], linear: Linear,
+                 fixed: tuple[np.ndarray, int] | None = None) -> None:
+        self.embeddings, self.linear, self.fixed = embeddings, linear, fixed
         self.cuts = np.cumsum([each.table.value.shape[1] for each in embeddings])
 
     def __repr__(self) -> str:
@@ -57,16 +61,17 @@ class RowsLinear(Layer):
 
     def parameters(self) -> list[Parameter]:
         """Return the tables, W and b."""
-        return [*(each.table for each in self.embeddings), *self.linear.parameters()]
+        tables = [p for each in self.embeddings for p in each.parameters()]
+        return [*tables, *self.linear.parameters()]
 
-    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
+    def forward(self, x: np.ndarray | RowNumbers, run: Run) -> tuple[np.ndarray, Any]:
         """Return y, shape (n, n_out)."""
-        W = self.linear.W.value
-        z, used = np.zeros((len(x), W.shape[1]), W.dtype), []
-        for each, part in zip(self.embeddings, np.split(W, self.cuts[:-1]), strict=True):
-            taken = _use(each, x, run)
-            kernels.gather_add(product(taken.lines, part, run.pool), taken.place, z)
-            used.append(taken)
+        x = numbered(x)
+        W, z, used = self.linear.W.value, self._start(x), []
+        for each, part in zip(self.embeddings, self._parts(W), strict=True):
+            lines, cache, place = each.used(x, run)
+            kernels.gather_add(product(lines, part, run.pool), place, z)
+            used.append((lines, cache, place))
         y, z = self.linear.activation.forward(z, self.linear.b.value)
         return y, (used, y, z)
 
@@ -74,33 +79,63 @@ class RowsLinear(Layer):
         """Add the gradients of the rows used, of W and of b."""
         used, y, z = cache
         dz, db = self.linear.activation.backward(dy, y, z)
-        W, dW = self.linear.W.value, []
-        for each, taken, part in zip(self.embeddings, used, np.split(W, self.cuts[:-1]),
-                                     strict=True):
-            dA = np.zeros((len(taken.rows), W.shape[1]), W.dtype)
-            kernels.scatter_add(taken.place, dz, dA)
-            dW.append(product(taken.lines.T, dA, run.pool))
-            if not each.table.frozen:
-                dT = product(dA, part.T, run.pool)
-                if each.reg:
-                    dT += taken.lines.dtype.type(2 * each.reg * run.share) \
-                        * taken.counts[:, None] * taken.lines
-                run.gradients.add(each.table, Rows(taken.rows, dT))
-        if not self.linear.W.frozen:
-            run.gradients.add(self.linear.W, np.concatenate(dW))
+        W, dW = self.linear.W, []
+        for each, (lines, inner, place), part in zip(self.embeddings, used,
+                                                     self._parts(W.value), strict=True):
+            dA = np.zeros((len(lines), W.value.shape[1]), W.value.dtype)
+            kernels.scatter_add(place, dz, dA)
+            if not W.frozen:
+                dW.append(product(lines.T, dA, run.pool))
+            if not all(table.frozen for table in each.parameters()):
+                each.give(product(dA, part.T, run.pool), inner, run)
+        if not W.frozen:
+            run.gradients.add(W, np.concatenate(dW))
             run.gradients.add(self.linear.b, db)
 
+    def _start(self, x: RowNumbers) -> np.ndarray:
+        """Return the lines of the fixed table, or zeros."""
+        W = self.linear.W.value
+        if self.fixed is None:
+            return np.zeros((len(x), W.shape[1]), W.dtype)
+        lines, column = self.fixed
+        z = np.empty((len(x), W.shape[1]), W.dtype)
+        kernels.gather(lines, x.column(column), z)
+        return z
 
-def _use(each: Embedding, x: np.ndarray, run: Run) -> _Used:
-    """Return the distinct rows that x takes of a table; their penalty goes to the run."""
-    rows, T = each.rows_of(x), each.table.value
-    order = sorting(rows)
-    place, distinct = np.full(len(rows), -1), np.empty(len(order), rows.dtype)
-    n = kernels.number_rows(rows, order, distinct, place)
-    lines = np.empty((n, T.shape[1]), T.dtype)
-    kernels.gather(T, distinct[:n], lines)
-    counts = np.bincount(place[order], minlength=n).astype(T.dtype)
-    if each.reg and not each.table.frozen:
-        squares = np.einsum("pf,pf->p", lines, lines)
-        run.penalty += each.reg * run.share * float(counts @ squares)
-    return _Used(distinct[:n], lines, counts, place)
+    def _parts(self, W: np.ndarray) -> list[np.ndarray]:
+        return np.split(W, self.cuts[:-1])
+
+
+class RowsDot(Layer):
+    """y = T[x_1] · C[x_2], shape (n, 1), for x of row numbers and lines C without gradient.
+
+    Parameters
+    ----------
+    embedding : Embedding
+        T, its column in x, and its penalty.
+    fixed : (C, column)
+        Lines (n_rows, k), and their column in x.
+    """
+
+    def __init__(self, embedding: Embedding, fixed: tuple[np.ndarray, int]) -> None:
+        self.embedding, self.fixed = embedding, fixed
+
+    def parameters(self) -> list[Parameter]:
+        """Return the table."""
+        return self.embedding.parameters()
+
+    def forward(self, x: np.ndarray | RowNumbers, run: Run) -> tuple[np.ndarray, Any]:
+        """Return y, shape (n, 1)."""
+        x, (C, column) = numbered(x), self.fixed
+        lines, cache, place = self.embedding.used(x, run)
+        others, y = x.column(column), np.empty((len(x), 1), C.dtype)
+        kernels.dots(lines, place, C, others, y[:, 0])
+        return y, (cache, place, others, lines.shape)
+
+    def backward(self, dy: np.ndarray, cache: Any, run: Run) -> None:
+        """Add the gradient of the rows used."""
+        inner, place, others, shape = cache
+        dT = np.zeros(shape, dy.dtype)
+        kernels.scatter_add_scaled(place, np.ascontiguousarray(dy[:, 0]), self.fixed[0], others,
+                                   dT)
+        self.embedding.give(dT, inner, run)

@@ -47,18 +47,22 @@ class Rows(NamedTuple):
     rows : ndarray of int, shape (n,); values : ndarray, shape (n, k)
         A row that occurs several times has the sum of its lines as its gradient; −1 is no
         row, and its line is left out.
+    distinct : whether each row occurs once, in ascending order, and −1 does not
     """
 
     rows: np.ndarray
     values: np.ndarray
+    distinct: bool = False
 
     def summed(self) -> Rows:
         """Return the same gradient with distinct rows, ascending."""
+        if self.distinct:
+            return self
         order = sorting(self.rows)
         distinct = np.empty(len(order), self.rows.dtype)
         sums = np.empty((len(order), self.values.shape[1]), self.values.dtype)
         n = kernels.sum_by_row(self.rows, order, self.values, distinct, sums)
-        return Rows(distinct[:n], sums[:n])
+        return Rows(distinct[:n], sums[:n], distinct=True)
 
     def add_to(self, dense: np.ndarray) -> None:
         """Add this gradient to a whole table of one, in place."""
@@ -129,9 +133,9 @@ def _sum(parts: list[Gradient]) -> Gradient:
     tables = [part for part in parts if isinstance(part, Rows)]
     blocks = [part for part in parts if isinstance(part, np.ndarray)]
     if not blocks:
-        rows, values = (np.concatenate(each) for each in zip(*tables, strict=True)) \
-            if len(tables) > 1 else tables[0]
-        return Rows(rows, values).summed()
+        return (tables[0] if len(tables) == 1 else Rows(
+            np.concatenate([table.rows for table in tables]),
+            np.concatenate([table.values for table in tables]))).summed()
     total = blocks[0]
     for block in blocks[1:]:
         total += block

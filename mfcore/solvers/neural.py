@@ -29,6 +29,7 @@ import scipy.sparse as sp
 from mfcore.kernels import nn_sampling as kernels
 from mfcore.nn.layers import Layer
 from mfcore.nn.network import Blocks, Part, Trainer, value_and_gradients
+from mfcore.nn.numbers import RowNumbers
 from mfcore.nn.optimizers import Adam
 from mfcore.nn.parameters import Parameter
 from mfcore.nn.schedules import cosine
@@ -71,6 +72,11 @@ class Cells:
         self.n_unknown = n_users * n_items - len(self.y)
         if self.n_unknown == 0 or self.unknown_weight == 0:
             self.n_drawn = 0
+
+    @property
+    def n_visited(self) -> int:
+        """Cells that an epoch visits, known and drawn."""
+        return len(self.y) * (1 + self.n_drawn)
 
     @property
     def drawn_weight(self) -> float:
@@ -147,7 +153,7 @@ class NeuralSGD(Solver):
             # In order, so that the cells of a user fall into the same part.
             pairs, y, w = self.cells.batch(np.sort(order[start:stop]), random)
             share = y.dtype.type(1 / n)
-            yield [(pairs[lo:hi], (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
+            yield [(RowNumbers(pairs[lo:hi]), (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
                    for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
 
     def state(self) -> dict[str, np.ndarray]:
@@ -186,7 +192,7 @@ def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], cells: Ce
     def some(lo: int, hi: int) -> list[np.ndarray]:
         network, tables = make(lo, hi)
         part = _row_cells(cells, lo, hi, items if cells.n_drawn else items[:0])
-        optimizer = Adam(FOLD_RATE, schedule=cosine(FOLD_STEPS))
+        optimizer = Adam(FOLD_RATE, lazy=True, schedule=cosine(FOLD_STEPS))
         for _ in range(FOLD_STEPS if len(part[0]) else 0):
             _, gradients = value_and_gradients(network, loss, [part], Pool(1))
             optimizer.step(gradients, Pool(1))
@@ -211,4 +217,4 @@ def _row_cells(cells: Cells, lo: int, hi: int, items: np.ndarray) -> Part:
         v = (cells.unknown_weight * unknown / counts)[others[:n, 0] - lo].astype(y.dtype)
         pairs, y = np.concatenate([pairs, others[:n]]), np.concatenate([y, 0 * v])
         w = np.concatenate([w, v])
-    return pairs - np.array([lo, 0], np.int32), (y[:, None], w[:, None])
+    return RowNumbers(pairs - np.array([lo, 0], np.int32)), (y[:, None], w[:, None])

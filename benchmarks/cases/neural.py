@@ -1,0 +1,191 @@
+"""An epoch of NeuralMF, and steps of MultVAE, beside the same networks in PyTorch.
+
+The same layers, start (of NeuralMF; a draw of its own for MultVAE), batches in the same order and
+Adam on both sides; the losses that come out stand beside the seconds.  PyTorch has what suits it:
+SparseAdam for the embeddings or fused Adam for all of NeuralMF, and dense rows with fused Adam for
+MultVAE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from benchmarks.case import Case, Contestant, Data, Task, as_said
+from benchmarks.data import all_of, first_rows
+from mfcore import MultVAE, Ratings
+from mfcore.models.fusion import Architecture
+from mfcore.nn.layers import Layer
+from mfcore.nn.losses import squared
+from mfcore.nn.network import Trainer, blocks_of
+from mfcore.nn.optimizers import Adam
+from mfcore.nn.packing import packed
+from mfcore.parallel import Pool
+from mfcore.solvers.neural import Cells, NeuralSGD
+
+CELLS, RATE, HIDDEN = 1024, 1e-3, (128, 64, 32)
+ROWS, STEPS, BETA = 500, 12, 0.2
+
+# --------------------------------------------------------------------- pairs: NeuralMF
+
+
+def started(k: int, task: Task) -> tuple[Architecture, tuple[Any, Any], list[Layer], Cells]:
+    """Return the network's form, both tables and the head at their start, and the cells."""
+    R, random = task.data["R"], np.random.default_rng(1)
+    shape = Architecture("concat", k, HIDDEN, "relu", 0.0, False, np.dtype(np.float32))
+    users, items = (shape.drawn(name, n, 0.3, random)
+                    for name, n in zip(("user", "item"), R.shape, strict=True))
+    known = Cells(R, (R.data - R.data.mean()).astype(np.float32))
+    return shape, (users, items), shape.head(random), known
+
+
+def pairs_of_ours(k: int, lazy: bool, task: Task) -> None:
+    """Take an epoch."""
+    shape, sides, head, known = started(k, task)
+    network = shape.network(*sides, head)
+    solver = NeuralSGD(known, Trainer(network, squared, Adam(RATE, lazy=lazy)), CELLS, seed=0)
+    at = blocks_of(network.parameters())
+    with Pool(task.n_threads) as pool:
+        task.restart()
+        task.keep(solver.epoch(at, pool))
+
+
+def twin(sides: tuple[Any, Any], head: list[Layer], lazy: bool) -> tuple[Any, ...]:
+    """Return the same tables and head in PyTorch."""
+    import torch
+
+    tables = [torch.nn.Embedding.from_pretrained(torch.tensor(side.tables[0].value), freeze=False,
+                                                 sparse=lazy) for side in sides]
+    layers: list[Any] = []
+    for each in head:
+        layer = torch.nn.Linear(*each.W.value.shape)
+        layer.weight.data = torch.tensor(each.W.value.T.copy())
+        layer.bias.data = torch.tensor(each.b.value)
+        layers += [layer, torch.nn.ReLU()]
+    return *tables, torch.nn.Sequential(*layers[:-1])
+
+
+def steppers(modules: tuple[Any, ...], lazy: bool) -> list[Any]:
+    """Return PyTorch's optimizers."""
+    from torch.optim import Adam, SparseAdam
+
+    *tables, rest = (list(each.parameters()) for each in modules)
+    if lazy:
+        return [SparseAdam(sum(tables, []), RATE), Adam(rest, RATE, fused=True)]
+    return [Adam([*sum(tables, []), *rest], RATE, fused=True)]
+
+
+def pairs_of_torch(k: int, lazy: bool, task: Task) -> None:
+    """Take an epoch."""
+    import torch
+
+    torch.set_num_threads(task.n_threads)
+    _, sides, head, known = started(k, task)
+    P, Q, mlp = modules = twin(sides, head, lazy)
+    optimizers = steppers(modules, lazy)
+    order = torch.tensor(np.random.default_rng([0, 0]).permutation(len(known.y)))
+    users, items = torch.tensor(known.pairs.T.copy()).long()
+    y, total = torch.tensor(known.y), torch.zeros(())
+    task.restart()
+    for t in order.split(CELLS):
+        for each in optimizers:
+            each.zero_grad(set_to_none=True)
+        scores = mlp(torch.cat([P(users[t]), Q(items[t])], 1))[:, 0]
+        loss = torch.nn.functional.mse_loss(scores, y[t])
+        loss.backward()
+        for each in optimizers:
+            each.step()
+        total += loss.detach() * len(t)
+    task.keep(float(total) / len(order))
+
+
+# ---------------------------------------------------------------------- rows: MultVAE
+
+
+def ones(data: Data) -> sp.csr_array:
+    """Return the rows of the steps, as ones."""
+    x = data["R"][:STEPS * ROWS].copy()
+    x.data[:] = 1
+    return x
+
+
+def rows_of_ours(hidden: int, latent: int, task: Task) -> None:
+    """Take the steps."""
+    x, random = ones(task.data), np.random.default_rng(0)
+    model, ratings = MultVAE((hidden,), latent, beta=BETA, anneal=1, random_state=0), Ratings(x)
+    network = model._network(x.shape, random)
+    packed(network.parameters())
+    (stage,) = model._solver(network, ratings, random).stages
+    with Pool(task.n_threads) as pool:
+        task.restart()
+        losses = []
+        for start in range(0, x.shape[0], ROWS):
+            rows = np.arange(start, min(start + ROWS, x.shape[0]))
+            batch = stage.make(rows, random, pool)
+            losses.append(stage.trainer.step([((*batch[:2], BETA), ())], pool, 1 / len(rows)))
+        task.keep(float(np.mean(losses)))
+
+
+def rows_of_torch(hidden: int, latent: int, task: Task) -> None:
+    """Take the steps."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(task.n_threads)
+    torch.manual_seed(0)
+    x = ones(task.data)
+    n = x.shape[1]
+    layers = [torch.nn.Linear(*size) for size in (
+        (n, hidden), (hidden, 2 * latent), (latent, hidden), (hidden, n))]
+    for layer in layers:
+        torch.nn.init.xavier_uniform_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    adam = torch.optim.Adam([p for layer in layers for p in layer.parameters()], RATE, fused=True)
+    task.restart()
+    losses = []
+    for start in range(0, x.shape[0], ROWS):
+        rows = torch.from_numpy(x[start:start + ROWS].toarray().astype(np.float32))
+        h = functional.dropout(functional.normalize(rows), 0.5)
+        mean, log_variance = layers[1](torch.tanh(layers[0](h))).chunk(2, 1)
+        z = mean + torch.randn_like(mean) * torch.exp(log_variance / 2)
+        scores = layers[3](torch.tanh(layers[2](z)))
+        loss = -(torch.log_softmax(scores, 1) * rows).sum(1).mean()
+        loss = loss - BETA / 2 * (1 + log_variance - mean ** 2 - log_variance.exp()).sum(1).mean()
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        losses.append(float(loss.detach()))
+    task.keep(float(np.mean(losses)))
+
+
+# ------------------------------------------------------------------------------ cases
+
+
+def pair(name: str, title: str, says: str, kind: str, runs: tuple[Any, Any],
+         settings: tuple[str, str], goal: float | None) -> Case:
+    """Return a case of this library and PyTorch."""
+    contestants = {peer: Contestant(run, peer, setting) for peer, run, setting in
+                   zip(("mfcore", "torch"), runs, settings, strict=True)}
+    return Case(name, title, says, partial(all_of, kind), partial(first_rows, n=40), contestants,
+                as_said, "training loss, as it says", goal=goal)
+
+
+def cases(widths: Sequence[int], widest: int) -> list[Case]:
+    """Return the cases of this file; a narrow trial has narrow layers."""
+    k, (hidden, latent) = widths[0], (600, 200) if widest > 64 else (widest, widest)
+    network = f"embeddings of {k}, ReLU {', '.join(map(str, HIDDEN))}, batches of {CELLS} cells"
+    return [
+        *(pair(f"neural_mf_{kind}", f"an epoch of NeuralMF, {kind} Adam",
+               f"mean (r − s)² over ratings; {network}", "ratings",
+               (partial(pairs_of_ours, k, lazy), partial(pairs_of_torch, k, lazy)),
+               (f"{kind} Adam", "SparseAdam and fused Adam" if lazy else "fused Adam"), 2.0)
+          for kind, lazy in (("lazy", True), ("dense", False))),
+        pair("mult_vae", f"{STEPS} steps of MultVAE",
+             f"multinomial log-likelihood, KL × {BETA}; layers {hidden}-{latent}-{hidden}, batches "
+             f"of {ROWS} users", "choices",
+             (partial(rows_of_ours, hidden, latent), partial(rows_of_torch, hidden, latent)),
+             ("", "dense rows, fused Adam"), 2.5)]

@@ -1,0 +1,45 @@
+"""The report: tables of README.md, and a page with plots that needs nothing else.
+
+    python -m benchmarks report [--results FOLDER] [--page FILE]
+
+README.md keeps its text; what stands between `<!-- table: NAME -->` and `<!-- end -->` is made
+from the result files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.harness import RESULTS
+from benchmarks.standings import accuracy, unmeasured
+from benchmarks.tables import behind, first_calls, growth, limits, machine, settings, speed
+
+README = Path(__file__).with_name("README.md")
+PAGE = RESULTS / "report.html"
+TABLES: dict[str, Callable[[Path], str]] = {
+    "machine": machine,
+    **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
+       for each in (speed, behind, settings, first_calls, growth, limits, accuracy,
+                    unmeasured)}}
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str, folder: Path = RESULTS) -> str:
+    """Return the text with its tables made anew."""
+    return PLACE.sub(lambda match: f"{match[1]}{TABLES[match[2]](folder)}\n{match[3]}", text)
+
+
+def main(arguments: list[str]) -> None:
+    """Write both."""
+    from benchmarks.page import page
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks report", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args(arguments)
+    README.write_text(filled(README.read_text("utf-8"), given.results), "utf-8")
+    given.page.write_text(page(given.results), "utf-8")

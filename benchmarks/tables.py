@@ -1,0 +1,211 @@
+"""Tables of the results, for Markdown and for HTML; figures come from result files alone."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.case import Case, Run
+from benchmarks.cases import CASES
+from benchmarks.harness import RESULTS, summarised
+
+SIZES = ("large", "medium", "small")
+
+
+class Table(NamedTuple):
+    """A heading, and cells of text."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """Return the table as Markdown."""
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def html(self) -> str:
+        """Return the table as HTML."""
+        def line(cells: Sequence[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) \
+                + "</tr>"
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        return f"<div class=wide><table><thead>{line(self.head, 'th')}</thead>\n" \
+               f"<tbody>{body}</tbody></table></div>"
+
+
+class Result(NamedTuple):
+    """A case and what was measured at one size."""
+
+    case: Case
+    found: dict[str, Any]
+
+
+def read(name: str, folder: Path = RESULTS) -> dict[str, Any]:
+    """Return a result file, or nothing."""
+    path = folder / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def results(folder: Path = RESULTS) -> Iterator[Result]:
+    """Yield what was measured of each case, at its largest size."""
+    for case in CASES.values():
+        for size in SIZES:
+            if (found := read(f"{case.name}_{size}", folder)).get("rounds"):
+                yield Result(case, summarised(case, found))
+                break
+
+
+# ------------------------------------------------------------------------------- speed
+
+
+def spread(quartiles: Sequence[float] | None) -> str:
+    """Return a median and its quartiles."""
+    if not quartiles:
+        return "–"
+    low, middle, high = (f"{each:.3g}" if each < 100 else f"{each:.0f}" for each in quartiles)
+    return f"{middle} ({low}–{high})"
+
+
+def median(case: Case, runs: Sequence[Run], target: float | None, clock: str) -> str:
+    """Return the median seconds to the target."""
+    times = [time for run in runs if (time := case.reached(run, target, clock)) is not None]
+    return f"{np.median(times):.3g}" if times else "never"
+
+
+def speed_rows(result: Result) -> Iterator[list[str]]:
+    """Yield a row for each peer."""
+    case, found = result
+    for peer, ratio in found["peer's seconds to ours"].items():
+        both = [turn for turn in found["rounds"] if {"mfcore", peer} <= set(turn)]
+        runs = {name: [turn[name] for turn in both] for name in ("mfcore", peer)}
+        target = ratio.get(case.figure)
+        yield [case.title, found["size"], peer, spread(ratio["cpu"]), spread(ratio["wall"]),
+               *(median(case, each, target, "cpu") for each in runs.values()),
+               *(f"{np.median([run['gigabytes'] for run in each]):.2f}" for each in runs.values()),
+               f"{case.goal:g}" if case.goal and not peer.startswith("mfcore") else "",
+               str(ratio["rounds"])]
+
+
+def speed(folder: Path = RESULTS) -> Table:
+    """Return how many times the seconds of this library each peer takes."""
+    return Table(
+        ["case", "size", "beside", "CPU seconds, theirs to ours", "wall", "ours, CPU s",
+         "theirs, CPU s", "ours, GB", "theirs, GB", "goal", "rounds"],
+        [row for result in results(folder) for row in speed_rows(result)])
+
+
+def behind(folder: Path = RESULTS) -> Table:
+    """Return where a peer is faster, or a goal is missed."""
+    found = []
+    for case, result in results(folder):
+        for peer, ratio in result["peer's seconds to ours"].items():
+            if peer.startswith("mfcore") or not ratio["cpu"]:
+                continue
+            middle = ratio["cpu"][1]
+            if middle < (case.goal or 1):
+                found.append([case.title, peer, f"{middle:.3g}", f"{case.goal or 1:g}",
+                              "the peer is faster" if middle < 1 else "short of the goal"])
+    return Table(["case", "beside", "CPU seconds, theirs to ours", "goal", ""], found)
+
+
+def settings(folder: Path = RESULTS) -> Table:
+    """Return what each contestant was told, and what came out at the end."""
+    return Table(["case", "all minimise or answer", "contestant", "settings", "what is judged",
+                  "at the end"],
+                 [[case.title, case.says, name, found["settings"].get(name, ""), case.figure,
+                   f"{np.median([turn[name]['figure'][-1] for turn in turns]):.6g}"]
+                  for case, found in results(folder) for name in case.contestants
+                  if (turns := [turn for turn in found["rounds"] if name in turn])])
+
+
+def first_calls(folder: Path = RESULTS) -> Table:
+    """Return seconds of the first call on a few rows, compiled before or never."""
+    rows = [[case.title, f"{np.median([turn['mfcore']['first call'] for turn in turns]):.2g}"]
+            for case, found in results(folder)
+            if (turns := [turn for turn in found["rounds"] if "mfcore" in turn])]
+    return Table(["case", "first call, wall s"], rows)
+
+
+def machine(folder: Path = RESULTS) -> str:
+    """Return what the figures were measured on."""
+    found = [result["environment"] | {"load": [x for turn in result["rounds"]
+                                               for x in turn["load"]]}
+             for _, result in results(folder)]
+    if not found:
+        return "Nothing is measured yet."
+    one = found[0]
+    load = np.percentile([x for each in found for x in each["load"]], [0, 50, 100])
+    return (f"{one['cpu']}, {one['cpus']} cores, {one['threads']} threads for everybody; "
+            f"{'; '.join(one['blas'])}; Python {one['python']}; "
+            + ", ".join(f"{name} {each}" for name, each in one["versions"].items())
+            + f". Other work was on the machine: load {load[0]:.0f} to {load[2]:.0f}, median "
+              f"{load[1]:.0f}, so that CPU seconds are what to read.")
+
+
+# ------------------------------------------------------------------------------ growth
+
+CURVES = {"fixed": "millions", "growing": "millions", "factors": "k"}
+
+
+def curve(found: dict[str, Any], name: str, kind: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return what grows, and the points in its order."""
+    across = {"millions": "nnz", "k": "k"}[CURVES[name]]
+    points = sorted((each for each in found.get("points", ())
+                     if (each["curve"], each["kind"]) == (name, kind)), key=lambda p: p[across])
+    return np.array([each[across] for each in points], float), points
+
+
+def slope(x: np.ndarray, y: Sequence[float]) -> str:
+    """Return the slope in a plot of logarithms."""
+    return f"{np.polyfit(np.log(x), np.log(y), 1)[0]:.2f}" if len(x) > 1 else "–"
+
+
+def growth(folder: Path = RESULTS) -> Table:
+    """Return seconds of a sweep by ratings and by factors, and slopes."""
+    found, rows = read("growth", folder), []
+    for name, across in CURVES.items():
+        for kind in dict.fromkeys(each["kind"] for each in found.get("points", ())):
+            x, points = curve(found, name, kind)
+            if points:
+                unit = "M" if across == "millions" else ""
+                rows.append([name, kind, ", ".join(
+                    f"{each[across]}{unit}: {each['cpu']:.3g}" for each in points),
+                    slope(x, [each["cpu"] for each in points]),
+                    f"{points[-1]['gigabytes']:.2f}",
+                    slope(x, [each["gigabytes"] for each in points])])
+    return Table(["curve", "what", "CPU seconds", "slope", "GB at the end", "slope"], rows)
+
+
+def work(point: dict[str, Any]) -> tuple[float, float | None]:
+    """Return the floating-point operations of a sweep, and the bytes that SGD must move.
+
+    Conjugate gradient with one step: 8 a cell and factor.  Exact: nnz k^2 a side (a symmetric
+    product) and k^3 / 3 a row.  SGD: 10 k operations and 16 k + 12 bytes a rating.
+    """
+    nnz, k, rows = point["nnz"], point["k"], point["users"] + point["items"]
+    if point["kind"] == "sgd":
+        return 10.0 * nnz * k, nnz * (16.0 * k + 12)
+    return {"als": 8.0 * nnz * k, "exact": 2.0 * nnz * k**2 + rows * (k**3 / 3 + 3 * k**2),
+            "top ten": 2.0 * 10_000 * point["items"] * k}[point["kind"]], None
+
+
+def limits(folder: Path = RESULTS) -> Table:
+    """Return rates of the kernels beside those of SGEMM and of a copy in the same process."""
+    rows = []
+    for kind in dict.fromkeys(each["kind"] for each in read("growth", folder).get("points", ())):
+        for point in curve(read("growth", folder), "factors", kind)[1]:
+            flops, moved = work(point)
+            rate, bytes_rate = (None if each is None else each / 1e9 / point["cpu"]
+                                for each in (flops, moved))
+            rows.append([kind, str(point["k"]), f"{rate:.1f}", f"{point['GF/s']:.0f}",
+                         f"{rate / point['GF/s']:.0%}",
+                         "" if bytes_rate is None else f"{bytes_rate:.1f}",
+                         f"{point['GB/s']:.1f}"])
+    return Table(["what", "k", "GF/s", "SGEMM", "share", "GB/s", "copy"], rows)

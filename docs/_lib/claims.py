@@ -1,0 +1,50 @@
+"""The directive {claim}: what the claims study found, out of its result file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "claims"
+
+
+class Claim(SphinxDirective):
+    """A sentence of the study, its verdicts and effects with their intervals."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return an admonition."""
+        name = self.arguments[0]
+        path = RESULTS / f"{name}.json"
+        self.env.note_dependency(str(path))
+        box = nodes.admonition(classes=["claim"])
+        box += nodes.title(text="What the claims study found")
+        if not path.exists():
+            box += nodes.paragraph(text=f"Not answered yet: python -m benchmarks claims {name} "
+                                        f"runs the experiment.")
+            return [box]
+        result = json.loads(path.read_text())
+        box += nodes.paragraph("", "", nodes.emphasis(text=result["says"]))
+        box += nodes.bullet_list("", *(nodes.list_item("", nodes.paragraph(text=sentence(row)))
+                                       for row in result["comparisons"] if row["decides"]))
+        box += nodes.paragraph(text="Differences of arms tuned alike, paired by fold or seed, "
+                                    "positive in favour of the sentence; 95 % bootstrap "
+                                    f"intervals. python -m benchmarks claims {name} runs it.")
+        return [box]
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """Return one comparison as a line."""
+    return (f"{row['data']}, {row['says']}: {row['verdict']}, {row['metric']} "
+            f"{row['mean']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("claim", Claim)
+    return {"parallel_read_safe": True}

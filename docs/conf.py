@@ -1,0 +1,39 @@
+"""How the study guide is built: python -m sphinx -W docs docs/_build."""
+
+import os
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_lib"))
+# Pages are executed by processes of their own, which import guide.py too.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_lib"), os.environ.get("PYTHONPATH", "")])
+
+project = "mfcore"
+author = "the mfcore developers"
+project_copyright = author
+version = release = version_of("mfcore")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims"]
+exclude_patterns = ["_build", "_lib"]
+nitpicky = False
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"                     # numpydoc's docstrings say shapes and ranges
+numpydoc_show_class_members = False
+
+html_theme = "furo"                            # light and dark, fonts of the reader's system
+html_title = "mfcore: the study guide"
+html_static_path = ["_static"]
+html_css_files = ["guide.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
