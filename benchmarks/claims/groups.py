@@ -82,4 +82,9 @@ CLAIM = Claim(
                      decides=False) for kind, (_, metric, _) in MODELS.items()
           for says, first, second in (("permuted groups help", "permuted", "none"),
                                       ("true groups beat permuted ones", "learned", "permuted")))],
-    units={"rmse": "stars", "ndcg@10": "0 to 1"})
+    units={"rmse": "stars", "ndcg@10": "0 to 1"},
+    found="The same over 0 to 10 known ratings, as the algebra says. Where ratings are "
+          "predicted, learned ones are better with none or one known, by 0.015 to 0.019 "
+          "stars. Permuted groups seem to help rank new users, since without any group such "
+          "a user has no vector: true groups must be held against permuted ones, which they "
+          "beat.")
