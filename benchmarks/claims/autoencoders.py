@@ -69,4 +69,8 @@ CLAIM = Claim(
         *(Comparison(f"factorization beats items' rows, {half} users", "factorization",
                      "items' rows", f"rmse, {half}", decides=False)
           for half in ("less active", "more active"))],
-    units={"rmse": "stars", "gap": "stars", "numbers": "learned numbers"})
+    units={"rmse": "stars", "gap": "stars", "numbers": "learned numbers"},
+    found="On generated data, which are a factorization, the factorization is better, by "
+          "0.03 stars; and it has the larger gap to its training ratings, so overfitting is "
+          "not what the gap shows. On ML-100K an earlier table with four settings each has "
+          "autoencoders of items ahead.")

@@ -104,4 +104,8 @@ CLAIM = Claim(
                               f"{solver}, {other}", "rmse", decides=False)
                    for solver in ("ALS", "SGD", "Adam") for says, other in (
                        ("a ridge before", "ridge before"), ("the whole of it", "full")))],
-    units={"rmse": "stars"})
+    units={"rmse": "stars"},
+    found="On generated data a learned bias is better by 0.02 to 0.05 stars, by all three "
+          "solvers, with and without a penalty on it. The claim is reproduced by one pair "
+          "of arms, Adam as it comes: rate 0.001, few epochs, no penalty at all; there half "
+          "wins by 0.09 stars. Half does beat the whole mean bias, by ALS and by SGD.")

@@ -70,4 +70,6 @@ CLAIM = Claim(
           for name in ("contractive", "denoising")),
         *(Comparison(f"the purity of {name} codes is above chance (control)", name, name,
                      "purity", "purity, permuted", decides=False) for name in SPACES)],
-    units={"purity": "share of ten neighbours", "rank": "directions", "rmse": "stars"})
+    units={"purity": "share of ten neighbours", "rank": "directions", "rmse": "stars"},
+    found="Neither is purer than a plain autoencoder that was tuned alike, nor of more "
+          "directions, nor better at predicting. All are far above permuted genres.")

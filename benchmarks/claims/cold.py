@@ -91,4 +91,7 @@ CLAIM = Claim(
                      "cross, 1 known", "cross, 10 known", lower=False) for name in MODELS),
         *(Comparison(f"{name}: less folding than BPR with 1 rating known", name, "BPR",
                      "cross, 1 known", decides=False) for name in MODELS if name != "BPR")],
-    units={"cross": "share of the first ten", "ndcg@10": "0 to 1"})
+    units={"cross": "share of the first ten", "ndcg@10": "0 to 1"},
+    found="True of a model of ratings with biases, which folds most anyway, 0.67 with one "
+          "rating and 0.60 with ten. Models that know of unknown cells, and BPR, do not "
+          "fold here even with one rating.")

@@ -78,7 +78,13 @@ CLAIM = Claim(
           for kind, (_, metric, _) in MODELS.items() for n in (0, 1, 10)),
         *(Comparison(f"{kind}: groups help", f"{kind}, learned", f"{kind}, none", metric,
                      decides=False) for kind, (_, metric, _) in MODELS.items()),
-        *(Comparison(f"{kind}: permuted groups help (control)", f"{kind}, permuted",
-                     f"{kind}, none", metric, decides=False)
-          for kind, (_, metric, _) in MODELS.items())],
-    units={"rmse": "stars", "ndcg@10": "0 to 1"})
+        *(Comparison(f"{kind}: {says} (control)", f"{kind}, {first}", f"{kind}, {second}", metric,
+                     decides=False) for kind, (_, metric, _) in MODELS.items()
+          for says, first, second in (("permuted groups help", "permuted", "none"),
+                                      ("true groups beat permuted ones", "learned", "permuted")))],
+    units={"rmse": "stars", "ndcg@10": "0 to 1"},
+    found="The same over 0 to 10 known ratings, as the algebra says. Where ratings are "
+          "predicted, learned ones are better with none or one known, by 0.015 to 0.019 "
+          "stars. Permuted groups seem to help rank new users, since without any group such "
+          "a user has no vector: true groups must be held against permuted ones, which they "
+          "beat.")

@@ -73,4 +73,6 @@ CLAIM = Claim(
                      ("at once", "factorization", False),
                      ("two stages", "two stages, frozen", False))
                  if kind == "ratings" or "frozen" not in second],
-    units={"rmse": "stars", "ndcg@10": "0 to 1"})
+    units={"rmse": "stars", "ndcg@10": "0 to 1"},
+    found="Two stages are better, by 0.09 stars and 0.05 NDCG. Over the factorization they "
+          "start from they gain 0.02 stars in ratings, and lose 0.009 in ranking.")

@@ -112,4 +112,7 @@ CLAIM = Claim(
                      f"{kind}, one-hot", f"{kind}, one-hot", "purity", "purity, permuted",
                      decides=False) for kind in MODELS)],
     units={"purity": "share of ten neighbours", "auc": "0 to 1", "mean cosine": "−1 to 1",
-           "rank": "directions", "lift": "share of ten neighbours"})
+           "rank": "directions", "lift": "share of ten neighbours"},
+    found="Averages have purer neighbours than one-hot vectors, for ratings and for "
+          "choices; all are far above permuted genres. By co-rated pairs one-hot is ahead "
+          "for choices and behind for ratings.")

@@ -60,7 +60,7 @@ def table(found: Sequence[Result]) -> str:
 def counted(rows: Sequence[dict[str, Any]]) -> str:
     """Return the verdict, or how often each was reached where it depends."""
     verdicts = [row["verdict"] for row in rows if row["verdict"] != TOO_FEW] or [TOO_FEW]
-    kinds = sorted(set(verdicts), key=lambda kind: -verdicts.count(kind))
+    kinds = sorted(dict.fromkeys(verdicts), key=lambda kind: -verdicts.count(kind))
     return kinds[0] if len(kinds) == 1 else "it depends: " + ", ".join(
         f"{kind} {verdicts.count(kind)}" for kind in kinds)
 

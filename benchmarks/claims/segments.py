@@ -72,4 +72,6 @@ CLAIM = Claim(
               ("true segments beat permuted ones (control)", "fine", "permuted"))),
         *(Comparison(f"{kind}: one model folds less than fine segments", f"{kind}, one",
                      f"{kind}, fine", "folding", decides=False) for kind in MODELS)],
-    units={"rmse": "stars", "ndcg@10": "0 to 1", "folding": "0 to 1"})
+    units={"rmse": "stars", "ndcg@10": "0 to 1", "folding": "0 to 1"},
+    found="Yes, and the finer, the more, in ratings, ranking and folding. Segments as "
+          "vectors of one model lose nothing, and gain where ratings are predicted.")

@@ -197,7 +197,8 @@ def judged(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
 
 def compared(comparison: Comparison, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield, for each data set, the effect of one comparison over the folds that both have."""
-    one, other = (result["arms"][arm]["folds"] for arm in (comparison.first, comparison.second))
+    one, other = (result["arms"].get(arm, {"folds": {}})["folds"]
+                  for arm in (comparison.first, comparison.second))
     metrics = comparison.metric, comparison.other or comparison.metric
     lower = is_lower(metrics[0]) if comparison.lower is None else comparison.lower
     for data in result["data"]:

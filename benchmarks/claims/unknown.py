@@ -67,4 +67,9 @@ CLAIM = Claim(
         compared("weight 1", "weight 0.001", "ndcg@10", "the heavier the weight, the better"),
     ],
     units={"ndcg@10": "0 to 1", "cross": "share of the first ten", "folding": "0 to 1",
-           "spurious": "share of the first ten"})
+           "spurious": "share of the first ten"},
+    found="With biases, by far: of the first ten 0.75 came from other audiences without a "
+          "weight, 0.005 with one. Without biases there is next to nothing to reduce, "
+          "whatever the weight: it is centring that folds, since a score of 0 then means "
+          "the mean. A weight that holds the unknown at the bias leaves the folding nearly "
+          "as it is. Without biases the weight still ranks better.")
