@@ -111,7 +111,7 @@ def public():
 @pytest.mark.parametrize("name", list(public()))
 def test_a_public_docstring_says_what_goes_in(name):
     validate = pytest.importorskip("numpydoc.validate", reason="needs numpydoc").validate
-    found = {code: text for code, text in validate(name)["errors"]}
+    found = dict(validate(name)["errors"])
     # no docstring, no summary, a parameter that is none
     wrong = {code: found[code] for code in ("GL08", "SS01", "PR02") if code in found}
     assert not wrong
