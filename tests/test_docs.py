@@ -3,6 +3,7 @@
 import ast
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -69,6 +70,18 @@ def test_a_name_that_is_gone_is_an_error(monkeypatch):
 
     with pytest.raises(AttributeError, match="no_such"):
         text_of("mfcore.solvers.als.no_such")
+
+
+def test_a_claim_shows_its_figure_and_says_what_is_on_it(monkeypatch):
+    pytest.importorskip("sphinx", reason="needs sphinx")
+    monkeypatch.syspath_prepend(DOCS / "_lib")
+    import claims
+
+    for page in PAGES:
+        for name in re.findall(r"```\{claim\} (\S+)", page.read_text(encoding="utf-8")):
+            result = json.loads((claims.RESULTS / f"{name}.json").read_text())
+            assert (claims.RESULTS / f"{name}.svg").exists()
+            assert all(row["says"] in claims.said(result) for row in result["comparisons"])
 
 
 def test_no_page_copies_code_of_the_library():
@@ -148,6 +161,14 @@ def dom_of(address, *options):
                             "--virtual-time-budget=3000", *options, "--dump-dom", address],
                            capture_output=True, text=True, timeout=120, check=True)
     return found.stdout
+
+
+def test_every_picture_of_a_claim_has_its_text(built):
+    for page in PATH:
+        text = (built / "path" / f"{page.stem}.html").read_text(encoding="utf-8")
+        names = re.findall(r"```\{claim\} (\S+)", page.read_text(encoding="utf-8"))
+        assert all(re.search(rf'<img alt="Differences [^>]*/{name}\.svg"', text)
+                   for name in names), page.stem
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
