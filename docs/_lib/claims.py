@@ -1,8 +1,9 @@
-"""The directive {claim}: what the claims study found, out of its result file."""
+"""The directive {claim}: what the claims study found, out of its result file, and its figure."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "claims"
 
 
 class Claim(SphinxDirective):
-    """A sentence of the study, its verdicts and effects with their intervals."""
+    """A sentence of the study, its verdicts, effects with their intervals, and figure."""
 
     required_arguments = 1
 
@@ -30,18 +31,37 @@ class Claim(SphinxDirective):
             return [box]
         result = json.loads(path.read_text())
         box += nodes.paragraph("", "", nodes.emphasis(text=result["says"]))
+        if result["found"]:
+            box += nodes.paragraph(text=result["found"])
         box += nodes.bullet_list("", *(nodes.list_item("", nodes.paragraph(text=sentence(row)))
                                        for row in result["comparisons"] if row["decides"]))
         box += nodes.paragraph(text="Differences of arms tuned alike, paired by fold or seed, "
                                     "positive in favour of the sentence; 95 % bootstrap "
                                     f"intervals. python -m benchmarks claims {name} runs it.")
+        if path.with_suffix(".svg").exists():
+            box += self.figure(path.with_suffix(".svg"), result)
         return [box]
+
+    def figure(self, path: Path, result: dict[str, Any]) -> nodes.container:
+        """Return the study's figure, which scrolls by itself where it is wider than the page."""
+        self.env.note_dependency(str(path))
+        address = "/" + Path(os.path.relpath(path, self.env.srcdir)).as_posix()
+        return nodes.container("", nodes.image(uri=address, alt=said(result)), classes=["wide"])
 
 
 def sentence(row: dict[str, Any]) -> str:
     """Return one comparison as a line."""
     return (f"{row['data']}, {row['says']}: {row['verdict']}, {row['metric']} "
             f"{row['mean']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})")
+
+
+def said(result: dict[str, Any]) -> str:
+    """Return what the figure shows, for those who do not see it."""
+    rows = result["comparisons"]
+    kinds = dict.fromkeys(row["verdict"] for row in rows)
+    counts = ", ".join(f"{kind} {sum(row['verdict'] == kind for row in rows)}" for kind in kinds)
+    return (f"Differences and 95 % intervals of these comparisons ({counts}); right of 0: in "
+            f"favour of the sentence. " + "; ".join(map(sentence, rows)) + ".")
 
 
 def setup(app: Any) -> dict[str, bool]:

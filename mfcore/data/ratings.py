@@ -106,7 +106,8 @@ class Ratings:
         """Build from anything that answers `frame[name]` with a column.
 
         A pandas or polars frame, a pyarrow table, a dict of arrays, or what a database
-        query gives (DuckDB's `fetchnumpy()`).  `rating=None`: every row counts as 1.
+        query gives (DuckDB's `fetchnumpy()`).  `rating=None`: every row counts as 1.  Raises
+        KeyError without such a column, and ValueError or TypeError as `Ratings` does.
         """
         def column(name: str | None) -> Any:
             if name is None:
@@ -205,17 +206,17 @@ class Ratings:
         return _from_state(state)
 
     def user_positions(self, users: Any) -> np.ndarray:
-        """Row number of each user (id, or number where there are no ids), -1 if unknown."""
+        """Return the row of each user (id, or number where there are no ids), -1 if unknown."""
         return _positions("users", users, self._users, self.shape[0])
 
     def item_positions(self, items: Any) -> np.ndarray:
-        """Column number of each item (id, or number where there are no ids), -1 if unknown."""
+        """Return the column of each item (id, or number without ids), -1 if unknown."""
         return _positions("items", items, self._items, self.shape[1])
 
     # ------------------------------------------------------------- parts of it
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
-        """Keep the cells where `chosen` (bool, in `by_user` order); shape and ids stay."""
+        """Return the cells where `chosen` (bool, in `by_user` order; else TypeError)."""
         chosen = validation.vector("chosen", chosen, self.nnz)
         if chosen.dtype != bool:
             raise TypeError(f"chosen must be booleans, got dtype {chosen.dtype}")
@@ -227,7 +228,7 @@ class Ratings:
                        item_ids=self.item_ids, copy=False)
 
     def select_users(self, rows: Any) -> Ratings:
-        """Keep the rows of the given numbers, in that order; items and ids stay."""
+        """Return the rows of the given numbers, in that order; items and ids stay."""
         rows = validation.positions("rows", rows, self.shape[0])
         pattern = self.by_user
         weights = None if self.weights is None else sp.csr_array(

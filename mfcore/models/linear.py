@@ -179,6 +179,7 @@ class EASE(Recommender):
         Returns
         -------
         score : float
+            x_u B_i.
         items, contributions : ndarray, shape (min(k, n_u),)
             x_ut B_ti of items t, largest first; over all t they add up to the score.
         """

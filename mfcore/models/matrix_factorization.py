@@ -88,10 +88,10 @@ class MatrixFactorization(RatingModel):
         (which has no ½, so η is half of what the same step is called where a ½ hides).
     bias_learning_rate : float >= 0, or None
         η of learned biases; None: `learning_rate`.
-    schedule : {"inverse", "constant", "adagrad"}
-        η / (1 + decay·(epoch − 1)); η; or η over the root of a row's squared gradients.
     decay : float, >= 0
         Of the schedule "inverse".
+    schedule : {"inverse", "constant", "adagrad"}
+        η / (1 + decay·(epoch − 1)); η; or η over the root of a row's squared gradients.
     batch_size : int >= 1, or None
         Cells in a batch of "adam"; None: 8192, less for small data.
     weight_decay : {"lazy", "decoupled"}
@@ -207,7 +207,7 @@ class MatrixFactorization(RatingModel):
 
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
-        """As `QuadraticModel.explain`; NotImplementedError with the logistic loss."""
+        """Return what `ImplicitMF.explain` does; NotImplementedError with a logistic loss."""
         self._check_fitted()
         if self._is_logistic:
             raise NotImplementedError("with loss='logistic' a score is no sum over ratings, so "

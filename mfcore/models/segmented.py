@@ -96,14 +96,16 @@ class Segmented(Routed):
 
         Parameters
         ----------
-        ratings, y, callbacks
-            As in the `fit` of the estimator; callbacks see the model of a segment.
+        ratings, y
+            As in the `fit` of the estimator.
         user_features : Features, shape (n_users, n_features), or None
             Needed where `by` is the name of a field.
         item_features : Features, shape (n_items, n_features), or None
             Passed on to each model.
         eval_set : Ratings or scipy sparse, or None
             Of the users of the fit: each segment's model watches its own users.
+        callbacks
+            As in the `fit` of the estimator; they see the model of a segment.
         checkpoint : None
             Several models have no common checkpoint.
 

@@ -120,8 +120,20 @@ def _made(name: str, params: dict[str, Any]) -> Recommender:
 def load(path: str | PathLike[str]) -> Recommender:
     """Read a model that `save` wrote.
 
-    Raises FileNotFoundError, or ModelFileError for a file that is truncated, altered or
-    no model.
+    Parameters
+    ----------
+    path : str or PathLike
+
+    Returns
+    -------
+    model : the estimator that was saved, fitted
+
+    Raises
+    ------
+    FileNotFoundError
+        No file of that name.
+    ModelFileError
+        A file that is truncated, altered or no model.
     """
     arrays, meta = persistence.read(path)
     name = meta.get("class")

@@ -131,10 +131,10 @@ class RecVAE(VariationalAutoencoder):
     ----------
     n_hidden : int, >= 1
         Width of the encoder's layers, of which each sees the sum of all before it.
-    n_layers : int, >= 1
-        Their number.
     n_latent : int, >= 1
         Length k of the code; the decoder is linear.
+    n_layers : int, >= 1
+        Number of the encoder's layers.
     gamma : float, >= 0
     prior : (float, float, float)
         Shares of the three parts, > 0; they add up to 1.
