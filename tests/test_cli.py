@@ -574,6 +574,28 @@ def test_info_says_what_is_missing_and_where_kernels_go_then(answer, monkeypatch
     assert answer("info")["jit"]["cache"] != beside
 
 
+def test_info_tests_the_machine_where_it_is_asked_to(answer, run):
+    assert "check" not in answer("info")
+    assert answer("info --check")["check"]["passed"] == ["rows", "score", "threads", "file"]
+    assert "check" in run("info --check")[1]
+
+
+def test_a_machine_that_computes_something_else_fails_its_check(run, monkeypatch):
+    from mfcore import MatrixFactorization
+
+    fit = MatrixFactorization.fit
+
+    def wrong(self, *arguments, **options):
+        model = fit(self, *arguments, **options)
+        model.user_factors_ = model.user_factors_ * 1.0001
+        return model
+
+    monkeypatch.setattr(MatrixFactorization, "fit", wrong)
+    code, _, complaint = run("info --check")
+    assert code == 1
+    assert "the self-test failed: rows" in complaint
+
+
 # ----------------------------------------------------------------------------- errors
 
 

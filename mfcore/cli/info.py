@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mfcore
+from mfcore.cli.check import self_test
 from mfcore.cli.output import Answer
 
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "threadpoolctl", "tqdm", "pyarrow",
@@ -17,10 +18,12 @@ PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "threadpoolctl", "tqdm", "pya
 
 
 def info(arguments: Namespace) -> Answer:
-    """Describe versions, threads, BLAS and folders."""
+    """Describe versions, threads, BLAS and folders; with --check, test them."""
     data = {"mfcore": mfcore.__version__, "python": platform.python_version(),
             "platform": platform.platform(), "packages": _versions(), **_machine(),
             "blas": _blas(), "jit": _jit(), "folders": _folders()}
+    if arguments.check:
+        data["check"] = self_test()
     return Answer(data, "\n".join(_lines(data)))
 
 
@@ -54,7 +57,9 @@ def _blas() -> list[dict[str, Any]]:
 def _jit() -> dict[str, Any]:
     from numba import config
 
-    return {"enabled": not config.DISABLE_JIT, "cache": _kernel_cache(config.CACHE_DIR)}
+    cache = _kernel_cache(config.CACHE_DIR)
+    return {"enabled": not config.DISABLE_JIT, "cache": cache,
+            "kernels": sum(1 for _ in Path(cache).rglob("*.nbc"))}
 
 
 def _kernel_cache(given: str) -> str:
@@ -80,7 +85,10 @@ def _lines(data: dict[str, Any]) -> list[str]:
     rows += [("blas", f"{each['library']} {each['version']}, kernel {each['kernel']} "
                       f"({each['file']})") for each in data["blas"]]
     rows += [("jit", "on" if data["jit"]["enabled"] else "off (NUMBA_DISABLE_JIT)"),
-             ("jit cache", data["jit"]["cache"]),
+             ("jit cache", f"{data['jit']['cache']}, {data['jit']['kernels']} compiled kernels"),
              ("data", data["folders"]["MFCORE_DATA"] or "MFCORE_DATA is not set"),
              ("data cache", data["folders"]["cache"])]
+    if "check" in data:
+        check = data["check"]
+        rows.append(("check", f"passed in {check['seconds']} s: {', '.join(check['passed'])}"))
     return [f"{name:12s}{value}" for name, value in rows]

@@ -182,7 +182,11 @@ def _evaluate(kinds: Commands) -> None:
 
 def _info(kinds: Commands) -> None:
     parser = _command(kinds, "info", "versions, threads, BLAS and folders", """
-        Print what the results and their speed may depend on.""", "mfcore info")
+        Print what the results and their speed may depend on.""", """
+        mfcore info
+        mfcore info --check""")
+    parser.add_argument("--check", action="store_true",
+                        help="fit a few small models and hold them against known answers")
     parser.set_defaults(command=info)
 
 
