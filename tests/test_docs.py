@@ -65,6 +65,14 @@ def test_what_a_page_shows_is_what_is_imported(page, monkeypatch):
         assert all(line.strip() in source for line in text.splitlines())
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_formula_has_a_command_that_is_not_known(page):
+    convert = pytest.importorskip("latex2mathml.converter", reason="needs latex2mathml").convert
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for formula in re.findall(r"\$\$(.+?)\$\$|(?<!\$)\$([^$\n]+)\$(?!\$)", text, re.S):
+        assert "\\" not in convert("".join(formula)), formula
+
+
 def test_a_name_that_is_gone_is_an_error(monkeypatch):
     pytest.importorskip("sphinx", reason="needs sphinx")
     monkeypatch.syspath_prepend(DOCS / "_lib")
