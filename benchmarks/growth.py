@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ import numpy as np
 from benchmarks.data import stored
 from benchmarks.generated import generated
 from benchmarks.harness import RESULTS, THREADS, write
-from benchmarks.machine import environment, same
+from benchmarks.machine import environment, peak_gigabytes, same
 from mfcore import ImplicitMF, MatrixFactorization
 from mfcore.parallel import Pool
 
@@ -110,7 +109,7 @@ def measured(point: dict[str, Any], n_threads: int) -> dict[str, Any]:
         else (lambda X: fit(point["kind"], X, point["k"], n_threads)))
     run(R[:200])                                       # compiles
     wall, cpu = run(R).tolist()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_gigabytes()
     return point | {"nnz": R.nnz, "wall": round(wall, 4), "cpu": round(cpu, 4),
                     "gigabytes": round(peak, 3), **limits(n_threads)}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ import numpy as np
 
 from benchmarks.case import CLOCKS, Case, Run, Task
 from benchmarks.cases import CASES
-from benchmarks.machine import environment, missing, same
+from benchmarks.machine import environment, missing, peak_gigabytes, same
 
 RESULTS = Path(__file__).parent / "results"
 THREADS = 2
@@ -36,7 +35,7 @@ def one(case: Case, name: str, size: str, n_threads: int) -> Run:
     first_call = time.perf_counter() - start
     task = Task(data, n_threads)
     run(task)
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    gigabytes = peak_gigabytes()
     judge = case.judge(data)
     wall, cpu = np.round(task.times, 4).T.tolist()
     return {"first call": round(first_call, 2), "gigabytes": round(gigabytes, 3),
@@ -59,6 +58,12 @@ def quartiles(values: Sequence[float]) -> list[float] | None:
     return np.percentile(values, [25, 50, 75]).round(3).tolist() if len(values) else None
 
 
+def middle(times: Sequence[float | None]) -> float | None:
+    """Return the median of the seconds that there are."""
+    there = [each for each in times if each is not None]
+    return float(f"{np.median(there):.4g}") if there else None
+
+
 def summary(case: Case, rounds: Sequence[dict[str, Any]], peer: str) -> dict[str, Any]:
     """Return quartiles of the peer's seconds over ours, and who reached the figure how often.
 
@@ -71,6 +76,7 @@ def summary(case: Case, rounds: Sequence[dict[str, Any]], peer: str) -> dict[str
         times = [tuple(case.reached(run, target, clock) for run in pair)
                  for pair, target in zip(pairs, targets, strict=True)]
         found[clock] = quartiles([theirs / ours for ours, theirs in times if ours and theirs])
+        found[f"{clock} seconds"] = [middle(each) for each in zip(*times, strict=True)]
     found["reached it"] = {name: sum(each[side] is not None for each in times)
                            for side, name in enumerate(("mfcore", peer))} if pairs else {}
     if case.target and pairs:

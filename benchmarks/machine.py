@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import os
 import platform
+import resource
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,17 @@ from threadpoolctl import threadpool_info
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("numpy", "scipy", "numba", "implicit", "irspack", "libmf", "scikit-surprise",
             "torch", "cmfrec")
+
+
+def peak_gigabytes() -> float:
+    """Return the highest memory of this process.
+
+    Not `ru_maxrss` where Linux tells: a process starts with that of the one it comes from.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return (found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e6
 
 
 def missing(needs: str) -> str | None:

@@ -110,7 +110,7 @@ def growing(folder: Path) -> Iterator[str]:
     kinds = dict.fromkeys(each["kind"] for each in found.get("points", ()))
     for name, across in tables.CURVES.items():
         for what, label in (("cpu", "CPU seconds of a sweep"), ("gigabytes", "GB, the peak")):
-            if not any(curve(found, name, kind)[1] for kind in kinds):
+            if not any(what in each for kind in kinds for each in curve(found, name, kind)[1]):
                 continue
 
             def draw(axes: Any, name: str = name, across: str = across, what: str = what,

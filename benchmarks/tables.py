@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.case import Case, Run
+from benchmarks.case import Case
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, summarised
 
@@ -73,10 +73,10 @@ def spread(quartiles: Sequence[float] | None) -> str:
     return f"{middle} ({low}–{high})"
 
 
-def median(case: Case, runs: Sequence[Run], target: float | None, clock: str) -> str:
-    """Return the median seconds to the target."""
-    times = [time for run in runs if (time := case.reached(run, target, clock)) is not None]
-    return f"{np.median(times):.3g}" if times else "never"
+def memory(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the median peak in gigabytes, where it was measured."""
+    found = [run["gigabytes"] for run in runs if "gigabytes" in run]
+    return f"{np.median(found):.2f}" if found else "–"
 
 
 def speed_rows(result: Result) -> Iterator[list[str]]:
@@ -85,10 +85,9 @@ def speed_rows(result: Result) -> Iterator[list[str]]:
     for peer, ratio in found["peer's seconds to ours"].items():
         both = [turn for turn in found["rounds"] if {"mfcore", peer} <= set(turn)]
         runs = {name: [turn[name] for turn in both] for name in ("mfcore", peer)}
-        target = ratio.get(case.figure)
         yield [case.title, found["size"], peer, spread(ratio["cpu"]), spread(ratio["wall"]),
-               *(median(case, each, target, "cpu") for each in runs.values()),
-               *(f"{np.median([run['gigabytes'] for run in each]):.2f}" for each in runs.values()),
+               *("never" if each is None else f"{each:.3g}" for each in ratio["cpu seconds"]),
+               *map(memory, runs.values()),
                f"{case.goal:g}" if case.goal and not peer.startswith("mfcore") else "",
                str(ratio["rounds"])]
 
@@ -101,17 +100,24 @@ def speed(folder: Path = RESULTS) -> Table:
         [row for result in results(folder) for row in speed_rows(result)])
 
 
+def verdict(middle: float, reached: dict[str, int]) -> str:
+    """Return in words what a ratio below its goal says."""
+    if middle:
+        return "the peer is faster" if middle < 1 else "short of the goal"
+    return "the peer alone reaches the figure" if not reached["mfcore"] else "not reached by it"
+
+
 def behind(folder: Path = RESULTS) -> Table:
     """Return where a peer is faster, or a goal is missed."""
     found = []
     for case, result in results(folder):
         for peer, ratio in result["peer's seconds to ours"].items():
-            if peer.startswith("mfcore") or not ratio["cpu"]:
+            if peer.startswith("mfcore"):
                 continue
-            middle = ratio["cpu"][1]
+            middle = ratio["cpu"][1] if ratio["cpu"] else 0.0
             if middle < (case.goal or 1):
-                found.append([case.title, peer, f"{middle:.3g}", f"{case.goal or 1:g}",
-                              "the peer is faster" if middle < 1 else "short of the goal"])
+                found.append([case.title, peer, f"{middle:.3g}" if middle else "–",
+                              f"{case.goal or 1:g}", verdict(middle, ratio["reached it"])])
     return Table(["case", "beside", "CPU seconds, theirs to ours", "goal", ""], found)
 
 
@@ -178,8 +184,9 @@ def growth(folder: Path = RESULTS) -> Table:
                 rows.append([name, kind, ", ".join(
                     f"{each[across]}{unit}: {each['cpu']:.3g}" for each in points),
                     slope(x, [each["cpu"] for each in points]),
-                    f"{points[-1]['gigabytes']:.2f}",
-                    slope(x, [each["gigabytes"] for each in points])])
+                    memory(points[-1:]),
+                    slope(x, [each["gigabytes"] for each in points])
+                    if all("gigabytes" in each for each in points) else "–"])
     return Table(["curve", "what", "CPU seconds", "slope", "GB at the end", "slope"], rows)
 
 

@@ -16,7 +16,7 @@ project_copyright = author
 version = release = version_of("mfcore")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims"]
-exclude_patterns = ["_build", "_lib"]
+exclude_patterns = ["_build", "_lib", "jupyter_execute"]
 nitpicky = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
@@ -37,3 +37,16 @@ html_css_files = ["guide.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+
+
+def as_written(app, what, name, value, options, lines):
+    """Keep the head of a module as it is written: formulas in lines of equal letters."""
+    if what == "module":
+        lines[:] = ["::", "", *(f"    {line}" for line in lines), ""]
+    else:                                      # |x| is no substitution here
+        lines[:] = [line if "``" in line else line.replace("|", r"\|") for line in lines]
+
+
+def setup(app):
+    """Hear of every docstring, after numpydoc."""
+    app.connect("autodoc-process-docstring", as_written, priority=900)

@@ -19,9 +19,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import samples
+from tqdm import tqdm
 
 import mfcore
 from mfcore import persistence
@@ -34,6 +36,7 @@ def killed(work: Callable[[], Any], seconds: float) -> bool:
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
+            tqdm.set_lock(RLock())             # its own: tqdm's is shared, and would stay held
             os.write(told, b"!")
             work()
         os._exit(0)
@@ -122,6 +125,7 @@ def fetch(folder: Path, kills: int, seed: int = 0) -> int:
 
     target = folder / "data.zip"
     with serving(Server()) as server:
+        server.block_on_close = False            # (a connection may outlive who was killed)
         server.content = random.Random(seed).randbytes(3_000_000)
         digest = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
 

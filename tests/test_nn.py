@@ -51,6 +51,18 @@ def test_rows_that_occur_several_times_mean_their_sum(rows, seed):
     np.testing.assert_allclose(summed.values, expected[summed.rows], atol=1e-14)
 
 
+@pytest.mark.parametrize("given", [([], [2]), ([1, 4], []), ([0, 3, 5], [0, 1, 5, 6]),
+                                   ([7], [2, 7])])
+def test_merged_gradients_of_distinct_rows_are_their_sum(given):
+    one, other = (Rows(np.array(rows, np.int64), block(len(rows), 3, seed=seed), distinct=True)
+                  for seed, rows in enumerate(given))
+    merged, whole = one.merged(other), np.zeros((8, 3))
+    one.add_to(whole)
+    other.add_to(whole)
+    assert merged.rows.tolist() == sorted({*given[0], *given[1]})
+    np.testing.assert_allclose(merged.values, whole[merged.rows], atol=1e-15)
+
+
 @pytest.mark.kernel
 @given(strategies.csr_matrices(min_nnz=0), st.integers(1, 3))
 def test_sparse_products_are_the_dense_ones(X, n_threads):

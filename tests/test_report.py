@@ -45,6 +45,16 @@ def test_a_row_states_ratios_seconds_and_goal(folder):
     assert tables.behind(folder).rows == [[row[0], "implicit", "2", "4", "short of the goal"]]
 
 
+def test_a_figure_that_we_never_reach_is_a_loss(folder):
+    path = folder / "als_cg_implicit_64_medium.json"
+    result = json.loads(path.read_text())
+    for turn in result["rounds"]:
+        turn["mfcore"]["figure"] = [9.0] * 6
+    harness.write(path, result)
+    assert tables.speed(folder).rows[0][5:7] == ["never", "8"]
+    assert tables.behind(folder).rows[0][-1] == "the peer alone reaches the figure"
+
+
 def test_slopes_are_those_of_logarithms(folder):
     rows = tables.growth(folder).rows
     assert rows[0] == ["fixed", "als", "1M: 1, 10M: 31.6", "1.50", "5.00", "1.00"]

@@ -24,13 +24,15 @@ MARKS = ["circle", "square", "cross", "triangle"]
 PAGE = Template("""
 <figure class="slider" style="margin:0">
 <style>
-.slider svg { width: 100%; max-width: 34rem; height: auto; border: 1px solid #8888; border-radius: 4px; }
+.slider svg { width: 100%; max-width: 34rem; height: auto;
+  border: 1px solid #8888; border-radius: 4px; }
 .slider path { fill-opacity: .65; }
 .slider .a0 { fill: #4a90d9; } .slider .a1 { fill: #e08030; }
 .slider .a2 { fill: #53a860; } .slider .a3 { fill: #a070c8; }
 .slider input { width: 100%; max-width: 34rem; display: block; }
 </style>
-<svg viewBox="-1.1 -1.1 2.2 2.2" role="img" aria-label="Items of four audiences, by their vectors"></svg>
+<svg viewBox="-1.1 -1.1 2.2 2.2" role="img"
+  aria-label="Items of four audiences, by their vectors"></svg>
 <label for="weight">Weight of an unknown cell: <output id="weight-is"></output></label>
 <input id="weight" type="range" min="0" max="$last" value="0" step="1">
 <p>Recommendations from a wrong audience, of the first ten: <strong id="rate"></strong></p>

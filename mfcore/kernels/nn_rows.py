@@ -42,17 +42,20 @@ def gather_add(X: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(**KERNEL)
-def number_rows(rows: np.ndarray, order: np.ndarray, distinct: np.ndarray, place: np.ndarray
-                ) -> int:
+def number_rows(rows: np.ndarray, order: np.ndarray, distinct: np.ndarray, counts: np.ndarray,
+                place: np.ndarray) -> int:
     """Write the distinct rows, ascending, to `distinct`, and the place of each to `place`.
 
-    order : positions that sort `rows`; others keep their place.  Returns how many there are.
+    order : positions that sort `rows`; others keep their place.  `counts` gets how often each
+    is named.  Returns how many there are.
     """
     n = 0
     for t in order:
         if n == 0 or rows[t] != distinct[n - 1]:
             distinct[n] = rows[t]
+            counts[n] = 0
             n += 1
+        counts[n - 1] += 1
         place[t] = n - 1
     return n
 
@@ -78,6 +81,28 @@ def sum_by_row(rows: np.ndarray, order: np.ndarray, G: np.ndarray, distinct: np.
             line = out[n - 1]
             for f in range(g.size):
                 line[f] += g[f]
+    return n
+
+
+@njit(**KERNEL)
+def merge_rows(rows: np.ndarray, G: np.ndarray, others: np.ndarray, H: np.ndarray,
+               out_rows: np.ndarray, out: np.ndarray) -> int:
+    """Merge ascending rows of two, lines of a row that both have added; return how many."""
+    a = b = n = 0
+    while a < rows.size or b < others.size:
+        left = b == others.size or (a < rows.size and rows[a] <= others[b])
+        both = left and b < others.size and rows[a] == others[b]
+        out_rows[n] = rows[a] if left else others[b]
+        first, line = G[a] if left else H[b], out[n]
+        for f in range(line.size):
+            line[f] = first[f]
+        if both:
+            second = H[b]
+            for f in range(line.size):
+                line[f] += second[f]
+        a += left
+        b += both or not left
+        n += 1
     return n
 
 

@@ -175,8 +175,8 @@ class NeuralMF(NeuralServing):
             Where vectors and biases start: a `MatrixFactorization`, `ImplicitMF` or `BPR` of
             the same users and items; or, for fusion="gmf+mlp", NeuralMF(fusion="product",
             hidden=()) and NeuralMF(fusion="concat") of the same `hidden`.
-
-        The rest as in every model: see `MatrixFactorization.fit`.
+        y, user_features, item_features, eval_set, callbacks, checkpoint
+            As in `MatrixFactorization.fit`.
         """
         self._pretrained = pretrained
         try:

@@ -93,8 +93,10 @@ class NeuralServing(GroupedModel):
                 users.tables[-1].frozen = True
             return items.network(users, self.reg, bias_reg), users.tables
 
+        known = shape.side("user", self.user_factors_, self.user_bias_)
+        spreads = [float(table.value.std(axis=0).mean()) or 0.1 for table in known.tables]
         users = Side([Parameter("", block) for block in fold_in(
-            make, self._cells(ratings), self._loss, pool)])
+            make, spreads, self._cells(ratings), self._loss, pool)])
         return Folded(shape.factors(users), shape.bias(users))
 
     def _learned_head(self) -> list[Linear]:

@@ -61,9 +61,9 @@ class RowNumbers:
 def _distinct(rows: np.ndarray) -> Distinct:
     order = sorting(rows)
     place, found = np.full(len(rows), -1), np.empty(len(order), rows.dtype)
-    n = kernels.number_rows(rows, order, found, place)
-    return Distinct(found[:n], np.bincount(place[order], minlength=n), place,
-                    int(rows.min(initial=0)))
+    counts = np.empty(len(order), np.int64)
+    n = kernels.number_rows(rows, order, found, counts, place)
+    return Distinct(found[:n], counts[:n], place, int(rows.min(initial=0)))
 
 
 def numbered(x: np.ndarray | RowNumbers) -> RowNumbers:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,14 @@ class Rows(NamedTuple):
         sums = np.empty((len(order), self.values.shape[1]), self.values.dtype)
         n = kernels.sum_by_row(self.rows, order, self.values, distinct, sums)
         return Rows(distinct[:n], sums[:n], distinct=True)
+
+    def merged(self, other: Rows) -> Rows:
+        """Return the sum of two gradients of distinct rows."""
+        n = len(self.rows) + len(other.rows)
+        rows = np.empty(n, self.rows.dtype)
+        values = np.empty((n, self.values.shape[1]), self.values.dtype)
+        n = kernels.merge_rows(*self[:2], *other[:2], rows, values)
+        return Rows(rows[:n], values[:n], distinct=True)
 
     def add_to(self, dense: np.ndarray) -> None:
         """Add this gradient to a whole table of one, in place."""
@@ -117,6 +126,13 @@ class Gradients:
             self._sums[parameter] = _sum(self._parts[parameter])
         return self._sums[parameter]
 
+    def of(self, parameter: Parameter) -> Gradients:
+        """Return the gradients of one parameter alone."""
+        alone = Gradients()
+        if parameter in self:
+            alone._parts[parameter] = self._parts[parameter]
+        return alone
+
     def dense(self, parameter: Parameter) -> np.ndarray:
         """Return the gradient of a parameter as a whole block, zeros where it has none."""
         if parameter not in self:
@@ -133,9 +149,7 @@ def _sum(parts: list[Gradient]) -> Gradient:
     tables = [part for part in parts if isinstance(part, Rows)]
     blocks = [part for part in parts if isinstance(part, np.ndarray)]
     if not blocks:
-        return (tables[0] if len(tables) == 1 else Rows(
-            np.concatenate([table.rows for table in tables]),
-            np.concatenate([table.values for table in tables]))).summed()
+        return reduce(Rows.merged, (table.summed() for table in tables))
     total = blocks[0]
     for block in blocks[1:]:
         total += block

@@ -1,0 +1,200 @@
+"""The study guide: its pages show the code that is imported, and check its gradients."""
+
+import ast
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import mfcore
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PATH = sorted((DOCS / "path").glob("*.md"))
+PAGES = sorted(DOCS.glob("*.md")) + PATH
+BUILT = Path(os.environ.get("MFCORE_GUIDE", DOCS / "_build"))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser",
+                                                "google-chrome"))), None)
+CODE = re.compile(r"```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)```", re.S)
+SHORT = 2          # letters of a name that is a symbol
+PLAIN = {"np", "sp", "at", "_", "lo", "hi", "AD", "FT", "NU", "rz"}     # no symbols of a formula
+
+
+def cells(page):
+    return [(options, code) for options, code in CODE.findall(page.read_text(encoding="utf-8"))]
+
+
+def shown(page):
+    return re.findall(r"```\{shown\} (\S+)", page.read_text(encoding="utf-8"))
+
+
+# ------------------------------------------------------------------------- the sources
+
+@pytest.mark.parametrize("page", PATH, ids=lambda page: page.stem)
+def test_a_page_of_the_path_has_formula_code_check_experiment_and_two_exercises(page):
+    text = page.read_text(encoding="utf-8")
+    assert len(shown(page)) >= 2
+    assert "$$" in text
+    checks = [code for _, code in cells(page) if "assert" in code and "check" in code
+              or "np.allclose" in code]
+    assert checks
+    assert sum("hide-cell" in options for options, _ in cells(page)) == 2
+    assert "## An experiment" in text
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if shown(page)],
+                         ids=lambda page: page.stem)
+def test_what_a_page_shows_is_what_is_imported(page, monkeypatch):
+    pytest.importorskip("sphinx", reason="needs sphinx")
+    monkeypatch.syspath_prepend(DOCS / "_lib")
+    from shown import text_of
+
+    for name in shown(page):
+        text, place = text_of(name)
+        source = (Path(mfcore.__file__).parents[1] / place.split(",")[0]).read_text()
+        assert all(line.strip() in source for line in text.splitlines())
+
+
+def test_a_name_that_is_gone_is_an_error(monkeypatch):
+    pytest.importorskip("sphinx", reason="needs sphinx")
+    monkeypatch.syspath_prepend(DOCS / "_lib")
+    from shown import text_of
+
+    with pytest.raises(AttributeError, match="no_such"):
+        text_of("mfcore.solvers.als.no_such")
+
+
+def test_no_page_copies_code_of_the_library():
+    bodies = [ast.unparse(part) for path in (ROOT / "mfcore").rglob("*.py")
+              for part in ast.parse(path.read_text(encoding="utf-8")).body
+              if isinstance(part, ast.FunctionDef)]
+    for page in PAGES:
+        for _, code in cells(page):
+            for part in ast.parse(code).body:
+                if isinstance(part, ast.FunctionDef):
+                    assert ast.unparse(part) not in bodies, (page, part.name)
+
+
+def test_the_glossary_holds_the_names_of_the_objectives():
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| ", (DOCS / "glossary.md").read_text(), re.M)
+    listed = {name for _, names in rows for name in re.findall(r"`(\w+)`", names)}
+    used = set()
+    for path in (ROOT / "mfcore" / "objectives").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Name, ast.arg)):
+                used.add(node.id if isinstance(node, ast.Name) else node.arg)
+    symbols = {name for name in used if len(name) <= SHORT} - PLAIN
+    assert symbols <= listed
+    assert {"beta", "gamma", "tau", "lam"} & used <= listed
+
+
+# ---------------------------------------------------------------------- the docstrings
+
+def public():
+    """Public names, and the public methods of the classes among them."""
+    for name in mfcore.__all__:
+        value = getattr(mfcore, name)
+        if callable(value):
+            yield f"mfcore.{name}"
+            if isinstance(value, type):
+                yield from (f"mfcore.{name}.{method}" for method in vars(value)
+                            if not method.startswith("_") and callable(getattr(value, method)))
+
+
+@pytest.mark.parametrize("name", list(public()))
+def test_a_public_docstring_says_what_goes_in(name):
+    validate = pytest.importorskip("numpydoc.validate", reason="needs numpydoc").validate
+    found = dict(validate(name)["errors"])
+    # no docstring, no summary, a parameter that is none
+    wrong = {code: found[code] for code in ("GL08", "SS01", "PR02") if code in found}
+    assert not wrong
+
+
+# ----------------------------------------------------------------------- what was built
+
+@pytest.fixture(scope="module")
+def built():
+    if not (BUILT / "index.html").exists():
+        pytest.skip("the guide is not built: python -m sphinx -W docs docs/_build")
+    return BUILT
+
+
+def test_nothing_is_asked_of_another_host(built):
+    for page in built.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for tag in re.findall(r"<(?:link|script|img|iframe|source)\b[^>]*>", text):
+            assert not re.search(r"""(?:href|src)=["'](?:https?:)?//""", tag), (page, tag)
+    for sheet in built.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8"))
+
+
+def test_no_link_within_the_guide_is_broken(built):
+    for page in built.rglob("*.html"):
+        for target in re.findall(r'href="([^"#:?]+\.html)', page.read_text(encoding="utf-8")):
+            assert (page.parent / target).resolve().exists(), (page, target)
+
+
+def dom_of(address, *options):
+    """Return a page as a browser without a network has it once its scripts have run."""
+    found = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
+                            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                            "--virtual-time-budget=3000", *options, "--dump-dom", address],
+                           capture_output=True, text=True, timeout=120, check=True)
+    return found.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_the_slider_moves_the_picture(built):
+    page = (built / "folding.html").as_uri()
+    places = [re.findall(r'transform="(translate\([^"]*)"', dom_of(f"{page}#weight={step}"))
+              for step in (0, 12)]
+    assert len(places[0]) == len(places[1]) > 100
+    assert sum(a != b for a, b in zip(*places, strict=True)) > 90
+    rates = [re.search(r'id="rate">([^<]*)<', dom_of(f"{page}#weight={step}")).group(1)
+             for step in (0, 12)]
+    assert float(rates[0].split()[0]) > float(rates[1].split()[0])
+
+
+WIDTH = """<script>onload = () => setTimeout(() => {
+document.title = frames[0].document.documentElement.scrollWidth }, 1500)</script>
+<iframe src="PAGE" width="WIDE" height="900"></iframe>"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.parametrize("wide", [390, 1280])
+def test_no_page_overflows(built, wide, tmp_path):
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    (tmp_path / "guide").symlink_to(built.resolve())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        for page in sorted(built.rglob("*.html")):
+            place = page.relative_to(built).as_posix()
+            if place.startswith("_") or place in ("genindex.html", "search.html"):
+                continue
+            (tmp_path / "frame.html").write_text(
+                WIDTH.replace("PAGE", f"guide/{place}").replace("WIDE", str(wide)))
+            dom = dom_of(f"http://127.0.0.1:{server.server_port}/frame.html",
+                         "--window-size=1400,1000")
+            assert int(re.search(r"<title>(\d+)</title>", dom).group(1)) <= wide, place
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.soak
+def test_the_guide_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("myst_nb", reason="needs the extra docs")
+    subprocess.run([sys.executable, "-m", "sphinx", "-W", "-q", str(DOCS), str(tmp_path)],
+                   check=True)

@@ -1,0 +1,18 @@
+"""The README's guarantees are those that were counted, and each names a test that is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from reliability import RESULTS
+
+TESTS = Path(__file__).parent
+
+
+def test_every_guarantee_is_in_the_readme_with_the_test_that_holds_it():
+    readme = (TESTS.parent / "README.md").read_text("utf-8")
+    for what, row in json.loads(RESULTS.read_text("utf-8"))["rows"].items():
+        assert f"| {what} | {row['count']:,} | `{row['test']}` |" in readme
+        name, test = row["test"].split("::")
+        assert f"def {test}(" in (TESTS / name).read_text("utf-8")
