@@ -133,6 +133,22 @@ def test_a_trial_that_diverges_is_spent_and_never_chosen(tmp_path):
     assert cell["settings"]["kind"] == "b"
 
 
+def test_settings_that_diverge_on_the_whole_give_way_to_the_next_best(tmp_path):
+    whole = study.run(a_claim(by_settings, folds=1, trials=6), out=tmp_path / "whole")
+    first = whole["arms"]["one"]["folds"]["planted 0"]["settings"]
+
+    def measure(task):
+        if task.final and task.settings == first:
+            raise FloatingPointError
+        return by_settings(task)
+
+    result = study.run(a_claim(measure, folds=1, trials=6), out=tmp_path)
+    cell = result["arms"]["one"]["folds"]["planted 0"]
+    order = study.ranked(cell["trials"], lower=True)
+    assert cell["diverged"] == order[:1]
+    assert cell["test"]["rmse"] == pytest.approx(sorted(cell["trials"])[1], abs=1e-4)
+
+
 @pytest.mark.parametrize("name", claims.NAMES)
 def test_a_claim_of_the_study_can_reach_a_verdict(name):
     claim = claims.claim(name)

@@ -51,4 +51,9 @@ CLAIM = Claim(
           for depth, rate in ARMS),
         Comparison("re-feeding brings f(f(x)) near f(x)", "three layers, rate searched, re-fed",
                    "three layers, rate searched, plain", "distance", decides=False, lower=True)],
-    units={"rmse": "stars", "distance": "of the spread of f(x)", "rank": "directions"})
+    units={"rmse": "stars", "distance": "of the spread of f(x)", "rank": "directions"},
+    found="At equal numbers of steps it costs accuracy with one layer, and with three at the "
+          "paper's rate; with three and the rate searched nothing is shown, because one of the "
+          "five networks without it collapsed (0.75 against 0.57 to 0.61). With three layers the "
+          "search takes higher rates with re-feeding, which also kept every fit from diverging. "
+          "All rates chosen lie near the upper end of the range.")

@@ -134,7 +134,11 @@ def quick_data(claim: Claim) -> tuple[str, ...]:
 
 def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dict[str, Any],
            save: Callable[[], None]) -> None:
-    """Choose an arm's settings on a fold, and test it once."""
+    """Choose an arm's settings on a fold, and test it once.
+
+    Settings that diverge on the whole training data give way to the next best by validation; the
+    test ratings have no say in it.
+    """
     start, metric, space = time.process_time(), claim.arms[arm].metric, claim.arms[arm].space
     settings, saved = list(searched(space, trials, seed)), time.monotonic()
     for each in settings[len(cell["trials"]):]:
@@ -143,8 +147,12 @@ def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dic
         if time.monotonic() > saved + PAUSE:
             save()
             saved = time.monotonic()
-    cell["settings"] = settings[best(cell["trials"], is_lower(metric))]
-    values = measured(claim, Task(arm, cell["settings"], fold.outer, seed, True))
+    for place in ranked(cell["trials"], is_lower(metric)):
+        cell["settings"] = settings[place]
+        values = measured(claim, Task(arm, cell["settings"], fold.outer, seed, True))
+        if math.isfinite(values[metric]):
+            break
+        cell.setdefault("diverged", []).append(place)
     cell["cpu_seconds"] = round(time.process_time() - start, 1)
     cell["test"] = {name: rounded(value) for name, value in values.items()}
 
@@ -161,8 +169,6 @@ def measured(claim: Claim, task: Task) -> dict[str, float]:
     try:
         return claim.measure(task)
     except FloatingPointError:
-        if task.final:
-            raise
         return {claim.arms[task.arm].metric: math.nan}
 
 
@@ -171,10 +177,10 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
-def best(values: Sequence[float | None], lower: bool) -> int:
-    """Return the number of the best of the trials."""
+def ranked(values: Sequence[float | None], lower: bool) -> list[int]:
+    """Return the numbers of the trials, the best first, those that diverged last."""
     known = [math.inf if value is None else value if lower else -value for value in values]
-    return min(range(len(known)), key=known.__getitem__)
+    return sorted(range(len(known)), key=known.__getitem__)
 
 
 def is_lower(metric: str) -> bool:
