@@ -55,5 +55,5 @@ CLAIM = Claim(
     found="At equal numbers of steps it costs accuracy with one layer, and with three at the "
           "paper's rate; with three and the rate searched nothing is shown, because one of the "
           "five networks without it collapsed (0.75 against 0.57 to 0.61). With three layers the "
-          "search takes higher rates with re-feeding, which also kept every fit from diverging. "
-          "All rates chosen lie near the upper end of the range.")
+          "search takes higher rates with re-feeding. Rates chosen lie near the upper end of "
+          "the range.")
