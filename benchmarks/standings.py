@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.harness import RESULTS
-from benchmarks.strong_generalisation import SETTINGS
 from benchmarks.tables import Table, read
 
 
@@ -45,14 +44,12 @@ def ours(folder: Path = RESULTS) -> Iterator[Figure]:
         yield Figure("ml-100k, RMSE, mean of u1 to u5", name, float(np.mean(folds)),
                      f"folds {min(folds):.4f} to {max(folds):.4f}", "here")
         yield Figure("ml-100k, RMSE, u1", name, folds[0], "", "here")
-    for file in "strong_generalisation", "strong_generalisation_four":
-        for data, part in read(file, folder).get("data", {}).items():
-            for name, row in part["models"].items():
-                tried = len(SETTINGS[name][1]) if file.endswith("four") else row["settings"]
-                tried = f"{tried} setting" + "s" * (tried > 1)
-                yield Figure(f"{data}, NDCG@100, held-out users", f"{name}, best of {tried}",
-                             row["ndcg@100"]["mean"], f"± {row['ndcg@100']['sd']:.4f}, "
-                             f"{len(row['seeds'])} seeds", "here")
+    for data, part in read("strong_generalisation", folder).get("data", {}).items():
+        for name, row in part["models"].items():
+            tried = f"{row['settings']} setting" + "s" * (row["settings"] > 1)
+            yield Figure(f"{data}, NDCG@100, held-out users", f"{name}, best of {tried}",
+                         row["ndcg@100"]["mean"], f"± {row['ndcg@100']['sd']:.4f}, "
+                         f"{len(row['seeds'])} seeds", "here")
     yield from seeded(read("accuracy", folder).get("rows", []))
 
 

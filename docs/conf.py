@@ -7,6 +7,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_lib"))
+sys.path.append(str(HERE.parent))              # the benchmarks, which are not installed
 # Pages are executed by processes of their own, which import guide.py too.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_lib"), os.environ.get("PYTHONPATH", "")])
 

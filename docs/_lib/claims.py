@@ -10,7 +10,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "claims"
+from benchmarks.claims.report import interval
+from benchmarks.claims.study import RESULTS
 
 
 class Claim(SphinxDirective):
@@ -33,8 +34,9 @@ class Claim(SphinxDirective):
         box += nodes.paragraph("", "", nodes.emphasis(text=result["says"]))
         if result["found"]:
             box += nodes.paragraph(text=result["found"])
-        box += nodes.bullet_list("", *(nodes.list_item("", nodes.paragraph(text=sentence(row)))
-                                       for row in result["comparisons"] if row["decides"]))
+        box += nodes.bullet_list("", *(
+            nodes.list_item("", nodes.paragraph(text=sentence(row, result)))
+            for row in result["comparisons"] if row["decides"]))
         box += nodes.paragraph(text="Differences of arms tuned alike, paired by fold or seed, "
                                     "positive in favour of the sentence; 95 % bootstrap "
                                     f"intervals. python -m benchmarks claims {name} runs it.")
@@ -49,10 +51,9 @@ class Claim(SphinxDirective):
         return nodes.container("", nodes.image(uri=address, alt=said(result)), classes=["wide"])
 
 
-def sentence(row: dict[str, Any]) -> str:
+def sentence(row: dict[str, Any], result: dict[str, Any]) -> str:
     """Return one comparison as a line."""
-    return (f"{row['data']}, {row['says']}: {row['verdict']}, {row['metric']} "
-            f"{row['mean']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})")
+    return f"{row['data']}, {row['says']}: {row['verdict']}, {interval(row, result)}"
 
 
 def said(result: dict[str, Any]) -> str:
@@ -61,7 +62,7 @@ def said(result: dict[str, Any]) -> str:
     kinds = dict.fromkeys(row["verdict"] for row in rows)
     counts = ", ".join(f"{kind} {sum(row['verdict'] == kind for row in rows)}" for kind in kinds)
     return (f"Differences and 95 % intervals of these comparisons ({counts}); right of 0: in "
-            f"favour of the sentence. " + "; ".join(map(sentence, rows)) + ".")
+            f"favour of the sentence. " + "; ".join(sentence(row, result) for row in rows) + ".")
 
 
 def setup(app: Any) -> dict[str, bool]:

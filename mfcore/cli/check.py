@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 TOLERANCE = 1e-8
+REG, UNKNOWN = 2.0, 0.3            # λ of a row, and w0
 
 
 def self_test() -> dict[str, Any]:
@@ -32,8 +33,8 @@ def self_test() -> dict[str, Any]:
     from mfcore.data.synthetic import planted
 
     start, ratings = time.perf_counter(), planted(80, 50, random_state=0).ratings
-    one, two = (MatrixFactorization(6, n_epochs=3, bias=None, reg=2.0, reg_scaling="none",
-                                    unknown_weight=0.3, dtype="float64", solver="cholesky",
+    one, two = (MatrixFactorization(6, n_epochs=3, bias=None, reg=REG, reg_scaling="none",
+                                    unknown_weight=UNKNOWN, dtype="float64", solver="cholesky",
                                     random_state=0, n_threads=n).fit(ratings) for n in (1, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.mfcore"
@@ -45,18 +46,19 @@ def self_test() -> dict[str, Any]:
     if not all(found.values()):
         wrong = ", ".join(name for name, right in found.items() if not right)
         raise ArithmeticError(f"the self-test failed: {wrong}; results of this machine are not "
-                              f"to be trusted. Empty the jit cache, then see the versions above")
+                              f"to be trusted. `mfcore info` names the jit cache, to be emptied, "
+                              f"and the versions")
     return {"seconds": round(time.perf_counter() - start, 1), "passed": list(found)}
 
 
 def _worst_row(model: Any, ratings: Any) -> float:
     """Return the largest |A P_u − c| of all users, over the largest |c|."""
-    R, Q, w0 = ratings.by_user.toarray().astype(float), model.item_factors_, 0.3
+    R, Q = ratings.by_user.toarray().astype(float), model.item_factors_
     known = np.zeros(R.shape, bool)
     known[ratings.users_of_cells, ratings.by_user.indices] = True
     worst = []
     for r, here, p in zip(R, known, model.user_factors_, strict=True):
-        A = (Q.T * np.where(here, 1.0, w0)) @ Q + 2.0 * np.eye(Q.shape[1])
+        A = (Q.T * np.where(here, 1.0, UNKNOWN)) @ Q + REG * np.eye(Q.shape[1])
         c = Q[here].T @ r[here]
         worst.append(abs(A @ p - c).max() / max(abs(c).max(), 1.0))
     return float(max(worst))
