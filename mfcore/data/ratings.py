@@ -105,9 +105,24 @@ class Ratings:
                    duplicates: Duplicates = "error") -> Ratings:
         """Build from anything that answers `frame[name]` with a column.
 
-        A pandas or polars frame, a pyarrow table, a dict of arrays, or what a database
-        query gives (DuckDB's `fetchnumpy()`).  `rating=None`: every row counts as 1.  Raises
-        KeyError without such a column, and ValueError or TypeError as `Ratings` does.
+        Parameters
+        ----------
+        frame : mapping of columns
+            A pandas or polars frame, a pyarrow table, a dict of arrays, or what a database query
+            gives (DuckDB's `fetchnumpy()`).
+        user, item : str
+            Names of the columns of ids.
+        rating, weight : str or None
+            Names of the columns of values; None: every row counts as 1.
+        duplicates : {"error", "sum", "last", "mean"}
+            What becomes of a pair that comes twice, as in `from_arrays`.
+
+        Raises
+        ------
+        KeyError
+            Without such a column.
+        ValueError, TypeError
+            As `Ratings` does.
         """
         def column(name: str | None) -> Any:
             if name is None:
@@ -127,14 +142,30 @@ class Ratings:
     # -------------------------------------------------------------------- on disk
 
     def write(self, folder: str | PathLike[str]) -> None:
-        """Write both orientations to a new folder, all of it or nothing."""
+        """Write both orientations to a new folder, all of it or nothing.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Must not exist; its parent must.
+        """
         files.write(self, folder)
 
     @classmethod
     def open(cls, folder: str | PathLike[str], *, verify: bool = True) -> Ratings:
         """Open what `write` or `mfcore convert` wrote: mapped from disk, not read into memory.
 
-        `verify=False` skips the checksums of the arrays.  Raises RatingsFolderError.
+        Parameters
+        ----------
+        folder : str or path-like
+            Where they lie.
+        verify : bool
+            Whether the checksums of the arrays are compared, which reads all of them.
+
+        Raises
+        ------
+        RatingsFolderError
+            If the folder is not whole, not of this format, or not what was written.
         """
         return _from_state(files.read(folder, verify))
 
@@ -206,17 +237,35 @@ class Ratings:
         return _from_state(state)
 
     def user_positions(self, users: Any) -> np.ndarray:
-        """Return the row of each user (id, or number where there are no ids), -1 if unknown."""
+        """Return the row of each user, -1 if unknown.
+
+        Parameters
+        ----------
+        users : sequence
+            Ids, or numbers where there are no ids.
+        """
         return _positions("users", users, self._users, self.shape[0])
 
     def item_positions(self, items: Any) -> np.ndarray:
-        """Return the column of each item (id, or number without ids), -1 if unknown."""
+        """Return the column of each item, -1 if unknown.
+
+        Parameters
+        ----------
+        items : sequence
+            Ids, or numbers where there are no ids.
+        """
         return _positions("items", items, self._items, self.shape[1])
 
     # ------------------------------------------------------------- parts of it
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
-        """Return the cells where `chosen` (bool, in `by_user` order; else TypeError)."""
+        """Return the chosen cells, shape and ids as they are.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool, shape (nnz,)
+            In the order of `by_user`; TypeError for anything but booleans.
+        """
         chosen = validation.vector("chosen", chosen, self.nnz)
         if chosen.dtype != bool:
             raise TypeError(f"chosen must be booleans, got dtype {chosen.dtype}")
@@ -228,7 +277,13 @@ class Ratings:
                        item_ids=self.item_ids, copy=False)
 
     def select_users(self, rows: Any) -> Ratings:
-        """Return the rows of the given numbers, in that order; items and ids stay."""
+        """Return some users' rows; items and ids stay.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Numbers of rows, in the order wanted.
+        """
         rows = validation.positions("rows", rows, self.shape[0])
         pattern = self.by_user
         weights = None if self.weights is None else sp.csr_array(
