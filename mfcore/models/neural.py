@@ -91,10 +91,8 @@ class NeuralMF(NeuralServing):
 
     Notes
     -----
-    `fit(ratings, pretrained=...)` starts from a fitted model of the same users and items: see
-    `models/pretrained.py`.
-    A new user starts from the mean of the users' vectors and takes a fixed number of gradient
-    steps, with all else frozen.
+    `fit(ratings, pretrained=...)` starts from a fitted model: see `models/pretrained.py`.
+    A new user's vector takes a fixed number of gradient steps from the mean, all else frozen.
 
     References
     ----------
