@@ -96,6 +96,8 @@ class Ratings:
                    duplicates: canonical.Duplicates = "error") -> Ratings:
         """Build from anything that answers `frame[name]` with a column.
 
+        Raises KeyError without such a column, and ValueError or TypeError as `Ratings` does.
+
         Parameters
         ----------
         frame : mapping of columns
@@ -107,8 +109,6 @@ class Ratings:
             Names of the columns of values; None: every row counts as 1.
         duplicates : {"error", "sum", "last", "mean"}
             What becomes of a pair that comes twice, as in `from_arrays`.
-
-        Raises KeyError without such a column, and ValueError or TypeError as `Ratings` does.
         """
         columns = [canonical.column_of(frame, name) for name in (user, item, rating, weight)]
         return cls.from_arrays(*columns, duplicates=duplicates)
@@ -129,14 +129,14 @@ class Ratings:
     def open(cls, folder: str | PathLike[str], *, verify: bool = True) -> Ratings:
         """Open what `write` or `mfcore convert` wrote: mapped from disk, not read into memory.
 
+        Raises RatingsFolderError for a folder that is not whole or not what was written.
+
         Parameters
         ----------
         folder : str or path-like
             Where they lie.
         verify : bool
             Whether the checksums of the arrays are compared, which reads all of them.
-
-        Raises RatingsFolderError for a folder that is not whole or not what was written.
         """
         return _from_state(files.read(folder, verify))
 
