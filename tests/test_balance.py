@@ -39,7 +39,7 @@ def balanced(dense, at, pool):
     return here
 
 
-@pytest.mark.parametrize("real, tolerance", [(np.float64, 1e-10), (np.float32, 1e-4)])
+@pytest.mark.parametrize(("real", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)])
 def test_no_score_moves_and_the_penalty_falls(case, pool, real, tolerance):
     dense, at = case
     at = as_type(at, real)
@@ -90,7 +90,8 @@ def test_the_turn_is_the_geometric_mean_of_both_sides():
 
 @pytest.mark.parametrize("without", ["means", "reg"])
 def test_nothing_moves_without_a_pull_towards_zero(without, pool):
-    dense, at = random_problem(5, means="rows") if without == "means" else random_problem(5, reg=0.0)
+    case = {"means": {"means": "rows"}, "reg": {"reg": 0.0}}[without]
+    dense, at = random_problem(5, **case)
     here = balanced(dense, at, pool)
     np.testing.assert_array_equal(here.P, at.P)
     np.testing.assert_array_equal(here.Q, at.Q)

@@ -35,7 +35,6 @@ from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-
 RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
 
 

@@ -67,7 +67,8 @@ def balancing(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lifted(A: np.ndarray) -> np.ndarray:
-    return A + FLOOR * np.trace(A) / len(A) * np.eye(len(A))
+    lifted: np.ndarray = A + FLOOR * np.trace(A) / len(A) * np.eye(len(A))
+    return lifted
 
 
 def _roots(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
