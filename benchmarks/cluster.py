@@ -65,7 +65,8 @@ def timed(n_threads: int, ratings: Ratings, arguments: argparse.Namespace,
     if client is None:
         model.fit(ratings, callbacks=[used])
     else:
-        fit(model, ratings, client=client, block_cells=arguments.block_cells, callbacks=[used])
+        fit(model, ratings, client=client, block_cells=arguments.block_cells, callbacks=[used],
+            shared=not arguments.ship)
     wall = sorted(record["seconds"] for record in model.history_[1:])
     return {"wall": [round(each, 2) for each in wall],
             "cpu": [round(each, 2) for each in sorted(np.diff(moments))],
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--ship", action="store_true")
     parser.add_argument("--block-cells", type=int, default=5_000_000)
     arguments = parser.parse_args()
     {"epochs": epochs, "rates": rates}[arguments.command](arguments)
