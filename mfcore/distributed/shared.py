@@ -27,15 +27,13 @@ import scipy.sparse as sp
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.distributed import blocks as tasks
+from mfcore.distributed.planning import SHARES
 from mfcore.distributed.sweeps import OTHER, BlockALS, own
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.groups import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
 from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
 from mfcore.solvers.als import exact_parts, improved_parts, row_cost
-
-# Blocks a thread and side: more of them end more evenly, and each is a task.
-SHARES = 4
 
 
 def shared_bounds(indptr: np.ndarray, k: int, block_cells: int, threads: int
