@@ -30,7 +30,7 @@ import scipy.sparse as sp
 from distributed import Client, LocalCluster
 
 from benchmarks.data import all_of
-from benchmarks.machine import machine
+from benchmarks.machine import environment
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.distributed import Plan, fit, plan
 from mfcore.distributed.blocks import itself
@@ -74,7 +74,7 @@ def kept(path: Path, arguments: argparse.Namespace, ratings: Ratings, rows: list
     """Add rows to a result file, and what the plan says of each."""
     found = json.loads(path.read_text()) if path.exists() else {"rows": []}
     found |= {"command": "python -m benchmarks.cluster epochs FOLDER --workers 1 2 4 --out FILE",
-              "machine": machine(), "ratings": ratings.nnz, "shape": ratings.shape,
+              "machine": environment(1), "ratings": ratings.nnz, "shape": ratings.shape,
               "factors": arguments.factors, "rows": found["rows"] + rows}
     path.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -82,7 +82,8 @@ def kept(path: Path, arguments: argparse.Namespace, ratings: Ratings, rows: list
 def planned(how: str, number: int, found: dict[str, Any]) -> Plan:
     """Return what the plan says of an epoch that a result file holds."""
     return plan(*found["shape"], found["ratings"], found["factors"], number, unknown_weight=0.0,
-                block_cells=BLOCK_CELLS, processors=PROCESSORS, shared=how == "shared")
+                block_cells=BLOCK_CELLS, shared=how == "shared",
+                processors=found["machine"]["cpus"])
 
 
 def timed(n_threads: int, ratings: Ratings, arguments: argparse.Namespace,
