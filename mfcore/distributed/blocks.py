@@ -62,11 +62,21 @@ def read_block(model: Any, folder: str, side: str, span: tuple[int, int], bounds
     opened = Ratings.open(folder, verify=False)
     ratings = (opened if side == "user" else opened.transposed).select_users(np.arange(*span))
     cells, prior = systems_of(model, ratings, side, span, features)
-    columns, places = np.unique(cells.indices, return_inverse=True)
+    columns, places = renumbered(cells.indices, ratings.shape[1])
     cuts = np.searchsorted(columns, bounds)
     wanted = [columns[lo:hi] - first for lo, hi, first in
               zip(cuts[:-1], cuts[1:], bounds[:-1], strict=True)]
-    return Block(cells._replace(indices=places.astype(cells.indices.dtype)), prior, wanted)
+    return Block(cells._replace(indices=places), prior, wanted)
+
+
+def renumbered(indices: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of n columns are met, in order, and for each cell the place of its column.
+
+    (np.unique does the same in forty bytes a cell.)
+    """
+    met = np.zeros(n, bool)
+    met[indices] = True
+    return np.flatnonzero(met), (np.cumsum(met, dtype=indices.dtype) - 1)[indices]
 
 
 def systems_of(model: Any, ratings: Ratings, side: str, span: tuple[int, int],

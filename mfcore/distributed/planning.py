@@ -9,7 +9,8 @@ of a number.  One epoch, both half-sweeps:
     shipped      a block of N/B ratings wants of r rows the share that it has:
                  D(r) = r (1 − (1 − 1/r)^(N/B)) <= r rows, drawn alike; a worker has 1/W of
                  them already:    (B D(m) + B D(n)) k b (1 − 1/W)     with B blocks a side
-    memory       of a worker:  2 N/W (cells) + 2 (n + m)/W k b + what a block wants, D k b
+    memory       of a worker:  2 N/W (cells) + 2 (n + m)/W k b + D k b, what a block wants, as it
+                 comes and joined, and what B/W other blocks want of this worker's rows
     tasks        2 B (B + 5)
     time         flops / (rate · processors) + shipped / (W bandwidth) + what one process does
                  alone:  tasks · overhead + 2 (n + m) k b / disk
@@ -115,12 +116,12 @@ def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
     flops = turns + grams + (8 * (cg_steps + 1) * N * k if solver == "cg" else
                              4 * N * k**2 + (n + m) * (k**3 / 3 + 3 * k**2))
     blocks = max(SHARES * W if shared else 0.0 if block_cells else W,
-                 N // block_cells if block_cells else 1.0, 1.0)
+                 np.ceil(N / block_cells) if block_cells else 1.0)
     moved = _shared if shared else _shipped
     shipped, held, tasks = moved(n, m, N, k * itemsize, W, blocks, bool(unknown_weight))
-    rounds = 1.0 if shared else np.ceil(blocks / W) * W / blocks    # some have a block more
+    rounds = np.ceil(blocks / W) * W / blocks           # some workers have a block more
     own_rate = rate or (CG_RATE if solver == "cg" else CHOLESKY_RATE)
-    return Plan(flops, shipped, 2 * N / W * CELL_BYTES + held, int(tasks),
+    return Plan(flops, shipped, rounds * 2 * N / W * CELL_BYTES + held, int(tasks),
                 float(rounds * flops / (busy * own_rate)), shipped / (W * bandwidth),
                 int(tasks) * TASK_SECONDS + 2 * (n + m) * k * itemsize / FILE_BYTES)
 
@@ -129,7 +130,8 @@ def _shipped(n: float, m: float, N: float, row: float, W: float, blocks: float, 
              ) -> tuple[float, float, float]:
     """Return bytes shipped, bytes of factors of a worker, and tasks; `row` in bytes."""
     wanted = [_distinct(rows, N / blocks) for rows in (m, n)]
-    return (blocks * sum(wanted) * row * (1 - 1 / W), 2 * (n + m) / W * row + max(wanted) * row,
+    return (blocks * sum(wanted) * row * (1 - 1 / W),
+            2 * (n + m) / W * row + max(wanted) * row * (2 + blocks / W),
             2 * blocks * (blocks + 5))
 
 
