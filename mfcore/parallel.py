@@ -148,8 +148,13 @@ class Pool:
     def over_rows(self, kernel: Callable[[int, int], Result], indptr: np.ndarray,
                   per_row: float = 16.0) -> list[Result]:
         """Call `kernel(lo, hi)` for chunks of CSR rows of equal cost; results in row order."""
-        bounds = equal_cost_chunks(indptr, per_row).tolist()
-        return self.map(kernel, list(zip(bounds[:-1], bounds[1:], strict=True)))
+        return self.over_chunks(kernel, equal_cost_chunks(indptr, per_row))
+
+    def over_chunks(self, kernel: Callable[[int, int], Result], bounds: np.ndarray
+                    ) -> list[Result]:
+        """Call `kernel(lo, hi)` for every two neighbours of `bounds`; results in their order."""
+        ends = bounds.tolist()
+        return self.map(kernel, list(zip(ends[:-1], ends[1:], strict=True)))
 
     def _stop(self) -> None:
         """Cancel queued calls and wait for running ones, however often Ctrl-C is pressed."""

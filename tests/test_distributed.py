@@ -1,10 +1,12 @@
 """A fit on a cluster gives the factors of one machine, whatever happens to the workers."""
 
+import json
 import os
 import pickle
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,13 @@ from mfcore import distributed  # noqa: E402
 from mfcore.distributed import blocks as tasks  # noqa: E402
 from mfcore.distributed import cluster as checks  # noqa: E402
 from mfcore.distributed.fitting import read_part  # noqa: E402
+from mfcore.distributed.shared import SharedALS, shared_bounds  # noqa: E402
 from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
+from mfcore.parallel import equal_cost_chunks  # noqa: E402
+from mfcore.solvers.als import row_cost  # noqa: E402
 
 CELLS = 16_000
+HOW = pytest.mark.parametrize("shared", [True, False], ids=["shared", "shipped"])
 
 
 def ratings(weighted=False):
@@ -56,7 +62,7 @@ def copy_of(model):
     return type(model)(**model.get_params())
 
 
-def same_fit(a, b):
+def same_fit(a, b, rtol=1e-9):
     for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_",
                  "user_feature_factors_"):
         one, other = getattr(a, name), getattr(b, name)
@@ -64,15 +70,22 @@ def same_fit(a, b):
         if one is not None:
             np.testing.assert_array_equal(one, other)
     losses = [[record["loss"] for record in each.history_] for each in (a, b)]
-    np.testing.assert_allclose(*losses, rtol=1e-9)
+    np.testing.assert_allclose(*losses, rtol=rtol)
 
 
 IMPLICIT = ImplicitMF(8, n_epochs=2, random_state=0)
 
 
 @pytest.fixture(scope="module")
+def here(given):
+    """What one machine makes of the ratings."""
+    return copy_of(IMPLICIT).fit(given)
+
+
+@pytest.fixture(scope="module")
 def fitted(client, given):
-    return distributed.fit(copy_of(IMPLICIT), given, client=client, block_cells=CELLS)
+    return {shared: distributed.fit(copy_of(IMPLICIT), given, client=client, block_cells=CELLS,
+                                    shared=shared) for shared in (True, False)}
 
 
 @pytest.fixture(scope="module")
@@ -84,42 +97,64 @@ def in_files(client, given, tmp_path_factory):
                            factors=place / "factors")
 
 
-def test_a_cluster_gives_the_bits_of_one_machine(fitted, given):
-    same_fit(copy_of(IMPLICIT).fit(given), fitted)
-    assert not {"_solver_for", "_first_vectors"} & vars(fitted).keys()
+@HOW
+def test_a_cluster_gives_the_bits_of_one_machine(fitted, here, shared):
+    same_fit(here, fitted[shared], rtol=0 if shared else 1e-9)
+    assert not {"_solver_for", "_first_vectors"} & vars(fitted[shared]).keys()
 
 
+@HOW
 @pytest.mark.parametrize("model", [
     ImplicitMF(5, n_epochs=2, random_state=0, solver="cholesky"),
+    ImplicitMF(5, n_epochs=1, random_state=0),
     MatrixFactorization(8, n_epochs=2, random_state=0),
+    MatrixFactorization(16, n_epochs=2, random_state=0),
     MatrixFactorization(16, n_epochs=1, random_state=0, bias="mean", unknown_weight=0.1,
                         unknown_value="bias"),
-], ids=["cholesky", "learned biases", "mean biases"])
-def test_so_it_does_for_other_solvers_and_biases(client, given, model):
-    there = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS)
-    same_fit(copy_of(model).fit(given), there)
+], ids=["cholesky", "conjugate gradient", "learned biases", "no turning", "mean biases"])
+def test_so_it_does_for_other_solvers_and_biases(client, given, model, shared):
+    there = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS,
+                            shared=shared)
+    same_fit(copy_of(model).fit(given), there, rtol=0 if shared else 1e-9)
 
 
-def test_weights_and_group_priors_come_along(client):
-    weighted = ratings(weighted=True)
-    groups = one_hot((np.arange(weighted.shape[0]) % 5).tolist(), "group")
+@pytest.fixture(scope="module")
+def weighted():
+    """Weighted ratings, groups of their users, and what one machine makes of them."""
+    data = ratings(weighted=True)
+    groups = one_hot((np.arange(data.shape[0]) % 5).tolist(), "group")
     model = MatrixFactorization(8, n_epochs=2, random_state=0)
-    here = copy_of(model).fit(weighted, user_features=groups)
-    there = distributed.fit(copy_of(model), weighted, client=client, block_cells=CELLS,
-                            user_features=groups)
-    same_fit(here, there)
+    return data, groups, model.fit(data, user_features=groups)
 
 
-def test_the_number_of_workers_changes_nothing(fitted, given):
+@HOW
+def test_weights_and_group_priors_come_along(client, weighted, shared):
+    data, groups, expected = weighted
+    there = distributed.fit(copy_of(expected), data, client=client, block_cells=CELLS,
+                            user_features=groups, shared=shared)
+    same_fit(expected, there, rtol=0 if shared else 1e-9)
+
+
+@HOW
+def test_the_number_of_workers_changes_nothing(fitted, given, shared):
     with LocalCluster(n_workers=1, threads_per_worker=3, processes=False,
                       dashboard_address=":0") as one, Client(one) as other:
-        a = distributed.fit(copy_of(IMPLICIT), given, client=other, block_cells=CELLS)
-    same_fit(a, fitted)
-    assert [record["loss"] for record in a.history_] == \
-        [record["loss"] for record in fitted.history_]
+        a = distributed.fit(copy_of(IMPLICIT), given, client=other, block_cells=CELLS,
+                            shared=shared)
+    same_fit(a, fitted[shared], rtol=0)
 
 
-def test_a_worker_is_killed_and_one_joins_in_the_middle(client, given):
+def test_what_a_callback_changes_reaches_the_workers(client, given):
+    def halve(model, record):
+        model.item_factors_ /= 2
+
+    expected = copy_of(IMPLICIT).fit(given, callbacks=[halve])
+    same_fit(expected, distributed.fit(copy_of(IMPLICIT), given, client=client,
+                                       callbacks=[halve]), rtol=0)
+
+
+@HOW
+def test_a_killed_worker_costs_its_share_of_an_epoch(client, given, shared):
     expected = copy_of(IMPLICIT).set_params(n_epochs=3).fit(given)
     before = set(client.run(os.getpid).values())
     done = threading.Event()
@@ -132,15 +167,31 @@ def test_a_worker_is_killed_and_one_joins_in_the_middle(client, given):
     killer = threading.Thread(target=kill)
     killer.start()
     found = distributed.fit(copy_of(expected), given, client=client, block_cells=CELLS,
-                            callbacks=[lambda model, record: done.set()])
+                            callbacks=[lambda model, record: done.set()], shared=shared)
     killer.join()
     same_fit(expected, found)
     client.wait_for_workers(2, timeout=300)     # (a busy machine takes its time)
     assert min(before) not in client.run(os.getpid).values()
 
 
-def test_factors_stay_in_files_that_workers_map(client, given, in_files):
-    here, model = copy_of(IMPLICIT).fit(given), in_files
+@HOW
+def test_a_worker_that_joins_takes_part(given, here, shared):
+    with LocalCluster(n_workers=1, processes=False, threads_per_worker=1,
+                      dashboard_address=":0") as workers, Client(workers) as own:
+        def grow(model, record):
+            workers.scale(2)
+            own.wait_for_workers(2, timeout=60)
+
+        found = distributed.fit(copy_of(IMPLICIT), given, client=own, block_cells=CELLS,
+                                callbacks=[grow], shared=shared)
+        done = own.run(lambda dask_worker: dask_worker.state.executed_count)
+    assert len(done) == 2
+    assert min(done.values()) > 0
+    same_fit(here, found)
+
+
+def test_factors_stay_in_files_that_workers_map(client, given, in_files, here):
+    model = in_files
     assert is_mapped(model.user_factors_)
     assert len(pickle.dumps(model.user_factors_)) < 1000
     for rows in (slice(None), slice(7, 9)):
@@ -156,7 +207,8 @@ def test_factors_stay_in_files_that_workers_map(client, given, in_files):
                         factors=Path(model.user_factors_.filename).parent)
 
 
-def test_a_fit_goes_on_with_another_scheduler(client, given, tmp_path):
+@HOW
+def test_a_fit_goes_on_with_another_scheduler(client, given, tmp_path, shared):
     model = ImplicitMF(8, n_epochs=3, random_state=0)
     path = tmp_path / "checkpoint"
 
@@ -167,10 +219,10 @@ def test_a_fit_goes_on_with_another_scheduler(client, given, tmp_path):
     with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as first, \
             Client(first) as lost, pytest.raises(ConnectionError):
         distributed.fit(copy_of(model), given, client=lost, block_cells=CELLS, checkpoint=path,
-                        callbacks=[fail])
+                        callbacks=[fail], shared=shared)
     assert path.exists()
     found = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS,
-                            checkpoint=path)
+                            checkpoint=path, shared=shared)
     same_fit(copy_of(model).fit(given), found)
     assert not path.exists()
 
@@ -190,30 +242,36 @@ def test_workers_read_a_folder_of_parts(client, given, tmp_path):
         distributed.fit(copy_of(IMPLICIT), tmp_path, client=client)
 
 
-def test_opened_ratings_are_read_where_they_lie(given, in_files):
+def test_opened_ratings_are_read_where_they_lie(here, in_files):
     assert in_files.ratings_.folder
-    same_fit(copy_of(IMPLICIT).fit(given), in_files)
+    same_fit(here, in_files, rtol=0)
 
 
-def test_lists_and_measures_are_those_of_one_machine(client, given):
-    model = copy_of(IMPLICIT).fit(given)
-    (here, best), (there, found) = model.recommend(k=3), distributed.recommend(
+def test_lists_and_measures_are_those_of_one_machine(client, given, here):
+    model = here
+    (ours, best), (there, found) = model.recommend(k=3), distributed.recommend(
         model, k=3, client=client, block_users=2000)
     np.testing.assert_allclose(found, best, rtol=1e-5)          # (as between batches of users)
-    assert np.mean(here == there) > 0.999
+    assert np.mean(ours == there) > 0.999
     options = {"exclude_seen": False, "metrics": ["ndcg@5", "rmse"]}
     assert distributed.evaluate(model, given, client=client, **options) == \
         evaluate(model, given, **options)
 
 
-def test_tasks_have_names_and_progress_shows(client, given, capsys):
-    model = copy_of(IMPLICIT).set_params(verbose=1, n_epochs=1)
-    distributed.fit(model, given, client=client, block_cells=CELLS)
+@pytest.mark.parametrize(("shared", "names"), [
+    (True, ["read-users", "gram-items", "turn-items", "solve-users", "solve-items"]),
+    (False, ["begin-items", "gram-items", "turn-items", "ship-to-users", "solve-users",
+             "store-users"])], ids=["shared", "shipped"])
+def test_tasks_have_names_and_progress_shows(given, capsys, shared, names):
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as workers, \
+            Client(workers) as own:
+        distributed.fit(copy_of(IMPLICIT).set_params(verbose=1, n_epochs=1), given, client=own,
+                        shared=shared)
+        known = own.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
     shown = capsys.readouterr().err
     assert "solve users" in shown
     assert "fit" in shown
-    names = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
-    assert {"solve-users", "solve-items", "ship-to-users", "gram-items", "turn-items"} <= set(names)
+    assert set(names) <= set(known)
 
 
 def test_rows_that_a_block_wants_are_picked_where_they_are(client, given, monkeypatch):
@@ -228,7 +286,7 @@ def test_rows_that_a_block_wants_are_picked_where_they_are(client, given, monkey
 
     monkeypatch.setattr(BlockALS, "_submit", noted)
     distributed.fit(copy_of(IMPLICIT).set_params(n_epochs=1), given, client=client,
-                    block_cells=CELLS)
+                    block_cells=CELLS, shared=False)
     assert len({home for home, _ in picked}) > 1
     assert all(home == at for home, at in picked)
 
@@ -247,7 +305,7 @@ def test_a_worker_without_memory_spills_and_loses_nothing():
             on_disk.append(worker["metrics"]["spilled_bytes"]["disk"])
 
         found = distributed.fit(copy_of(model), matrix, client=own, block_cells=300_000,
-                                callbacks=[look])
+                                callbacks=[look], shared=False)
     assert max(on_disk) > 0
     same_fit(copy_of(model).fit(matrix), found)
 
@@ -305,6 +363,44 @@ def test_blocks_begin_at_chunks_and_hold_about_equal_cells(given):
     assert len(bounds) == 4
 
 
+def test_shared_blocks_are_runs_of_the_chunks_of_one_machine_and_cost_the_same(given):
+    indptr = given.by_user.indptr
+    chunks, bounds = shared_bounds(indptr, 8, 10**9, 1)
+    np.testing.assert_array_equal(chunks, equal_cost_chunks(indptr, row_cost(8)))
+    assert (bounds[0], bounds[-1]) == (0, given.shape[0])
+    assert any(bound % GRAM_ROWS for bound in bounds[1:-1])
+    cost = np.diff(indptr[bounds] + row_cost(8) * np.asarray(bounds))
+    assert len(cost) == 4
+    assert cost.max() - cost.min() <= 2 * (8_000 + indptr[-1] / 14)
+    assert len(shared_bounds(indptr, 8, 6_000, 1)[1]) == 11
+
+
+def test_neighbours_of_a_block_keep_their_rows(tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((5, 3), np.float32))
+    tasks.put_rows(tmp_path / "rows.npy", 2, np.ones((3, 2))[:2, :1] * np.arange(1, 4))
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy")[:, 2], [0, 0, 3, 3, 0])
+
+
+@pytest.mark.parametrize(("machines", "solver"), [
+    ([checks.machine()] * 2, SharedALS), ([checks.machine(), "another"], BlockALS),
+    (["another"] * 2, BlockALS)])
+def test_factors_are_shared_where_all_workers_are_on_this_machine(
+        client, given, monkeypatch, machines, solver):
+    made, run = [], client.run
+    monkeypatch.setattr(client, "run", lambda function, *rest: dict(enumerate(machines))
+                        if function is checks.machine else run(function, *rest))
+    monkeypatch.setattr(BlockALS, "epoch", lambda self, at, pool: made.append(type(self)) or 0.0)
+    monkeypatch.setattr(BlockALS, "finish", lambda self, at, pool: None)
+    distributed.fit(copy_of(IMPLICIT).set_params(n_epochs=1), given, client=client)
+    assert made == [solver]
+
+
+def test_without_a_client_a_cluster_of_this_machine_is_started(given, here, monkeypatch):
+    import distributed as dask
+    monkeypatch.setattr(dask, "Client", partial(Client, processes=False, dashboard_address=":0"))
+    same_fit(here, distributed.fit(copy_of(IMPLICIT), given), rtol=0)
+
+
 def test_a_part_is_read_with_its_columns(tmp_path):
     from mfcore.data.parts import Reading
     (tmp_path / "a.csv").write_text("who,what\n1,2\n")
@@ -322,3 +418,38 @@ def test_the_plan_adds_up_and_names_its_bottleneck():
     assert large.worker_bytes < small.worker_bytes
     assert distributed.plan(10, 10, 100, 4, 1).shipped_bytes == 0
     assert small.seconds == small.computing + small.shipping + small.coordinating
+
+
+def test_workers_of_one_machine_share_its_processors_and_one_copy_of_the_factors():
+    sizes = (140_000, 27_000, 20_000_000, 64)
+    two, four = (distributed.plan(*sizes, workers, processors=2, shared=True)
+                 for workers in (2, 4))
+    assert two.computing == four.computing
+    assert two.computing < distributed.plan(*sizes, 4, processors=1, shared=True).computing
+    assert two.shipped_bytes == four.shipped_bytes == 0
+    assert four.worker_bytes > 140_000 * 64 * 4
+    assert distributed.plan(*sizes, 2).shipped_bytes > 0
+
+
+# --------------------------------------------------------------------- the documentation
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "cluster.json"
+TEXT = (Path(__file__).parents[1] / "docs" / "distributed.md").read_text("utf-8")
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_result_file_and_of_the_plan():
+    from benchmarks.cluster import measured_table, plan_table
+
+    for line in measured_table(json.loads(RESULTS.read_text())) + plan_table():
+        assert line in TEXT
+
+
+def test_the_documentation_states_the_measured_price_of_dask():
+    rows = json.loads(RESULTS.read_text())["rows"]
+    threads, shared = (min(min(row["wall"]) for row in rows
+                           if (row["how"], row["number"]) == (how, 2)) for how in
+                       ("threads", "shared"))
+    said = f"{shared / threads:.2f} times the wall time of two threads"
+    assert said in " ".join(TEXT.split())
+    assert shared / threads < 1.5
+    assert said in " ".join((Path(__file__).parents[1] / "README.md").read_text("utf-8").split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +53,22 @@ def check_versions(client: Any) -> None:
         has = f"mfcore {other}" if other else "no mfcore"
         raise RuntimeError(f"all workers must have mfcore {mfcore.__version__}, as here: {worker} "
                            f"has {has} ({len(others)} of {len(found)} workers); install it there")
+
+
+def machine() -> str:
+    """Return a name that processes of one machine have in common, and no others."""
+    return f"{platform.node()} {uuid.getnode():x}"
+
+
+def on_this_machine(client: Any) -> bool:
+    """Whether all workers share the memory of this machine."""
+    return set(client.run(machine).values()) == {machine()}
+
+
+def thread_total(client: Any) -> int:
+    """Return the number of threads of all workers."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return max(1, sum(int(each["nthreads"]) for each in workers))
 
 
 def least_memory(client: Any) -> int:

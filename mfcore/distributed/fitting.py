@@ -20,8 +20,16 @@ from mfcore.data.folder import HEADER, Mapped, absent
 from mfcore.data.parts import Reading, check_parts, parts_of
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import read_columns
-from mfcore.distributed.cluster import check_room, check_versions, connected, least_memory
+from mfcore.distributed.cluster import (
+    check_room,
+    check_versions,
+    connected,
+    least_memory,
+    on_this_machine,
+    thread_total,
+)
 from mfcore.distributed.planning import block_bytes
+from mfcore.distributed.shared import SharedALS, shared_bounds
 from mfcore.distributed.sweeps import OTHER, BlockALS, block_bounds
 from mfcore.models.implicit import ImplicitMF
 from mfcore.models.inputs import training_ratings
@@ -42,7 +50,7 @@ _LEFT_OUT = ("ratings_", "user_factors_", "item_factors_", "history_", "_solver_
 def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BLOCK_CELLS,
         scratch: str | os.PathLike[str] | None = None,
         factors: str | os.PathLike[str] | None = None, reading: Reading | None = None,
-        **options: Any) -> Model:
+        shared: bool | None = None, **options: Any) -> Model:
     """Fit a model on a Dask cluster; return it, fitted as `model.fit` would.
 
     Parameters
@@ -55,7 +63,8 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     client : dask.distributed.Client or None
         None: a cluster of this machine, a process a CPU, for the time of the fit.
     block_cells : int, >= 1
-        Ratings of a block, about.  Blocks depend on the ratings and this number alone.
+        Ratings of a block, about.  Where factors are shipped, blocks depend on the ratings and
+        this number alone; where they are shared it is the most, and the threads decide.
     scratch : path or None
         A folder that client and workers see under one name, for what they exchange; None: one
         of the temporary folder, which will do for a cluster of this machine.
@@ -65,13 +74,17 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         `evaluate` of this module ship the names alone.  None: the client holds them.
     reading : mfcore.data.parts.Reading or None
         Columns of files.
+    shared : bool or None
+        Whether workers map one copy of the factors from files of `scratch`, or each ships to the
+        others the rows that they want.  None: share if all workers are on this machine.
     **options
         Of `model.fit`: user_features, item_features, eval_set, callbacks, checkpoint.
 
     Returns
     -------
     model : the same, with the factors of `model.fit(ratings, **options)` to the last bit,
-        whatever the number of workers, and the loss up to rounding.
+        whatever the number of workers; the loss, too, where factors are shared, else up to
+        rounding.
 
     Raises
     ------
@@ -92,18 +105,29 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         check_versions(cluster)
         given = _opened(ratings, folder, cluster, reading or Reading())
         training = training_ratings(given, None)
-        spans = {"user": block_bounds(training.by_user.indptr, block_cells),
-                 "item": block_bounds(training.by_item.indptr, block_cells)}
+        indptr = {"user": training.by_user.indptr, "item": training.by_item.indptr}
+        chunks, spans = _cut(indptr, model.n_factors, block_cells, cluster, shared)
         check_room(block_bytes(training, spans, model.n_factors, np.dtype(model.dtype).itemsize),
                    block_cells, least_memory(cluster))
         if training.folder is None:
             training.write(folder / "ratings")
         place = training.folder or str(folder / "ratings")
-        solver_for = partial(_block_solver, model, cluster, place, folder, spans)
+        solver_for = partial(_block_solver, model, cluster, place, folder, spans, chunks)
         first = model._first_vectors if kept is None else \
             partial(_first_in, kept, model._first_vectors)
         with _replaced(model, _solver_for=solver_for, _first_vectors=first):
             return model.fit(training, **options)
+
+
+def _cut(indptr: dict[str, np.ndarray], k: int, block_cells: int, client: Any,
+         shared: bool | None) -> tuple[dict[str, np.ndarray] | None, dict[str, list[int]]]:
+    """Return the chunks of both sides where factors are shared, else None; and the blocks."""
+    if not (on_this_machine(client) if shared is None else shared):
+        return None, {side: block_bounds(each, block_cells) for side, each in indptr.items()}
+    cuts = {side: shared_bounds(each, k, block_cells, thread_total(client))
+            for side, each in indptr.items()}
+    return ({side: chunks for side, (chunks, _) in cuts.items()},
+            {side: bounds for side, (_, bounds) in cuts.items()})
 
 
 def _check_model(model: Any) -> None:
@@ -173,12 +197,14 @@ def _first_in(folder: Path, draw: Any, side: str, n: int, random: np.random.Gene
 
 
 def _block_solver(model: Any, client: Any, ratings: str, scratch: Path,
-                  bounds: dict[str, list[int]], problem: Quadratic, seed: int) -> Solver:
+                  bounds: dict[str, list[int]], chunks: dict[str, np.ndarray] | None,
+                  problem: Quadratic, seed: int) -> Solver:
     shell = copy(model)
     for name in _LEFT_OUT:
         vars(shell).pop(name, None)
     if not getattr(model, "_subtracts_bias", False):
         shell.user_bias_ = shell.item_bias_ = None
     features = {side: getattr(model, f"{side}_features_") for side in OTHER}
-    return BlockALS(client, problem, shell, ratings, scratch, bounds, features,
-                    model.cg_steps if model.solver == "cg" else 0, int(model.verbose))
+    given = (client, problem, shell, ratings, scratch, bounds, features,
+             model.cg_steps if model.solver == "cg" else 0, int(model.verbose))
+    return BlockALS(*given) if chunks is None else SharedALS(*given, chunks=chunks)

@@ -9,9 +9,18 @@ of a number.  One epoch, both half-sweeps:
     shipped      a block of N/B ratings wants of r rows the share that it has:
                  D(r) = r (1 − (1 − 1/r)^(N/B)) <= r rows, drawn alike; a worker has 1/W of
                  them already:    (B D(m) + B D(n)) k b (1 − 1/W)     with B blocks a side
-    memory       of a worker:  2 N/W (cells) + (n + m)/W k b + what a block wants, D k b
-    time         flops / (W rate) + shipped / (W bandwidth) + what one process does alone:
-                 tasks · overhead + (n + m) k b / disk
+    memory       of a worker:  2 N/W (cells) + 2 (n + m)/W k b + D k b, what a block wants, as it
+                 comes and joined, and what B/W other blocks want of this worker's rows
+    tasks        2 B (B + 5)
+    time         flops / (rate · processors) + shipped / (W bandwidth) + what one process does
+                 alone:  tasks · overhead + 2 (n + m) k b / disk
+
+Workers of one machine share its processors, min(W, processors), and map one copy of the factors:
+
+    shipped      0
+    memory       of a worker:  2 N/W (cells) + max(n, m) k b, the frozen side, which is the others'
+                 too + 2 max(n, m) k b / B, the rows of a block
+    tasks        2 (B + 1), and 4 W for Grams and turning (w0 > 0)
 
 Popularity is no even draw: D is an upper bound, and real data ship less.
 """
@@ -25,12 +34,15 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 
-# Measured by `python -m benchmarks.cluster rates` in CPU seconds, the best of three, 18.8 million
-# ratings, 64 factors, on a busy machine of two cores (6 to 17 runnable processes, which share
-# caches): flops a second and core of an epoch by the row solvers, all that it does besides
-# included; seconds of client and scheduler for a task of Dask; bytes a second with which the
-# client writes and reads an epoch's files while the system caches them (a shared disk is slower).
-CG_RATE, CHOLESKY_RATE, TASK_SECONDS, FILE_BYTES = 8.9e9, 28e9, 1.9e-3, 5.0e9
+# Measured by `python -m benchmarks.cluster rates` in CPU seconds, the best of three, 20.0 million
+# ratings, 64 factors, one thread of a busy machine of two Zen 4 cores: flops a second and core of
+# an epoch by the row solvers, all that it does besides included; seconds of client and scheduler
+# for a task of Dask; bytes a second with which the client writes and reads an epoch's files
+# while the system caches them (a shared disk is slower).
+CG_RATE, CHOLESKY_RATE, TASK_SECONDS, FILE_BYTES = 13.4e9, 41e9, 0.81e-3, 8.7e9
+CELL_BYTES = 8      # an index and a rating
+# Blocks a thread and side where factors are shared: more end more evenly, and each is a task.
+SHARES = 4
 
 
 class Plan(NamedTuple):
@@ -63,7 +75,7 @@ class Plan(NamedTuple):
 def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
          bandwidth: float = 1.25e9, *, solver: str = "cg", cg_steps: int = 2,
          unknown_weight: float = 1.0, itemsize: int = 4, block_cells: int | None = None,
-         rate: float | None = None) -> Plan:
+         rate: float | None = None, processors: int | None = None, shared: bool = False) -> Plan:
     """Predict what one epoch takes on a cluster.
 
     Parameters
@@ -79,9 +91,14 @@ def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
     itemsize : int
         Bytes of a number: 4 or 8.
     block_cells : int or None
-        Ratings of a block; None: a block a worker and side.
+        Ratings of a block; None: a block a worker and side, or, where factors are shared, as
+        many as `fit` makes.
     rate : float or None
-        Flops a second of a worker; None: as measured.
+        Flops a second of a processor; None: as measured.
+    processors : int or None, >= 1
+        Processors that all workers have together; None: one each.
+    shared : bool
+        Whether workers of one machine map one copy of the factors, as `fit` has them do there.
 
     Returns
     -------
@@ -93,20 +110,35 @@ def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
     n, m, N, k, W = (float(size) for size in sizes)
     validation.real("bandwidth", bandwidth, above=0)
     validation.choice("solver", solver, ("cg", "cholesky"))
-    blocks = W if block_cells is None else max(1.0, N // block_cells)
+    busy = W if processors is None else min(W, validation.integer("processors", processors, low=1))
     turns = 4 * (n + m) * k**2 if unknown_weight and solver == "cg" else 0.0
     grams = 2 * (n + m) * k**2 if unknown_weight else 0.0
     flops = turns + grams + (8 * (cg_steps + 1) * N * k if solver == "cg" else
                              4 * N * k**2 + (n + m) * (k**3 / 3 + 3 * k**2))
-    wanted = [_distinct(rows, N / blocks) for rows in (m, n)]
-    shipped = blocks * sum(wanted) * k * itemsize * (1 - 1 / W)
-    tasks = int(2 * blocks * (blocks + 5))
-    held = 2 * N / W * 8 + (n + m) / W * k * itemsize * 2
-    own_rate = rate or (CG_RATE if solver == "cg" else CHOLESKY_RATE)
+    blocks = max(SHARES * W if shared else 0.0 if block_cells else W,
+                 np.ceil(N / block_cells) if block_cells else 1.0)
+    moved = _shared if shared else _shipped
+    shipped, held, tasks = moved(n, m, N, k * itemsize, W, blocks, bool(unknown_weight))
     rounds = np.ceil(blocks / W) * W / blocks           # some workers have a block more
-    return Plan(flops, shipped, held + max(wanted) * k * itemsize, tasks,
-                float(rounds * flops / (W * own_rate)), shipped / (W * bandwidth),
-                tasks * TASK_SECONDS + 4 * (n + m) * k * itemsize / FILE_BYTES)
+    own_rate = rate or (CG_RATE if solver == "cg" else CHOLESKY_RATE)
+    return Plan(flops, shipped, rounds * 2 * N / W * CELL_BYTES + held, int(tasks),
+                float(rounds * flops / (busy * own_rate)), shipped / (W * bandwidth),
+                int(tasks) * TASK_SECONDS + 2 * (n + m) * k * itemsize / FILE_BYTES)
+
+
+def _shipped(n: float, m: float, N: float, row: float, W: float, blocks: float, _: bool
+             ) -> tuple[float, float, float]:
+    """Return bytes shipped, bytes of factors of a worker, and tasks; `row` in bytes."""
+    wanted = [_distinct(rows, N / blocks) for rows in (m, n)]
+    return (blocks * sum(wanted) * row * (1 - 1 / W),
+            2 * (n + m) / W * row + max(wanted) * row * (2 + blocks / W),
+            2 * blocks * (blocks + 5))
+
+
+def _shared(n: float, m: float, N: float, row: float, W: float, blocks: float, turns: bool
+            ) -> tuple[float, float, float]:
+    """Return the same where factors are shared."""
+    return 0.0, max(n, m) * row * (1 + 2 / blocks), 2 * (blocks + 1) + (4 * W if turns else 0)
 
 
 def _distinct(rows: float, drawn: float) -> float:

@@ -113,16 +113,16 @@ class BlockALS(Solver):
 
     # ------------------------------------------------------------------ a half-sweep
 
-    def _half(self, side: str, at: Factors, rows: dict[str, list[Any]], steps: int
-              ) -> tuple[list[Any], np.ndarray, float]:
+    def _half(self, side: str, at: Factors, rows: dict[str, Any], steps: int
+              ) -> tuple[Any, np.ndarray, float]:
         """Solve one side; return its blocks, the Gram of the frozen side and Σ_Ω."""
         other = OTHER[side]
-        self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+        self._look_for_workers()
         G = self._gram(other, rows[other], at.P.shape[1])
         frozen = self._submit(tasks.itself, "frozen", 0, self._frozen(side, at, G, steps))
         turned = [self._submit(tasks.turn, f"turn-{other}s", b, block, frozen)
                   for b, block in enumerate(rows[other])] if steps else rows[other]
-        folder = self._new_files(side, at)
+        folder = self._empty_files(side, at)
         solved, stored = [], []
         for p, (block, free) in enumerate(zip(self._held(side), rows[side], strict=True)):
             shipped = [self._submit(tasks.ship, f"ship-to-{side}s", b, given, wanted, part=p)
@@ -136,16 +136,18 @@ class BlockALS(Solver):
         self._take(side, at, folder)
         return solved, G, float(sum(known))
 
-    def _gram(self, side: str, rows: list[Any], k: int) -> np.ndarray:
+    def _gram(self, side: str, rows: Any, k: int) -> np.ndarray:
         """Return the Gram of [X | 1 | bias], its parts added in the order of rows."""
         total = np.zeros((k + 2, k + 2))
         if self.problem.w0:
-            parts = [self._submit(tasks.gram_of, f"gram-{side}s", b, block)
-                     for b, block in enumerate(rows)]
-            for products in self._results(parts, f"gram {side}s"):
+            for products in self._results(self._gram_tasks(side, rows), f"gram {side}s"):
                 for product in products:
                     total += product
         return total
+
+    def _gram_tasks(self, side: str, rows: Any) -> list[Any]:
+        return [self._submit(tasks.gram_of, f"gram-{side}s", b, block)
+                for b, block in enumerate(rows)]
 
     def _frozen(self, side: str, at: Factors, G: np.ndarray, steps: int) -> tasks.Frozen:
         problem, k = self.problem, at.P.shape[1]
@@ -178,7 +180,7 @@ class BlockALS(Solver):
                                   for p, block in enumerate(self._blocks[side])]
         return self._blocks[side]
 
-    def _begin(self, side: str, at: Factors) -> list[Any]:
+    def _begin(self, side: str, at: Factors) -> Any:
         """Write where an epoch begins to files, and have each block read its rows."""
         folder = self._new_files(side, at)
         return [self._submit(tasks.load_rows, f"begin-{side}s", p, folder, side,
@@ -186,22 +188,29 @@ class BlockALS(Solver):
 
     def _new_files(self, side: str, at: Factors) -> str:
         """Make files of a side as it is; drop those that no task reads any more."""
+        folder = self._empty_files(side, at)
+        for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
+            tasks.put_rows(path, 0, array)
+        return folder
+
+    def _empty_files(self, side: str, at: Factors) -> str:
+        """Make files for the rows of a side, of zeros."""
         self._sweeps += 1
         folder = self.scratch / f"rows-{self._sweeps}"
         folder.mkdir()
-        for path, array in zip(tasks.row_files(str(folder), side),
-                               (at.of_users if side == "user" else at.of_items)[:2],
-                               strict=True):
-            np.save(path, array)
+        for path, array in zip(tasks.row_files(str(folder), side), own(side, at), strict=True):
+            np.lib.format.open_memmap(path, "w+", array.dtype, array.shape)
         shutil.rmtree(self.scratch / f"rows-{self._sweeps - 12}", ignore_errors=True)
         return str(folder)
 
     def _take(self, side: str, at: Factors, folder: str) -> None:
-        own = at.of_users if side == "user" else at.of_items
-        for path, array in zip(tasks.row_files(folder, side), own[:2], strict=True):
+        for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
             array[...] = np.load(path, mmap_mode="r")
 
     # ------------------------------------------------------------------------- tasks
+
+    def _look_for_workers(self) -> None:
+        self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def _submit(self, function: Any, name: str, number: int, *arguments: Any,
                 part: int = 0) -> Any:
@@ -221,3 +230,8 @@ class BlockALS(Solver):
                 bar.update()
         found: list[Any] = self.client.gather(futures)
         return found
+
+
+def own(side: str, at: Factors) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factors and the bias column of a side."""
+    return (at.of_users if side == "user" else at.of_items)[:2]

@@ -30,7 +30,7 @@ from mfcore.kernels.exact import solve_rows
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.objectives.whole import WholeMatrix
-from mfcore.parallel import Pool, tiled_product
+from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
@@ -60,44 +60,59 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     DivergenceError
         Where a row system has no finite solution.
     """
+    return float(sum(exact_parts(systems, P, beta, pool, noise=noise)))
+
+
+def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+                bounds: np.ndarray | None = None, noise: np.ndarray | None = None) -> list[float]:
+    """Solve as above; return what each chunk of rows adds to the sum.
+
+    `bounds` are the chunks, of all rows or of some; None: those of `row_bounds`.
+    """
     whole, penalty, dtype = systems.whole_matrix(pool), systems.penalty, P.dtype
     fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
              penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
              penalty.bias_means,
              np.empty((0, len(whole.c0)), dtype) if noise is None else noise)
-    parts = pool.over_rows(lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi),
-                           systems.cells.indptr, _row_cost(P.shape[1]))
+    parts = pool.over_chunks(lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi),
+                             row_bounds(systems, P.shape[1]) if bounds is None else bounds)
     failed = [row for _, row in parts if row >= 0]
     if failed:
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
                               f"ratings, weights or factors are too large for {dtype}; "
                               f"raise reg, rescale the ratings or use dtype='float64'")
-    return float(sum(known for known, _ in parts))
+    return [float(known) for known, _ in parts]
 
 
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                   steps: int) -> float:
     """Take `steps` conjugate gradient steps in every row, in place; else as above."""
     basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape[1], P.dtype)
-    return improve_in(basis, replace(systems, Q=basis.turn(systems.Q, pool)), P, beta, pool, steps)
+    turned = replace(systems, Q=basis.turn(systems.Q, pool))
+    return float(sum(improved_parts(basis, turned, P, beta, pool, steps)))
 
 
-def improve_in(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: np.ndarray,
-               pool: Pool, steps: int) -> float:
-    """Improve rows as above where the frozen side's Q has been turned; P has not."""
+def improved_parts(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: np.ndarray,
+                   pool: Pool, steps: int, bounds: np.ndarray | None = None) -> list[float]:
+    """Improve rows where the frozen side's Q has been turned, and P has not; parts as above."""
     penalty, wide = systems.penalty, systems.Q.shape[1] > P.shape[1]
     rotated = basis.turn(P, pool, out=None if wide else P)      # in place: no second P
     fixed = (*systems.cells, systems.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
              penalty.reg, penalty.bias_reg,
              basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means)
     kernel = row_solver(systems.Q.shape[1])
-    parts = pool.over_rows(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
-                           systems.cells.indptr, _row_cost(P.shape[1]))
+    parts = pool.over_chunks(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
+                             row_bounds(systems, P.shape[1]) if bounds is None else bounds)
     basis.turn_back(rotated, P, pool)
-    return float(sum(parts))      # (fsum raises where infinities meet)
+    return [float(part) for part in parts]      # (fsum raises where infinities meet)
 
 
-def _row_cost(k: int) -> float:
+def row_bounds(systems: RowSystems, k: int) -> np.ndarray:
+    """Return the chunks of rows that are solved together, of about equal cost."""
+    return equal_cost_chunks(systems.cells.indptr, row_cost(k))
+
+
+def row_cost(k: int) -> float:
     """Return the fixed cost of a row of k factors, in stored cells."""
     return 8 + k / 4
 
@@ -122,6 +137,11 @@ class Eigenbasis:
         self.D[:k] = np.maximum(D, 0.0)
         self.v, self.g = (padded((-c[:k] @ V).astype(dtype)[None], K)[0] for c in (c1, c0))
         self.whole = np.array([1.0, A0[k, k], -c0[k]]) if len(c0) > k else np.zeros(3)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether turning gives the same array."""
+        return self._is_identity and self.V.shape[0] == self.V.shape[1]
 
     def turn(self, X: np.ndarray, pool: Pool, out: np.ndarray | None = None) -> np.ndarray:
         """Return X V, shape (n, K), in `out` if given; X itself where that changes nothing."""
