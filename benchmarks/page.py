@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import standings, tables
+from benchmarks.claims import report as claims
 from benchmarks.harness import RESULTS
 from benchmarks.tables import Result, Table, curve, read, results
 
@@ -160,6 +161,15 @@ def section(title: str, says: str, *parts: str | Table, plots: Any = ()) -> str:
     return f"<h2>{html.escape(title)}</h2><p>{html.escape(says)}</p>{grid}{inside}"
 
 
+def study(folder: Path) -> str:
+    """Return the part on the claims; empty where none was tried."""
+    found = claims.results(folder / "claims")
+    links = "".join(f"<li><a href='#{each['claim']}'>{html.escape(each['says'])}</a>"
+                    for each in found)
+    return f"<h1 id=claims>The claims study</h1><ol>{links}</ol>{claims.pages(found)}" \
+        if found else ""
+
+
 def page(folder: Path = RESULTS) -> str:
     """Return the page."""
     found = list(results(folder))
@@ -180,4 +190,5 @@ def page(folder: Path = RESULTS) -> str:
                 "process.", tables.limits(folder)),
         section("Accuracy", "Filled: this library. Hollow: published figures, or other libraries "
                 "run by us.", standings.accuracy(folder), plots=placed(folder)),
-        section("What was asked and told", "", tables.settings(folder)), "</html>", ""])
+        section("What was asked and told", "", tables.settings(folder)), study(folder),
+        "</html>", ""])

@@ -141,18 +141,25 @@ def first_calls(folder: Path = RESULTS) -> Table:
 
 def machine(folder: Path = RESULTS) -> str:
     """Return what the figures were measured on."""
-    found = [result["environment"] | {"load": [x for turn in result["rounds"]
-                                               for x in turn["load"]]}
-             for _, result in results(folder)]
+    found = [result["environment"] | {"title": case.title, "load": [
+        x for turn in result["rounds"] for x in turn["load"]]} for case, result in results(folder)]
     if not found:
         return "Nothing is measured yet."
-    one = found[0]
     load = np.percentile([x for each in found for x in each["load"]], [0, 50, 100])
-    return (f"{one['cpu']}, {one['cpus']} cores, {one['threads']} threads for everybody; "
-            f"{'; '.join(one['blas'])}; Python {one['python']}; "
-            + ", ".join(f"{name} {each}" for name, each in one["versions"].items())
+    kinds: dict[str, list[str]] = {}
+    for each in found:
+        kinds.setdefault(described(each), []).append(each["title"])
+    first, *others = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+    return (first + "".join(f". On {kind}: {'; '.join(kinds[kind])}" for kind in others)
             + f". Other work was on the machine: load {load[0]:.0f} to {load[2]:.0f}, median "
               f"{load[1]:.0f}, so that CPU seconds are what to read.")
+
+
+def described(one: dict[str, Any]) -> str:
+    """Return an environment as text."""
+    return (f"{one['cpu']}, {one['cpus']} cores, {one['threads']} threads for everybody; "
+            f"{'; '.join(one['blas'])}; Python {one['python']}; "
+            + ", ".join(f"{name} {each}" for name, each in one["versions"].items()))
 
 
 # ------------------------------------------------------------------------------ growth

@@ -73,8 +73,23 @@ def test_the_page_needs_nothing_else(folder):
 
     text = page(folder)
     assert "<svg" in text
-    assert not re.findall(r"(?:src|href)=[\"']?(?!#)\S+", re.sub(r"xlink:href=\"#.*?\"", "", text))
+    assert not re.findall(r"(?:src|href)=[\"']?(?!#|data:)\S+",
+                          re.sub(r"xlink:href=\"#.*?\"", "", text))
     assert page(folder) == text
+
+
+def test_the_page_shows_every_claim_that_was_tried(folder):
+    pytest.importorskip("matplotlib")
+    from benchmarks.claims.study import RESULTS as TRIED
+    from benchmarks.page import page
+
+    assert "claims study" not in page(folder)
+    (folder / "claims").mkdir()
+    (folder / "claims" / "codes.json").write_text((TRIED / "codes.json").read_text())
+    text = page(folder)
+    assert text.count("src=\"data:image/svg+xml;base64,") == text.count("<section id=") == 1
+    assert "<a href='#codes'>" in text
+    assert '<section id="codes">' in text
 
 
 def test_a_result_is_named_after_a_case_and_a_size():

@@ -153,8 +153,9 @@ def page(result: Result) -> str:
              ("Verdict", counted([row for row in result["comparisons"] if row["decides"]]))]
     parts = [f'<section id="{result["claim"]}"><h2>{html.escape(result["says"])}</h2>',
              *(f"<p><b>{name}.</b> {html.escape(text)}</p>" for name, text in texts if text),
-             f'<img alt="effects with intervals" style="max-width:100%" '
-             f'src="data:image/svg+xml;base64,{picture}">',
+             '<div style="overflow-x:auto"><img alt="effects with intervals" '
+             'style="width:100%;min-width:40rem;background:#fff" '
+             f'src="data:image/svg+xml;base64,{picture}"></div>',
              '<div style="overflow-x:auto"><table><tr><th>arm</th><th>data</th>'
              '<th>chosen by</th><th>test, mean of folds</th><th>search space</th></tr>',
              *rows_of_arms(result), "</table></div></section>"]

@@ -13,10 +13,11 @@ Derivation.
 
     0 = ∂/∂S = A − S⁻¹ B S⁻¹                                   the penalty is convex in S > 0
     S A S = B
-    (A^½ S A^½)² = A^½ B A^½                                    A^½ from both sides
-    S = A^−½ (A^½ B A^½)^½ A^−½                                 the geometric mean of A⁻¹ and B
+    (Lᵀ S L)² = Lᵀ B L            A = L Lᵀ (Cholesky); Lᵀ from the left, L from the right
+    S = L⁻ᵀ (V D Vᵀ)^½ L⁻¹        Lᵀ B L = V D Vᵀ: the geometric mean of A⁻¹ and B
+    M = L⁻ᵀ V D^¼,   M⁻ᵀ = L V D^−¼           M Mᵀ = S
 
-Of all M with M Mᵀ = S the symmetric one is taken, S^½.  Along P (I + εX) and
+In these coordinates both sides have the same A = B = D^½, which is diagonal.  Along P (I + εX) and
 Q (I − εXᵀ) the derivative of L is 2 tr((A − B) X): A = B at stationary points, which stay.
 
 Why.  Alternating least squares moves along these directions at a pace of λ over the squared
@@ -33,6 +34,7 @@ for Λ = λI); the geometric mean is Pusz and Woronowicz's of 1975.
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
@@ -51,28 +53,23 @@ def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
     A, B = problem.users.spread(at.P, at.G, pool), problem.items.spread(at.Q, at.H, pool)
     if not (0 < np.trace(A) < np.inf and 0 < np.trace(B) < np.inf):
         return
-    M, inverse = balancing(A, B)
-    if np.sum(A * (M @ M)) + np.sum(B * (inverse @ inverse)) >= np.trace(A) + np.trace(B):
+    M, turned = balancing(A, B)
+    if np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) >= np.trace(A) + np.trace(B):
         return                              # (FLOOR and rounding, where nothing is to be had)
-    for block, turn in ((at.P, M), (at.G, M), (at.Q, inverse), (at.H, inverse)):
+    for block, turn in ((at.P, M), (at.G, M), (at.Q, turned), (at.H, turned)):
         if block.size:
             tiled_product(block, turn.astype(block.dtype), pool, out=block)
 
 
 def balancing(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return symmetric M and M⁻¹ that minimise tr(M A M) + tr(M⁻¹ B M⁻¹); A and B are not 0."""
-    root, inverse = _roots(_lifted(A))
-    middle, _ = _roots(root @ _lifted(B) @ root)
-    return _roots(inverse @ middle @ inverse)
+    """Return M and M⁻ᵀ that minimise tr(Mᵀ A M) + tr(M⁻¹ B M⁻ᵀ); A and B are not 0."""
+    L = np.linalg.cholesky(_lifted(A))
+    D, V = np.linalg.eigh(L.T @ _lifted(B) @ L)
+    D = np.maximum(D, D[-1] * np.finfo(float).eps) ** 0.25
+    M: np.ndarray = scipy.linalg.solve_triangular(L, V * D, lower=True, trans="T")
+    return M, L @ (V / D)
 
 
 def _lifted(A: np.ndarray) -> np.ndarray:
     lifted: np.ndarray = A + FLOOR * np.trace(A) / len(A) * np.eye(len(A))
     return lifted
-
-
-def _roots(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return A^½ and A^−½ of a symmetric positive definite matrix."""
-    values, vectors = np.linalg.eigh((A + A.T) / 2)
-    roots = np.sqrt(np.maximum(values, values[-1] * np.finfo(float).eps))
-    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
