@@ -35,6 +35,7 @@ from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.distributed import Plan, fit, plan
 from mfcore.distributed.blocks import itself
 from mfcore.distributed.fitting import BLOCK_CELLS
+from mfcore.distributed.planning import CG_RATE
 from mfcore.parallel import thread_count
 
 PROCESSORS = thread_count(None)
@@ -152,14 +153,24 @@ def measured_table(found: dict[str, Any]) -> list[str]:
         same = [row for row in found["rows"] if (row["how"], row["number"]) == (how, number)]
         wall, cpu = (min(min(row[name]) for row in same) for name in ("wall", "cpu"))
         if how == "threads":
-            lines.append(f"| {number} | threads | {wall:.2f} s | {cpu:.2f} s | | | | | |")
+            lines.append(f"| {number} | threads | {wall:.2f} s | | {cpu:.2f} s | | | | | |")
             continue
         said = planned(how, number, found)
         sent, memory = (max(row[name] for row in same) for name in ("sent", "memory"))
-        lines.append(f"| {number} | {how} | {wall:.2f} s | {cpu:.2f} s | {said.seconds:.2f} s | "
+        work = said.flops / CG_RATE + said.coordinating
+        lines.append(f"| {number} | {how} | {wall:.2f} s | {said.seconds:.2f} s | "
+                     f"{cpu:.2f} s | {work:.2f} s | "
                      f"{sent / 1e6:.0f} MB | {said.shipped_bytes / 1e6:.0f} MB | "
                      f"{memory / 1e6:.0f} MB | {said.worker_bytes / 1e6:.0f} MB |")
     return lines
+
+
+def prices(found: dict[str, Any], number: int = 2) -> list[float]:
+    """Return least wall time of so many workers over that of so many threads, run by run."""
+    threads, shared = ([min(row["wall"]) for row in found["rows"]
+                        if (row["how"], row["number"]) == (how, number)]
+                       for how in ("threads", "shared"))
+    return [ours / theirs for ours, theirs in zip(shared, threads, strict=True)]
 
 
 def plan_table() -> list[str]:
