@@ -83,8 +83,17 @@ def kept(path: Path, arguments: argparse.Namespace, ratings: Ratings, rows: list
 def planned(how: str, number: int, found: dict[str, Any]) -> Plan:
     """Return what the plan says of an epoch that a result file holds."""
     return plan(*found["shape"], found["ratings"], found["factors"], number, unknown_weight=0.0,
-                block_cells=BLOCK_CELLS, shared=how == "shared",
-                processors=found["machine"]["cpus"])
+                block_cells=BLOCK_CELLS, shared=how == "shared", processors=granted(found, number))
+
+
+def granted(found: dict[str, Any], number: int) -> float:
+    """Return how many processors a busy machine gave to so many threads, or to as many as it has.
+
+    In CPU seconds a second of their epochs, median of the runs.
+    """
+    number = min(number, found["machine"]["cpus"])
+    return float(np.median([min(row["cpu"]) / min(row["wall"]) for row in found["rows"]
+                            if (row["how"], row["number"]) == ("threads", number)]))
 
 
 def timed(n_threads: int, ratings: Ratings, arguments: argparse.Namespace,

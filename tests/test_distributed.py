@@ -452,3 +452,17 @@ def test_the_documentation_states_the_measured_price_of_dask():
     said = f"{min(found):.2f} to {max(found):.2f} times the wall time of two threads"
     assert said in " ".join(TEXT.split())
     assert said in " ".join((Path(__file__).parents[1] / "README.md").read_text("utf-8").split())
+
+
+def test_the_plan_foretold_what_was_measured_as_closely_as_the_documentation_says():
+    from benchmarks.cluster import planned
+
+    found = json.loads(RESULTS.read_text())
+    for how, number in [(how, number) for how in ("shared", "shipped") for number in (1, 2, 4)]:
+        rows = [row for row in found["rows"] if (row["how"], row["number"]) == (how, number)]
+        said, most = planned(how, number, found), max(row["memory"] for row in rows)
+        assert most == pytest.approx(said.worker_bytes, rel=0.2 if number == 1 else 0.1)
+        assert max(row["sent"] for row in rows) == pytest.approx(said.shipped_bytes, rel=0.1,
+                                                                 abs=1e6)
+        if how == "shared":
+            assert min(min(row["wall"]) for row in rows) == pytest.approx(said.seconds, rel=0.27)
