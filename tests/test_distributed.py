@@ -461,8 +461,8 @@ def test_the_plan_foretold_what_was_measured_as_closely_as_the_documentation_say
     for how, number in [(how, number) for how in ("shared", "shipped") for number in (1, 2, 4)]:
         rows = [row for row in found["rows"] if (row["how"], row["number"]) == (how, number)]
         said, most = planned(how, number, found), max(row["memory"] for row in rows)
-        assert most == pytest.approx(said.worker_bytes, rel=0.2 if number == 1 else 0.1)
-        assert max(row["sent"] for row in rows) == pytest.approx(said.shipped_bytes, rel=0.1,
-                                                                 abs=1e6)
+        assert said.worker_bytes == pytest.approx(most, rel=0.2 if number == 1 else 0.1)
+        assert said.shipped_bytes == pytest.approx(max(row["sent"] for row in rows), rel=0.1,
+                                                   abs=1e6)
         if how == "shared":
-            assert min(min(row["wall"]) for row in rows) == pytest.approx(said.seconds, rel=0.27)
+            assert said.seconds == pytest.approx(min(min(row["wall"]) for row in rows), rel=0.25)
