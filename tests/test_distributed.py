@@ -27,6 +27,7 @@ from distributed import Client, LocalCluster  # noqa: E402
 from mfcore import distributed  # noqa: E402
 from mfcore.distributed import blocks as tasks  # noqa: E402
 from mfcore.distributed import cluster as checks  # noqa: E402
+from mfcore.distributed import serving, sweeps  # noqa: E402
 from mfcore.distributed.fitting import read_part  # noqa: E402
 from mfcore.distributed.shared import SharedALS, shared_bounds  # noqa: E402
 from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
@@ -151,6 +152,27 @@ def test_what_a_callback_changes_reaches_the_workers(client, given):
     expected = copy_of(IMPLICIT).fit(given, callbacks=[halve])
     same_fit(expected, distributed.fit(copy_of(IMPLICIT), given, client=client,
                                        callbacks=[halve]), rtol=0)
+
+
+def test_tasks_of_two_calls_never_have_one_name(given, here, monkeypatch):
+    """A scheduler that still knows a name would answer with the result of the first call."""
+    for module in (sweeps, serving):
+        monkeypatch.setattr(module, "id", lambda thing: 7, raising=False)   # as memory is reused
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as one, \
+            Client(one) as own:
+        submit, calls = own.submit, []
+        monkeypatch.setattr(own, "submit", lambda *given, key, **options: (
+            calls[-1].append(key), submit(*given, key=key, **options))[1])
+        for call in [partial(distributed.fit, copy_of(IMPLICIT), shared=True),
+                     partial(distributed.fit, copy_of(IMPLICIT), shared=False),
+                     partial(distributed.recommend, here, k=3, users=None),
+                     partial(distributed.evaluate, here, exclude_seen=False)] * 2:
+            calls.append([])
+            call(*([] if "users" in call.keywords else [given]), client=own)
+    names = [name for each in calls for name in each]
+    assert len(calls) == 8
+    assert all(calls)
+    assert len(set(names)) == len(names)
 
 
 @HOW
