@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -330,6 +333,17 @@ def test_a_worker_without_memory_spills_and_loses_nothing():
                                 callbacks=[look], shared=False)
     assert max(on_disk) > 0
     same_fit(copy_of(model).fit(matrix), found)
+
+
+@pytest.mark.soak
+def test_the_documented_command_starts_a_cluster_and_fits(given, tmp_path):
+    command = re.search(r"```sh\n(python -c .*?)```", TEXT, re.DOTALL)[1]
+    given.write(tmp_path / "plays.folder")
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True,
+                          timeout=300, check=True, env={**os.environ, "PATH": search})
+    assert "'loss'" in done.stdout
+    assert "solve users" in done.stderr
 
 
 # ------------------------------------------------------------------------------- refusals
