@@ -109,10 +109,10 @@ def test_a_cluster_gives_the_bits_of_one_machine(fitted, here, shared):
 
 @HOW
 @pytest.mark.parametrize("model", [
-    ImplicitMF(5, n_epochs=2, random_state=0, solver="cholesky"),
+    ImplicitMF(5, n_epochs=1, random_state=0, solver="cholesky"),
     ImplicitMF(5, n_epochs=1, random_state=0),
-    MatrixFactorization(8, n_epochs=2, random_state=0),
-    MatrixFactorization(16, n_epochs=2, random_state=0),
+    MatrixFactorization(8, n_epochs=1, random_state=0),
+    MatrixFactorization(16, n_epochs=1, random_state=0),
     MatrixFactorization(16, n_epochs=1, random_state=0, bias="mean", unknown_weight=0.1,
                         unknown_value="bias"),
 ], ids=["cholesky", "conjugate gradient", "learned biases", "no turning", "mean biases"])
@@ -127,7 +127,7 @@ def weighted():
     """Weighted ratings, groups of their users, and what one machine makes of them."""
     data = ratings(weighted=True)
     groups = one_hot((np.arange(data.shape[0]) % 5).tolist(), "group")
-    model = MatrixFactorization(8, n_epochs=2, random_state=0)
+    model = MatrixFactorization(8, n_epochs=1, random_state=0)
     return data, groups, model.fit(data, user_features=groups)
 
 
