@@ -195,8 +195,8 @@ def row_chunks(n_rows: int, size: int) -> list[tuple[int, int]]:
 
 
 def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
-         dtype: type | None = None) -> np.ndarray:
-    """Return XᵀX, summed in float64 over fixed chunks in order.
+         dtype: type | None = None, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return XᵀX, or XᵀWX, summed in float64 over fixed chunks in order.
 
     Parameters
     ----------
@@ -205,6 +205,8 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
         Further columns, set to the right of X.
     dtype : type or None
         Precision of the products within a chunk; None: X's own.
+    weights : ndarray, shape (n,), or None
+        The diagonal of W.
 
     Returns
     -------
@@ -212,19 +214,22 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
     """
     width = X.shape[1] + len(beside)
     total = np.zeros((width, width))
-    for product in gram_parts(X, pool, beside=beside, dtype=dtype):
+    for product in gram_parts(X, pool, beside=beside, dtype=dtype, weights=weights):
         total += product
     return total
 
 
 def gram_parts(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
-               dtype: type | None = None) -> list[np.ndarray]:
+               dtype: type | None = None, weights: np.ndarray | None = None
+               ) -> list[np.ndarray]:
     """Return the products that `gram` adds: of the rows of each chunk, in order."""
     def part(start: int, stop: int) -> np.ndarray:
         columns = [block[start:stop] for block in (X, *beside)]
         rows = np.column_stack(columns) if beside else columns[0]
         rows = rows.astype(dtype or X.dtype, copy=False)
-        product: np.ndarray = rows.T @ rows
+        left = rows if weights is None else \
+            rows * weights[start:stop, None].astype(rows.dtype, copy=False)
+        product: np.ndarray = left.T @ rows
         return product
 
     return pool.map(part, row_chunks(X.shape[0], GRAM_ROWS))

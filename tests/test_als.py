@@ -18,6 +18,7 @@ from mfcore.objectives.penalty import penalty_weights
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS, improve_by_cg, solve_exactly
+from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Monitor, run
 from mfcore.validation import DivergenceError
 
@@ -361,12 +362,14 @@ def test_chunks_that_overflow_to_both_infinities_give_a_loss_that_is_not_finite(
 # -------------------------------------------------------------------------------- epochs
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_an_epoch_solves_items_then_users_and_returns_the_loss_between(case, solver, pool):
+def test_an_epoch_balances_solves_items_then_users_and_returns_the_loss_between(case, solver, pool):
     dense, at = case
     objective = problem(dense)
     swept = at.copy()
     loss = ALS(objective, solver == "cholesky", 3).epoch(swept, pool)
-    between, _ = half_sweep(objective, at, solver, items=True, steps=3)
+    balanced = at.copy()
+    balance(objective, balanced, pool)
+    between, _ = half_sweep(objective, balanced, solver, items=True, steps=3)
     after, _ = half_sweep(objective, between, solver, steps=3)
     assert loss == pytest.approx(dense.value(between), rel=1e-9)
     assert_near(swept.Q, between.Q)
@@ -404,7 +407,8 @@ class Interrupted:
     """A solver stopped by Ctrl-C in the middle of a half-sweep, after some epochs."""
 
     def __init__(self, solver: ALS, epochs: int):
-        self.solver, self.left, self.finish = solver, epochs, solver.finish
+        self.solver, self.left = solver, epochs
+        self.begin, self.finish = solver.begin, solver.finish
 
     def epoch(self, at, pool):
         if self.left == 0:

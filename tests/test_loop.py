@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mfcore.parallel import Pool
-from mfcore.solvers.loop import Monitor, run
+from mfcore.solvers.loop import Monitor, Solver, run
 from mfcore.validation import DivergenceError
 
 
@@ -23,7 +23,7 @@ class State:
         return State(self.x.copy(), self.finished.copy())
 
 
-class Scripted:
+class Scripted(Solver):
     """A solver whose n-th epoch returns, or raises, the n-th entry of a script.
 
     An epoch adds 1 to x, and spoils it for good where it fails.
@@ -78,6 +78,15 @@ def scoring(values, name="quality"):
 
 
 # ------------------------------------------------------------------------------ history
+
+def test_a_fit_begins_once_and_before_the_first_epoch():
+    at, seen = State(np.zeros(1), np.zeros(1)), []
+    solver = Scripted(3.0, 2.0)
+    solver.begin = lambda at, pool: seen.append(at.x[0])
+    with Pool(1) as pool:
+        run(solver, at, pool, 2, Monitor())
+    assert seen == [0]
+
 
 def test_all_epochs_run_and_the_state_is_finished_once():
     solver = Scripted(9.0, 8.0, 7.0)

@@ -16,6 +16,7 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Monitor, run
 from mfcore.solvers.subspace import Subspace, block_shape, step_through_blocks
 from mfcore.validation import DivergenceError
@@ -207,11 +208,13 @@ def test_a_half_sweep_returns_the_loss_of_the_state_that_came_in(drawn):
         assert around + known == pytest.approx(dense.value(at), abs=1e-11 * scale)
 
 
-def test_an_epoch_steps_items_then_users_and_returns_the_loss_between(case, pool):
+def test_an_epoch_balances_steps_items_then_users_and_returns_the_loss_between(case, pool):
     dense, at = case
     objective, swept = problem(dense), at.copy()
     loss = Subspace(objective, 16).epoch(swept, pool)
-    between, _ = half_sweep(objective, at, 16, items=True)
+    balanced = at.copy()
+    balance(objective, balanced, pool)
+    between, _ = half_sweep(objective, balanced, 16, items=True)
     after, _ = half_sweep(objective, between, 16)
     assert loss == pytest.approx(dense.value(between), rel=1e-9)
     assert loss == pytest.approx(objective.value(between, pool).total, rel=1e-9)

@@ -164,6 +164,23 @@ def frozen(matrix: sp.csr_array) -> sp.csr_array:
     return matrix
 
 
+def column_of(frame: Any, name: str | None) -> Any:
+    """Return a column of a frame, table or mapping, None for None.
+
+    Raises KeyError where there is none of that name, and ValueError for masked values.
+    """
+    if name is None:
+        return None
+    known = column_names(frame)
+    if known is not None and name not in known:
+        raise KeyError(f"no column {name!r} in the frame; it has {known}")
+    values = frame[name]
+    if np.ma.is_masked(values):
+        raise ValueError(f"column {name!r} has {values.mask.sum()} missing values; "
+                         f"drop or fill these rows first")
+    return values if isinstance(values, (list, tuple)) else np.asarray(values)
+
+
 def column_names(frame: Any) -> list[Any] | None:
     """Return the names of a frame's columns, or None where it does not tell."""
     for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings

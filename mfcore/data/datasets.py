@@ -123,6 +123,20 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
     return dataclasses.replace(read(archive), licence=source.licence)
 
 
+def is_here(name: str, data_dir: str | os.PathLike[str] | None = None) -> bool:
+    """Tell whether `fetch(name, data_dir)` would download nothing.
+
+    Raises
+    ------
+    ValueError
+        An unknown name.
+    FileNotFoundError
+        An incomplete folder, or MFCORE_DATA that names none.
+    """
+    validation.choice("name", name, NAMES)
+    return name not in SOURCES or _on_this_machine(name, _places(data_dir)) is not None
+
+
 def cache_dir() -> Path:
     """Return the folder that downloads go to: MFCORE_CACHE, else the system's for caches."""
     if os.environ.get("MFCORE_CACHE"):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mfcore import validation
+
 
 def as_id_array(name: str, values: Any) -> np.ndarray:
     """Return ids as a 1-D array: int64 for integers, else objects (strings, tuples, ...).
@@ -136,3 +138,25 @@ class Ids:
         order = self._order
         place = order[np.searchsorted(self.values, array, sorter=order).clip(0, order.size - 1)]
         return np.where(self.values[place] == array, place, -1).astype(np.int64)
+
+
+def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
+    """Return the ids of `size` rows, checked; None where rows have numbers alone."""
+    if ids is None:
+        return None
+    named = ids if isinstance(ids, Ids) else Ids(name, ids)
+    if named.values.size != size:
+        raise ValueError(f"{name} must have {size} entries, got {named.values.size}")
+    return named
+
+
+def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
+    """Return the numbers of rows called by id, or by number where there are no ids; -1: unknown."""
+    if ids is not None:
+        return ids.positions(values)
+    array = np.atleast_1d(validation.numeric(name, values))
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
+                        f"{array.dtype}")
+    inside = (array >= 0) & (array < size)
+    return np.where(inside, array, -1).astype(np.int64)

@@ -14,18 +14,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data import canonical
 from mfcore.data import folder as files
-from mfcore.data.canonical import (
-    Duplicates,
-    aligned_weights,
-    canonical_csr,
-    column_names,
-    frozen,
-    merge,
-    read_only,
-    sparse_matrix,
-)
-from mfcore.data.ids import Ids, factorize
+from mfcore.data.ids import Ids, factorize, named_or_none, positions_of
 
 
 class Ratings:
@@ -63,17 +54,17 @@ class Ratings:
 
     def __init__(self, matrix: Any, *, weights: Any = None, user_ids: Any = None,
                  item_ids: Any = None, copy: bool = True) -> None:
-        by_user = canonical_csr(matrix, copy)
-        state = {"by_user": by_user, "weights": aligned_weights(weights, by_user),
-                 "_users": _names("user_ids", user_ids, by_user.shape[0]),
-                 "_items": _names("item_ids", item_ids, by_user.shape[1])}
+        by_user = canonical.canonical_csr(matrix, copy)
+        state = {"by_user": by_user, "weights": canonical.aligned_weights(weights, by_user),
+                 "_users": named_or_none("user_ids", user_ids, by_user.shape[0]),
+                 "_items": named_or_none("item_ids", item_ids, by_user.shape[1])}
         self.__setstate__(state)
 
     # ------------------------------------------------------------ other ways in
 
     @classmethod
     def from_arrays(cls, users: Any, items: Any, values: Any = None, weights: Any = None, *,
-                    duplicates: Duplicates = "error") -> Ratings:
+                    duplicates: canonical.Duplicates = "error") -> Ratings:
         """Build from one id pair a rating; distinct ids become rows and columns.
 
         Parameters
@@ -94,7 +85,7 @@ class Ratings:
         if weights is not None:
             columns_of["weights"] = validation.vector("weights", weights, len(rows))
         shape = (len(user_ids), len(item_ids))
-        indptr, columns, merged = merge(rows, columns, shape, columns_of, duplicates)
+        indptr, columns, merged = canonical.merge(rows, columns, shape, columns_of, duplicates)
         matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
         return cls(matrix, weights=merged.get("weights"), user_ids=user_ids,
                    item_ids=item_ids, copy=False)
@@ -102,39 +93,50 @@ class Ratings:
     @classmethod
     def from_frame(cls, frame: Any, user: str = "user", item: str = "item",
                    rating: str | None = "rating", weight: str | None = None, *,
-                   duplicates: Duplicates = "error") -> Ratings:
+                   duplicates: canonical.Duplicates = "error") -> Ratings:
         """Build from anything that answers `frame[name]` with a column.
 
-        A pandas or polars frame, a pyarrow table, a dict of arrays, or what a database
-        query gives (DuckDB's `fetchnumpy()`).  `rating=None`: every row counts as 1.  Raises
-        KeyError without such a column, and ValueError or TypeError as `Ratings` does.
-        """
-        def column(name: str | None) -> Any:
-            if name is None:
-                return None
-            known = column_names(frame)
-            if known is not None and name not in known:
-                raise KeyError(f"no column {name!r} in the frame; it has {known}")
-            values = frame[name]
-            if np.ma.is_masked(values):
-                raise ValueError(f"column {name!r} has {values.mask.sum()} missing values; "
-                                 f"drop or fill these rows first")
-            return values if isinstance(values, (list, tuple)) else np.asarray(values)
+        Raises KeyError without such a column, and ValueError or TypeError as `Ratings` does.
 
-        return cls.from_arrays(column(user), column(item), column(rating), column(weight),
-                               duplicates=duplicates)
+        Parameters
+        ----------
+        frame : mapping of columns
+            A pandas or polars frame, a pyarrow table, a dict of arrays, or what a database query
+            gives (DuckDB's `fetchnumpy()`).
+        user, item : str
+            Names of the columns of ids.
+        rating, weight : str or None
+            Names of the columns of values; None: every row counts as 1.
+        duplicates : {"error", "sum", "last", "mean"}
+            What becomes of a pair that comes twice, as in `from_arrays`.
+        """
+        columns = [canonical.column_of(frame, name) for name in (user, item, rating, weight)]
+        return cls.from_arrays(*columns, duplicates=duplicates)
 
     # -------------------------------------------------------------------- on disk
 
     def write(self, folder: str | PathLike[str]) -> None:
-        """Write both orientations to a new folder, all of it or nothing."""
+        """Write both orientations to a new folder, all of it or nothing.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Must not exist; its parent must.
+        """
         files.write(self, folder)
 
     @classmethod
     def open(cls, folder: str | PathLike[str], *, verify: bool = True) -> Ratings:
         """Open what `write` or `mfcore convert` wrote: mapped from disk, not read into memory.
 
-        `verify=False` skips the checksums of the arrays.  Raises RatingsFolderError.
+        Raises RatingsFolderError for a folder that is not whole or not what was written.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where they lie.
+        verify : bool
+            Whether the checksums of the arrays are compared, which reads all of them.
         """
         return _from_state(files.read(folder, verify))
 
@@ -180,7 +182,7 @@ class Ratings:
     @cached_property
     def by_item(self) -> sp.csr_array:
         """The transpose in CSR, shape (n_items, n_users), built on first use."""
-        return frozen(self.by_user.T.tocsr())
+        return canonical.frozen(self.by_user.T.tocsr())
 
     @cached_property
     def weights_by_item(self) -> np.ndarray | None:
@@ -189,7 +191,7 @@ class Ratings:
             return None
         pattern = self.by_user
         turned = sp.csr_array((self.weights, pattern.indices, pattern.indptr), pattern.shape)
-        return read_only(turned.T.tocsr().data)
+        return canonical.read_only(turned.T.tocsr().data)
 
     @cached_property
     def users_of_cells(self) -> np.ndarray:
@@ -206,17 +208,29 @@ class Ratings:
         return _from_state(state)
 
     def user_positions(self, users: Any) -> np.ndarray:
-        """Return the row of each user (id, or number where there are no ids), -1 if unknown."""
-        return _positions("users", users, self._users, self.shape[0])
+        """Return the row of each user, -1 if unknown.
+
+        Parameters
+        ----------
+        users : sequence
+            Ids, or numbers where there are no ids.
+        """
+        return positions_of("users", users, self._users, self.shape[0])
 
     def item_positions(self, items: Any) -> np.ndarray:
-        """Return the column of each item (id, or number without ids), -1 if unknown."""
-        return _positions("items", items, self._items, self.shape[1])
+        """Return the column of each item, -1 if unknown: see `Ratings.user_positions`."""
+        return positions_of("items", items, self._items, self.shape[1])
 
     # ------------------------------------------------------------- parts of it
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
-        """Return the cells where `chosen` (bool, in `by_user` order; else TypeError)."""
+        """Return the chosen cells, shape and ids as they are.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool, shape (nnz,)
+            In the order of `by_user`; TypeError for anything but booleans.
+        """
         chosen = validation.vector("chosen", chosen, self.nnz)
         if chosen.dtype != bool:
             raise TypeError(f"chosen must be booleans, got dtype {chosen.dtype}")
@@ -228,7 +242,13 @@ class Ratings:
                        item_ids=self.item_ids, copy=False)
 
     def select_users(self, rows: Any) -> Ratings:
-        """Return the rows of the given numbers, in that order; items and ids stay."""
+        """Return some users' rows; items and ids stay.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Numbers of rows, in the order wanted.
+        """
         rows = validation.positions("rows", rows, self.shape[0])
         pattern = self.by_user
         weights = None if self.weights is None else sp.csr_array(
@@ -248,9 +268,9 @@ class Ratings:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             if isinstance(value, sp.csr_array):
-                frozen(value)
+                canonical.frozen(value)
             elif isinstance(value, np.ndarray):
-                read_only(value)
+                canonical.read_only(value)
             self.__dict__[name] = value
 
     def __repr__(self) -> str:
@@ -272,24 +292,4 @@ def as_ratings(name: str, given: Any) -> Ratings:
     """
     if isinstance(given, Ratings):
         return given
-    return Ratings(sparse_matrix(name, given))
-
-
-def _names(name: str, ids: Any, size: int) -> Ids | None:
-    if ids is None:
-        return None
-    named = ids if isinstance(ids, Ids) else Ids(name, ids)
-    if named.values.size != size:
-        raise ValueError(f"{name} must have {size} entries, got {named.values.size}")
-    return named
-
-
-def _positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    if ids is not None:
-        return ids.positions(values)
-    array = np.atleast_1d(validation.numeric(name, values))
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
-                        f"{array.dtype}")
-    inside = (array >= 0) & (array < size)
-    return np.where(inside, array, -1).astype(np.int64)
+    return Ratings(canonical.sparse_matrix(name, given))

@@ -32,7 +32,8 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
 from mfcore.parallel import GRAM_ROWS, Pool
-from mfcore.solvers.als import Eigenbasis
+from mfcore.solvers.als import RUN_UP, Eigenbasis
+from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 
 OTHER = {"user": "item", "item": "user"}
@@ -84,14 +85,23 @@ class BlockALS(Solver):
     _sweeps: int = 0
 
     def epoch(self, at: Factors, pool: Pool) -> float:
-        """Sweep over items, then users; return the loss before the users moved."""
+        """Balance, sweep over items, then users; return the loss before the users moved."""
+        return self._sweep(at, pool, self.steps)
+
+    def begin(self, at: Factors, pool: Pool) -> None:
+        """Begin an exact fit as solvers/als.py does."""
+        for _ in range(0 if self.steps else RUN_UP):
+            self._sweep(at, pool, 1)
+
+    def _sweep(self, at: Factors, pool: Pool, steps: int) -> float:
         problem = self.problem
+        balance(problem, at, pool)
         rows = {side: self._begin(side, at) for side in OTHER}
         problem.items.solve(*at.of_items, problem.learns_bias)
-        rows["item"], users, _ = self._half("item", at, rows, self.steps)
+        rows["item"], users, _ = self._half("item", at, rows, steps)
         problem.users.solve(*at.of_users, problem.learns_bias)
         around = problem.constant + problem.penalty(at)
-        rows["user"], items, known = self._half("user", at, rows, self.steps)
+        rows["user"], items, known = self._half("user", at, rows, steps)
         if problem.w0:
             around += problem.w0 * met(users, items)
         return around + known

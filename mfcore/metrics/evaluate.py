@@ -36,6 +36,7 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     Parameters
     ----------
     model : fitted model
+        Any of the library's, or a `Segmented` one.
     test : Ratings or scipy sparse, shape (n_test_users, n_test_items)
         Ids are looked up among those of training.  A user unknown to the model is scored
         with what the model has for such users; an unknown item is a miss.
@@ -120,6 +121,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     model : estimator
         Copied by `type(model)(**model.get_params(deep=False))`; stays as it is.
     ratings : Ratings or scipy sparse, shape (n_users, n_items)
+        What is cut into folds.
     n_folds : int >= 2
         Folds of `mfcore.data.split.k_fold`: each cell is tested once.
     folds : iterable of (train, test), or None

@@ -145,13 +145,24 @@ class RatingAutoencoder(RatingNetwork):
         """Return I-AutoRec (Sedhain et al. 2015): 500 sigmoids over items' rows, L-BFGS.
 
         Its λ is 100 with a ½ before the penalty, 50 here.
+
+        Parameters
+        ----------
+        **params
+            As in `RatingAutoencoder`, in place of these settings or beside them.
         """
         return cls(**{"hidden": (500,), "orientation": "item", "bias": None, "reg": 50.0,
                       "optimizer": "lbfgs", "n_epochs": 200, **params})
 
     @classmethod
     def autorec_user(cls: type[Self], **params: Any) -> Self:
-        """Return U-AutoRec (Sedhain et al. 2015): 500 sigmoids over users' rows, Rprop."""
+        """Return U-AutoRec (Sedhain et al. 2015): 500 sigmoids over users' rows, Rprop.
+
+        Parameters
+        ----------
+        **params
+            As in `RatingAutoencoder`, in place of these settings or beside them.
+        """
         return cls(**{"hidden": (500,), "orientation": "user", "bias": None, "reg": 50.0,
                       "optimizer": "rprop", "learning_rate": 1e-3, "decay": 0.0,
                       "batch_size": None, "n_epochs": 200, **params})
@@ -161,6 +172,11 @@ class RatingAutoencoder(RatingNetwork):
         """Return CFN for items (Strub et al. 2016), with its masks for ML-1M.
 
         λ is ours: with ratings between −1 and 1 it counts four times what it does on stars.
+
+        Parameters
+        ----------
+        **params
+            As in `RatingAutoencoder`, in place of these settings or beside them.
         """
         return cls(**{"hidden": (700,), "orientation": "item", "activation": "tanh", "bias": None,
                       "scale": "range", "mask": 0.138, "mask_weights": (1.108, 0.720),
@@ -171,6 +187,11 @@ class RatingAutoencoder(RatingNetwork):
         """Return the deep autoencoder of Kuchaiev and Ginsburg 2017 with one re-feeding step.
 
         Its rate wants many steps: an epoch of Netflix has thousands, one of ML-100K has eight.
+
+        Parameters
+        ----------
+        **params
+            As in `RatingAutoencoder`, in place of these settings or beside them.
         """
         return cls(**{"hidden": (512, 512, 1024), "activation": "selu", "output": "selu",
                       "bias": None, "dropout": 0.8, "refeed": 1, "reg": 0.0,

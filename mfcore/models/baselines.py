@@ -84,8 +84,8 @@ class BiasOnly(_WithoutFactors):
         Ratings' worth of shrinkage towards the mean.
     n_epochs : int, >= 1
         Alternations.
-    n_threads : int >= 1, or None
-    verbose : int
+    n_threads, verbose
+        As in `MatrixFactorization`.
     """
 
     def __init__(self, *, reg_users: float = 10.0, reg_items: float = 5.0, n_epochs: int = 10,
@@ -122,8 +122,8 @@ class Popularity(_WithoutFactors):
 
     Parameters
     ----------
-    n_threads : int >= 1, or None
-    verbose : int
+    n_threads, verbose
+        As in `MatrixFactorization`.
     """
 
     _rates = False

@@ -33,9 +33,7 @@ class BayesianMF(SampledServing, RatingModel):
         Length k of the vectors of one sample.
     bias : {"learned", "mean", None}
         As in `MatrixFactorization`.
-    bias_share : float in [0, 1]
-    unknown_weight : float >= 0, or "balanced"
-    unknown_value : float, or "bias"
+    bias_share, unknown_weight, unknown_value
         As in `MatrixFactorization`.
     n_epochs : int, >= 1
         Sweeps.
@@ -47,9 +45,11 @@ class BayesianMF(SampledServing, RatingModel):
         "rmse" by default; `history_` holds it of the mean of the samples so far.
     dtype : {"float32", "float64"}
     random_state : int, numpy Generator, or None
+        What draws the samples; the same integer gives the same bits.
     n_threads : int >= 1, or None
         None: all CPUs.  The result does not depend on it.
     verbose : int
+        1 shows a progress bar.
 
     Notes
     -----

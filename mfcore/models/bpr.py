@@ -62,6 +62,7 @@ class BPR(Recommender):
     dtype : {"float32", "float64"}
         Precision of the vectors.
     random_state : int, numpy Generator, or None
+        What draws the start and the order; the same integer gives the same bits.
     n_threads : int >= 1, or None
         None: all CPUs.  The result does not depend on it.
     verbose : int

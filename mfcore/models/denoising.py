@@ -33,12 +33,15 @@ class MultDAE(ChoiceAutoencoder):
     values : {"binary", "raw"}
         x holds 1 for each rating above 0, or the ratings as they are.
     activation : str
+        Of the hidden layers, such as "tanh" or "relu".
     dropout : float in [0, 1)
         Share of the cells of a row that training leaves out of the input.
     reg : float, >= 0
         λ.
-    optimizer : str, such as "adam", "sgd", "momentum"
+    optimizer : str
+        "adam", "sgd", "momentum" or another of the library's.
     learning_rate : float, > 0
+        η, length of a step.
     batch_size : int, >= 1
         Rows of a batch.
     memory : float, > 0

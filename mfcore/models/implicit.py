@@ -49,8 +49,9 @@ class ImplicitMF(QuadraticModel):
         Conjugate gradient, exact rows, or blocks of factors (iALS++).
     n_epochs : int, >= 1
         One epoch is a half-sweep over items and one over users.
-    tol, cg_steps, block_size, init_scale, patience, eval_metric, dtype, random_state
-    n_threads, verbose
+    tol, cg_steps, block_size, init_scale
+        As in `MatrixFactorization`.
+    patience, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     References
@@ -104,6 +105,11 @@ class ImplicitMF(QuadraticModel):
         """Return the model that minimises the loss of `implicit`'s AlternatingLeastSquares.
 
         c = alpha·|r| on stored cells (no + 1), 1 elsewhere; a negative r means p = 0.
+
+        Parameters
+        ----------
+        n_factors, alpha, reg, **params
+            As in `ImplicitMF`; reg is its `regularization`, paid alike by every row.
         """
         return cls(n_factors, alpha=alpha, confidence="raw", negatives="zero", reg=reg,
                    reg_scaling="none", **params)
@@ -115,6 +121,11 @@ class ImplicitMF(QuadraticModel):
 
         c = 1 + alpha·r on stored cells, 1 elsewhere; the penalty grows with the number of
         stored cells (for counts above 0, as Spark counts no others).
+
+        Parameters
+        ----------
+        n_factors, alpha, reg, **params
+            As in `ImplicitMF`; n_factors is Spark's `rank`, reg its `regParam`.
         """
         return cls(n_factors, alpha=alpha, confidence="linear", reg=reg, reg_scaling="count",
                    **params)
@@ -126,6 +137,15 @@ class ImplicitMF(QuadraticModel):
 
         Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items alike,
         whatever the counts; α₀ is `unknown_weight`, λ is `reg`.
+
+        Parameters
+        ----------
+        n_factors, unknown_weight, reg
+            As in `ImplicitMF`.
+        nu : float in [0, 1]
+            ν, how much of a row's weight its penalty follows.
+        **params
+            As in `ImplicitMF`.
         """
         return cls(n_factors, confidence="constant", whole_matrix=True,
                    unknown_weight=unknown_weight, reg=reg, reg_scaling=nu, **params)

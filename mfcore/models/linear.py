@@ -41,8 +41,8 @@ class EASE(Recommender):
     memory : float, > 0
         Gigabytes that the n_items × n_items matrix and its tiles may take.
     dtype : {"float32", "float64"}
-    n_threads : int >= 1, or None
-    verbose : int
+    n_threads, verbose
+        As in `MatrixFactorization`.
 
     Notes
     -----
@@ -175,6 +175,13 @@ class EASE(Recommender):
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
         """Return a user's score of an item, and the k items of its row that add most to it.
+
+        Parameters
+        ----------
+        user, item : int or str
+            Ids, or numbers where there are no ids.
+        k : int, >= 1
+            Length of the list.
 
         Returns
         -------

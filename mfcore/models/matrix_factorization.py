@@ -108,6 +108,7 @@ class MatrixFactorization(RatingModel):
     dtype : {"float32", "float64"}
         Precision of the vectors.
     random_state : int, numpy Generator, or None
+        What draws the start and the order; the same integer gives the same bits.
     n_threads : int >= 1, or None
         None: all CPUs.  The result does not depend on it.
     verbose : int

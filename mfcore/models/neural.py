@@ -77,6 +77,7 @@ class NeuralMF(NeuralServing):
     lazy : bool
         Whether rows that a batch does not use, and their moments, stay as they are.
     learning_rate : float, > 0
+        η, length of a step.
     decay : float, >= 0
         The rate of step t is learning_rate / (1 + decay·t / steps of an epoch).
     batch_size : int, >= 1
@@ -90,10 +91,8 @@ class NeuralMF(NeuralServing):
 
     Notes
     -----
-    `fit(ratings, pretrained=...)` starts from a fitted model of the same users and items: see
-    `models/pretrained.py`.
-    A new user starts from the mean of the users' vectors and takes a fixed number of gradient
-    steps, with all else frozen.
+    `fit(ratings, pretrained=...)` starts from a fitted model: see `models/pretrained.py`.
+    A new user's vector takes a fixed number of gradient steps from the mean, all else frozen.
 
     References
     ----------
@@ -171,11 +170,13 @@ class NeuralMF(NeuralServing):
 
         Parameters
         ----------
+        ratings, y
+            As in `MatrixFactorization.fit`.
         pretrained : fitted factorization, pair of NeuralMF, or None
             Where vectors and biases start: a `MatrixFactorization`, `ImplicitMF` or `BPR` of
             the same users and items; or, for fusion="gmf+mlp", NeuralMF(fusion="product",
             hidden=()) and NeuralMF(fusion="concat") of the same `hidden`.
-        y, user_features, item_features, eval_set, callbacks, checkpoint
+        user_features, item_features, eval_set, callbacks, checkpoint
             As in `MatrixFactorization.fit`.
         """
         self._pretrained = pretrained

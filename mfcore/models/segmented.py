@@ -71,14 +71,26 @@ class Segmented(Routed):
         return self.estimator._rates
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the hyper-parameters by name; `deep`: those of the estimator too."""
+        """Return the hyper-parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Whether those of the estimator come too, as "estimator__reg".
+        """
         params = super().get_params()
         inner = self.estimator.get_params() if deep and isinstance(self.estimator, Recommender) \
             else {}
         return {**params, **{f"estimator__{name}": value for name, value in inner.items()}}
 
     def set_params(self: Self, **params: Any) -> Self:
-        """Set hyper-parameters by name, "estimator__reg" that of the estimator; return self."""
+        """Set hyper-parameters, and return self.
+
+        Parameters
+        ----------
+        **params
+            Values by name; "estimator__reg" is the estimator's reg.
+        """
         prefix = "estimator__"
         own = {name: value for name, value in params.items() if not name.startswith(prefix)}
         super().set_params(**own)
@@ -97,7 +109,7 @@ class Segmented(Routed):
         Parameters
         ----------
         ratings, y
-            As in the `fit` of the estimator.
+            As in `MatrixFactorization.fit`, or the `fit` of the estimator.
         user_features : Features, shape (n_users, n_features), or None
             Needed where `by` is the name of a field.
         item_features : Features, shape (n_items, n_features), or None
@@ -105,7 +117,7 @@ class Segmented(Routed):
         eval_set : Ratings or scipy sparse, or None
             Of the users of the fit: each segment's model watches its own users.
         callbacks
-            As in the `fit` of the estimator; they see the model of a segment.
+            As in `MatrixFactorization.fit`; they see the model of a segment.
         checkpoint : None
             Several models have no common checkpoint.
 

@@ -123,10 +123,12 @@ def load(path: str | PathLike[str]) -> Recommender:
     Parameters
     ----------
     path : str or PathLike
+        The file.
 
     Returns
     -------
-    model : the estimator that was saved, fitted
+    model : Recommender
+        The estimator that was saved, fitted.
 
     Raises
     ------

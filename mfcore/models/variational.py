@@ -45,8 +45,8 @@ class MultVAE(VariationalAutoencoder):
         β at the end; more than 1 presses the parts of a code towards independence (β-VAE).
     anneal : int, >= 1
         Steps in which β grows from 0, linearly.
-    activation : str
-    dropout : float in [0, 1)
+    activation, dropout
+        As in `MultDAE`.
     reg : float, >= 0
         λ.
     optimizer, learning_rate, batch_size, memory
@@ -136,11 +136,14 @@ class RecVAE(VariationalAutoencoder):
     n_layers : int, >= 1
         Number of the encoder's layers.
     gamma : float, >= 0
+        γ, the weight of the divergence for each rating of a row.
     prior : (float, float, float)
         Shares of the three parts, > 0; they add up to 1.
     encoder_passes : int, >= 1
+        Passes of the encoder for one of the decoder, in each epoch.
     values : {"binary", "raw"}
     dropout : float in [0, 1)
+        As in `MultDAE`, for the encoder's passes.
     reg : float, >= 0
         λ, as in `MultVAE`.
     learning_rate, batch_size, memory

@@ -36,6 +36,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from mfcore.objectives.penalty import Penalty
+from mfcore.parallel import Pool, gram
 
 DENSE_FEATURES = 2048        # up to here FᵀΛF is factored once; beyond, conjugate gradient
 CG_STEPS = 50
@@ -84,6 +85,18 @@ class Prior:
             squares += g.astype(np.float64) ** 2
         groups = float(np.sum(self.feature_reg * squares))
         return self.at(G, g).value(P, beta, learns_bias) + groups
+
+    @property
+    def pulls_elsewhere(self) -> bool:
+        """Whether rows without features are pulled towards anything but zero."""
+        return bool(self.penalty.means.any())
+
+    def spread(self, P: np.ndarray, G: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return UᵀΛU + Gᵀ diag(λ_g) G with U = P − F G, float64: its trace is the penalty."""
+        if self.features is None:
+            return gram(P, pool, weights=self.penalty.reg)
+        U, H = P - self.at(G, np.zeros(len(G))).means, G.astype(np.float64)
+        return gram(U, pool, weights=self.penalty.reg) + (self.feature_reg * H.T) @ H
 
     def gradient(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
                  learns_bias: bool) -> tuple[np.ndarray, np.ndarray]:

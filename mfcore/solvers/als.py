@@ -1,13 +1,19 @@
 """Alternating least squares: with one side frozen, every row of the other is linear.
 
-An epoch is a half-sweep over items and one over users, each after its group vectors, which
-have a closed form (objectives/groups.py).  A half-sweep solves the row systems of
-objectives/quadratic.py
+An epoch balances the two sides (balance.py), then takes a half-sweep over items and one over
+users, each after its group vectors, which have a closed form (objectives/groups.py).  A
+half-sweep solves the row systems of objectives/quadratic.py
 
 * "cholesky": exactly (normal equations, kernels/exact.py), or
 * "cg": by a few conjugate gradient steps that start from the present row (kernels/cg.py),
   in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
   (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).
+
+From random factors the solution of a row is worth no more than one such step, at a tenth to a
+third of its time: a fit by Cholesky therefore begins with two sweeps of conjugate gradient,
+which are part of its first epoch.  Loss after epochs 1 to 4 without and with them, 40,000 x
+8,000 with 3M cells, 64 factors, iALS objective, in thousands: 4,236, 2,583, 2,505, 2,487 in 6.0
+CPU-seconds, and 2,526, 2,495, 2,481, 2,473 in 7.2.
 
 Either way the fit ends with one exact half-sweep over users (`finish`), so that folding a
 training row in gives that row's factors.
@@ -25,8 +31,11 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
+from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
+
+RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
 
 
 def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
@@ -155,11 +164,12 @@ class Alternating(Solver):
     problem: Quadratic
 
     def epoch(self, at: Factors, pool: Pool) -> float:
-        """Sweep over items, then users; return the loss before the users moved.
+        """Balance, sweep over items, then users; return the loss before the users moved.
 
         Collected inside the sweep: the loss costs no pass of its own.
         """
         problem = self.problem
+        balance(problem, at, pool)
         problem.items.solve(*at.of_items, problem.learns_bias)
         self._half(problem.item_rows(at), at.Q, at.gamma, pool)
         problem.users.solve(*at.of_users, problem.learns_bias)
@@ -193,6 +203,13 @@ class ALS(Alternating):
     exact: bool
     cg_steps: int = 2
     _users_are_exact: bool = False
+
+    def begin(self, at: Factors, pool: Pool) -> None:
+        """Take the sweeps of conjugate gradient with which an exact fit begins."""
+        if self.exact:
+            start = ALS(self.problem, exact=False, cg_steps=1)
+            for _ in range(RUN_UP):
+                start.epoch(at, pool)
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Sweep as `Alternating` does; after an exact sweep nothing is left to finish."""

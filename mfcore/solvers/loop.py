@@ -1,8 +1,8 @@
 """The loop over epochs that every solver shares: history, stopping, restoring.
 
-A solver offers `epoch(at, pool) -> loss`, which improves the parameters in place;
-`finish(at, pool)`, run once at the end however the end came about; and `state` and `resume`
-for a checkpoint.
+A solver offers `epoch(at, pool) -> loss`, which improves the parameters in place; `begin(at,
+pool)`, run before the first of them, and `finish(at, pool)`, run once at the end however the
+end came about; and `state` and `resume` for a checkpoint.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ Record = dict[str, Any]
 
 class Solver:
     """One way to fit one problem; what it improves holds arrays by name, and has `copy`."""
+
+    def begin(self, at: Any, pool: Pool) -> None:
+        """Prepare `at` for the first epoch, of which this is a part."""
 
     def epoch(self, at: Any, pool: Pool) -> float:
         """Improve `at` in place by one epoch; return a loss of that epoch."""
@@ -158,6 +161,8 @@ def _snapshot(solver: Solver, at: Any, monitor: Monitor, epoch: int,
 def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
     start = time.perf_counter()
     try:
+        if epoch == 1:
+            solver.begin(at, pool)
         loss = solver.epoch(at, pool)
     except DivergenceError as error:
         raise DivergenceError(f"epoch {epoch}: {error}") from None

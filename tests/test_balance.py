@@ -1,0 +1,114 @@
+"""The balance of two sides: scores stay, the penalty falls as far as it can."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from naive import as_type, problem, random_problem, scores
+
+from mfcore import ImplicitMF
+from mfcore.parallel import Pool
+from mfcore.solvers.als import ALS
+from mfcore.solvers.balance import balance, balancing
+
+CASES = {
+    "plain": random_problem(1),
+    "learned bias, weighted unknown": random_problem(2, learns_bias=True, w0=0.4),
+    "groups on both sides": random_problem(3, n_features=(2, 3), learns_bias=True),
+    "more factors than users": random_problem(4, 3, 4, 9),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Pool(1) as pool:
+        yield pool
+
+
+def balanced(dense, at, pool):
+    """A balanced copy."""
+    here = at.copy()
+    balance(problem(dense, real=at.P.dtype.type), here, pool)
+    return here
+
+
+@pytest.mark.parametrize(("real", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)])
+def test_no_score_moves_and_the_penalty_falls(case, pool, real, tolerance):
+    dense, at = case
+    at = as_type(at, real)
+    here = balanced(dense, at, pool)
+    np.testing.assert_allclose(scores(here), scores(at), atol=tolerance)
+    known, unknown, penalty = dense.parts(here)
+    assert (known, unknown) == pytest.approx(dense.parts(at)[:2], rel=10 * tolerance)
+    assert penalty < 0.97 * dense.parts(at)[2]
+
+
+def test_groups_turn_with_the_vectors_that_rest_on_them(pool):
+    dense, at = CASES["groups on both sides"]
+    here = balanced(dense, at, pool)
+    M = np.linalg.lstsq(at.P, here.P, rcond=None)[0]
+    np.testing.assert_allclose(here.G, at.G @ M)
+    np.testing.assert_allclose(here.H @ M.T, at.H)
+
+
+@pytest.mark.parametrize("name", list(CASES)[:3])
+def test_no_other_coordinates_have_a_lower_penalty(name, pool):
+    dense, at = CASES[name]
+    here = balanced(dense, at, pool)
+    least, random = dense.parts(here)[2], np.random.default_rng(0)
+    for size in (1e-3, 0.1, 1.0):
+        M = np.eye(3) + size * random.normal(size=(3, 3))
+        back = np.linalg.inv(M).T
+        moved = replace(here, P=here.P @ M, G=here.G @ M, Q=here.Q @ back, H=here.H @ back)
+        assert dense.parts(moved)[2] > least
+
+
+@pytest.mark.parametrize("name", list(CASES)[:3])
+def test_a_balanced_point_stays(name, pool):
+    dense, at = CASES[name]
+    here = balanced(dense, at, pool)
+    again = balanced(dense, here, pool)
+    np.testing.assert_allclose(again.P, here.P, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(again.Q, here.Q, rtol=0, atol=1e-5)
+
+
+def test_the_turn_is_the_geometric_mean_of_both_sides():
+    random = np.random.default_rng(0)
+    A, B = (X.T @ X for X in random.normal(size=(2, 9, 5)))
+    M, inverse = balancing(A, B)
+    np.testing.assert_allclose(M, M.T)
+    np.testing.assert_allclose(M @ inverse, np.eye(5), atol=1e-12)
+    np.testing.assert_allclose(M @ M @ A @ M @ M, B, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("without", ["means", "reg"])
+def test_nothing_moves_without_a_pull_towards_zero(without, pool):
+    case = {"means": {"means": "rows"}, "reg": {"reg": 0.0}}[without]
+    dense, at = random_problem(5, **case)
+    here = balanced(dense, at, pool)
+    np.testing.assert_array_equal(here.P, at.P)
+    np.testing.assert_array_equal(here.Q, at.Q)
+
+
+def test_the_scale_of_the_start_is_forgotten(planted):
+    fits = [ImplicitMF(8, solver="cholesky", n_epochs=3, init_scale=scale, random_state=0)
+            .fit(planted.ratings) for scale in (0.01, 0.1, 1.0)]
+    losses = [model.objective()["total"] for model in fits]
+    assert max(losses) < 1.01 * min(losses)
+
+
+def test_an_exact_fit_begins_with_sweeps_of_conjugate_gradient(pool):
+    dense, at = CASES["plain"]
+    begun, swept = at.copy(), at.copy()
+    ALS(problem(dense), exact=True).begin(begun, pool)
+    for _ in range(2):
+        ALS(problem(dense), exact=False, cg_steps=1).epoch(swept, pool)
+    np.testing.assert_array_equal(begun.P, swept.P)
+    np.testing.assert_array_equal(begun.Q, swept.Q)
