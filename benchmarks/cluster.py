@@ -182,6 +182,23 @@ def prices(found: dict[str, Any], number: int = 2) -> list[float]:
     return [ours / theirs for ours, theirs in zip(shared, threads, strict=True)]
 
 
+def foretold(found: dict[str, Any]) -> list[str]:
+    """Return how far the plan was off, as least and most of planned over measured."""
+    lines = []
+    for how, name, measure, said in (
+            ("shared", "wall time", lambda rows: min(min(row["wall"]) for row in rows), "seconds"),
+            ("shared", "memory", lambda rows: max(row["memory"] for row in rows), "worker_bytes"),
+            ("shipped", "memory", lambda rows: max(row["memory"] for row in rows),
+             "worker_bytes"),
+            ("shipped", "bytes", lambda rows: max(row["sent"] for row in rows), "shipped_bytes")):
+        ratios = [getattr(planned(how, number, found), said) / measure(
+            [row for row in found["rows"] if (row["how"], row["number"]) == (how, number)])
+            for number in ((2, 4) if name == "bytes" else (1, 2, 4))]
+        lines.append(f"* {name}, {how}: {min(ratios):.2f} to {max(ratios):.2f} of what was "
+                     f"measured")
+    return lines
+
+
 def plan_table() -> list[str]:
     """Return the rows of 10^8 users, 10^7 items, 10^11 ratings."""
     lines = []
