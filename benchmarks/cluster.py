@@ -35,6 +35,7 @@ from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.distributed import Plan, fit, plan
 from mfcore.distributed.blocks import itself
 from mfcore.distributed.fitting import BLOCK_CELLS
+from mfcore.distributed.planning import CG_RATE
 from mfcore.parallel import thread_count
 
 PROCESSORS = thread_count(None)
@@ -82,8 +83,17 @@ def kept(path: Path, arguments: argparse.Namespace, ratings: Ratings, rows: list
 def planned(how: str, number: int, found: dict[str, Any]) -> Plan:
     """Return what the plan says of an epoch that a result file holds."""
     return plan(*found["shape"], found["ratings"], found["factors"], number, unknown_weight=0.0,
-                block_cells=BLOCK_CELLS, shared=how == "shared",
-                processors=found["machine"]["cpus"])
+                block_cells=BLOCK_CELLS, shared=how == "shared", processors=granted(found, number))
+
+
+def granted(found: dict[str, Any], number: int) -> float:
+    """Return how many processors a busy machine gave to so many threads, or to as many as it has.
+
+    In CPU seconds a second of their epochs, median of the runs.
+    """
+    number = min(number, found["machine"]["cpus"])
+    return float(np.median([min(row["cpu"]) / min(row["wall"]) for row in found["rows"]
+                            if (row["how"], row["number"]) == ("threads", number)]))
 
 
 def timed(n_threads: int, ratings: Ratings, arguments: argparse.Namespace,
@@ -152,13 +162,40 @@ def measured_table(found: dict[str, Any]) -> list[str]:
         same = [row for row in found["rows"] if (row["how"], row["number"]) == (how, number)]
         wall, cpu = (min(min(row[name]) for row in same) for name in ("wall", "cpu"))
         if how == "threads":
-            lines.append(f"| {number} | threads | {wall:.2f} s | {cpu:.2f} s | | | | | |")
+            lines.append(f"| {number} | threads | {wall:.2f} s | | {cpu:.2f} s | | | | | |")
             continue
         said = planned(how, number, found)
         sent, memory = (max(row[name] for row in same) for name in ("sent", "memory"))
-        lines.append(f"| {number} | {how} | {wall:.2f} s | {cpu:.2f} s | {said.seconds:.2f} s | "
+        work = said.flops / CG_RATE + said.coordinating
+        lines.append(f"| {number} | {how} | {wall:.2f} s | {said.seconds:.2f} s | "
+                     f"{cpu:.2f} s | {work:.2f} s | "
                      f"{sent / 1e6:.0f} MB | {said.shipped_bytes / 1e6:.0f} MB | "
                      f"{memory / 1e6:.0f} MB | {said.worker_bytes / 1e6:.0f} MB |")
+    return lines
+
+
+def prices(found: dict[str, Any], number: int = 2) -> list[float]:
+    """Return least wall time of so many workers over that of so many threads, run by run."""
+    threads, shared = ([min(row["wall"]) for row in found["rows"]
+                        if (row["how"], row["number"]) == (how, number)]
+                       for how in ("threads", "shared"))
+    return [ours / theirs for ours, theirs in zip(shared, threads, strict=True)]
+
+
+def foretold(found: dict[str, Any]) -> list[str]:
+    """Return how far the plan was off, as least and most of planned over measured."""
+    lines = []
+    for how, name, measure, said in (
+            ("shared", "wall time", lambda rows: min(min(row["wall"]) for row in rows), "seconds"),
+            ("shared", "memory", lambda rows: max(row["memory"] for row in rows), "worker_bytes"),
+            ("shipped", "memory", lambda rows: max(row["memory"] for row in rows),
+             "worker_bytes"),
+            ("shipped", "bytes", lambda rows: max(row["sent"] for row in rows), "shipped_bytes")):
+        ratios = [getattr(planned(how, number, found), said) / measure(
+            [row for row in found["rows"] if (row["how"], row["number"]) == (how, number)])
+            for number in ((2, 4) if name == "bytes" else (1, 2, 4))]
+        lines.append(f"* {name}, {how}: {min(ratios):.2f} to {max(ratios):.2f} of what was "
+                     f"measured")
     return lines
 
 

@@ -75,7 +75,7 @@ class Plan(NamedTuple):
 def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
          bandwidth: float = 1.25e9, *, solver: str = "cg", cg_steps: int = 2,
          unknown_weight: float = 1.0, itemsize: int = 4, block_cells: int | None = None,
-         rate: float | None = None, processors: int | None = None, shared: bool = False) -> Plan:
+         rate: float | None = None, processors: float | None = None, shared: bool = False) -> Plan:
     """Predict what one epoch takes on a cluster.
 
     Parameters
@@ -95,7 +95,7 @@ def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
         many as `fit` makes.
     rate : float or None
         Flops a second of a processor; None: as measured.
-    processors : int or None, >= 1
+    processors : float or None, > 0
         Processors that all workers have together; None: one each.
     shared : bool
         Whether workers of one machine map one copy of the factors, as `fit` has them do there.
@@ -110,7 +110,7 @@ def plan(n_users: int, n_items: int, nnz: int, n_factors: int, workers: int,
     n, m, N, k, W = (float(size) for size in sizes)
     validation.real("bandwidth", bandwidth, above=0)
     validation.choice("solver", solver, ("cg", "cholesky"))
-    busy = W if processors is None else min(W, validation.integer("processors", processors, low=1))
+    busy = W if processors is None else min(W, validation.real("processors", processors, above=0))
     turns = 4 * (n + m) * k**2 if unknown_weight and solver == "cg" else 0.0
     grams = 2 * (n + m) * k**2 if unknown_weight else 0.0
     flops = turns + grams + (8 * (cg_steps + 1) * N * k if solver == "cg" else

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -29,10 +30,11 @@ def recommend(model: Any, users: Any = None, k: int = 10, *, client: Any = None,
     names = rows if model.user_ids_ is None else model.user_ids_[rows]
     with connected(client) as cluster:
         check_versions(cluster)
-        held = cluster.submit(itself, model, pure=False, key=f"model-{id(model):x}")
+        call = uuid4().hex
+        held = cluster.submit(itself, model, pure=False, key=f"model-{call}")
         parts = cluster.gather([
             cluster.submit(_recommended, held, names[lo:hi], k, options, pure=False,
-                           key=f"recommend-{lo}-{id(names):x}")
+                           key=f"recommend-{lo}-{call}")
             for lo, hi in row_chunks(len(names), block_users)])
     ids, scores = zip(*parts, strict=True)
     return np.concatenate(ids), np.concatenate(scores)
@@ -51,10 +53,11 @@ def evaluate(model: Any, test: Any, *, client: Any = None, **options: Any) -> di
         check_versions(cluster)
 
         def over(function: Any, shared: Any, parts: Sequence[Any]) -> list[Any]:
-            held = cluster.submit(itself, shared, pure=False, key=f"model-{id(shared):x}")
+            call = uuid4().hex
+            held = cluster.submit(itself, shared, pure=False, key=f"model-{call}")
             found: list[Any] = cluster.gather([
                 cluster.submit(function, held, part, pure=False,
-                               key=f"evaluate-{number}-{id(parts):x}")
+                               key=f"evaluate-{number}-{call}")
                 for number, part in enumerate(parts)])
             return found
 

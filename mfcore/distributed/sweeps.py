@@ -215,9 +215,9 @@ class BlockALS(Solver):
     def _submit(self, function: Any, name: str, number: int, *arguments: Any,
                 part: int = 0) -> Any:
         """Have a task done, preferably by the worker that holds this block of its side."""
-        workers = self._workers or [""]
+        workers = self._workers or [""]        # (the name of the folder is this fit's alone)
         return self.client.submit(
-            function, *arguments, key=f"{name}-{self._sweeps}.{number}.{part}.{id(self):x}",
+            function, *arguments, key=f"{name}-{self._sweeps}.{number}.{part}.{self.scratch.name}",
             pure=False, workers=[workers[number % len(workers)]], allow_other_workers=True)
 
     def _results(self, futures: list[Any], name: str) -> list[Any]:
