@@ -5,7 +5,8 @@
 Each target takes bytes and either returns or raises something that is a defect.  "read" parses
 them as a ratings file; "load" as a zip; "archive" reads them as a list of changes to a whole
 model file, written again with checksums that agree, which random bytes never reach, loads it
-and asks it questions; "folder" does the same to a folder of ratings.  Changes are drawn at random; inputs that failed are kept in FOLDER.
+and asks it questions; "folder" does the same to a folder of ratings.  Changes are drawn at
+random; inputs that failed are kept in FOLDER.  For changes that are guided see guided.py.
 """
 
 from __future__ import annotations

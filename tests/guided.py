@@ -11,6 +11,7 @@ executions, inputs kept and defects.  An input that ends the process is a defect
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -69,7 +70,9 @@ def _fuzz_here(name: str, seconds: float, folder: Path) -> None:
     kernels = [] if name == "read" else [      # (numba compiles no code with counters in it)
         f"mfcore.kernels.{path.stem}" for path in (SOURCES / "kernels").glob("*.py")]
     with atheris.instrument_imports(include=["mfcore"], exclude=kernels):
-        import fuzzing
+        import fuzzing                    # (all modules: functions import others when called)
+        for module in _modules():
+            importlib.import_module(module)
     for module in (__import__("zipfile"), __import__("json").decoder):
         for each in vars(module).values():
             if isinstance(each, type(_python)) and each.__module__ == module.__name__:
@@ -104,6 +107,13 @@ def _fuzz_here(name: str, seconds: float, folder: Path) -> None:
     atheris.Setup([sys.argv[0], f"-max_len={LONGEST}", f"-timeout={SLOWEST}", "-rss_limit_mb=3000",
                    f"-dict={words}", f"-artifact_prefix={folder}/", str(folder / "kept")], target)
     atheris.Fuzz()
+
+
+def _modules() -> list[str]:
+    """The modules of the library that a file from a stranger may come to."""
+    return [f"mfcore.{path.relative_to(SOURCES).with_suffix('').as_posix().replace('/', '.')}"
+            for part in ("data", "kernels", "metrics", "models", "objectives", "solvers", "nn")
+            for path in sorted((SOURCES / part).glob("*.py")) if path.stem != "__init__"]
 
 
 def _read_again(name: str, seconds: float, folder: Path) -> None:
