@@ -70,7 +70,7 @@ def _fuzz_here(name: str, seconds: float, folder: Path) -> None:
     kernels = [] if name == "read" else [      # (numba compiles no code with counters in it)
         f"mfcore.kernels.{path.stem}" for path in (SOURCES / "kernels").glob("*.py")]
     with atheris.instrument_imports(include=["mfcore"], exclude=kernels):
-        import fuzzing                    # (all modules: functions import others when called)
+        import fuzzing  # (all modules: functions import others when called)
         for module in _modules():
             importlib.import_module(module)
     for module in (__import__("zipfile"), __import__("json").decoder):

@@ -16,8 +16,7 @@ from mfcore.solvers.inverse import invert
 from mfcore.validation import DivergenceError
 
 CELLS = samples.counts(40, 17)
-WIDE = sp.random_array((90, 1100), density=0.03, random_state=np.random.default_rng(4),
-                       format="csr")
+WIDE = samples.random_array((90, 1100), density=0.03, rng=np.random.default_rng(4), format="csr")
 
 
 def positive_definite(n, seed=0, dtype=np.float64):

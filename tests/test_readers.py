@@ -39,7 +39,7 @@ def triples(ratings: Ratings) -> list[tuple[object, object, float]]:
     assert ratings.item_ids is not None
     cells = ratings.by_user.tocoo()
     return sorted((ratings.user_ids[u], ratings.item_ids[i], float(r))
-                  for u, i, r in zip(*cells.coords, cells.data, strict=True))
+                  for u, i, r in zip(cells.row, cells.col, cells.data, strict=True))
 
 
 EXPECTED = sorted(row[:3] for row in ROWS)
