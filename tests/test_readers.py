@@ -475,6 +475,8 @@ def test_a_line_longer_than_a_chunk_is_read(monkeypatch) -> None:
     ("", "ratings.csv is empty"),
     ("\n \n", "ratings.csv is empty"),
     ("\ufeff", "ratings.csv is empty"),
+    ("\x1f", "ratings.csv is empty"),
+    ("\xa0\n", "ratings.csv is empty"),
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file"),
     (b"PK\x03\x04rest", "is a binary file"),
     ("1,2,3\n".encode("utf-16"), "is a binary file")])
