@@ -214,12 +214,16 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
 
 def gram_parts(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
                dtype: type | None = None) -> list[np.ndarray]:
-    """Return the products that `gram` adds: of the rows of each chunk, in order."""
+    """Return the products that `gram` adds: of the rows of each chunk, in order.
+
+    What overflows is infinite in silence: whoever goes on with it names the remedy.
+    """
     def part(start: int, stop: int) -> np.ndarray:
         columns = [block[start:stop] for block in (X, *beside)]
         rows = np.column_stack(columns) if beside else columns[0]
         rows = rows.astype(dtype or X.dtype, copy=False)
-        product: np.ndarray = rows.T @ rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            product: np.ndarray = rows.T @ rows
         return product
 
     return pool.map(part, row_chunks(X.shape[0], GRAM_ROWS))
