@@ -29,7 +29,7 @@ SOURCES = Path(__file__).parents[1] / "mfcore"
 WORDS = ["user", "item", "rating", "::", "\\x09", "nan", "inf", "1e999", "0x1p3", "\\xef\\xbb\\xbf",
          "\\x1f\\x8b\\x08", "PAR1", "\\x0d\\x0a", "-9223372036854775808", "9223372036854775808",
          "PK\\x03\\x04", "PK\\x01\\x02", "PK\\x05\\x06", "header.json", "<f4", "fortran_order"]
-LONGEST, SLOWEST = 4096, 20               # bytes of an input, seconds for one
+LONGEST, SLOWEST = 4096, 200    # bytes of an input; seconds for one, which may compile kernels
 
 
 def guided(name: str, seconds: float, folder: Path) -> dict[str, Any]:

@@ -286,7 +286,8 @@ def _order_by_user(users: np.ndarray, key: np.ndarray) -> np.ndarray:
         low, high = int(key.min()), int(key.max())
         span = high - low + 1
         if high < 2**63 and span * (int(users[-1]) + 1) < 2**63:
-            return np.argsort(users * np.int64(span) + (key.astype(np.int64) - low), kind="stable")
+            wide = users.astype(np.int64) * span     # (NumPy 1 would keep int32, and wrap)
+            return np.argsort(wide + (key.astype(np.int64) - low), kind="stable")
     return np.lexsort((key, users))
 
 
