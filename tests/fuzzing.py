@@ -20,6 +20,7 @@ import random
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,12 @@ def use(ratings: Any) -> None:
 
 
 TARGETS = {"read": read, "load": load, "archive": archive, "folder": folder}
+
+
+def corpus(name: str) -> list[bytes]:
+    """What guided fuzzing kept in corpus/NAME.zip."""
+    with zipfile.ZipFile(Path(__file__).parent / "corpus" / f"{name}.zip") as archive:
+        return [archive.read(each) for each in archive.namelist()]
 
 
 def seeds(name: str) -> list[bytes]:

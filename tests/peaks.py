@@ -39,30 +39,30 @@ def status(name: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def peak(work: Callable[[], Any]) -> tuple[int, Any]:
-    """The bytes that `work` takes at its highest beside those before it, and its result."""
+def peak(work: Callable[[], Any]) -> int:
+    """The bytes that `work` takes at its highest beside those before it."""
     gc.collect()
     with open("/proc/self/clear_refs", "w") as stream:
         stream.write("5")                 # the peak is what there is now
     before = status("VmRSS")
-    result = work()
-    return status("VmHWM") - before, result
+    work()
+    return status("VmHWM") - before
 
 
 def measured(made: Any, params: dict[str, Any], shape: tuple[int, int], per_user: int
              ) -> dict[str, int]:
     """The peaks of fit, recommend and evaluate."""
-    found = {}
-    for users, items, each in ((50, 200, 5), (*shape, per_user)):
-        cells, test = ratings(users, items, each, 0), ratings(users, items, 2, 1)
-        test = mfcore.Ratings(sp.csr_array((test.by_user.data, test.by_user.indices,
-                                            test.by_user.indptr), shape=cells.shape))
-        model = made(**params)
-        found["fit"], _ = peak(lambda: model.fit(cells))
-        found["recommend"], _ = peak(lambda: model.recommend(k=20))
-        found["evaluate"], _ = peak(lambda: mfcore.evaluate(
-            model, test, metrics=["ndcg", "recall"], n_threads=params.get("n_threads")))
-    return found
+    _peaks(made(**params), (50, 200), 5, params["n_threads"])       # kernels are compiled
+    return _peaks(made(**params), shape, per_user, params["n_threads"])
+
+
+def _peaks(model: Any, shape: tuple[int, int], per_user: int, n_threads: int) -> dict[str, int]:
+    cells, test = ratings(*shape, per_user, 0), ratings(*shape, 2, 1).by_user
+    test = mfcore.Ratings(sp.csr_array((test.data, test.indices, test.indptr), cells.shape))
+    return {"fit": peak(lambda: model.fit(cells)),
+            "recommend": peak(lambda: model.recommend(k=20)),
+            "evaluate": peak(lambda: mfcore.evaluate(model, test, metrics=["ndcg", "recall"],
+                                                     n_threads=n_threads))}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,16 @@ def test_a_file_from_a_stranger_is_read_or_refused(name, count):
         fuzzing.TARGETS[name](data)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", GUIDED)
+def test_inputs_that_once_reached_new_lines_are_read_or_refused(name):
+    """What guided fuzzing kept, and what it found wrong."""
+    kept = fuzzing.corpus(name)
+    assert kept
+    for data in kept:
+        fuzzing.TARGETS[name](data)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("name", GUIDED)
 def test_minutes_of_fuzzing_guided_by_coverage_find_no_defect(name, tmp_path):
