@@ -77,7 +77,7 @@ def _fuzz_here(name: str, seconds: float, folder: Path) -> None:
         for each in vars(module).values():
             if isinstance(each, type(_python)) and each.__module__ == module.__name__:
                 atheris.instrument_func(each)
-    seeds = fuzzing.seeds(name) + fuzzing.corpus(name)      # (before the clock starts: models may be compiled)
+    seeds = fuzzing.seeds(name) + fuzzing.corpus(name)      # (which may compile; then the clock)
     stop, found = time.monotonic() + seconds, Counter(executions=0, defects=0)
     failed: set[str] = set()
 
