@@ -222,14 +222,18 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
 def gram_parts(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
                dtype: type | None = None, weights: np.ndarray | None = None
                ) -> list[np.ndarray]:
-    """Return the products that `gram` adds: of the rows of each chunk, in order."""
+    """Return the products that `gram` adds: of the rows of each chunk, in order.
+
+    What overflows is infinite in silence: whoever goes on with it names the remedy.
+    """
     def part(start: int, stop: int) -> np.ndarray:
         columns = [block[start:stop] for block in (X, *beside)]
         rows = np.column_stack(columns) if beside else columns[0]
         rows = rows.astype(dtype or X.dtype, copy=False)
-        left = rows if weights is None else \
-            rows * weights[start:stop, None].astype(rows.dtype, copy=False)
-        product: np.ndarray = left.T @ rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            left = rows if weights is None else \
+                rows * weights[start:stop, None].astype(rows.dtype, copy=False)
+            product: np.ndarray = left.T @ rows
         return product
 
     return pool.map(part, row_chunks(X.shape[0], GRAM_ROWS))

@@ -19,18 +19,16 @@ import json
 import math
 import os
 import re
-import secrets
-import shutil
 import struct
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from mfcore import validation
+from mfcore.atomic import replacing
 
 FORMAT, VERSION = "mfcore", 1
 HEADER = "header.json"
@@ -84,7 +82,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
               "arrays": {name: entry.spec for name, entry in entries.items()}}
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         _add(archive, HEADER, (text,))
         for name, entry in entries.items():
             _add(archive, _file_name(name, entry.spec), entry.parts)
@@ -189,28 +187,6 @@ def _add(archive: zipfile.ZipFile, file_name: str, parts: tuple[Any, ...]) -> No
     with archive.open(info, "w") as stream:
         for part in parts:
             stream.write(part)
-
-
-@contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file beside `path` that takes its place at the end, or vanishes on error."""
-    target = Path(os.path.realpath(validation.path("path", path)))
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write a model to {path}: it is a folder")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
-    part = target.with_name(f".mfcore-{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            shutil.copymode(target, part)
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 # ------------------------------------------------------------------------ reading

@@ -99,7 +99,7 @@ def fit(folder: Path, kills: int, seed: int = 0) -> int:
 
 
 def save(folder: Path, kills: int, seed: int = 0) -> int:
-    """Kill saves: the file is the old model or the new one, whole."""
+    """Kill saves: the file is the old model or the new one, whole; the next clears the rest."""
     path = folder / "model"
     models = [samples.small(mfcore.MatrixFactorization, n_factors=n).fit(samples.counts())
               for n in (2, 3)]
@@ -113,9 +113,11 @@ def save(folder: Path, kills: int, seed: int = 0) -> int:
             model.save(path)
 
     for _ in moments(work, kills, seed):
-        expect(without_parts(folder) == ["model"], "the model is gone, or more is there")
+        expect(len(list(folder.iterdir())) <= 2, "more than one piece is left")
         expect(path.read_bytes() in whole, "the file is neither model")
         mfcore.load(path).recommend(k=1)
+        models[0].save(path)
+        expect([each.name for each in folder.iterdir()] == ["model"], "a piece is left for good")
     return kills
 
 

@@ -1,11 +1,12 @@
 """Fuzz targets: ratings files and model files from a stranger.
 
-    python tests/fuzzing.py {read,load,archive} SECONDS [FOLDER]
+    python tests/fuzzing.py {read,load,archive,folder} SECONDS [FOLDER]
 
 Each target takes bytes and either returns or raises something that is a defect.  "read" parses
 them as a ratings file; "load" as a zip; "archive" reads them as a list of changes to a whole
 model file, written again with checksums that agree, which random bytes never reach, loads it
-and asks it questions.  Changes are drawn at random; inputs that failed are kept in FOLDER.
+and asks it questions; "folder" does the same to a folder of ratings.  Changes are drawn at
+random; inputs that failed are kept in FOLDER.  For changes that are guided see guided.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import random
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import samples
 
 import mfcore
 from mfcore import persistence
+from mfcore.data import folder as files
 from mfcore.data.features import Features
 from mfcore.validation import DivergenceError
 
@@ -204,14 +207,88 @@ def ask(model: Any) -> None:
             pass
 
 
-TARGETS = {"read": read, "load": load, "archive": archive}
+def folder(data: bytes) -> None:
+    """Change a whole folder of ratings as the bytes say, open it and use what it holds."""
+    source = Source(data)
+    arrays, header, ids = copy.deepcopy(source.pick(folders()))
+    for _ in range(1 + source.number(3)):
+        CHANGES[source.number(len(CHANGES))](source, arrays, header)
+    with tempfile.TemporaryDirectory() as place:
+        target = Path(place, "ratings")
+        if not _written(target, arrays, header, ids, source):
+            return
+        try:
+            ratings = mfcore.Ratings.open(target)
+        except files.RatingsFolderError:
+            return
+        use(ratings)
+
+
+def folders() -> list[tuple[dict[str, np.ndarray], dict[str, Any], bytes | None]]:
+    """Arrays, header and ids of small folders: plain, with weights, with names."""
+    if not _FOLDERS:
+        cells = samples.matrix()
+        for ratings in (mfcore.Ratings(cells), samples.named(cells),
+                        mfcore.Ratings(cells, weights=samples.weights(cells))):
+            with tempfile.TemporaryDirectory() as place:
+                target = Path(place, "ratings")
+                ratings.write(target)
+                arrays = {path.stem: np.load(path) for path in target.glob("*.npy")}
+                header = json.loads((target / files.HEADER).read_text())["header"]
+                ids = target / files.IDS
+                _FOLDERS.append((arrays, header, ids.read_bytes() if ids.exists() else None))
+    return _FOLDERS
+
+
+_FOLDERS: list[tuple[dict[str, np.ndarray], dict[str, Any], bytes | None]] = []
+
+
+def _written(target: Path, arrays: dict[str, np.ndarray], header: dict[str, Any],
+             ids: bytes | None, source: Source) -> bool:
+    """Write a folder with sizes and checksums that agree, mostly; say whether it can be."""
+    target.mkdir()
+    try:
+        for name, array in arrays.items():
+            np.save(target / f"{name}.npy", array, allow_pickle=True)
+    except (OSError, ValueError):
+        return False
+    if ids is not None:
+        (target / files.IDS).write_bytes(ids)
+    entries = header.get("files")
+    if isinstance(entries, dict) and source.number(8):
+        for path in target.iterdir():
+            if path.name in entries or source.number(2):
+                entries[path.name] = {"bytes": path.stat().st_size, "sha256": files.digest(path)}
+    text = {"header": header, "sha256": files._digest_of(header)}
+    (target / files.HEADER).write_text(json.dumps(text))
+    return True
+
+
+def use(ratings: Any) -> None:
+    """Learn from ratings that opened; what is learned may be refused, and has no NaN."""
+    for made in (mfcore.MatrixFactorization, mfcore.Popularity):
+        try:
+            model = samples.small(made).fit(ratings)
+        except (*REFUSALS, np.linalg.LinAlgError):
+            continue
+        if not np.isfinite(model.predict(*np.nonzero(np.ones(ratings.by_user.shape)))).all():
+            raise AssertionError("a prediction that is no number")
+
+
+TARGETS = {"read": read, "load": load, "archive": archive, "folder": folder}
+
+
+def corpus(name: str) -> list[bytes]:
+    """What guided fuzzing kept in corpus/NAME.zip."""
+    with zipfile.ZipFile(Path(__file__).parent / "corpus" / f"{name}.zip") as archive:
+        return [archive.read(each) for each in archive.namelist()]
 
 
 def seeds(name: str) -> list[bytes]:
-    """Inputs to start from: whole files, and for "archive" short lists of changes."""
+    """Inputs to start from: whole files; for "archive" and "folder" short lists of changes."""
     if name == "read":
         return LINES
-    if name == "archive":
+    if name in ("archive", "folder"):
         return [bytes([model, 0, 0, 0, change, 0]) for model in range(4) for change in range(3)]
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -243,10 +320,11 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
 
 
 def inputs(name: str, seed: int) -> Any:
-    """Random inputs without end: choices for "archive", else mutated files."""
+    """Random inputs without end: choices for "archive" and "folder", else mutated files."""
     draw, known = random.Random(seed), seeds(name)
     while True:
-        yield draw.randbytes(24) if name == "archive" else mutated(draw.choice(known), draw)
+        chosen = name in ("archive", "folder")
+        yield draw.randbytes(24) if chosen else mutated(draw.choice(known), draw)
 
 
 def run(name: str, seconds: float, folder: Path, seed: int = 0) -> dict[str, int]:
@@ -260,7 +338,7 @@ def run(name: str, seconds: float, folder: Path, seed: int = 0) -> dict[str, int
         try:
             TARGETS[name](data)
         except Exception as error:            # noqa: BLE001  (whatever it is, it is the finding)
-            where = _deepest(error)
+            where = deepest(error)
             if where not in failed:
                 failed[where] = 0
                 (folder / f"{name}-{len(failed)}.bin").write_bytes(data)
@@ -273,7 +351,7 @@ def run(name: str, seconds: float, folder: Path, seed: int = 0) -> dict[str, int
     return {"target": name, "executions": tried, "defects": len(failed)}
 
 
-def _deepest(error: BaseException) -> str:
+def deepest(error: BaseException) -> str:
     trace, where = error.__traceback__, ""
     while trace is not None:
         code = trace.tb_frame.f_code

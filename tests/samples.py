@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,12 @@ def counts(n_users: int = 11, n_items: int = 8, *, seed: int = 2) -> sp.csr_arra
     cells = matrix(n_users, n_items, seed=seed)
     cells.data = np.ceil(cells.data * 1.2)
     return cells
+
+
+def random_array(shape: tuple[int, int], *, density: float, rng: Any, **form: Any) -> Any:
+    """`scipy.sparse.random_array`, whose older versions call `rng` by another name."""
+    name = "rng" if "rng" in inspect.signature(sp.random_array).parameters else "random_state"
+    return sp.random_array(shape, density=density, **{name: rng}, **form)
 
 
 def weights(cells: sp.csr_array, seed: int = 3) -> np.ndarray:

@@ -639,7 +639,7 @@ def test_the_first_fold_of_ml_100k_is_the_published_u1_test(ml100k) -> None:
     cells = ml100k.ratings.by_user.tocoo()
     fold = np.flatnonzero(ml100k.file_order < 20_000)
     users, items = (ids[rows[fold]] for ids, rows in zip(
-        (ml100k.ratings.user_ids, ml100k.ratings.item_ids), cells.coords, strict=True))
+        (ml100k.ratings.user_ids, ml100k.ratings.item_ids), (cells.row, cells.col), strict=True))
     lines = "".join(f"{u}\t{i}\t{r:.0f}\t{t}\n" for u, i, r, t in zip(
         users, items, cells.data[fold], ml100k.timestamps[fold], strict=True))
     assert hashlib.md5(lines.encode()).hexdigest() == "62d5d837e7c8e36550cc956b09c2ecc8"

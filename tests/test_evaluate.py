@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import samples
 import scipy.sparse as sp
 import strategies
 from hypothesis import given
@@ -310,12 +311,12 @@ def test_every_metric_equals_its_dense_twin(train, test, seed, k, exclude_seen):
 @given(strategies.seeds, st.sampled_from([1, 3]))
 def test_ids_in_any_order_equal_the_dense_twin(seed, k):
     rng = np.random.default_rng(seed)
-    train = Ratings(sp.random_array((6, 8), density=0.3, format="csr", rng=rng),
+    train = Ratings(samples.random_array((6, 8), density=0.3, format="csr", rng=rng),
                     user_ids=list("abcdef"), item_ids=np.arange(8) * 10)
     model = Stub(2, seed).fit(train)
     users = rng.permutation(list("abcdxy"))  # x and y are new
     items = rng.permutation([0, 10, 20, 30, 40, 70, 100, 200])  # 100 and 200 are new
-    test = Ratings(sp.random_array((6, 8), density=0.4, format="csr", rng=rng),
+    test = Ratings(samples.random_array((6, 8), density=0.4, format="csr", rng=rng),
                    user_ids=users, item_ids=items)
     rows, columns = model._user_positions(users), model._item_positions(items)
     P = np.vstack([model.P, np.zeros((1, 2))])
@@ -338,11 +339,11 @@ def test_ids_in_any_order_equal_the_dense_twin(seed, k):
 @given(strategies.seeds)
 def test_folded_in_users_equal_the_dense_twin(seed):
     rng = np.random.default_rng(seed)
-    train = Ratings(sp.random_array((4, 7), density=0.5, format="csr", rng=rng),
+    train = Ratings(samples.random_array((4, 7), density=0.5, format="csr", rng=rng),
                     item_ids=list("abcdefg"))
     model = Stub(2, seed, rates=True).fit(train)
     names = rng.permutation(list("abcdefgz"))
-    both = sp.random_array((9, 8), density=0.6, format="csr", rng=rng)
+    both = samples.random_array((9, 8), density=0.6, format="csr", rng=rng)
     held = rng.random(both.nnz) < 0.5
     parts = Ratings(both, item_ids=names)
     fold_in, test = parts.select_cells(~held), parts.select_cells(held)
@@ -383,7 +384,7 @@ def test_candidates_by_id_work_for_a_test_set_without_ids():
 
 def larger(seed=0, n_users=900, n_items=400):
     rng = np.random.default_rng(seed)
-    whole = Ratings(sp.random_array((n_users, n_items), density=0.05, format="csr", rng=rng))
+    whole = Ratings(samples.random_array((n_users, n_items), density=0.05, format="csr", rng=rng))
     held = rng.random(whole.nnz) < 0.3
     model = Stub(4, seed, rates=True).fit(whole.select_cells(~held))
     model.P += rng.normal(size=model.P.shape).astype(np.float32)
@@ -419,8 +420,8 @@ def test_users_without_test_cells_are_not_scored():
 
 def test_no_users_times_items_matrix_is_held():
     rng = np.random.default_rng(0)
-    train = Ratings(sp.random_array((4000, 5000), density=0.001, format="csr", rng=rng))
-    test = Ratings(sp.random_array((4000, 5000), density=0.0005, format="csr", rng=rng))
+    train = Ratings(samples.random_array((4000, 5000), density=0.001, format="csr", rng=rng))
+    test = Ratings(samples.random_array((4000, 5000), density=0.0005, format="csr", rng=rng))
     model = Stub(2).fit(train)
     metrics = ["ndcg", "auc", "item_coverage"]
     evaluate(model, test, metrics=metrics, n_threads=1)

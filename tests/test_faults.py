@@ -12,7 +12,6 @@ import faults
 import numpy as np
 import pytest
 import samples
-import scipy.sparse as sp
 from reliability import record
 from test_datasets import Server, serving
 
@@ -160,7 +159,8 @@ def _in_little_memory(model, told):
 @FORK
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no figure of memory")
 def test_recommending_in_too_little_memory_says_what_it_needs_and_batches_do_it():
-    cells = sp.random_array((3000, 2000), density=0.002, rng=np.random.default_rng(0), format="csr")
+    cells = samples.random_array((3000, 2000), density=0.002, format="csr",
+                                 rng=np.random.default_rng(0))
     model = samples.small(MatrixFactorization).fit(cells)
     model.recommend([0], k=2000)                       # compiled before the limit
     answer, told = os.pipe()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
+import samples
 import scipy.sparse as sp
 from naive import problem, random_problem, scores
 
@@ -154,7 +155,7 @@ def test_after_an_epoch_of_a_stochastic_solver_group_vectors_are_at_their_minimu
 
 def test_conjugate_gradient_and_cholesky_agree_on_many_features(monkeypatch):
     random = np.random.default_rng(1)
-    F = sp.random_array((40, 25), density=0.3, rng=random, format="csr")
+    F = samples.random_array((40, 25), density=0.3, rng=random, format="csr")
     weights, Y = random.uniform(0.1, 4, 40), random.normal(size=(40, 3))
     exact = ridge_solver(F, weights, 0.7)(Y, np.zeros((25, 3)))
     monkeypatch.setattr(groups, "DENSE_FEATURES", 10)

@@ -39,7 +39,7 @@ def triples(ratings: Ratings) -> list[tuple[object, object, float]]:
     assert ratings.item_ids is not None
     cells = ratings.by_user.tocoo()
     return sorted((ratings.user_ids[u], ratings.item_ids[i], float(r))
-                  for u, i, r in zip(*cells.coords, cells.data, strict=True))
+                  for u, i, r in zip(cells.row, cells.col, cells.data, strict=True))
 
 
 EXPECTED = sorted(row[:3] for row in ROWS)
@@ -475,6 +475,8 @@ def test_a_line_longer_than_a_chunk_is_read(monkeypatch) -> None:
     ("", "ratings.csv is empty"),
     ("\n \n", "ratings.csv is empty"),
     ("\ufeff", "ratings.csv is empty"),
+    ("\x1f", "ratings.csv is empty"),
+    ("\xa0\n", "ratings.csv is empty"),
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file"),
     (b"PK\x03\x04rest", "is a binary file"),
     ("1,2,3\n".encode("utf-16"), "is a binary file")])

@@ -164,7 +164,7 @@ def test_any_sequence_of_calls_keeps_the_promises(made):
 def test_many_sequences_of_calls_keep_the_promises():
     tried.clear()
     for made in samples.EVERY:
-        run(made, 400)
+        run(made, 100)
     record("sequences of fit, partial_fit, fold-in, recommend, predict, set_params, save and load",
            tried["sequences"], "test_sequences.py::test_any_sequence_of_calls_keeps_the_promises",
            calls=tried["calls"])

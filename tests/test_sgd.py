@@ -7,6 +7,7 @@ import os
 import naive
 import numpy as np
 import pytest
+import samples
 import scipy.sparse as sp
 from naive import problem, random_problem
 from test_als import CASES
@@ -108,7 +109,8 @@ def test_strata_hold_about_equal_counts(g):
 
 
 def ratings() -> Ratings:
-    return Ratings(sp.csr_array(sp.random_array((300, 80), density=0.3, rng=4, format="csr") * 5))
+    return Ratings(sp.csr_array(
+        samples.random_array((300, 80), density=0.3, rng=4, format="csr") * 5))
 
 
 @pytest.mark.parametrize("params", [{}, {"schedule": "adagrad", "learning_rate": 0.02},
@@ -137,7 +139,7 @@ def test_where_the_rank_suffices_sgd_ends_within_a_hundredth_of_als(bias):
 
 
 def test_with_weight_on_the_unknown_small_blocks_keep_sgd_near_the_optimum():
-    cells = sp.csr_array(sp.random_array((700, 150), density=0.35, rng=4, format="csr") * 5)
+    cells = sp.csr_array(samples.random_array((700, 150), density=0.35, rng=4, format="csr") * 5)
     known = {"unknown_weight": 0.1, "reg": 2.0, "random_state": 0}
     best = MatrixFactorization(4, solver="cholesky", n_epochs=60, **known).fit(cells)
     near = MatrixFactorization(4, solver="sgd", n_epochs=60, learning_rate=0.003,

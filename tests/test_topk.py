@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import samples
 import scipy.sparse as sp
 import strategies
 from hypothesis import given
@@ -146,7 +147,7 @@ def test_the_best_are_those_of_the_masked_matrix(scores, k, seed):
 @pytest.mark.parametrize("k", [1, 15, 16, 40])
 def test_long_lists_of_large_catalogues_equal_a_full_sort(k):
     scores = np.random.default_rng(1).integers(0, 400, (150, 1500)).astype(np.float32)
-    seen = sp.random_array(scores.shape, density=0.3, format="csr", rng=2)
+    seen = samples.random_array(scores.shape, density=0.3, format="csr", rng=2)
     same(run(scores, k, seen=seen), naive(np.where(seen.toarray() != 0, -np.inf, scores), k))
 
 

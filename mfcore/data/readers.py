@@ -191,14 +191,14 @@ def arrow_columns(path: Path, wanted: Mapping[str, Column], rows: int) -> Iterat
 
 
 def _parse_parquet(path: Path, wanted: Mapping[str, Column]) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise ImportError(f"reading {path.name} needs pyarrow: "
                           f"pip install 'mfcore[parquet]'") from None
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     try:
         names = tuple(pq.read_schema(path).names)
         asked = {what: column for what, column in wanted.items() if column is not None}

@@ -284,9 +284,9 @@ def _order_by_user(users: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Order cells by user, then key, then place: one sort, where both fit in 63 bits."""
     if key.dtype.kind in "iu" and key.size:
         low, high = int(key.min()), int(key.max())
-        span = high - low + 1
-        if high < 2**63 and span * (int(users[-1]) + 1) < 2**63:
-            return np.argsort(users * np.int64(span) + (key.astype(np.int64) - low), kind="stable")
+        if high < 2**63 and (high - low + 1) * (int(users[-1]) + 1) < 2**63:
+            key = users.astype(np.int64) * (high - low + 1) + (key.astype(np.int64) - low)
+            return np.argsort(key, kind="stable")
     return np.lexsort((key, users))
 
 

@@ -89,11 +89,12 @@ def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
     if b"\0" in data[:_SAMPLE_BYTES].tobytes() or data[:4].tobytes() == b"PK\x03\x04":
         raise ValueError(f"{name} is a binary file, not lines of text; read_ratings takes "
                          f"csv, tsv, '::', gzip and parquet files, text in UTF-8")
-    if not data[:_SAMPLE_BYTES].tobytes().strip():
-        raise ValueError(f"{name} is empty")
     data = _with_line_feeds(data)
     data.flags.writeable = False
-    return TextFile(name, data, encoding)
+    file = TextFile(name, data, encoding)
+    if not file.first_lines(1):           # (bytes know fewer blanks than text)
+        raise ValueError(f"{name} is empty")
+    return file
 
 
 def _with_line_feeds(data: np.ndarray) -> np.ndarray:

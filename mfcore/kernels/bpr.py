@@ -16,7 +16,7 @@ from numba import njit
 from mfcore.kernels.draws import WORD, mix
 from mfcore.kernels.options import INLINE, KERNEL
 
-ATTEMPTS = 16                   # redraws before a negative is looked for one by one
+ATTEMPTS = 16                   # redraws before the next item not rated is taken
 RANK_SHARE = 0.3                # mean rank of an adaptive draw, as a share of the items
 LARGEST_MARGIN = 500.0          # exp of it is still finite
 SMALLEST_PRODUCT = 1e-80        # times σ(−500) it is still above 0
@@ -43,6 +43,17 @@ def group_cells(indptr: np.ndarray, indices: np.ndarray, stratum: np.ndarray,
             s = stratum[indices[t]]
             out[place[s]] = indices[t]
             place[s] += 1
+
+
+@njit(**INLINE)
+def _unrated(members: np.ndarray, rated: np.ndarray) -> np.ndarray:
+    """Return the places of the items that are not rated, in order."""
+    places, n = np.empty(members.size, np.int64), 0
+    for place in range(members.size):
+        if not rated[members[place]]:
+            places[n] = place
+            n += 1
+    return places[:n]
 
 
 @njit(**INLINE)
@@ -82,6 +93,7 @@ def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: 
     _favour(P, u, sd, shares)
     for t in range(lo, hi):
         rated[items[t]] = True
+    free = np.empty(0, np.int64)
     for t in range(n):
         x = mix(first + t, key)
         place = 0
@@ -92,13 +104,14 @@ def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: 
             if not rated[members[place]]:
                 break
             x = mix(x, key)
-        step = 0
-        while step < m and rated[members[(place + step) % m]]:
-            step += 1
-        if step == m:
-            n = 0
-            break
-        out[t] = members[(place + step) % m]
+        if rated[members[place]]:
+            if not free.size:
+                free = _unrated(members, rated)
+            if not free.size:
+                n = 0
+                break
+            place = free[np.searchsorted(free, place) % free.size]
+        out[t] = members[place]
     for t in range(lo, hi):
         rated[items[t]] = False
     return n

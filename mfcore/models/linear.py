@@ -85,7 +85,7 @@ class EASE(Recommender):
         if ratings.weights is not None:
             raise ValueError("EASE has no use for weights of single cells: leave them out")
         n, size = ratings.shape[1], np.dtype(self.dtype).itemsize
-        needed = size * n * (n + 2 * TILE) / 1e9
+        needed = size * n * (n + 4 * TILE) / 1e9
         if needed > self.memory:
             raise ValueError(f"memory must be at least {needed:.2f} gigabytes for {n} items in "
                              f"{self.dtype}, got {self.memory:g}; leave out rare items, or "

@@ -146,6 +146,8 @@ def ridge_solver(F: sp.csr_array, weights: np.ndarray, reg: float | np.ndarray,
     Up to `most_dense` features by Cholesky, else by conjugate gradient.  Y is (n_rows,) or
     (n_rows, k), X and the start (n_features,) or (n_features, k).
     """
+    if not F.shape[1]:                    # (LAPACK of old versions refuses nothing at all)
+        return lambda Y, start: np.zeros((0, *Y.shape[1:]))
     weighted = sp.csr_array(F * weights[:, None])
     reg = np.broadcast_to(np.asarray(reg, np.float64), F.shape[1])
     if F.shape[1] <= most_dense:

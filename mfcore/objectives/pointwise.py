@@ -120,8 +120,7 @@ class LogisticRow:
         cells = systems.cells
         chosen = slice(cells.indptr[row], cells.indptr[row + 1])
         columns = cells.indices[chosen]
-        a = cells.line[0] * cells.x[chosen] + cells.line[1]
-        b = cells.line[2] * cells.y[chosen] + cells.line[3]
+        a, b = cells.values(chosen)
         if systems.w0:
             sparse = columns
             columns = np.arange(len(systems.Q))

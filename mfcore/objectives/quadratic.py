@@ -73,14 +73,22 @@ class Cells(NamedTuple):
     @property
     def a(self) -> np.ndarray:
         """a = w − w0 of every stored cell, float64."""
-        a: np.ndarray = self.line[0] * self.x + self.line[1]
-        return a
+        return _on_line(self.line[:2], self.x)
 
     @property
     def b(self) -> np.ndarray:
         """b = w t of every stored cell, float64."""
-        b: np.ndarray = self.line[2] * self.y + self.line[3]
-        return b
+        return _on_line(self.line[2:], self.y)
+
+    def values(self, chosen: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return a and b of some cells, float64."""
+        return (_on_line(self.line[:2], self.x[chosen]), _on_line(self.line[2:], self.y[chosen]))
+
+
+def _on_line(line: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return line[0]·x + line[1] in float64 (NumPy 1 takes float32 for a float32 x)."""
+    y: np.ndarray = np.multiply(line[0], x, dtype=np.float64) + line[1]
+    return y
 
 
 class Loss(NamedTuple):
@@ -140,8 +148,7 @@ class RowSystems:
         cells = self.cells
         chosen = slice(cells.indptr[row], cells.indptr[row + 1])
         columns = cells.indices[chosen]
-        a = cells.line[0] * cells.x[chosen] + cells.line[1]
-        b = cells.line[2] * cells.y[chosen] + cells.line[3]
+        a, b = cells.values(chosen)
         X = self.design(columns)
         fixed = 0.0 if self.learns_bias else float(bias)
         ridge, pull = self.ridge(row)

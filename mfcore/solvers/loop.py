@@ -161,9 +161,10 @@ def _snapshot(solver: Solver, at: Any, monitor: Monitor, epoch: int,
 def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
     start = time.perf_counter()
     try:
-        if epoch == 1:
-            solver.begin(at, pool)
-        loss = solver.epoch(at, pool)
+        with np.errstate(over="ignore", invalid="ignore"):      # the loss tells of it
+            if epoch == 1:
+                solver.begin(at, pool)
+            loss = solver.epoch(at, pool)
     except DivergenceError as error:
         raise DivergenceError(f"epoch {epoch}: {error}") from None
     if not math.isfinite(loss):

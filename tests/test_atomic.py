@@ -1,0 +1,86 @@
+"""Files are put in place whole, and pieces of writers that were killed do not stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from mfcore import persistence
+from mfcore.atomic import PREFIX, SUFFIX, replacing
+
+pytest.importorskip("fcntl")                   # elsewhere pieces stay
+FORK = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@FORK
+def test_the_next_write_removes_the_piece_of_a_writer_that_was_killed(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with replacing(tmp_path / "model") as stream:
+            stream.write(b"half")
+            stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    [part] = names(tmp_path)
+    assert part.startswith(PREFIX)
+    persistence.write(tmp_path / "another", {}, {})
+    assert names(tmp_path) == ["another"]
+
+
+@FORK
+def test_a_file_that_somebody_else_writes_meanwhile_is_left(tmp_path):
+    told, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with replacing(tmp_path / "slow") as stream:
+                stream.write(b"first ")
+                os.write(told[1], b"!")
+                os.read(go[0], 1)
+                stream.write(b"second")
+        finally:
+            os._exit(0)
+    os.read(told[0], 1)
+    with replacing(tmp_path / "own") as stream:
+        persistence.write(tmp_path / "quick", {}, {})
+        assert len(names(tmp_path)) == 3
+        stream.write(b"own")
+    os.write(go[1], b"!")
+    os.waitpid(child, 0)
+    assert names(tmp_path) == ["own", "quick", "slow"]
+    assert (tmp_path / "slow").read_bytes() == b"first second"
+    assert (tmp_path / "own").read_bytes() == b"own"
+
+
+def test_many_writers_of_one_folder_lose_nothing(tmp_path):
+    failed = []
+
+    def write(number):
+        try:
+            for turn in range(25):
+                persistence.write(tmp_path / f"model{number}", {}, {"turn": turn})
+                assert persistence.read(tmp_path / f"model{number}")[1] == {"turn": turn}
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert names(tmp_path) == [f"model{number}" for number in range(8)]
+
+
+def test_files_of_other_names_are_not_touched(tmp_path):
+    for name in (f"{PREFIX}notes.txt", f"mine{SUFFIX}", ".hidden"):
+        (tmp_path / name).write_text("mine")
+    persistence.write(tmp_path / "model", {}, {})
+    assert len(names(tmp_path)) == 4

@@ -1,0 +1,60 @@
+"""Fits, lists and evaluations take no more memory than docs/limits.md states."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mfcore.metrics.topk import needed
+from mfcore.solvers.inverse import TILE
+
+PEAKS = Path(__file__).with_name("peaks.py")
+pytestmark = pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK),
+                                reason="a system that does not tell the peak of a process")
+REST = 8_000_000                           # what does not grow with the data
+SHAPE, PER_USER = (40_000, 15_000), 20
+N, N_ITEMS = SHAPE[0] * PER_USER, SHAPE[1] + PER_USER
+
+
+def vectors(k, size=4, n_users=SHAPE[0], n_items=N_ITEMS):
+    """V of docs/limits.md."""
+    return (n_users + n_items) * (-(-k // 16) * 16 + 8) * size
+
+
+def layers(n_items, hidden, n_latent, batch):
+    """What a variational autoencoder needs: six times its numbers, and two dense batches."""
+    numbers = 2 * n_items * hidden + 3 * hidden * n_latent + n_items + 2 * hidden + 2 * n_latent
+    return 4 * (6 * numbers + 2 * batch * n_items)
+
+
+# Class, parameters, users, items, ratings of each user, threads; and the bound of the fit.
+CASES = {
+    "ALS": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1},
+            (*SHAPE, PER_USER, 2), 3 * vectors(64)),
+    "implicit, float64": ("ImplicitMF", {"n_factors": 64, "n_epochs": 1, "dtype": "float64"},
+                          (*SHAPE, PER_USER, 1), 3 * vectors(64, 8)),
+    "lbfgs": ("MatrixFactorization", {"n_factors": 32, "n_epochs": 2, "solver": "lbfgs"},
+              (*SHAPE, PER_USER, 1), 24 * vectors(32)),
+    "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, (*SHAPE, PER_USER, 1),
+            3 * vectors(64) + 12 * N),
+    "EASE": ("EASE", {}, (4_000, 2_500, 20, 1), 4 * 2_520 * (2_520 + 4 * TILE)),
+    "MultVAE": ("MultVAE", {"n_epochs": 1, "hidden": [64], "n_latent": 32},
+                (6_000, 5_000, 20, 1), layers(5_020, 64, 32, 500)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fit_its_lists_and_its_evaluation_stay_within_the_stated_memory(case):
+    name, params, (n_users, n_items, per_user, threads), fitting = CASES[case]
+    ran = subprocess.run([sys.executable, str(PEAKS), name, json.dumps(params), *map(str, (
+        n_users, n_items, per_user, threads))], capture_output=True, text=True, check=True)
+    peaks, size = json.loads(ran.stdout), 8 if "float64" in case else 4
+    lists = needed(n_users, n_items + per_user, 20, threads, size)
+    assert peaks["fit"] <= fitting + REST
+    assert peaks["recommend"] <= lists + REST
+    assert peaks["evaluate"] <= lists - needed(n_users, 0, 20, 0, size) + 64 * 2 * n_users + REST
