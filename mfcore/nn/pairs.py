@@ -35,7 +35,6 @@ from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
 from mfcore.nn.numbers import RowNumbers, numbered
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.products import product
 
 
 class RowsLinear(Layer):
@@ -70,7 +69,7 @@ class RowsLinear(Layer):
         W, z, used = self.linear.W.value, self._start(x), []
         for each, part in zip(self.embeddings, self._parts(W), strict=True):
             lines, cache, place = each.used(x, run)
-            kernels.gather_add(product(lines, part, run.pool), place, z)
+            kernels.add_products(lines, part, place, z)
             used.append((lines, cache, place))
         y, z = self.linear.activation.forward(z, self.linear.b.value)
         return y, (used, y, z)
@@ -79,17 +78,15 @@ class RowsLinear(Layer):
         """Add the gradients of the rows used, of W and of b."""
         used, y, z = cache
         dz, db = self.linear.activation.backward(dy, y, z)
-        W, dW = self.linear.W, []
-        for each, (lines, inner, place), part in zip(self.embeddings, used,
-                                                     self._parts(W.value), strict=True):
-            dA = np.zeros((len(lines), W.value.shape[1]), W.value.dtype)
-            kernels.scatter_add(place, dz, dA)
-            if not W.frozen:
-                dW.append(product(lines.T, dA, run.pool))
+        W, dW = self.linear.W, np.empty_like(self.linear.W.value)
+        for each, (lines, inner, place), part, rows in zip(
+                self.embeddings, used, self._parts(W.value), self._parts(dW), strict=True):
+            dlines = np.empty_like(lines)
+            kernels.product_gradients(lines, part, place, dz, dlines, rows)
             if not all(table.frozen for table in each.parameters()):
-                each.give(product(dA, part.T, run.pool), inner, run)
+                each.give(dlines, inner, run)
         if not W.frozen:
-            run.gradients.add(W, np.concatenate(dW))
+            run.gradients.add(W, dW)
             run.gradients.add(self.linear.b, db)
 
     def _start(self, x: RowNumbers) -> np.ndarray:
