@@ -128,7 +128,7 @@ class Pool:
         queued calls are cancelled and running ones finish (they still write) before
         the exception leaves.
         """
-        if self._executor is None:
+        if self._executor is None or len(arguments) == 1:
             return [function(*each) for each in arguments]
         order = range(len(arguments)) if cost is None else np.argsort(
             -np.asarray(cost, float), kind="stable")

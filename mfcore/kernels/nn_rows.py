@@ -38,8 +38,9 @@ def add_products(X: np.ndarray, W: np.ndarray, place: np.ndarray, out: np.ndarra
     np.dot(X, W, A)
     for t in range(place.size):
         if place[t] >= 0:
-            for f in range(out.shape[1]):
-                out[t, f] += A[place[t], f]
+            a, line = A[place[t]], out[t]
+            for f in range(line.size):
+                line[f] += a[f]
 
 
 @njit(**KERNEL)

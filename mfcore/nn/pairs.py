@@ -53,7 +53,8 @@ class RowsLinear(Layer):
     def __init__(self, embeddings: tuple[Embedding, ...], linear: Linear,
                  fixed: tuple[np.ndarray, int] | None = None) -> None:
         self.embeddings, self.linear, self.fixed = embeddings, linear, fixed
-        self.cuts = np.cumsum([each.table.value.shape[1] for each in embeddings])
+        cuts = np.cumsum([0, *(each.table.value.shape[1] for each in embeddings)])
+        self.spans = [slice(*span) for span in zip(cuts[:-1], cuts[1:], strict=True)]
 
     def __repr__(self) -> str:
         return f"RowsLinear({self.embeddings}, {self.linear!r})"
@@ -100,7 +101,7 @@ class RowsLinear(Layer):
         return z
 
     def _parts(self, W: np.ndarray) -> list[np.ndarray]:
-        return np.split(W, self.cuts[:-1])
+        return [W[span] for span in self.spans]
 
 
 class RowsDot(Layer):

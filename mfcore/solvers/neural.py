@@ -89,8 +89,8 @@ class Cells:
 
         cells : positions of its known cells; the unknown ones are drawn, and come after them.
         """
-        pairs, y = self.pairs[cells], self.y[cells]
-        w = None if self.w is None else self.w[cells]
+        pairs, y = self.pairs.take(cells, axis=0), self.y.take(cells)
+        w = None if self.w is None else self.w.take(cells)
         if self.n_drawn:
             others = self.draw(self.n_drawn * len(cells), random)
             v = np.full(len(others), self.drawn_weight, y.dtype)
