@@ -16,8 +16,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from benchmarks.case import Case, Contestant, Data, Task, as_said
-from benchmarks.data import all_of, first_rows
-from mfcore import MultVAE, Ratings
+from benchmarks.data import all_of, first_rows, stored
+from benchmarks.generated import generated
+from mfcore import MultVAE, Ratings, fetch
 from mfcore.models.fusion import Architecture, Side
 from mfcore.nn.layers import Linear
 from mfcore.nn.losses import squared
@@ -29,8 +30,25 @@ from mfcore.solvers.neural import Cells, NeuralSGD
 
 CELLS, RATE, HIDDEN = 1024, 1e-3, (128, 64, 32)
 ROWS, STEPS, BETA = 500, 12, 0.2
+SIZES = ("small", "medium", "large")
 
 # --------------------------------------------------------------------- pairs: NeuralMF
+
+# Users, items and ratings of the large set.
+FIVE_MILLION = (60_000, 12_000, 5_000_000)
+
+
+def known_pairs(size: str) -> Data:
+    """Return R: generated ratings, five million of them where the size is large."""
+    if size == "large":
+        return stored("ratings-5m", lambda: {"R": generated(*FIVE_MILLION)})
+    return all_of("ratings", size)
+
+
+def ml100k(size: str) -> Data:
+    """Return R: ML-100K, whatever the size."""
+    return {"R": fetch("ml-100k").ratings.by_user}
+
 
 
 class Start(NamedTuple):
@@ -200,13 +218,13 @@ def rows_of_torch(hidden: int, latent: int, task: Task) -> None:
 # ------------------------------------------------------------------------------ cases
 
 
-def pair(name: str, title: str, says: str, kind: str, runs: tuple[Any, Any],
-         settings: tuple[str, str], goal: float | None) -> Case:
+def pair(name: str, title: str, says: str, data: Callable[[str], Data], runs: tuple[Any, Any],
+         settings: tuple[str, str], goal: float | None, sizes: tuple[str, ...] = SIZES) -> Case:
     """Return a case of this library and PyTorch."""
     contestants = {peer: Contestant(run, peer, setting) for peer, run, setting in
                    zip(("mfcore", "torch"), runs, settings, strict=True)}
-    return Case(name, title, says, partial(all_of, kind), partial(first_rows, n=40), contestants,
-                as_said, "training loss, as it says", goal=goal)
+    return Case(name, title, says, data, partial(first_rows, n=40), contestants, as_said,
+                "training loss, as it says", goal=goal, sizes=sizes)
 
 
 def cases(widths: Sequence[int], widest: int) -> list[Case]:
@@ -214,13 +232,15 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
     k, (hidden, latent) = widths[0], (600, 200) if widest > 64 else (widest, widest)
     network = f"embeddings of {k}, ReLU {', '.join(map(str, HIDDEN))}, batches of {CELLS} cells"
     return [
-        *(pair(f"neural_mf_{kind}", f"an epoch of NeuralMF, {kind} Adam",
-               f"mean (r − s)² over ratings; {network}", "ratings",
+        *(pair(f"neural_mf_{kind}{suffix}", f"an epoch of NeuralMF, {kind} Adam{where}",
+               f"mean (r − s)² over ratings; {network}", data,
                (partial(pairs_of_ours, k, lazy), partial(pairs_of_torch, k, lazy)),
-               (f"{kind} Adam", "SparseAdam and fused Adam" if lazy else "fused Adam"), 2.0)
+               (f"{kind} Adam", "SparseAdam and fused Adam" if lazy else "fused Adam"), 2.0, sizes)
+          for suffix, where, data, sizes in (("", "", known_pairs, SIZES),
+                                             ("_ml100k", ", ML-100K", ml100k, SIZES[:1]))
           for kind, lazy in (("lazy", True), ("dense", False))),
         pair("mult_vae", f"{STEPS} steps of MultVAE",
              f"multinomial log-likelihood, KL × {BETA}; layers {hidden}-{latent}-{hidden}, batches "
-             f"of {ROWS} users", "choices",
+             f"of {ROWS} users", partial(all_of, "choices"),
              (partial(rows_of_ours, hidden, latent), partial(rows_of_torch, hidden, latent)),
              ("", "dense rows, fused Adam"), 2.5)]

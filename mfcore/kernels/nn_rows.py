@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg  # noqa: F401  Numba's products load its BLAS: before a pool holds threads
+import scipy.linalg  # noqa: F401  (its BLAS is loaded before a pool holds BLAS at one thread)
 from numba import njit
 
 from mfcore.kernels.options import KERNEL

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mfcore.kernels import nn_stack as kernels
+from mfcore.kernels import nn_leaky as kernels
 from mfcore.nn.activations import KINKS
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Layer, Linear, Run, expect
@@ -57,7 +57,7 @@ class Stack(Layer):
         expect(self.layers[0], x, len(W[0]))
         x = np.require(x, W[0].dtype, ["C", "W"])
         h = (x, *(np.empty((len(x), each.shape[1]), x.dtype) for each in W))
-        kernels.stack_forward(W, tuple(each.b.value for each in self.layers), self.kappa, h)
+        kernels.layers_forward(W, tuple(each.b.value for each in self.layers), self.kappa, h)
         return h[-1], h
 
     def backward(self, dy: np.ndarray, h: Caches, run: Run) -> np.ndarray:
@@ -67,7 +67,7 @@ class Stack(Layer):
         dW = tuple(np.empty_like(each.W.value[:0] if each.W.frozen else each.W.value)
                    for each in self.layers)
         db = tuple(np.empty_like(each.b.value) for each in self.layers)
-        kernels.stack_backward(W, self.kappa, h, d, dW, db)
+        kernels.layers_backward(W, self.kappa, h, d, dW, db)
         for each, *blocks in zip(self.layers, dW, db, strict=True):
             for parameter, gradient in zip(each.parameters(), blocks, strict=True):
                 if not parameter.frozen:
