@@ -392,7 +392,7 @@ def test_random_networks_go_back_as_they_went_forward(drawn, n_cuts):
 def kinked(dtype=np.float64):
     random = rng(5)
     layers = [Linear(n_in, n_out, name, random=random, dtype=dtype) for n_in, n_out, name in
-              ((5, 4, "relu"), (4, 3, "leaky_relu"), (3, 2, "identity"))]
+              ((5, 4, "relu"), (4, 3, "identity"), (3, 2, "leaky_relu"))]
     for each in layers:
         each.b.value[:] = random.normal(size=each.b.value.shape)
     return layers
