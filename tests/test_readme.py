@@ -240,7 +240,8 @@ def test_the_loss_curves_of_neural_factorization_are_those_in_the_result_file():
     lazy, dense = (curves[kind]["apart"] for kind in ("lazy", "dense"))
     for name, found in ("double, mfcore and torch, one epsilon", lazy), \
                        ("double, mfcore and torch", dense):
-        assert len(found[name]) == 7 and max(found[name]) < 1e-15
+        assert len(found[name]) == 7
+        assert max(found[name]) < 1e-15
     assert f"{dense[ours][-1]:.4f} (dense) and {lazy[ours][-1]:.4f} (lazy) apart" in text
     assert f"PyTorch ends {lazy[nudged][-1]:.4f} from itself, both times" in text
     assert f"{dense[nudged][-1]:.4f}" == f"{lazy[nudged][-1]:.4f}"
