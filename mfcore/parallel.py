@@ -124,9 +124,9 @@ class Pool:
             cost: Sequence[float] | None = None) -> list[Result]:
         """Call `function(*a)` for each a in `arguments`; return results in that order.
 
-        Dearest calls start first where `cost` is given.  When one fails, or on Ctrl-C,
-        queued calls are cancelled and running ones finish (they still write) before
-        the exception leaves.
+        Dearest calls start first where `cost` is given; a single call wakes no thread.  When
+        one fails, or on Ctrl-C, queued calls are cancelled and running ones finish (they still
+        write) before the exception leaves.
         """
         if self._executor is None or len(arguments) == 1:
             return [function(*each) for each in arguments]

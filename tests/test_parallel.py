@@ -143,6 +143,11 @@ def test_calls_run_at_the_same_time():
         assert sorted(pool.map(both.wait, [(), ()])) == [0, 1]
 
 
+def test_a_single_call_runs_where_it_is_made():
+    with Pool(2) as pool:
+        assert pool.map(threading.get_ident, [()]) == [threading.get_ident()]
+
+
 @pytest.mark.parametrize("n_threads", THREADS)
 def test_an_error_leaves_as_it_is_and_queued_calls_are_dropped(n_threads):
     ran = []
