@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy.linalg  # noqa: F401  (kernels call its BLAS, which the guard must find loaded)
 from threadpoolctl import ThreadpoolController
 
 from mfcore import validation

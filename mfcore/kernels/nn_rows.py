@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (its BLAS is loaded before a pool holds BLAS at one thread)
 from numba import njit
 
 from mfcore.kernels.options import KERNEL
