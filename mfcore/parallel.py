@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy.linalg  # noqa: F401  (kernels call its BLAS, which the guard must find loaded)
 from threadpoolctl import ThreadpoolController
 
 from mfcore import validation
@@ -124,11 +125,11 @@ class Pool:
             cost: Sequence[float] | None = None) -> list[Result]:
         """Call `function(*a)` for each a in `arguments`; return results in that order.
 
-        Dearest calls start first where `cost` is given.  When one fails, or on Ctrl-C,
-        queued calls are cancelled and running ones finish (they still write) before
-        the exception leaves.
+        Dearest calls start first where `cost` is given; a single call wakes no thread.  When
+        one fails, or on Ctrl-C, queued calls are cancelled and running ones finish (they still
+        write) before the exception leaves.
         """
-        if self._executor is None:
+        if self._executor is None or len(arguments) == 1:
             return [function(*each) for each in arguments]
         order = range(len(arguments)) if cost is None else np.argsort(
             -np.asarray(cost, float), kind="stable")

@@ -26,6 +26,7 @@ from mfcore.nn.normalise import Activate, LayerNorm, Unit
 from mfcore.nn.pairs import RowsLinear
 from mfcore.nn.parameters import Parameter
 from mfcore.nn.sparse import SparseLinear
+from mfcore.nn.stack import Stack, stacked
 from mfcore.parallel import Pool
 
 pytestmark = pytest.mark.kernel
@@ -384,3 +385,49 @@ def test_random_networks_go_back_as_they_went_forward(drawn, n_cuts):
 
     assert gradcheck(function, {name: p.value.copy() for name, p in parameters.items()},
                      directions=1).ok
+
+
+# ----------------------------------------------------------------- layers in one kernel
+
+def kinked(dtype=np.float64):
+    random = rng(5)
+    layers = [Linear(n_in, n_out, name, random=random, dtype=dtype) for n_in, n_out, name in
+              ((5, 4, "relu"), (4, 3, "identity"), (3, 2, "leaky_relu"))]
+    for each in layers:
+        each.b.value[:] = random.normal(size=each.b.value.shape)
+    return layers
+
+
+def test_layers_in_one_kernel_have_the_gradients_of_their_value():
+    assert isinstance(stacked(kinked()), Stack)
+    assert check_layer(stacked(kinked()), block(7, 5)).ok
+
+
+@pytest.mark.parametrize("held", [(), (0,), (1, 2), (0, 1, 2)])
+def test_layers_in_one_kernel_are_layers_one_after_another(held):
+    layers, x, dy = kinked(), block(7, 5), block(7, 2)
+    for number in held:
+        layers[number].W.frozen = layers[number].b.frozen = True
+    found = []
+    for each in (stacked(layers), Sequential(*layers)):
+        run, given = Run(), dy.copy()
+        y, cache = each.forward(x, run)
+        dx = each.backward(given, cache, run)
+        np.testing.assert_array_equal(given, dy)
+        assert {p in run.gradients for n in held for p in layers[n].parameters()} <= {False}
+        found.append([y, dx, *(run.gradients.dense(p) for p in each.parameters())])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_layers_of_other_activations_stay_apart():
+    assert not isinstance(stacked([*kinked(), Linear(2, 2, "tanh", random=rng())]), Stack)
+    assert not isinstance(stacked([]), Stack)
+
+
+def test_layers_in_one_kernel_take_rows_that_cannot_be_written():
+    x = block(7, 5)
+    x.flags.writeable = False
+    y, _ = stacked(kinked()).forward(x, Run())
+    expected, _ = Sequential(*kinked()).forward(x, Run())
+    np.testing.assert_allclose(y, expected, atol=1e-12)

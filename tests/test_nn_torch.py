@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from benchmarks.cases import neural
 from mfcore.nn import losses
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Sequential
@@ -262,3 +263,29 @@ def test_a_network_in_single_precision_agrees_in_its_gradients():
     assert value == pytest.approx(expected.item(), rel=1e-5)
     for parameter, each in zip(network.parameters(), tensors, strict=True):
         same(run.gradients.dense(parameter), each.grad)
+
+
+# ---------------------------------------------------------------------- loss curves
+
+def curves(lazy, dtype, n_epochs=4, **options):
+    """Return the loss after each epoch of the benchmark's network, by both."""
+    R = sp.random_array((60, 50), density=0.9, rng=rng(), dtype=np.float64).tocsr()
+    solver, at = neural.solver_of(neural.started(R, K, dtype), lazy)
+    epoch = neural.epochs_of_torch(neural.started(R, K, dtype), lazy, **options)
+    torch.set_num_threads(1)                    # (its threads spin while they wait for others)
+    with Pool(2) as pool:
+        return np.array([(solver.epoch(at, pool), epoch(rng([0, number]).permutation(R.nnz)))
+                         for number in range(n_epochs)]).T
+
+
+@pytest.mark.parametrize("kind", ["dense", "lazy"])
+def test_loss_curves_are_one_in_double_precision(kind):
+    mine, expected = curves(kind == "lazy", np.float64, one_epsilon=True)
+    np.testing.assert_allclose(mine, expected, rtol=1e-10)
+    assert mine[-1] < 0.99 * mine[0]
+
+
+@pytest.mark.parametrize("kind", ["dense", "lazy"])
+def test_loss_curves_are_close_in_single_precision(kind):
+    mine, expected = curves(kind == "lazy", np.float32)
+    np.testing.assert_allclose(mine, expected, rtol=1e-4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -143,6 +145,11 @@ def test_calls_run_at_the_same_time():
         assert sorted(pool.map(both.wait, [(), ()])) == [0, 1]
 
 
+def test_a_single_call_runs_where_it_is_made():
+    with Pool(2) as pool:
+        assert pool.map(threading.get_ident, [()]) == [threading.get_ident()]
+
+
 @pytest.mark.parametrize("n_threads", THREADS)
 def test_an_error_leaves_as_it_is_and_queued_calls_are_dropped(n_threads):
     ran = []
@@ -222,6 +229,21 @@ def test_blas_is_held_at_one_thread_and_let_go(two_blas_threads):
     with Pool(2):
         assert blas_threads() == {1}
     assert blas_threads() == {2}
+
+
+def test_the_blas_that_kernels_call_is_held_from_the_first_pool_on():
+    script = ("import numpy as np, threadpoolctl\n"
+              "from mfcore.kernels.nn_rows import add_products\n"
+              "from mfcore.parallel import Pool\n"
+              "X, place = np.ones((4, 4)), np.zeros(4, int)\n"
+              "with Pool(2):\n"
+              "    add_products(X, X, place, X.copy())\n"
+              "    found = threadpoolctl.threadpool_info()\n"
+              "print(*{each['num_threads'] for each in found if each['user_api'] == 'blas'})")
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    found = subprocess.run([sys.executable, "-c", script], env=env, check=True, text=True,
+                           capture_output=True).stdout
+    assert found.split() == ["1"]
 
 
 def test_the_guard_nests(two_blas_threads):

@@ -234,6 +234,19 @@ def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
     assert joint["mean"] > results["defaults"]["mean"]
 
 
+def test_the_loss_curves_of_neural_factorization_are_those_in_the_result_file():
+    curves, text = result("neural_curves"), " ".join(read().split())
+    ours, nudged = "single, mfcore and torch", "single, torch and torch, start one rounding away"
+    lazy, dense = (curves[kind]["apart"] for kind in ("lazy", "dense"))
+    for name, found in ("double, mfcore and torch, one epsilon", lazy), \
+                       ("double, mfcore and torch", dense):
+        assert len(found[name]) == 7
+        assert max(found[name]) < 1e-15
+    assert f"{dense[ours][-1]:.4f} (dense) and {lazy[ours][-1]:.4f} (lazy) apart" in text
+    assert f"PyTorch ends {lazy[nudged][-1]:.4f} from itself, both times" in text
+    assert f"{dense[nudged][-1]:.4f}" == f"{lazy[nudged][-1]:.4f}"
+
+
 def result(name):
     return json.loads((README.parent / "benchmarks/results" / f"{name}.json").read_text())
 

@@ -8,20 +8,21 @@ MultVAE.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from benchmarks.case import Case, Contestant, Data, Task, as_said
-from benchmarks.data import all_of, first_rows
-from mfcore import MultVAE, Ratings
-from mfcore.models.fusion import Architecture
-from mfcore.nn.layers import Layer
+from benchmarks.data import all_of, first_rows, stored
+from benchmarks.generated import generated
+from mfcore import MultVAE, Ratings, fetch
+from mfcore.models.fusion import Architecture, Side
+from mfcore.nn.layers import Linear
 from mfcore.nn.losses import squared
-from mfcore.nn.network import Trainer, blocks_of
+from mfcore.nn.network import Blocks, Trainer, blocks_of
 from mfcore.nn.optimizers import Adam
 from mfcore.nn.packing import packed
 from mfcore.parallel import Pool
@@ -29,32 +30,65 @@ from mfcore.solvers.neural import Cells, NeuralSGD
 
 CELLS, RATE, HIDDEN = 1024, 1e-3, (128, 64, 32)
 ROWS, STEPS, BETA = 500, 12, 0.2
+SIZES = ("small", "medium", "large")
 
 # --------------------------------------------------------------------- pairs: NeuralMF
 
+# Users, items and ratings of the large set.
+FIVE_MILLION = (60_000, 12_000, 5_000_000)
 
-def started(k: int, task: Task) -> tuple[Architecture, tuple[Any, Any], list[Layer], Cells]:
-    """Return the network's form, both tables and the head at their start, and the cells."""
-    R, random = task.data["R"], np.random.default_rng(1)
+
+def known_pairs(size: str) -> Data:
+    """Return R: generated ratings, five million of them where the size is large."""
+    if size == "large":
+        return stored("ratings-5m", lambda: {"R": generated(*FIVE_MILLION)})
+    return all_of("ratings", size)
+
+
+def ml100k(size: str) -> Data:
+    """Return R: ML-100K, whatever the size."""
+    return {"R": fetch("ml-100k").ratings.by_user}
+
+
+
+class Start(NamedTuple):
+    """The network's form, both tables and the head at their start, and the cells."""
+
+    shape: Architecture
+    sides: tuple[Side, Side]
+    head: list[Linear]
+    known: Cells
+
+
+def started(R: sp.csr_array, k: int, dtype: Any = np.float32) -> Start:
+    """Return the start of all contestants; in double precision, the same numbers."""
+    random, dtype = np.random.default_rng(1), np.dtype(dtype)
     shape = Architecture("concat", k, HIDDEN, "relu", 0.0, False, np.dtype(np.float32))
-    users, items = (shape.drawn(name, n, 0.3, random)
-                    for name, n in zip(("user", "item"), R.shape, strict=True))
-    known = Cells(R, (R.data - R.data.mean()).astype(np.float32))
-    return shape, (users, items), shape.head(random), known
+    sides = [shape.drawn(name, n, 0.3, random)
+             for name, n in zip(("user", "item"), R.shape, strict=True)]
+    head = shape.head(random)
+    for parameter in (p for each in (*sides, *head) for p in each.parameters()):
+        parameter.value = parameter.value.astype(dtype)
+    known = Cells(R, (R.data - R.data.mean()).astype(np.float32).astype(dtype))
+    return Start(shape, (sides[0], sides[1]), head, known)
+
+
+def solver_of(start: Start, lazy: bool) -> tuple[NeuralSGD, Blocks]:
+    """Return this library's solver, and the point that it moves."""
+    network = start.shape.network(*start.sides, start.head)
+    trainer = Trainer(network, squared, Adam(RATE, lazy=lazy))
+    return NeuralSGD(start.known, trainer, CELLS, seed=0), blocks_of(network.parameters())
 
 
 def pairs_of_ours(k: int, lazy: bool, task: Task) -> None:
     """Take an epoch."""
-    shape, sides, head, known = started(k, task)
-    network = shape.network(*sides, head)
-    solver = NeuralSGD(known, Trainer(network, squared, Adam(RATE, lazy=lazy)), CELLS, seed=0)
-    at = blocks_of(network.parameters())
+    solver, at = solver_of(started(task.data["R"], k), lazy)
     with Pool(task.n_threads) as pool:
         task.restart()
         task.keep(solver.epoch(at, pool))
 
 
-def twin(sides: tuple[Any, Any], head: list[Layer], lazy: bool) -> tuple[Any, ...]:
+def twin(sides: tuple[Side, Side], head: list[Linear], lazy: bool) -> tuple[Any, ...]:
     """Return the same tables and head in PyTorch."""
     import torch
 
@@ -79,28 +113,47 @@ def steppers(modules: tuple[Any, ...], lazy: bool) -> list[Any]:
     return [Adam([*sum(tables, []), *rest], RATE, fused=True)]
 
 
+def epochs_of_torch(start: Start, lazy: bool, one_epsilon: bool = False
+                    ) -> Callable[[np.ndarray], float]:
+    """Return what takes PyTorch through an epoch in a given order, and returns its mean loss.
+
+    With r = √(1 − β2ᵗ), Adam divides by √v / r + ε, as this library does, but SparseAdam by
+    (√v + ε) / r.  `one_epsilon` gives SparseAdam ε r for its ε, so that all divide alike.
+    """
+    import torch
+
+    P, Q, mlp = modules = twin(start.sides, start.head, lazy)
+    optimizers, known = steppers(modules, lazy), start.known
+    users, items = torch.tensor(known.pairs.T.copy()).long()
+    y, steps = torch.tensor(known.y), [0]
+
+    def epoch(order: np.ndarray) -> float:
+        total = torch.zeros((), dtype=y.dtype)
+        for t in torch.tensor(order).split(CELLS):
+            for each in optimizers:
+                each.zero_grad(set_to_none=True)
+            scores = mlp(torch.cat([P(users[t]), Q(items[t])], 1))[:, 0]
+            loss = torch.nn.functional.mse_loss(scores, y[t])
+            loss.backward()
+            for each in optimizers:
+                if one_epsilon and isinstance(each, torch.optim.SparseAdam):
+                    steps[0] += 1
+                    each.param_groups[0]["eps"] = 1e-8 * (1 - 0.999 ** steps[0]) ** 0.5
+                each.step()
+            total += loss.detach() * len(t)
+        return float(total) / len(order)
+
+    return epoch
+
+
 def pairs_of_torch(k: int, lazy: bool, task: Task) -> None:
     """Take an epoch."""
     import torch
 
     torch.set_num_threads(task.n_threads)
-    _, sides, head, known = started(k, task)
-    P, Q, mlp = modules = twin(sides, head, lazy)
-    optimizers = steppers(modules, lazy)
-    order = torch.tensor(np.random.default_rng([0, 0]).permutation(len(known.y)))
-    users, items = torch.tensor(known.pairs.T.copy()).long()
-    y, total = torch.tensor(known.y), torch.zeros(())
+    epoch = epochs_of_torch(started(task.data["R"], k), lazy)
     task.restart()
-    for t in order.split(CELLS):
-        for each in optimizers:
-            each.zero_grad(set_to_none=True)
-        scores = mlp(torch.cat([P(users[t]), Q(items[t])], 1))[:, 0]
-        loss = torch.nn.functional.mse_loss(scores, y[t])
-        loss.backward()
-        for each in optimizers:
-            each.step()
-        total += loss.detach() * len(t)
-    task.keep(float(total) / len(order))
+    task.keep(epoch(np.random.default_rng([0, 0]).permutation(task.data["R"].nnz)))
 
 
 # ---------------------------------------------------------------------- rows: MultVAE
@@ -165,13 +218,13 @@ def rows_of_torch(hidden: int, latent: int, task: Task) -> None:
 # ------------------------------------------------------------------------------ cases
 
 
-def pair(name: str, title: str, says: str, kind: str, runs: tuple[Any, Any],
-         settings: tuple[str, str], goal: float | None) -> Case:
+def pair(name: str, title: str, says: str, data: Callable[[str], Data], runs: tuple[Any, Any],
+         settings: tuple[str, str], goal: float | None, sizes: tuple[str, ...] = SIZES) -> Case:
     """Return a case of this library and PyTorch."""
     contestants = {peer: Contestant(run, peer, setting) for peer, run, setting in
                    zip(("mfcore", "torch"), runs, settings, strict=True)}
-    return Case(name, title, says, partial(all_of, kind), partial(first_rows, n=40), contestants,
-                as_said, "training loss, as it says", goal=goal)
+    return Case(name, title, says, data, partial(first_rows, n=40), contestants, as_said,
+                "training loss, as it says", goal=goal, sizes=sizes)
 
 
 def cases(widths: Sequence[int], widest: int) -> list[Case]:
@@ -179,13 +232,15 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
     k, (hidden, latent) = widths[0], (600, 200) if widest > 64 else (widest, widest)
     network = f"embeddings of {k}, ReLU {', '.join(map(str, HIDDEN))}, batches of {CELLS} cells"
     return [
-        *(pair(f"neural_mf_{kind}", f"an epoch of NeuralMF, {kind} Adam",
-               f"mean (r − s)² over ratings; {network}", "ratings",
+        *(pair(f"neural_mf_{kind}{suffix}", f"an epoch of NeuralMF, {kind} Adam{where}",
+               f"mean (r − s)² over ratings; {network}", data,
                (partial(pairs_of_ours, k, lazy), partial(pairs_of_torch, k, lazy)),
-               (f"{kind} Adam", "SparseAdam and fused Adam" if lazy else "fused Adam"), 2.0)
+               (f"{kind} Adam", "SparseAdam and fused Adam" if lazy else "fused Adam"), 2.0, sizes)
+          for suffix, where, data, sizes in (("", "", known_pairs, SIZES),
+                                             ("_ml100k", ", ML-100K", ml100k, SIZES[:1]))
           for kind, lazy in (("lazy", True), ("dense", False))),
         pair("mult_vae", f"{STEPS} steps of MultVAE",
              f"multinomial log-likelihood, KL × {BETA}; layers {hidden}-{latent}-{hidden}, batches "
-             f"of {ROWS} users", "choices",
+             f"of {ROWS} users", partial(all_of, "choices"),
              (partial(rows_of_ours, hidden, latent), partial(rows_of_torch, hidden, latent)),
              ("", "dense rows, fused Adam"), 2.5)]

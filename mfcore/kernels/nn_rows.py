@@ -26,19 +26,36 @@ def scatter_add(rows: np.ndarray, G: np.ndarray, out: np.ndarray) -> None:
     """Add lines to rows of a table, in order: out[rows[t]] += G[t]; −1 adds nothing."""
     for t in range(rows.size):
         if rows[t] >= 0:
-            g, line = G[t], out[rows[t]]
-            for f in range(g.size):
-                line[f] += g[f]
+            for f in range(G.shape[1]):
+                out[rows[t], f] += G[t, f]
 
 
 @njit(**KERNEL)
-def gather_add(X: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-    """Add rows of X: out[t] += X[rows[t]]; −1 adds nothing."""
-    for t in range(rows.size):
-        if rows[t] >= 0:
-            x, line = X[rows[t]], out[t]
-            for f in range(x.size):
-                line[f] += x[f]
+def add_products(X: np.ndarray, W: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
+    """Add lines of a product: out[t] += A[place[t]] for A = X W; −1 adds nothing."""
+    A = np.empty((X.shape[0], W.shape[1]), X.dtype)
+    np.dot(X, W, A)
+    for t in range(place.size):
+        if place[t] >= 0:
+            a, line = A[place[t]], out[t]
+            for f in range(line.size):
+                line[f] += a[f]
+
+
+@njit(**KERNEL)
+def product_gradients(X: np.ndarray, W: np.ndarray, place: np.ndarray, dout: np.ndarray,
+                      dX: np.ndarray, dW: np.ndarray) -> None:
+    """Write the gradients of `add_products` by X and W, for those by `out`.
+
+        dA[p] = Σ_{t: place_t = p} dout_t        dW = Xᵀ dA        dX = dA Wᵀ
+    """
+    dA = np.zeros((X.shape[0], W.shape[1]), X.dtype)
+    for t in range(place.size):
+        if place[t] >= 0:
+            for f in range(dout.shape[1]):
+                dA[place[t], f] += dout[t, f]
+    np.dot(X.T, dA, dW)
+    np.dot(dA, W.T, dX)
 
 
 @njit(**KERNEL)

@@ -28,6 +28,7 @@ from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
 from mfcore.nn.pairs import RowsLinear
 from mfcore.nn.parameters import Parameter
+from mfcore.nn.stack import stacked
 
 FUSIONS = ("concat", "product", "gmf+mlp")
 
@@ -210,7 +211,7 @@ class Architecture:
         """Return layers on [p | q]; nothing dropped, the first works on distinct rows."""
         if self.dropout or not layers:
             return Sequential(Fork(*pair), Concatenate(), *self._thinned(layers))
-        return Sequential(RowsLinear(pair, layers[0]), *layers[1:])
+        return Sequential(RowsLinear(pair, layers[0]), stacked(layers[1:]))
 
     def _thinned(self, layers: list[Linear]) -> list[Layer]:
         return [each for layer in layers for each in (Dropout(self.dropout), layer)]

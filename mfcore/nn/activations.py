@@ -132,8 +132,8 @@ class Activation:
         """Return dz = dy φ'(z), shape (n, k), and db = Σ_rows dz, shape (k,)."""
         db = np.empty(Y.shape[1], Y.dtype)
         if self.name in KINKS:
-            dZ = np.empty_like(Y)
-            nn_leaky.leaky_backward(dY, Y, KINKS[self.name], dZ, db)
+            dZ = np.array(dY, Y.dtype, order="C")
+            nn_leaky.leaky_backward(dZ, Y, KINKS[self.name], db)
             return dZ, db
         dZ = dY * self.formula.slope(Z, Y)
         np.sum(dZ, axis=0, out=db)

@@ -35,7 +35,6 @@ from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
 from mfcore.nn.numbers import RowNumbers, numbered
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.products import product
 
 
 class RowsLinear(Layer):
@@ -54,7 +53,8 @@ class RowsLinear(Layer):
     def __init__(self, embeddings: tuple[Embedding, ...], linear: Linear,
                  fixed: tuple[np.ndarray, int] | None = None) -> None:
         self.embeddings, self.linear, self.fixed = embeddings, linear, fixed
-        self.cuts = np.cumsum([each.table.value.shape[1] for each in embeddings])
+        cuts = np.cumsum([0, *(each.table.value.shape[1] for each in embeddings)])
+        self.spans = [slice(*span) for span in zip(cuts[:-1], cuts[1:], strict=True)]
 
     def __repr__(self) -> str:
         return f"RowsLinear({self.embeddings}, {self.linear!r})"
@@ -70,7 +70,7 @@ class RowsLinear(Layer):
         W, z, used = self.linear.W.value, self._start(x), []
         for each, part in zip(self.embeddings, self._parts(W), strict=True):
             lines, cache, place = each.used(x, run)
-            kernels.gather_add(product(lines, part, run.pool), place, z)
+            kernels.add_products(lines, part, place, z)
             used.append((lines, cache, place))
         y, z = self.linear.activation.forward(z, self.linear.b.value)
         return y, (used, y, z)
@@ -79,17 +79,15 @@ class RowsLinear(Layer):
         """Add the gradients of the rows used, of W and of b."""
         used, y, z = cache
         dz, db = self.linear.activation.backward(dy, y, z)
-        W, dW = self.linear.W, []
-        for each, (lines, inner, place), part in zip(self.embeddings, used,
-                                                     self._parts(W.value), strict=True):
-            dA = np.zeros((len(lines), W.value.shape[1]), W.value.dtype)
-            kernels.scatter_add(place, dz, dA)
-            if not W.frozen:
-                dW.append(product(lines.T, dA, run.pool))
+        W, dW = self.linear.W, np.empty_like(self.linear.W.value)
+        for each, (lines, inner, place), part, rows in zip(
+                self.embeddings, used, self._parts(W.value), self._parts(dW), strict=True):
+            dlines = np.empty_like(lines)
+            kernels.product_gradients(lines, part, place, dz, dlines, rows)
             if not all(table.frozen for table in each.parameters()):
-                each.give(product(dA, part.T, run.pool), inner, run)
+                each.give(dlines, inner, run)
         if not W.frozen:
-            run.gradients.add(W, np.concatenate(dW))
+            run.gradients.add(W, dW)
             run.gradients.add(self.linear.b, db)
 
     def _start(self, x: RowNumbers) -> np.ndarray:
@@ -103,7 +101,7 @@ class RowsLinear(Layer):
         return z
 
     def _parts(self, W: np.ndarray) -> list[np.ndarray]:
-        return np.split(W, self.cuts[:-1])
+        return [W[span] for span in self.spans]
 
 
 class RowsDot(Layer):

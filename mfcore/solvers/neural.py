@@ -31,7 +31,7 @@ from mfcore.nn.layers import Layer
 from mfcore.nn.network import Blocks, Part, Trainer, value_and_gradients
 from mfcore.nn.numbers import RowNumbers
 from mfcore.nn.optimizers import Adam
-from mfcore.nn.parameters import Parameter
+from mfcore.nn.parameters import Parameter, sorting
 from mfcore.nn.schedules import cosine
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
@@ -89,8 +89,8 @@ class Cells:
 
         cells : positions of its known cells; the unknown ones are drawn, and come after them.
         """
-        pairs, y = self.pairs[cells], self.y[cells]
-        w = None if self.w is None else self.w[cells]
+        pairs, y = self.pairs.take(cells, axis=0), self.y.take(cells)
+        w = None if self.w is None else self.w.take(cells)
         if self.n_drawn:
             others = self.draw(self.n_drawn * len(cells), random)
             v = np.full(len(others), self.drawn_weight, y.dtype)
@@ -150,11 +150,17 @@ class NeuralSGD(Solver):
         order = random.permutation(len(self.cells.y))
         for start, stop in row_chunks(len(order), self.batch_size):
             n = stop - start
-            # In order, so that the cells of a user fall into the same part.
-            pairs, y, w = self.cells.batch(np.sort(order[start:stop]), random)
+            pairs, y, w = self._in_order(*self.cells.batch(order[start:stop], random))
             share = y.dtype.type(1 / n)
             yield [(RowNumbers(pairs[lo:hi]), (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
                    for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
+
+    def _in_order(self, pairs: np.ndarray, y: np.ndarray, w: np.ndarray | None
+                  ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Sort a batch by the side of fewer rows, so that few of them are in several parts."""
+        at = sorting(pairs[:, int(np.argmin(self.cells.pattern.shape))])
+        return pairs.take(at, axis=0), y.take(at, axis=0), None if w is None else \
+            w.take(at, axis=0)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return seed, epochs, and what the optimizer remembers."""
