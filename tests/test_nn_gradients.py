@@ -355,7 +355,7 @@ def networks(draw):
     for number, (n_in, n_out) in enumerate(pairwise(widths)):
         layer = linear(n_in, n_out, draw(smooth), seed + number)
         extra = draw(st.sampled_from(["", "norm", "residual", "dropout", "both"]))
-        if extra == "norm" and n_out > 1:
+        if extra == "norm" and n_out > 2:      # of two numbers little but the order is left
             layer = Sequential(layer, LayerNorm(n_out, epsilon=0.1, dtype=np.float64))
         elif extra == "residual":
             layer = Sequential(layer, Residual(linear(n_out, n_out, "tanh", seed + 50)))
