@@ -32,7 +32,7 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
 from mfcore.parallel import GRAM_ROWS, Pool
-from mfcore.solvers.als import RUN_UP, Eigenbasis
+from mfcore.solvers.als import Eigenbasis, run_up
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 
@@ -90,8 +90,8 @@ class BlockALS(Solver):
 
     def begin(self, at: Factors, pool: Pool) -> None:
         """Begin an exact fit as solvers/als.py does."""
-        for _ in range(0 if self.steps else RUN_UP):
-            self._sweep(at, pool, 1)
+        if not self.steps:
+            run_up(at, lambda: self._sweep(at, pool, 1))
 
     def _sweep(self, at: Factors, pool: Pool, steps: int) -> float:
         problem = self.problem

@@ -94,9 +94,10 @@ class Prior:
     def spread(self, P: np.ndarray, G: np.ndarray, pool: Pool) -> np.ndarray:
         """Return UᵀΛU + Gᵀ diag(λ_g) G with U = P − F G, float64: its trace is the penalty."""
         if self.features is None:
-            return gram(P, pool, weights=self.penalty.reg)
+            return gram(P, pool, dtype=np.float64, weights=self.penalty.reg)
         U, H = P - self.at(G, np.zeros(len(G))).means, G.astype(np.float64)
-        return gram(U, pool, weights=self.penalty.reg) + (self.feature_reg * H.T) @ H
+        own = gram(U, pool, dtype=np.float64, weights=self.penalty.reg)
+        return own + (self.feature_reg * H.T) @ H
 
     def gradient(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
                  learns_bias: bool) -> tuple[np.ndarray, np.ndarray]:

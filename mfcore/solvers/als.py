@@ -21,6 +21,7 @@ training row in gives that row's factors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +37,17 @@ from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
 RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
+
+
+def run_up(at: Factors, sweep: Callable[[], float]) -> None:
+    """Begin an exact fit by sweeps of conjugate gradient, in which items start from nothing.
+
+    So their start has no say, as it has none in an exact solution: items in another order give
+    the same model in that order.
+    """
+    at.Q[...] = 0
+    for _ in range(RUN_UP):
+        sweep()
 
 
 def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
@@ -207,9 +219,8 @@ class ALS(Alternating):
     def begin(self, at: Factors, pool: Pool) -> None:
         """Take the sweeps of conjugate gradient with which an exact fit begins."""
         if self.exact:
-            start = ALS(self.problem, exact=False, cg_steps=1)
-            for _ in range(RUN_UP):
-                start.epoch(at, pool)
+            steps = replace(self, exact=False, cg_steps=1)
+            run_up(at, lambda: super(ALS, steps).epoch(at, pool))
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Sweep as `Alternating` does; after an exact sweep nothing is left to finish."""
