@@ -46,18 +46,14 @@ FLOOR = 1e-6      # of a mean eigenvalue: directions that neither side uses stay
 def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
     """Lower the penalty in place as far as it goes without moving any score.
 
-    Nothing moves where a side has no penalty, or one that does not pull towards zero, or where
-    rounding hides that its Gram is positive.
+    Nothing moves where a side has no penalty, or one that does not pull towards zero.
     """
     if problem.users.pulls_elsewhere or problem.items.pulls_elsewhere:
         return
     A, B = problem.users.spread(at.P, at.G, pool), problem.items.spread(at.Q, at.H, pool)
     if not (0 < np.trace(A) < np.inf and 0 < np.trace(B) < np.inf):
         return
-    try:
-        M, turned = balancing(A, B)
-    except np.linalg.LinAlgError:           # (rows of float32 along one or a few lines)
-        return
+    M, turned = balancing(A, B)
     if not np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) < np.trace(A) + np.trace(B):
         return                              # (FLOOR and rounding, where nothing is to be had)
     for block, turn in ((at.P, M), (at.G, M), (at.Q, turned), (at.H, turned)):
