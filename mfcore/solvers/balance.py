@@ -41,17 +41,19 @@ from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool, tiled_product
 
 FLOOR = 1e-6      # of a mean eigenvalue: directions that neither side uses stay as they are
+FADED = 1e-280    # of a trace: its squares are no longer normal numbers
 
 
 def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
     """Lower the penalty in place as far as it goes without moving any score.
 
-    Nothing moves where a side has no penalty, or one that does not pull towards zero.
+    Nothing moves where a side has no penalty, or next to none, or one that does not pull
+    towards zero.
     """
     if problem.users.pulls_elsewhere or problem.items.pulls_elsewhere:
         return
     A, B = problem.users.spread(at.P, at.G, pool), problem.items.spread(at.Q, at.H, pool)
-    if not (0 < np.trace(A) < np.inf and 0 < np.trace(B) < np.inf):
+    if not (FADED < np.trace(A) < np.inf and FADED < np.trace(B) < np.inf):
         return
     M, turned = balancing(A, B)
     if not np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) < np.trace(A) + np.trace(B):
