@@ -431,6 +431,14 @@ def test_factors_are_shared_where_all_workers_are_on_this_machine(
     assert made == [solver]
 
 
+def test_workers_elsewhere_find_a_scratch_folder_that_is_named_from_here(
+        client, given, here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    same_fit(here, distributed.fit(copy_of(IMPLICIT), given, client=client, scratch="a folder"))
+    assert list((tmp_path / "a folder").iterdir()) == []
+
+
 def test_without_a_client_a_cluster_of_this_machine_is_started(given, here, monkeypatch):
     import distributed as dask
     monkeypatch.setattr(dask, "Client", partial(Client, processes=False, dashboard_address=":0"))
