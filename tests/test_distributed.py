@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from naive import problem, random_problem
 
 from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data.features import one_hot
 from mfcore.data.folder import is_mapped
-from mfcore.parallel import GRAM_ROWS
+from mfcore.parallel import GRAM_ROWS, Pool
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
 if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
@@ -36,6 +37,7 @@ from mfcore.distributed.shared import SharedALS, shared_bounds  # noqa: E402
 from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
 from mfcore.parallel import equal_cost_chunks  # noqa: E402
 from mfcore.solvers.als import row_cost  # noqa: E402
+from mfcore.solvers.loop import Monitor, run  # noqa: E402
 
 CELLS = 16_000
 HOW = pytest.mark.parametrize("shared", [True, False], ids=["shared", "shipped"])
@@ -369,6 +371,26 @@ class Elsewhere:
 def test_a_cluster_that_cannot_work_is_refused(found, match):
     with pytest.raises(RuntimeError, match=match):
         checks.check_versions(Elsewhere(found))
+
+
+def test_an_exact_fit_that_fails_in_its_first_epoch_is_finished_by_an_exact_half_sweep(
+        monkeypatch):
+    dense, at = random_problem(1)
+    solver = BlockALS(None, problem(dense), None, "", Path(), {}, {}, steps=0)
+    asked = []
+
+    def half(self, side, at, rows, steps):
+        asked.append((side, steps))
+        if len(asked) == 1:
+            solver._sweeps = 1
+            raise OSError("no space")
+        return None, None, 0.0
+
+    monkeypatch.setattr(BlockALS, "_half", half)
+    monkeypatch.setattr(BlockALS, "_begin", lambda self, side, at: None)
+    with Pool(1) as pool, pytest.raises(OSError, match="no space"):
+        run(solver, at, pool, 2, Monitor())
+    assert asked == [("item", 1), ("user", 0)]
 
 
 def test_blocks_that_cannot_fit_a_worker_are_refused_with_a_size_that_would(given):
