@@ -453,6 +453,18 @@ def test_factors_are_shared_where_all_workers_are_on_this_machine(
     assert made == [solver]
 
 
+@pytest.mark.skipif(not checks.BOOT.exists(), reason="a system that does not name its start")
+def test_a_machine_has_one_name_without_a_network_and_another_than_its_twin(monkeypatch, tmp_path):
+    addresses = iter(range(9))
+    monkeypatch.setattr(checks.uuid, "getnode", lambda: next(addresses))    # (drawn, without one)
+    name = checks.machine()
+    assert checks.machine() == name
+    monkeypatch.setattr(checks, "BOOT", tmp_path / "boot")
+    assert len({name, checks.machine(), checks.machine()}) == 3
+    (tmp_path / "boot").write_text("another")
+    assert checks.machine() not in (name, "")
+
+
 def test_workers_elsewhere_find_a_scratch_folder_that_is_named_from_here(
         client, given, here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
