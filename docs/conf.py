@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -10,6 +11,13 @@ sys.path.insert(0, str(HERE / "_lib"))
 sys.path.append(str(HERE.parent))              # the benchmarks, which are not installed
 # Pages are executed by processes of their own, which import guide.py too.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_lib"), os.environ.get("PYTHONPATH", "")])
+
+# They are told to keep to errors: they warn of every page that what they say among themselves, on
+# this machine, is not encrypted.
+settings = Path(tempfile.mkdtemp(prefix="mfcore-guide-")) / "profile_default"
+settings.mkdir()
+(settings / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40\n")
+os.environ["IPYTHONDIR"] = str(settings.parent)
 
 project = "mfcore"
 author = "the mfcore developers"

@@ -51,15 +51,14 @@ def _part(folder: Path) -> Iterator[IO[bytes]]:
     """Open a new locked file; remove it if it still has its name at the end."""
     while True:
         part = folder / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
-        with open(part, "xb") as stream:
-            try:
+        try:
+            with open(part, "xb") as stream:
                 _lock(stream)
-                if not part.exists():     # taken for abandoned before it was locked
-                    continue
-                yield stream
-            finally:
-                part.unlink(missing_ok=True)
-            return
+                if part.exists():         # not taken for abandoned before it was locked
+                    yield stream
+                    return
+        finally:                          # (of a closed file: some systems remove no other)
+            part.unlink(missing_ok=True)
 
 
 def remove_abandoned(folder: Path) -> None:

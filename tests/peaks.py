@@ -1,9 +1,10 @@
 """The memory that a fit, recommendations and an evaluation take at their highest.
 
-    python tests/peaks.py CLASS PARAMETERS N_USERS N_ITEMS PER_USER THREADS
+    python tests/peaks.py CLASS PARAMETERS N_USERS N_ITEMS PER_USER THREADS [GROUPS]
 
 prints bytes beside what was there before each of them, after the same on a small matrix (for
-kernels to be compiled).  Linux alone tells a process its peak and sets it back.
+kernels to be compiled); users are in GROUPS groups, where these are given.  Linux alone
+tells a process its peak and sets it back.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import mfcore
+from mfcore.data.features import one_hot
 
 
 def ratings(n_users: int, n_items: int, per_user: int, seed: int) -> mfcore.Ratings:
@@ -49,17 +51,19 @@ def peak(work: Callable[[], Any]) -> int:
     return status("VmHWM") - before
 
 
-def measured(made: Any, params: dict[str, Any], shape: tuple[int, int], per_user: int
-             ) -> dict[str, int]:
+def measured(made: Any, params: dict[str, Any], shape: tuple[int, int], per_user: int,
+             groups: int = 0) -> dict[str, int]:
     """The peaks of fit, recommend and evaluate."""
-    _peaks(made(**params), (50, 200), 5, params["n_threads"])       # kernels are compiled
-    return _peaks(made(**params), shape, per_user, params["n_threads"])
+    _peaks(made(**params), (50, 200), 5, params["n_threads"], groups)       # kernels are compiled
+    return _peaks(made(**params), shape, per_user, params["n_threads"], groups)
 
 
-def _peaks(model: Any, shape: tuple[int, int], per_user: int, n_threads: int) -> dict[str, int]:
+def _peaks(model: Any, shape: tuple[int, int], per_user: int, n_threads: int, groups: int
+           ) -> dict[str, int]:
+    known = {"user_features": one_hot(np.arange(shape[0]) % groups)} if groups else {}
     cells, test = ratings(*shape, per_user, 0), ratings(*shape, 2, 1).by_user
     test = mfcore.Ratings(sp.csr_array((test.data, test.indices, test.indptr), cells.shape))
-    return {"fit": peak(lambda: model.fit(cells)),
+    return {"fit": peak(lambda: model.fit(cells, **known)),
             "recommend": peak(lambda: model.recommend(k=20)),
             "evaluate": peak(lambda: mfcore.evaluate(model, test, metrics=["ndcg", "recall"],
                                                      n_threads=n_threads))}
@@ -67,7 +71,7 @@ def _peaks(model: Any, shape: tuple[int, int], per_user: int, n_threads: int) ->
 
 if __name__ == "__main__":
     name, given, *numbers = sys.argv[1:]
-    n_users, n_items, each, threads = map(int, numbers)
+    n_users, n_items, each, threads, *rest = map(int, numbers)
     model_params = {**json.loads(given), "n_threads": threads}
     sys.stdout.write(json.dumps(measured(getattr(mfcore, name), model_params,
-                                         (n_users, n_items), each)) + "\n")
+                                         (n_users, n_items), each, *rest)) + "\n")

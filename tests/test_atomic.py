@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
-from mfcore import persistence
+from mfcore import atomic, persistence
 from mfcore.atomic import PREFIX, SUFFIX, replacing
 
 pytest.importorskip("fcntl")                   # elsewhere pieces stay
@@ -84,3 +85,20 @@ def test_files_of_other_names_are_not_touched(tmp_path):
         (tmp_path / name).write_text("mine")
     persistence.write(tmp_path / "model", {}, {})
     assert len(names(tmp_path)) == 4
+
+
+def test_a_piece_is_removed_when_it_is_closed_as_systems_without_locks_want_it(
+        tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "fcntl", None)
+    opened, was_closed = [], []
+
+    def unlink(part, missing_ok=False):
+        was_closed.append(opened[0].closed)
+        os.unlink(part)
+
+    monkeypatch.setattr(atomic.Path, "unlink", unlink)
+    with suppress(KeyError), replacing(tmp_path / "model") as stream:
+        opened.append(stream)
+        raise KeyError
+    assert was_closed == [True]
+    assert names(tmp_path) == []

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from naive import as_type, problem, random_problem, scores
 
-from mfcore import ImplicitMF
+from mfcore import ImplicitMF, MatrixFactorization
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS
 from mfcore.solvers.balance import balance, balancing
@@ -103,6 +104,44 @@ def test_nothing_moves_without_a_pull_towards_zero(without, pool):
     here = balanced(dense, at, pool)
     np.testing.assert_array_equal(here.P, at.P)
     np.testing.assert_array_equal(here.Q, at.Q)
+
+
+@pytest.mark.parametrize("scales", [(1e-200, 1e-150), (1e200, 1e150), (1e-300, 1e300)])
+def test_the_turn_of_any_scale_is_that_of_scale_one(scales):
+    random = np.random.default_rng(0)
+    A, B = (X.T @ X for X in random.normal(size=(2, 9, 5)))
+    M, turned = balancing(A, B)
+    ratio = (scales[1] ** 0.25) / (scales[0] ** 0.25)
+    large, small = balancing(scales[0] * A, scales[1] * B)
+    np.testing.assert_allclose(np.abs(large), np.abs(ratio * M), rtol=1e-6)     # but for signs
+    np.testing.assert_allclose(np.abs(small), np.abs(turned / ratio), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_factors", [16, 64, 128])
+def test_rows_along_one_line_do_not_stop_a_fit(n_factors, pool):
+    random = np.random.default_rng(0)
+    dense, at = random_problem(6, 40, 30, n_factors)
+    line = random.normal(size=n_factors)
+    at = as_type(replace(at, P=np.outer(random.uniform(1, 2, 40), line),
+                         Q=np.outer(random.uniform(1, 2, 30), line)), np.float32)
+    here = balanced(dense, at, pool)
+    np.testing.assert_allclose(scores(here), scores(at), rtol=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky", "subspace"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("error")
+def test_factors_that_have_nothing_to_say_fade_away(solver, dtype):
+    alike = sp.csr_array(np.full((30, 40), 3.0))
+    model = MatrixFactorization(8, solver=solver, dtype=dtype, n_epochs=40, random_state=0)
+    np.testing.assert_allclose(model.fit(alike).predict([0, 7], [0, 7]), 3, rtol=1e-5)
+    assert np.isfinite(model.user_factors_).all()
+
+
+def test_one_user_with_many_factors_can_be_fitted():
+    alone = sp.csr_array(np.random.default_rng(0).integers(1, 6, (1, 50)).astype(float))
+    for seed in range(3):
+        MatrixFactorization(128, n_epochs=3, random_state=seed).fit(alone)
 
 
 def test_the_scale_of_the_start_is_forgotten(planted):

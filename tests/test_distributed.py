@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from naive import problem, random_problem
 
 from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data.features import one_hot
 from mfcore.data.folder import is_mapped
-from mfcore.parallel import GRAM_ROWS
+from mfcore.parallel import GRAM_ROWS, Pool
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
 if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
@@ -36,6 +37,7 @@ from mfcore.distributed.shared import SharedALS, shared_bounds  # noqa: E402
 from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
 from mfcore.parallel import equal_cost_chunks  # noqa: E402
 from mfcore.solvers.als import row_cost  # noqa: E402
+from mfcore.solvers.loop import Monitor, run  # noqa: E402
 
 CELLS = 16_000
 HOW = pytest.mark.parametrize("shared", [True, False], ids=["shared", "shipped"])
@@ -371,6 +373,26 @@ def test_a_cluster_that_cannot_work_is_refused(found, match):
         checks.check_versions(Elsewhere(found))
 
 
+def test_an_exact_fit_that_fails_in_its_first_epoch_is_finished_by_an_exact_half_sweep(
+        monkeypatch):
+    dense, at = random_problem(1)
+    solver = BlockALS(None, problem(dense), None, "", Path(), {}, {}, steps=0)
+    asked = []
+
+    def half(self, side, at, rows, steps):
+        asked.append((side, steps))
+        if len(asked) == 1:
+            solver._sweeps = 1
+            raise OSError("no space")
+        return None, None, 0.0
+
+    monkeypatch.setattr(BlockALS, "_half", half)
+    monkeypatch.setattr(BlockALS, "_begin", lambda self, side, at: None)
+    with Pool(1) as pool, pytest.raises(OSError, match="no space"):
+        run(solver, at, pool, 2, Monitor())
+    assert asked == [("item", 1), ("user", 0)]
+
+
 def test_blocks_that_cannot_fit_a_worker_are_refused_with_a_size_that_would(given):
     with pytest.raises(ValueError, match=r"takes about 5\.0 MB.*has 0\.6 MB.*block_cells=480 "):
         checks.check_room({"user": 5_000_000, "item": 10}, 5000, 1_000_000)
@@ -429,6 +451,26 @@ def test_factors_are_shared_where_all_workers_are_on_this_machine(
     monkeypatch.setattr(BlockALS, "finish", lambda self, at, pool: None)
     distributed.fit(copy_of(IMPLICIT).set_params(n_epochs=1), given, client=client)
     assert made == [solver]
+
+
+@pytest.mark.skipif(not checks.BOOT.exists(), reason="a system that does not name its start")
+def test_a_machine_has_one_name_without_a_network_and_another_than_its_twin(monkeypatch, tmp_path):
+    addresses = iter(range(9))
+    monkeypatch.setattr(checks.uuid, "getnode", lambda: next(addresses))    # (drawn, without one)
+    name = checks.machine()
+    assert checks.machine() == name
+    monkeypatch.setattr(checks, "BOOT", tmp_path / "boot")
+    assert len({name, checks.machine(), checks.machine()}) == 3
+    (tmp_path / "boot").write_text("another")
+    assert checks.machine() not in (name, "")
+
+
+def test_workers_elsewhere_find_a_scratch_folder_that_is_named_from_here(
+        client, given, here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    same_fit(here, distributed.fit(copy_of(IMPLICIT), given, client=client, scratch="a folder"))
+    assert list((tmp_path / "a folder").iterdir()) == []
 
 
 def test_without_a_client_a_cluster_of_this_machine_is_started(given, here, monkeypatch):

@@ -32,10 +32,12 @@ def layers(n_items, hidden, n_latent, batch):
     return 4 * (6 * numbers + 2 * batch * n_items)
 
 
-# Class, parameters, users, items, ratings of each user, threads; and the bound of the fit.
+# Class, parameters, users, items, ratings of each user, threads, groups; and the bound of the fit.
 CASES = {
     "ALS": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1},
             (*SHAPE, PER_USER, 2), 3 * vectors(64)),
+    "ALS with groups": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1},
+                        (*SHAPE, PER_USER, 2, 20), 2 * vectors(64) + 20 * SHAPE[0] * 64),
     "implicit, float64": ("ImplicitMF", {"n_factors": 64, "n_epochs": 1, "dtype": "float64"},
                           (*SHAPE, PER_USER, 1), 3 * vectors(64, 8)),
     "lbfgs": ("MatrixFactorization", {"n_factors": 32, "n_epochs": 2, "solver": "lbfgs"},
@@ -50,9 +52,10 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_fit_its_lists_and_its_evaluation_stay_within_the_stated_memory(case):
-    name, params, (n_users, n_items, per_user, threads), fitting = CASES[case]
-    ran = subprocess.run([sys.executable, str(PEAKS), name, json.dumps(params), *map(str, (
-        n_users, n_items, per_user, threads))], capture_output=True, text=True, check=True)
+    name, params, numbers, fitting = CASES[case]
+    n_users, n_items, per_user, threads, *_ = numbers
+    ran = subprocess.run([sys.executable, str(PEAKS), name, json.dumps(params),
+                          *map(str, numbers)], capture_output=True, text=True, check=True)
     peaks, size = json.loads(ran.stdout), 8 if "float64" in case else 4
     lists = needed(n_users, n_items + per_user, 20, threads, size)
     assert peaks["fit"] <= fitting + REST

@@ -15,6 +15,7 @@ from test_als import CASES
 import mfcore
 from mfcore import MatrixFactorization, Ratings
 from mfcore.parallel import Pool
+from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor, run
 from mfcore.solvers.sgd import SGD, dealt_out, stratified
 from mfcore.validation import DivergenceError
@@ -108,9 +109,9 @@ def test_strata_hold_about_equal_counts(g):
     assert totals.max() - totals.min() <= 60
 
 
-def ratings() -> Ratings:
+def ratings(seed: int = 4) -> Ratings:
     return Ratings(sp.csr_array(
-        samples.random_array((300, 80), density=0.3, rng=4, format="csr") * 5))
+        samples.random_array((300, 80), density=0.3, rng=seed, format="csr") * 5))
 
 
 @pytest.mark.parametrize("params", [{}, {"schedule": "adagrad", "learning_rate": 0.02},
@@ -211,6 +212,21 @@ def test_the_best_epoch_survives_an_interruption(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(checkpoint=tmp_path / "fit", callbacks=[stop])
     assert np.array_equal(fit(checkpoint=tmp_path / "fit").user_factors_, whole.user_factors_)
+
+
+@pytest.mark.parametrize("params", [{"patience": 1}, {"tol": 0.5}], ids=repr)
+def test_a_fit_killed_after_it_stopped_goes_no_further(params, tmp_path, monkeypatch):
+    def fit():
+        return model(solver="cg", **params).fit(
+            ratings(), eval_set=ratings(5) if "patience" in params else None,
+            checkpoint=tmp_path / "fit")
+    with monkeypatch.context() as killed:
+        killed.setattr(Checkpoint, "remove", lambda self: None)
+        whole = fit()
+    again = fit()
+    assert len(whole.history_) < 6
+    assert again.history_ == whole.history_
+    assert np.array_equal(again.user_factors_, whole.user_factors_)
 
 
 @pytest.mark.parametrize("change", [{"reg": 0.3}, {"bias": "mean"}, {"solver": "cholesky"}],

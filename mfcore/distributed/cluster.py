@@ -7,12 +7,15 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mfcore
 
 # Of a worker's memory, what blocks may take: from here on Dask spills to disk.
 SHARE = 0.6
+# What Linux calls the time since it was started: one for a machine and all its containers.
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @contextmanager
@@ -57,7 +60,11 @@ def check_versions(client: Any) -> None:
 
 def machine() -> str:
     """Return a name that processes of one machine have in common, and no others."""
-    return f"{platform.node()} {uuid.getnode():x}"
+    try:
+        started = BOOT.read_text().strip()
+    except OSError:                       # a system that does not tell: its network's address
+        started = f"{uuid.getnode():x}"
+    return f"{platform.node()} {started}"
 
 
 def on_this_machine(client: Any) -> bool:

@@ -143,7 +143,7 @@ def _check_model(model: Any) -> None:
 @contextmanager
 def _scratch(given: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Give a folder of our own that is removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="mfcore-", dir=given))
+    folder = Path(os.path.abspath(tempfile.mkdtemp(prefix="mfcore-", dir=given)))
     try:
         yield folder
     finally:

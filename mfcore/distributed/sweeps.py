@@ -83,10 +83,13 @@ class BlockALS(Solver):
     _wanted: dict[str, list[list[Any]]] = field(default_factory=dict)
     _workers: list[str] = field(default_factory=list)
     _sweeps: int = 0
+    _users_are_exact: bool = False
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Balance, sweep over items, then users; return the loss before the users moved."""
-        return self._sweep(at, pool, self.steps)
+        loss = self._sweep(at, pool, self.steps)
+        self._users_are_exact = not self.steps
+        return loss
 
     def begin(self, at: Factors, pool: Pool) -> None:
         """Begin an exact fit as solvers/als.py does."""
@@ -107,8 +110,8 @@ class BlockALS(Solver):
         return around + known
 
     def finish(self, at: Factors, pool: Pool) -> None:
-        """Solve all users exactly, unless the last sweep did."""
-        if self.steps or not self._sweeps:
+        """Solve all users exactly, unless they are."""
+        if not self._users_are_exact:
             self._half("user", at, {side: self._begin(side, at) for side in OTHER}, 0)
 
     # ------------------------------------------------------------------ a half-sweep

@@ -41,20 +41,22 @@ from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool, tiled_product
 
 FLOOR = 1e-6      # of a mean eigenvalue: directions that neither side uses stay as they are
+FADED = 1e-280    # of a trace: its squares are no longer normal numbers
 
 
 def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
     """Lower the penalty in place as far as it goes without moving any score.
 
-    Nothing moves where a side has no penalty, or one that does not pull towards zero.
+    Nothing moves where a side has no penalty, or next to none, or one that does not pull
+    towards zero.
     """
     if problem.users.pulls_elsewhere or problem.items.pulls_elsewhere:
         return
     A, B = problem.users.spread(at.P, at.G, pool), problem.items.spread(at.Q, at.H, pool)
-    if not (0 < np.trace(A) < np.inf and 0 < np.trace(B) < np.inf):
+    if not (FADED < np.trace(A) < np.inf and FADED < np.trace(B) < np.inf):
         return
     M, turned = balancing(A, B)
-    if np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) >= np.trace(A) + np.trace(B):
+    if not np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) < np.trace(A) + np.trace(B):
         return                              # (FLOOR and rounding, where nothing is to be had)
     for block, turn in ((at.P, M), (at.G, M), (at.Q, turned), (at.H, turned)):
         if block.size:
@@ -66,10 +68,12 @@ def balancing(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     L = np.linalg.cholesky(_lifted(A))
     D, V = np.linalg.eigh(L.T @ _lifted(B) @ L)
     D = np.maximum(D, D[-1] * np.finfo(float).eps) ** 0.25
+    D *= np.trace(B) ** 0.25 / np.trace(A) ** 0.25
     M: np.ndarray = scipy.linalg.solve_triangular(L, V * D, lower=True, trans="T")
     return M, L @ (V / D)
 
 
 def _lifted(A: np.ndarray) -> np.ndarray:
-    lifted: np.ndarray = A + FLOOR * np.trace(A) / len(A) * np.eye(len(A))
+    """Return A with a mean eigenvalue of 1, whatever its scale, and none that is nearly 0."""
+    lifted: np.ndarray = A / np.trace(A) * len(A) + FLOOR * np.eye(len(A))
     return lifted

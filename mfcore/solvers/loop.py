@@ -113,13 +113,15 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     last = at.copy()
     try:
         for epoch in range(done + 1, n_epochs + 1):
+            if monitor.is_done() or _is_stale(best, monitor, epoch - 1):    # of a checkpoint, too
+                break
             record = _one_epoch(solver, at, pool, epoch)
             last = at.copy()
             stop = _watch(monitor, at, record, progress)
             best = _better(best, monitor, record, epoch, last)
             if checkpoint is not None:
                 checkpoint.write(_snapshot(solver, last, monitor, epoch, best))
-            if stop or _is_stale(best, monitor, epoch):
+            if stop:
                 break
     except BaseException:
         _restore(at, last)
@@ -175,7 +177,7 @@ def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
 
 
 def _watch(monitor: Monitor, at: Any, record: Record, progress: Any) -> bool:
-    """Complete and keep the record; return whether someone wants to stop."""
+    """Complete and keep the record; return whether a callback wants to stop."""
     if monitor.evaluate is not None:
         record.update(monitor.evaluate(at))
     monitor.history.append(record)
@@ -183,7 +185,7 @@ def _watch(monitor: Monitor, at: Any, record: Record, progress: Any) -> bool:
                           if name not in ("epoch", "seconds")})
     progress.update()
     wishes = [callback(at, record) for callback in monitor.callbacks]
-    return any(wishes) or monitor.is_done()
+    return any(wishes)
 
 
 def _better(best: tuple[float, int, Any] | None, monitor: Monitor, record: Record, epoch: int,
