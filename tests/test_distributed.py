@@ -410,6 +410,11 @@ def test_models_that_have_no_blocks_are_refused(model, error):
         distributed.fit(model, sp.csr_array(np.eye(3)))
 
 
+def test_whether_to_share_is_told_by_true_or_false():
+    with pytest.raises(TypeError, match="shared must be True or False, got 'no'"):
+        distributed.fit(copy_of(IMPLICIT), sp.csr_array(np.eye(3)), client=object(), shared="no")
+
+
 # -------------------------------------------------------------------------------- the parts
 
 def test_blocks_begin_at_chunks_and_hold_about_equal_cells(given):

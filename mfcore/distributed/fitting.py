@@ -100,6 +100,8 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     """
     _check_model(model)
     validation.integer("block_cells", block_cells, low=1)
+    if shared is not None:
+        validation.boolean("shared", shared)
     kept = None if factors is None else absent(factors)
     with connected(client) as cluster, _scratch(scratch) as folder:
         check_versions(cluster)

@@ -2,12 +2,10 @@
 
     h_l = φ_l(h_{l−1} W_l + b_l),   l = 1 … L                        x = h_0, y = h_L
 
-    dz_l = d_l φ'_l(z_l)                                             d_l = ∂L/∂h_l
-    dW_l = h_{l−1}ᵀ dz_l        db_l = Σ_u dz_l        d_{l−1} = dz_l W_lᵀ
-
-Each line is `layers.Linear`'s.  In a small network, a part of a batch takes a tenth of a
-millisecond a layer, of which the interpreter would take a good share, and threads would wait
-for it in turns.  So layers of piecewise linear activations go together: see the kernel.
+Every line, and the way back, is that of `layers.Linear`, where it is derived.  In a small
+network, a part of a batch takes a tenth of a millisecond a layer, of which the interpreter
+would take a good share, and threads would wait for it in turns.  So layers of piecewise
+linear activations go together: see the kernel.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ half-sweep solves the row systems of objectives/quadratic.py
 From random factors the solution of a row is worth no more than one such step, at a tenth to a
 third of its time: a fit by Cholesky therefore begins with two sweeps of conjugate gradient,
 which are part of its first epoch.  Loss after epochs 1 to 4 without and with them, 40,000 x
-8,000 with 3M cells, 64 factors, iALS objective, in thousands: 4,236, 2,583, 2,505, 2,487 in 6.0
-CPU-seconds, and 2,526, 2,495, 2,481, 2,473 in 7.2.
+8,000 with 3M cells, 64 factors, iALS objective, in thousands: 4,236, 2,583, 2,505, 2,487 in 6.1
+CPU-seconds, and 2,526, 2,494, 2,481, 2,473 in 6.0.
 
 Either way the fit ends with one exact half-sweep over users (`finish`), so that folding a
 training row in gives that row's factors.

@@ -17,8 +17,10 @@ Derivation.
     S = L⁻ᵀ (V D Vᵀ)^½ L⁻¹        Lᵀ B L = V D Vᵀ: the geometric mean of A⁻¹ and B
     M = L⁻ᵀ V D^¼,   M⁻ᵀ = L V D^−¼           M Mᵀ = S
 
-In these coordinates both sides have the same A = B = D^½, which is diagonal.  Along P (I + εX) and
-Q (I − εXᵀ) the derivative of L is 2 tr((A − B) X): A = B at stationary points, which stay.
+Of α A and β B, with A and B of mean eigenvalue 1, M is (β/α)^¼ times as large: no scale is too
+small or large for Cholesky.  In these coordinates both sides have the same A = B, which is
+diagonal.  Along P (I + εX) and Q (I − εXᵀ) the derivative of L is 2 tr((A − B) X): A = B at
+stationary points, which stay.
 
 Why.  Alternating least squares moves along these directions at a pace of λ over the squared
 singular values of the data, since one side at once takes back what the other gave up: scale
