@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.claims import report
-from benchmarks.claims.study import RESULTS, Claim, run
+from benchmarks.claims.study import RESULTS, Claim, all_data, run
 
 NAMES = ("bias", "unknown", "groups", "autoencoders", "masking", "refeeding", "onehot",
          "similarity", "cold", "segments", "codes", "joint", "variational")
@@ -58,7 +58,7 @@ def main(given: Sequence[str]) -> None:
         if asked.list:
             print(f"{each.name:12} {each.says}")
             continue
-        data = [name for name in asked.data if name in each.data]
+        data = [name for name in asked.data if name in all_data(each)]
         if asked.data and not data:
             continue
         try:

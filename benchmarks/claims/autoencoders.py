@@ -58,7 +58,8 @@ CLAIM = Claim(
     name="autoencoders", says="Autoencoders are worse than matrix factorization, and overfit.",
     hypothesis="Autoencoders of users' rows are; those of items' rows are better. The gap grows "
                "with the numbers a model learns and says nothing of the test.",
-    data=("planted", "ml-100k"), fold=cells, measure=measure,
+    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    fold=cells, measure=measure,
     arms={name: Arm(space, "rmse") for name, (_, space) in ARMS.items()},
     comparisons=[
         *(Comparison(f"factorization beats the autoencoder of {arm}", "factorization", arm, "rmse")

@@ -95,7 +95,8 @@ CLAIM = Claim(
     hypothesis="The reverse, where both are tuned: a learned bias is a penalised one, fitted "
                "together with what it must not repeat. Without a penalty and with few steps the "
                "claim may come true.",
-    data=("planted", "ml-100k"), arms=arms(), fold=cells, measure=measure,
+    data=("planted", "ml-100k"), beside=("movietweetings-100k",),
+    arms=arms(), fold=cells, measure=measure,
     comparisons=[*(compared(solver, learned) for solver in ("ALS", "SGD", "Adam")
                    for learned in ("learned", "learned, no decay")),
                  *(compared(solver, "learned, no decay", False)

@@ -59,7 +59,8 @@ def measure(task: Task) -> dict[str, float]:
 CLAIM = Claim(
     name="codes", says="Contractive and denoising autoencoders give better codes.",
     hypothesis="No more than the penalty on weights that is tuned anyway.",
-    data=("planted", "ml-100k/part"), fold=fold, measure=measure,
+    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    fold=fold, measure=measure,
     arms={name: Arm(BASE | space, "purity") for name, space in SPACES.items()},
     comparisons=[
         *(Comparison(f"{name} codes are purer", name, "plain", "purity")

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims.space import Between, Space, one_of
-from benchmarks.claims.splits import Split, dataset
+from benchmarks.claims.splits import FEWEST, Split, dataset
 from benchmarks.claims.study import Arm, Claim, Comparison, Fold, Task
 from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data.dataset import Dataset
 from mfcore.data.synthetic import planted_audiences
 
-KNOWN, FEWEST = (1, 2, 5, 10), 14       # ratings folded in; the least that a user here has
+KNOWN = 1, 2, 5, 10                     # ratings folded in
 REG = {"n_factors": 16, "n_epochs": 10, "reg": Between(0.3, 6)}
 MODELS: dict[str, tuple[type, Space]] = {
     "ratings": (MatrixFactorization, REG),
@@ -84,7 +84,9 @@ CLAIM = Claim(
     name="cold", says="Folding is worst at cold start.",
     hypothesis="It falls with every rating known, for models that know of unknown cells; a model "
                "of ratings alone folds whatever is known.",
-    data=("planted-audiences", "ml-100k+online-retail"), fold=fold, measure=measure,
+    data=("planted-audiences", "ml-100k+online-retail"),
+    beside=("movietweetings-100k+online-retail",), asked=("ml-1m+online-retail",),
+    fold=fold, measure=measure,
     arms={name: Arm(space, "ndcg@10") for name, (_, space) in MODELS.items()},
     comparisons=[
         *(Comparison(f"{name}: more folding with 1 rating known than with 10", name, name,

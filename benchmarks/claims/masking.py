@@ -53,7 +53,8 @@ CLAIM = Claim(
     name="masking", says="Hiding part of the input is the key to autoencoders.",
     hypothesis="It helps a little where visible cells keep their weight, and harms where hidden "
                "cells alone count; it always makes a network copy less.",
-    data=("planted", "ml-100k/part"), fold=fold, measure=measure,
+    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    fold=fold, measure=measure,
     arms={name: Arm(space, "ndcg@100" if name in (LINEAR, DROPPED) else "rmse")
           for name, space in SPACES.items()},
     comparisons=[

@@ -99,7 +99,8 @@ CLAIM = Claim(
     name="onehot", says="The one-hot trick gives better item vectors than averaging users.",
     hypothesis="Better than a plain average, which all items share most of; the centred average "
                "is the fair rival.",
-    data=("planted", "ml-100k/part"), fold=fold, measure=measure,
+    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    fold=fold, measure=measure,
     arms={f"{kind}, {method}": Arm(space, "purity") for kind, (_, space) in MODELS.items()
           for method in METHODS},
     comparisons=[

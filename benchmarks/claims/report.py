@@ -84,8 +84,9 @@ def section(result: Result) -> str:
              f"Hypothesis: {result['hypothesis']}", ""]
     if result["found"]:
         lines += [f"Found: {result['found']}", ""]
+    data = dict.fromkeys(row["data"] for row in result["comparisons"])
     lines += [f"{result['trials']} trials an arm and fold, {result['folds']} folds of "
-              f"{' and of '.join(result['data'])}; `{result['command']}`.", "",
+              f"{' and of '.join(data)}; `{result['command']}`.", "",
               "| sentence | data | first | second | difference | size | verdict |",
               "|---|---|---|---|---|---|---|"]
     for row in result["comparisons"]:

@@ -54,7 +54,8 @@ CLAIM = Claim(
     name="similarity", says="For ranking, cosine is better than dot product.",
     hypothesis="Only where nothing was learned of unknown cells, so that lengths and biases speak "
                "of ratings and not of choices; worse where unknown cells have a weight.",
-    data=("planted", "ml-100k"), fold=lists, measure=measure,
+    data=("planted", "ml-100k"), beside=("movietweetings-100k", "online-retail"),
+    fold=lists, measure=measure,
     arms={f"{name}, {way}": Arm(space, "ndcg@10") for name, (_, space) in MODELS.items()
           for way in ("dot", "cosine")},
     comparisons=[Comparison(f"{name}: cosine ranks better than dot", f"{name}, cosine",

@@ -25,10 +25,12 @@ from benchmarks.claims.space import Space, drawn, is_free, written
 from benchmarks.claims.statistics import effect, together, verdict
 from benchmarks.harness import write
 from benchmarks.machine import environment, same
+from mfcore.data.datasets import is_here
 from mfcore.parallel import Pool
 
 RESULTS = Path(__file__).parents[1] / "results" / "claims"
 PAUSE = 5.0
+CORE = "/core"                  # behind the name of data: of their users and items the 10-core
 LOWER = ("rmse", "gap", "cross", "spurious", "folding", "loss")    # fall as things improve
 
 
@@ -75,7 +77,10 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and how it is put to the test."""
+    """A claim and how it is put to the test, on `data`, and on what else there is.
+
+    `beside` are data that are run where this machine has them, `asked` only by name.
+    """
 
     name: str
     says: str
@@ -89,6 +94,8 @@ class Claim:
     trials: int = 20
     units: dict[str, str] = field(default_factory=dict)
     found: str = ""                                 # what the results say, in words
+    beside: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ("ml-1m",)
 
 
 def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, data: Sequence[str] = ()
@@ -97,7 +104,8 @@ def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, data: Sequenc
     path, result = out / f"{claim.name}.json", start(claim, quick)
     here = take_over(result, path)
     fold = lru_cache(maxsize=1)(lambda *which: claim.fold(*which, quick))
-    left = [each for each in cells_of(result, data) if not is_finished(result, *each)]
+    chosen = data or (quick_data(claim) if quick else usual_data(claim))
+    left = [each for each in cells_of(result, chosen) if not is_finished(result, *each)]
     bar = tqdm(left, desc=claim.name, disable=None, unit="arm")
     with Pool(1):       # held throughout: looking for a BLAS takes a third of a small fit
         for arm, where, number in bar:
@@ -111,7 +119,7 @@ def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, data: Sequenc
 
 def cells_of(result: dict[str, Any], data: Sequence[str]) -> list[tuple[str, str, int]]:
     """Return arm, data and fold of all that is to be run, arms in turn."""
-    return [(arm, where, number) for where in data or result["data"]
+    return [(arm, where, number) for where in data
             for number in range(result["folds"]) for arm in result["arms"]]
 
 
@@ -130,6 +138,21 @@ def cell(result: dict[str, Any], arm: str, data: str, number: int) -> dict[str, 
 def quick_data(claim: Claim) -> tuple[str, ...]:
     """Return the data of a claim that are generated."""
     return tuple(name for name in claim.data if name.startswith("planted"))
+
+
+def all_data(claim: Claim) -> tuple[str, ...]:
+    """Return all that a claim can be tried on."""
+    return claim.data + claim.beside + claim.asked
+
+
+def usual_data(claim: Claim) -> tuple[str, ...]:
+    """Return what a claim is tried on where nothing is asked for."""
+    return (*claim.data, *filter(is_at_hand, claim.beside))
+
+
+def is_at_hand(name: str) -> bool:
+    """Tell whether data are on this machine, glued or cut down as they may be."""
+    return all(is_here(each) for each in name.removesuffix(CORE).split("+"))
 
 
 def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dict[str, Any],
@@ -234,7 +257,7 @@ def start(claim: Claim, quick: bool) -> dict[str, Any]:
     folds, trials = (2, 2) if quick else (claim.folds, claim.trials)
     return {"claim": claim.name, "says": claim.says, "hypothesis": claim.hypothesis,
            "command": f"python -m benchmarks claims {claim.name}{' --quick' if quick else ''}",
-           "data": list(quick_data(claim) if quick else claim.data),
+           "data": list(quick_data(claim) if quick else all_data(claim)),
            "folds": folds, "trials": trials,
            "units": claim.units, "environments": [environment(1)],
            "arms": {name: {"metric": arm.metric, "space": written(arm.space), "folds": {}}
@@ -252,5 +275,6 @@ def take_over(result: dict[str, Any], path: Path) -> int:
     for name, arm in result["arms"].items():
         before = old["arms"].get(name)
         if before and {**before, "folds": {}} == arm:
-            arm["folds"] = before["folds"]
+            arm["folds"] = {key: found for key, found in before["folds"].items()
+                            if key.rpartition(" ")[0] in result["data"]}
     return (known or [len(result["environments"]) - 1])[0]

@@ -49,7 +49,9 @@ CLAIM = Claim(
     name="unknown", says="Weighting the unknown reduces folding.",
     hypothesis="It does, by far, and ranks better too; a bias without a weight does not, and a "
                "weight that holds unknown cells at the bias does less.",
-    data=("planted-audiences", "ml-100k+online-retail"), fold=lists, measure=measure,
+    data=("planted-audiences", "ml-100k+online-retail"),
+    beside=("movietweetings-100k+online-retail",), asked=("ml-1m+online-retail",),
+    fold=lists, measure=measure,
     arms={name: Arm(BASE | space, "ndcg@10") for name, space in SPACES.items()},
     comparisons=[
         compared("to 0, no bias", "no weight, no bias", "cross",
