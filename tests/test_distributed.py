@@ -36,6 +36,7 @@ from mfcore.distributed.fitting import read_part  # noqa: E402
 from mfcore.distributed.shared import SharedALS, shared_bounds  # noqa: E402
 from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
 from mfcore.parallel import equal_cost_chunks  # noqa: E402
+from mfcore.solvers import sample  # noqa: E402
 from mfcore.solvers.als import row_cost  # noqa: E402
 from mfcore.solvers.loop import Monitor, run  # noqa: E402
 
@@ -122,6 +123,20 @@ def test_so_it_does_for_other_solvers_and_biases(client, given, model, shared):
     there = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS,
                             shared=shared)
     same_fit(copy_of(model).fit(given), there, rtol=0 if shared else 1e-9)
+
+
+@HOW
+@pytest.mark.parametrize("model", [
+    ImplicitMF(5, n_epochs=1, random_state=0, solver="cholesky"),
+    MatrixFactorization(8, n_epochs=1, random_state=0)], ids=["cholesky", "learned biases"])
+def test_so_it_does_for_fits_that_start_on_a_sample(client, given, model, shared, monkeypatch):
+    without = copy_of(model).fit(given)
+    monkeypatch.setattr(sample, "LEAST_CELLS", 5_000)
+    with_sample = copy_of(model).fit(given)
+    assert not np.array_equal(with_sample.item_factors_, without.item_factors_)
+    there = distributed.fit(copy_of(model), given, client=client, block_cells=CELLS,
+                            shared=shared)
+    same_fit(with_sample, there, rtol=0 if shared else 1e-9)
 
 
 @pytest.fixture(scope="module")

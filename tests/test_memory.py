@@ -26,6 +26,9 @@ def vectors(k, size=4, n_users=SHAPE[0], n_items=N_ITEMS):
     return (n_users + n_items) * (-(-k // 16) * 16 + 8) * size
 
 
+ITEMS = vectors(64, n_users=0)
+
+
 def layers(n_items, hidden, n_latent, batch):
     """What a variational autoencoder needs: six times its numbers, and two dense batches."""
     numbers = 2 * n_items * hidden + 3 * hidden * n_latent + n_items + 2 * hidden + 2 * n_latent
@@ -35,11 +38,11 @@ def layers(n_items, hidden, n_latent, batch):
 # Class, parameters, users, items, ratings of each user, threads, groups; and the bound of the fit.
 CASES = {
     "ALS": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1},
-            (*SHAPE, PER_USER, 2), 3 * vectors(64)),
+            (*SHAPE, PER_USER, 2), 3 * vectors(64) + 2 * ITEMS),
     "ALS with groups": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1},
-                        (*SHAPE, PER_USER, 2, 20), 2 * vectors(64) + 20 * SHAPE[0] * 64),
+                        (*SHAPE, PER_USER, 2, 20), 2 * (vectors(64) + ITEMS) + 20 * SHAPE[0] * 64),
     "implicit, float64": ("ImplicitMF", {"n_factors": 64, "n_epochs": 1, "dtype": "float64"},
-                          (*SHAPE, PER_USER, 1), 3 * vectors(64, 8)),
+                          (*SHAPE, PER_USER, 1), 3 * vectors(64, 8) + 4 * ITEMS),
     "lbfgs": ("MatrixFactorization", {"n_factors": 32, "n_epochs": 2, "solver": "lbfgs"},
               (*SHAPE, PER_USER, 1), 24 * vectors(32)),
     "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, (*SHAPE, PER_USER, 1),

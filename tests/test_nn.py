@@ -397,6 +397,14 @@ def test_numbers_that_are_none_in_a_batch_are_told_from_a_rate_too_high(x, y, na
                for a, p in zip(before, layer.parameters(), strict=True))
 
 
+def test_a_batch_that_a_network_put_out_is_the_rates_fault_and_not_the_datas():
+    layer = Linear(2, 1, random=np.random.default_rng(0))
+    trainer = Trainer(layer, losses.squared, optimizer("sgd", 0.1))
+    batch = [(np.array([[1.0, np.inf]]), (np.zeros((1, 1)),))]
+    with Pool(1) as pool, pytest.raises(DivergenceError, match=r"step 1: the loss is .* at rate"):
+        trainer.step(batch, pool, fed_back=True)
+
+
 def test_a_loss_that_explodes_names_step_and_rate_and_keeps_the_state_before_it():
     layer = Linear(2, 1, random=rng())
     trainer = Trainer(layer, losses.squared, optimizer("sgd", 1e4))

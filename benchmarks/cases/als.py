@@ -119,7 +119,8 @@ def gradient(k: int, peer: str) -> Case:
     make, steps = {"implicit": (IMPLICIT, partial(implicit, k, 6, True)),
                    "irspack": (IRSPACK, partial(irspack, k, 6, "CG"))}[peer]
     return case(f"als_cg_{peer}", f"implicit ALS by CG, as {peer}", peer, make, k,
-                Contestant(partial(ours, make, k, 8, "cg"), "mfcore", "1 step a row"),
+                Contestant(partial(ours, make, k, 5, "cg"), "mfcore",
+                            "1 step a row, after a start on a sample that counts"),
                 Contestant(steps, peer, "3 steps a row, its default", ONE), goal=4.0)
 
 
@@ -130,8 +131,8 @@ def exact(k: int, peer: str) -> Case:
         "irspack": (IRSPACK, partial(irspack, k, 4, "CHOLESKY"), 1.3),
         "cmfrec": (CMFREC, partial(cmfrec, k, 4), None)}[peer]
     return case(f"als_exact_{peer}", f"exact implicit ALS, as {peer}", peer, make, k,
-                Contestant(partial(ours, make, k, 5, "cholesky"), "mfcore",
-                           "Cholesky, after two sweeps of CG that count"),
+                Contestant(partial(ours, make, k, 3, "cholesky"), "mfcore",
+                           "Cholesky, after a start on a sample that counts"),
                 Contestant(run, peer, "Cholesky", ONE), goal=goal)
 
 

@@ -23,7 +23,7 @@ from mfcore.parallel import Pool
 
 # Penalties by count, as LIBMF has them: paid once at each rating.
 BY_COUNT = {"reg_scaling": "count", "bias_reg": None, "bias_reg_scaling": None}
-BIASED = {"solver": "sgd", "reg": 0.03, "learning_rate": 0.06, "decay": 0.5, "init_scale": 0.03}
+BIASED = {"solver": "sgd", "reg": 0.03, "learning_rate": 0.06, "decay": 1.0, "init_scale": 0.03}
 PLAIN = {"solver": "sgd", "bias": None, "reg": 0.04, "learning_rate": 0.03, "decay": 0.2,
          "init_scale": 0.3}
 ALTERNATING = {"solver": "cg", "reg": 0.04}

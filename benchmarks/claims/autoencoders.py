@@ -71,7 +71,7 @@ CLAIM = Claim(
                      "items' rows", f"rmse, {half}", decides=False)
           for half in ("less active", "more active"))],
     units={"rmse": "stars", "gap": "stars", "numbers": "learned numbers"},
-    found="On generated data, which are a factorization, the factorization is better, by "
-          "0.03 stars; and it has the larger gap to its training ratings, so overfitting is "
-          "not what the gap shows. On ML-100K an earlier table with four settings each has "
-          "autoencoders of items ahead.")
+    found="Of users' rows they are worse everywhere. Those of items' rows are worse on generated "
+          "data and on MovieTweetings, and better on ML-100K, by 0.003 stars: more active users "
+          "gain there, less active ones do not. The gap between training and test is nowhere shown "
+          "to be larger than the factorization's, so that overfitting is not what it shows.")

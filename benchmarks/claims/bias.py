@@ -106,7 +106,12 @@ CLAIM = Claim(
                    for solver in ("ALS", "SGD", "Adam") for says, other in (
                        ("a ridge before", "ridge before"), ("the whole of it", "full")))],
     units={"rmse": "stars"},
-    found="On generated data a learned bias is better by 0.02 to 0.05 stars, by all three "
-          "solvers, with and without a penalty on it. The claim is reproduced by one pair "
-          "of arms, Adam as it comes: rate 0.001, few epochs, no penalty at all; there half "
-          "wins by 0.09 stars. Half does beat the whole mean bias, by ALS and by SGD.")
+    found="A learned bias is better, by 0.01 to 0.07 stars, in 14 of 18 comparisons over three "
+          "solvers, three data sets, with and without a penalty on it; in three nothing is shown. "
+          "In one, learned by ALS without a penalty on MovieTweetings, where many items have one "
+          "rating, half wins by 0.02 (of a scale to 10). What the claim reports is reproduced on "
+          "all data by Adam as it comes, rate 0.001, few epochs, no penalty at all: half wins by "
+          "0.02 to 0.16. With the rate searched that is left on MovieTweetings alone. So the "
+          "condition is a bias that nothing holds back and few ratings speak for, or one that had "
+          "no time to move. On real data a ridge fitted before is better than half, with every "
+          "solver.")

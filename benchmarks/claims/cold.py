@@ -94,6 +94,7 @@ CLAIM = Claim(
         *(Comparison(f"{name}: less folding than BPR with 1 rating known", name, "BPR",
                      "cross, 1 known", decides=False) for name in MODELS if name != "BPR")],
     units={"cross": "share of the first ten", "ndcg@10": "0 to 1"},
-    found="True of a model of ratings with biases, which folds most anyway, 0.67 with one "
-          "rating and 0.60 with ten. Models that know of unknown cells, and BPR, do not "
-          "fold here even with one rating.")
+    found="On generated data a model of ratings with biases folds most with one rating, 0.67, and "
+          "hardly less with ten, 0.60; the others do not fold. On real catalogues it folds in half "
+          "of its first ten, whatever is known. Models that know of unknown cells fold with one "
+          "rating, 0.005 to 0.07 of the first ten, and BPR up to 0.38; with ten none of them does.")

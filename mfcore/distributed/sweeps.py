@@ -32,9 +32,10 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
 from mfcore.parallel import GRAM_ROWS, Pool
-from mfcore.solvers.als import Eigenbasis, run_up
+from mfcore.solvers.als import Eigenbasis, run_up, start_on_sample
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
+from mfcore.solvers.sample import STEPS
 
 OTHER = {"user": "item", "item": "user"}
 
@@ -58,7 +59,7 @@ class BlockALS(Solver):
     ----------
     client : dask.distributed.Client
     problem : Quadratic
-        The whole problem, for penalties and group vectors; its cells are not read here.
+        The whole problem, for penalties and group vectors; of its cells, a sample is read here.
     model : estimator without ratings
         Says what a stored cell means.
     ratings : path of a folder of ratings that all workers see
@@ -92,8 +93,10 @@ class BlockALS(Solver):
         return loss
 
     def begin(self, at: Factors, pool: Pool) -> None:
-        """Begin an exact fit as solvers/als.py does."""
-        if not self.steps:
+        """Begin as solvers/als.py does; a sample is small, and is solved here."""
+        if start_on_sample(self.problem, at, pool):
+            self._half("user", at, {side: self._begin(side, at) for side in OTHER}, STEPS)
+        elif not self.steps:
             run_up(at, lambda: self._sweep(at, pool, 1))
 
     def _sweep(self, at: Factors, pool: Pool, steps: int) -> float:

@@ -88,10 +88,12 @@ class Trainer:
     seed: int = 0
     most: float = math.inf
 
-    def step(self, parts: Sequence[Part], pool: Pool, share: float = 1.0) -> float:
+    def step(self, parts: Sequence[Part], pool: Pool, share: float = 1.0,
+             fed_back: bool = False) -> float:
         """Take one step on a batch, cut into parts; return its loss, before the step.
 
         Penalties of single rows are multiplied by `share`: 1 / n where the loss is a mean.
+        `fed_back` says that the batch is what a network put out, and no data.
 
         Raises
         ------
@@ -105,7 +107,7 @@ class Trainer:
         value, gradients = value_and_gradients(self.network, self.loss, parts, pool,
                                                (self.seed, number), share)
         if not math.isfinite(value):
-            self._explain(value, number, parts)
+            self._explain(value, number, () if fed_back else parts)
         if self.most < math.inf:
             clip(gradients, self.most)
         self.optimizer.step(gradients, pool)

@@ -9,11 +9,10 @@ half-sweep solves the row systems of objectives/quadratic.py
   in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
   (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).
 
-From random factors the solution of a row is worth no more than one such step, at a tenth to a
-third of its time: a fit by Cholesky therefore begins with two sweeps of conjugate gradient,
-which are part of its first epoch.  Loss after epochs 1 to 4 without and with them, 40,000 x
-8,000 with 3M cells, 64 factors, iALS objective, in thousands: 4,236, 2,583, 2,505, 2,487 in 6.1
-CPU-seconds, and 2,526, 2,494, 2,481, 2,473 in 6.0.
+A fit begins with items from a sample of the users (sample.py), as a part of its first epoch.
+Where ratings are too few for that, an exact fit begins with two sweeps of conjugate gradient:
+from random factors the solution of a row is worth no more than one such step, at a tenth to a
+third of its time.
 
 Either way the fit ends with one exact half-sweep over users (`finish`), so that folding a
 training row in gives that row's factors.
@@ -34,6 +33,7 @@ from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
+from mfcore.solvers.sample import STEPS, SWEEPS, of_users, point_of_users, sample_of, take_over
 from mfcore.validation import DivergenceError
 
 RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
@@ -169,11 +169,28 @@ class Eigenbasis:
             out[:] = rotated[:, :out.shape[1]]
 
 
+def start_on_sample(problem: Quadratic, at: Factors, pool: Pool) -> bool:
+    """Move all but users to where a sample of them has it best; return whether there is one."""
+    rows = sample_of(problem)
+    if rows is None:
+        return False
+    part, found = of_users(problem, rows), point_of_users(at, rows)
+    for _ in range(SWEEPS):
+        ALS(part, exact=False, cg_steps=STEPS).epoch(found, pool)
+    take_over(at, found, problem)
+    return True
+
+
 @dataclass
 class Alternating(Solver):
     """Half-sweeps over items and users in turn; subclasses say what a half-sweep does."""
 
     problem: Quadratic
+
+    def begin(self, at: Factors, pool: Pool) -> None:
+        """Start on a sample of the users, if any, and bring all of them to its items."""
+        if start_on_sample(self.problem, at, pool):
+            improve_by_cg(self.problem.user_rows(at), at.P, at.beta, pool, STEPS)
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Balance, sweep over items, then users; return the loss before the users moved.
@@ -217,8 +234,9 @@ class ALS(Alternating):
     _users_are_exact: bool = False
 
     def begin(self, at: Factors, pool: Pool) -> None:
-        """Take the sweeps of conjugate gradient with which an exact fit begins."""
-        if self.exact:
+        """Start on a sample, or an exact fit, without one, by sweeps of conjugate gradient."""
+        super().begin(at, pool)
+        if self.exact and sample_of(self.problem) is None:
             steps = replace(self, exact=False, cg_steps=1)
             run_up(at, lambda: super(ALS, steps).epoch(at, pool))
 

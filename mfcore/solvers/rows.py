@@ -133,7 +133,7 @@ class RowSGD(Solver):
             value = stage.trainer.step([(x, ())], pool, 1 / (n * stage.size))
             total += n / self.n_rows * value
             for trainer, more, share in () if stage.after is None else stage.after(x, pool):
-                trainer.step([(more, ())], pool, share)
+                trainer.step([(more, ())], pool, share, fed_back=True)
         return total
 
     def state(self) -> dict[str, np.ndarray]:

@@ -1,0 +1,192 @@
+"""A start from a sample of the users: it is their objective, and it is a start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from naive import problem, random_problem
+from numba import typeof
+
+from mfcore import ImplicitMF, MatrixFactorization, Ratings
+from mfcore.data.synthetic import planted
+from mfcore.parallel import Pool
+from mfcore.solvers import sample
+from mfcore.solvers.als import ALS, start_on_sample
+from mfcore.solvers.sample import of_users, point_of_users, sample_of, take_over
+
+CASES = {
+    "plain": random_problem(1, 20, 9),
+    "learned bias, weighted unknown": random_problem(2, 20, 9, learns_bias=True, w0=0.4),
+    "weights and means of rows": random_problem(5, 20, 9, weighted=True, means="rows"),
+    "groups on both sides": random_problem(3, 20, 9, n_features=(2, 3), learns_bias=True),
+}
+ROWS = np.array([1, 4, 5, 11, 18])
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture
+def pool():
+    with Pool(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """Small data are sampled too."""
+    monkeypatch.setattr(sample, "LEAST_CELLS", 100)
+
+
+@pytest.fixture(scope="module")
+def ratings():
+    return planted(4000, 500, density=0.2, random_state=0).ratings
+
+
+def lighter(side, share):
+    return replace(side, reg=share * side.reg, bias_reg=share * side.bias_reg,
+                   feature_reg=share * side.feature_reg)
+
+
+def test_the_problem_of_some_users_is_theirs_with_items_pulled_by_their_share(case, pool):
+    dense, at = case
+    share = dense.stored[ROWS].sum() / dense.stored.sum()
+    part = replace(dense, R=dense.R[ROWS], w=dense.w[ROWS], stored=dense.stored[ROWS],
+                   users=replace(dense.users.take(ROWS),
+                                 feature_reg=share * dense.users.feature_reg),
+                   items=lighter(dense.items, share))
+    here = replace(at, P=at.P[ROWS], beta=at.beta[ROWS])
+    found = of_users(problem(dense), ROWS)
+    constant = np.sum((part.w * part.T ** 2)[part.stored])
+    assert found.value(here, pool).total + constant == pytest.approx(part.value(here))
+    for name, block in vars(part.gradient(here)).items():
+        np.testing.assert_allclose(getattr(found.gradient(here, pool), name), block, atol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_no_kernel_is_compiled_for_the_arrays_of_a_sample(weighted):
+    R = planted(60, 40, density=0.5, random_state=0).ratings
+    R = Ratings(R.by_user, weights=np.full(R.nnz, 0.5)) if weighted else R
+    whole = MatrixFactorization(2, n_epochs=1).fit(R)._problem(R)
+    part = of_users(whole, ROWS)
+    for one, other in ((whole.by_user, part.by_user), (whole.by_item, part.by_item),
+                       *((vars(getattr(whole, side).penalty).values(),
+                          vars(getattr(part, side).penalty).values())
+                         for side in ("users", "items"))):
+        assert [typeof(each) for each in one] == [typeof(each) for each in other]
+
+
+def test_a_point_of_some_users_is_a_copy_with_items_of_nothing(case):
+    _, at = case
+    before = at.copy()
+    found = point_of_users(at, ROWS)
+    np.testing.assert_array_equal(found.P, at.P[ROWS])
+    np.testing.assert_array_equal(found.gamma, at.gamma)
+    assert not found.Q.any()
+    for block in vars(found).values():
+        block[...] = 7.0
+    for name, block in vars(at).items():
+        np.testing.assert_array_equal(block, getattr(before, name))
+
+
+def test_users_start_where_they_are_pulled(case):
+    dense, at = case
+    here, whole = at.copy(), problem(dense)
+    found = point_of_users(at, ROWS)
+    take_over(here, found, whole)
+    np.testing.assert_array_equal(here.Q, found.Q)
+    users = dense.users.at(here.G, here.g)
+    np.testing.assert_allclose(here.P, np.broadcast_to(users.means, here.P.shape))
+    if dense.learns_bias:
+        np.testing.assert_allclose(here.beta, np.broadcast_to(users.bias_mean, here.beta.shape))
+    else:
+        np.testing.assert_array_equal(here.beta, at.beta)
+
+
+# ------------------------------------------------------------------------- who is drawn
+
+def counted(counts):
+    """A problem whose users have so many cells."""
+    cells = problem(CASES["plain"][0])
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return replace(cells, by_user=cells.by_user._replace(indptr=indptr))
+
+
+def test_a_tenth_of_the_users_is_drawn_ascending_and_always_the_same():
+    rows = sample_of(counted(np.full(50_000, 40)))
+    assert len(rows) == 5_000
+    assert (np.diff(rows) > 0).all()
+    assert rows.max() > 45_000
+    np.testing.assert_array_equal(rows, sample_of(counted(np.full(50_000, 40))))
+
+
+def test_few_ratings_need_a_larger_share_and_too_few_have_no_sample():
+    assert len(sample_of(counted(np.full(10_000, 50)))) == 2_000
+    assert sample_of(counted(np.full(10_000, 39))) is None
+    assert sample_of(counted(np.zeros(10, int))) is None
+
+
+def test_more_than_enough_ratings_need_a_smaller_share():
+    rows = sample_of(counted(np.full(100_000, 400)))
+    assert 400 * len(rows) == sample.MOST_CELLS
+
+
+def test_a_sample_without_those_who_have_the_ratings_is_none():
+    counts = np.ones(20_000, int)
+    counts[np.setdiff1d(np.arange(20_000), sample_of(counted(np.full(20_000, 100))))[0]] = 10**6
+    assert sample_of(counted(counts)) is None
+
+
+# ------------------------------------------------------------------------ what it is worth
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky", "subspace"])
+@pytest.mark.parametrize("kind", [ImplicitMF, MatrixFactorization])
+def test_one_epoch_is_worth_two_without_a_sample(solver, kind, ratings, monkeypatch):
+    def losses(n_epochs):
+        model = kind(16, solver=solver, n_epochs=n_epochs, random_state=0, n_threads=1)
+        return model.fit(ratings).objective()["total"]
+
+    with_sample = losses(1)
+    monkeypatch.setattr(sample, "MOST_SHARE", 0.0)
+    assert with_sample < losses(1)
+    if solver == "cg":
+        assert with_sample < losses(2)
+
+
+def test_the_minimum_is_where_it_was(ratings, monkeypatch):
+    def fitted():
+        return ImplicitMF(4, n_epochs=60, solver="cholesky", reg=5.0, random_state=0,
+                          n_threads=1).fit(ratings).objective()["total"]
+
+    with_sample = fitted()
+    monkeypatch.setattr(sample, "MOST_SHARE", 0.0)
+    assert with_sample == pytest.approx(fitted(), rel=1e-3)
+
+
+def test_threads_do_not_change_bits(ratings):
+    one, two = (ImplicitMF(8, n_epochs=1, random_state=0, n_threads=n).fit(ratings)
+                for n in (1, 2))
+    np.testing.assert_array_equal(one.user_factors_, two.user_factors_)
+
+
+def test_items_in_another_order_give_the_same_model_in_that_order(ratings):
+    order = np.random.default_rng(1).permutation(ratings.shape[1])
+    turned = sp.csr_array(ratings.by_user[:, order])
+    one, other = (ImplicitMF(4, n_epochs=2, dtype="float64", random_state=0, n_threads=1).fit(R)
+                  for R in (ratings.by_user, turned))
+    np.testing.assert_allclose(other.item_factors_, one.item_factors_[order], atol=1e-7)
+
+
+@pytest.mark.usefixtures("sampled")
+def test_the_first_loss_is_that_of_what_the_sample_led_to(pool):
+    dense, at = random_problem(7, 60, 12, 3, density=0.9)
+    whole = problem(dense)
+    solver, here = ALS(whole, exact=False), at.copy()
+    assert start_on_sample(whole, at.copy(), pool)
+    solver.begin(here, pool)
+    assert whole.value(here, pool).total < 0.5 * whole.value(at, pool).total
