@@ -98,8 +98,10 @@ def test_users_start_where_they_are_pulled(case):
     dense, at = case
     here, whole = at.copy(), problem(dense)
     found = point_of_users(at, ROWS)
-    take_over(here, found, whole)
-    np.testing.assert_array_equal(here.Q, found.Q)
+    rated = np.arange(9) < 7
+    take_over(here, found, whole, rated)
+    np.testing.assert_array_equal(here.Q[rated], found.Q[rated])
+    np.testing.assert_array_equal(here.Q[~rated], at.Q[~rated])
     users = dense.users.at(here.G, here.g)
     np.testing.assert_allclose(here.P, np.broadcast_to(users.means, here.P.shape))
     if dense.learns_bias:
@@ -118,35 +120,43 @@ def counted(counts):
 
 
 def test_a_tenth_of_the_users_is_drawn_ascending_and_always_the_same():
-    rows = sample_of(counted(np.full(50_000, 40)))
+    rows = sample_of(counted(np.full(50_000, 40)), 3)
     assert len(rows) == 5_000
     assert (np.diff(rows) > 0).all()
     assert rows.max() > 45_000
-    np.testing.assert_array_equal(rows, sample_of(counted(np.full(50_000, 40))))
+    np.testing.assert_array_equal(rows, sample_of(counted(np.full(50_000, 40)), 3))
 
 
 def test_few_ratings_need_a_larger_share_and_too_few_have_no_sample():
-    assert len(sample_of(counted(np.full(10_000, 50)))) == 2_000
-    assert sample_of(counted(np.full(10_000, 39))) is None
-    assert sample_of(counted(np.zeros(10, int))) is None
+    assert len(sample_of(counted(np.full(10_000, 50)), 3)) == 2_000
+    assert sample_of(counted(np.full(10_000, 39)), 3) is None
+    assert sample_of(counted(np.zeros(10, int)), 3) is None
+
+
+def test_fewer_users_than_could_span_the_factors_are_no_sample():
+    whole = counted(np.full(1_000, 1_000))
+    assert len(sample_of(whole, 25)) == 100
+    assert sample_of(whole, 26) is None
 
 
 def test_more_than_enough_ratings_need_a_smaller_share():
-    rows = sample_of(counted(np.full(100_000, 400)))
+    rows = sample_of(counted(np.full(100_000, 400)), 3)
     assert 400 * len(rows) == sample.MOST_CELLS
 
 
 def test_a_sample_without_those_who_have_the_ratings_is_none():
     counts = np.ones(20_000, int)
-    counts[np.setdiff1d(np.arange(20_000), sample_of(counted(np.full(20_000, 100))))[0]] = 10**6
-    assert sample_of(counted(counts)) is None
+    drawn = sample_of(counted(np.full(20_000, 100)), 3)
+    counts[np.setdiff1d(np.arange(20_000), drawn)[0]] = 10**6
+    assert sample_of(counted(counts), 3) is None
 
 
 # ------------------------------------------------------------------------ what it is worth
 
 @pytest.mark.parametrize("solver", ["cg", "cholesky", "subspace"])
 @pytest.mark.parametrize("kind", [ImplicitMF, MatrixFactorization])
-def test_one_epoch_is_worth_two_without_a_sample(solver, kind, ratings, monkeypatch):
+def test_an_epoch_goes_further_and_one_by_gradients_further_than_two(solver, kind, ratings,
+                                                                      monkeypatch):
     def losses(n_epochs):
         model = kind(16, solver=solver, n_epochs=n_epochs, random_state=0, n_threads=1)
         return model.fit(ratings).objective()["total"]
@@ -156,6 +166,24 @@ def test_one_epoch_is_worth_two_without_a_sample(solver, kind, ratings, monkeypa
     assert with_sample < losses(1)
     if solver == "cg":
         assert with_sample < losses(2)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky", "subspace"])
+def test_groups_that_the_sample_has_not_seen_are_not_lost(solver, ratings):
+    apart = sp.block_diag([ratings.by_user, *[np.full((3, 4), 4.0)] * 30], format="csr")
+    apart.data[-360:] = np.random.default_rng(0).integers(1, 11, 360) / 2
+    model = MatrixFactorization(8, solver=solver, n_epochs=8, reg=0.3, random_state=0,
+                                n_threads=1).fit(Ratings(sp.csr_array(apart)))
+    lengths = np.linalg.norm(model.user_factors_[-90:], axis=1).reshape(30, 3).max(axis=1)
+    assert (lengths > 1e-3).mean() > 0.9
+
+
+@pytest.mark.parametrize("k", [8, 64])
+def test_few_users_still_span_as_many_directions_as_there_are_factors(k):
+    R = planted(200, 4000, density=0.7, random_state=0).ratings
+    model = ImplicitMF(k, n_epochs=4, random_state=0, n_threads=1).fit(R)
+    sizes = np.linalg.svd(model.user_factors_, compute_uv=False)
+    assert sizes[-1] > 1e-3 * sizes[0]
 
 
 def test_the_minimum_is_where_it_was(ratings, monkeypatch):
@@ -184,7 +212,7 @@ def test_items_in_another_order_give_the_same_model_in_that_order(ratings):
 
 @pytest.mark.usefixtures("sampled")
 def test_the_first_loss_is_that_of_what_the_sample_led_to(pool):
-    dense, at = random_problem(7, 60, 12, 3, density=0.9)
+    dense, at = random_problem(7, 300, 12, 3, density=0.9)
     whole = problem(dense)
     solver, here = ALS(whole, exact=False), at.copy()
     assert start_on_sample(whole, at.copy(), pool)

@@ -171,13 +171,13 @@ class Eigenbasis:
 
 def start_on_sample(problem: Quadratic, at: Factors, pool: Pool) -> bool:
     """Move all but users to where a sample of them has it best; return whether there is one."""
-    rows = sample_of(problem)
+    rows = sample_of(problem, at.P.shape[1])
     if rows is None:
         return False
     part, found = of_users(problem, rows), point_of_users(at, rows)
     for _ in range(SWEEPS):
         ALS(part, exact=False, cg_steps=STEPS).epoch(found, pool)
-    take_over(at, found, problem)
+    take_over(at, found, problem, np.diff(part.by_item.indptr) > 0)
     return True
 
 
@@ -188,9 +188,15 @@ class Alternating(Solver):
     problem: Quadratic
 
     def begin(self, at: Factors, pool: Pool) -> None:
-        """Start on a sample of the users, if any, and bring all of them to its items."""
-        if start_on_sample(self.problem, at, pool):
+        """Start on a sample of the users, where there is one."""
+        self._starts_on_sample(at, pool)
+
+    def _starts_on_sample(self, at: Factors, pool: Pool) -> bool:
+        """Bring all users to items of a sample of them; return whether there is one."""
+        started = start_on_sample(self.problem, at, pool)
+        if started:
             improve_by_cg(self.problem.user_rows(at), at.P, at.beta, pool, STEPS)
+        return started
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Balance, sweep over items, then users; return the loss before the users moved.
@@ -235,8 +241,7 @@ class ALS(Alternating):
 
     def begin(self, at: Factors, pool: Pool) -> None:
         """Start on a sample, or an exact fit, without one, by sweeps of conjugate gradient."""
-        super().begin(at, pool)
-        if self.exact and sample_of(self.problem) is None:
+        if not self._starts_on_sample(at, pool) and self.exact:
             steps = replace(self, exact=False, cg_steps=1)
             run_up(at, lambda: super(ALS, steps).epoch(at, pool))
 
