@@ -12,6 +12,7 @@ from benchmarks import claims
 from benchmarks.claims import report, study
 from benchmarks.claims.similarity import by_cosine
 from benchmarks.claims.space import Between, drawn, is_free, one_of
+from benchmarks.claims.splits import core
 from benchmarks.claims.statistics import FOLDS, TRIALS, Effect, effect, together, verdict
 from benchmarks.claims.study import Arm, Claim, Comparison, Fold
 from benchmarks.claims.variational import deleted, injected
@@ -237,6 +238,30 @@ def test_missing_data_are_named_with_what_else_can_run(monkeypatch, tmp_path):
         "--data planted", "--quick"))
 
 
+def test_data_that_no_claim_has_are_refused_before_any_work(tmp_path):
+    with pytest.raises(SystemExit, match="--data must name data of these claims.*got ml1m"):
+        claims.main(["bias", "--data", "planted", "ml1m", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("here", "ran"), [
+    ((), {"planted"}), (("movietweetings-100k",), {"planted", "movietweetings-100k/core"}),
+    (("movietweetings-100k", "ml-1m"), {"planted", "movietweetings-100k/core"})])
+def test_other_data_are_run_where_they_are_and_some_only_by_name(here, ran, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "is_here", lambda name: name in here)
+    claim = a_claim(by_settings, folds=1, trials=2, beside=("movietweetings-100k/core",))
+    folds = study.run(claim, out=tmp_path)["arms"]["one"]["folds"]
+    assert {key.rpartition(" ")[0] for key in folds} == ran
+    folds = study.run(claim, out=tmp_path, data=["ml-1m"])["arms"]["one"]["folds"]
+    assert {key.rpartition(" ")[0] for key in folds} == ran | {"ml-1m"}
+
+
+def test_folds_of_data_that_a_claim_no_longer_has_are_dropped(tmp_path):
+    study.run(a_claim(by_settings, folds=1, trials=2, data=("planted", "old")), out=tmp_path)
+    result = study.run(a_claim(by_settings, folds=1, trials=2), out=tmp_path)
+    assert list(result["arms"]["one"]["folds"]) == ["planted 0"]
+
+
 # ---------------------------------------------------------------------------- verdicts
 
 
@@ -285,6 +310,16 @@ def test_by_cosine_ranks_as_recommend_does(small):
     found = evaluate(by_cosine(model), best, metrics="precision@3", n_threads=1)
     assert found["precision@3"] == 1
     assert evaluate(model, best, metrics="precision@3", n_threads=1)["precision@3"] < 1
+
+
+def test_a_core_has_enough_of_everybody_and_loses_nobody_who_has(small):
+    data = planted(60, 40, random_state=0)
+    found = core(data, 11).ratings
+    assert min(np.diff(found.by_user.indptr).min(), np.diff(found.by_item.indptr).min()) >= 11
+    assert found.shape == (33, 32)
+    again = core(core(data, 11), 11).ratings
+    np.testing.assert_array_equal(again.by_user.toarray(), found.by_user.toarray())
+    assert core(data, 1).ratings.nnz == small.nnz
 
 
 def test_half_of_each_row_is_deleted_and_as_much_injected(small):

@@ -211,7 +211,7 @@ def test_items_in_another_order_give_the_same_model_in_that_order(ratings):
 
 
 @pytest.mark.usefixtures("sampled")
-def test_the_first_loss_is_that_of_what_the_sample_led_to(pool):
+def test_a_start_on_a_sample_lowers_the_loss_of_all(pool):
     dense, at = random_problem(7, 300, 12, 3, density=0.9)
     whole = problem(dense)
     solver, here = ALS(whole, exact=False), at.copy()

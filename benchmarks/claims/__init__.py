@@ -53,6 +53,10 @@ def main(given: Sequence[str]) -> None:
     if asked.report is not None:
         report.publish(Path(asked.report) if asked.report else None)
         return
+    known = {name for each in map(claim, asked.names) for name in all_data(each)}
+    if unknown := [name for name in asked.data if name not in known]:
+        sys.exit(f"--data must name data of these claims, {', '.join(sorted(known))}; "
+                 f"got {unknown[0]}")
     out = asked.out or (Path(tempfile.mkdtemp(prefix="claims-")) if asked.quick else RESULTS)
     for each in map(claim, asked.names):
         if asked.list:

@@ -3,7 +3,7 @@
 Let S be drawn users, with a share ρ of the stored cells.  The objective of S alone, with the
 penalty of items weighed by ρ,
 
-    L_S(P_S, Q) = Σ_{u∈S} (terms of user u) + ρ Σ_i λ_i ‖Q_i − m_i‖²        E min_P L_S = ρ min_P L
+    L_S(P_S, Q) = Σ_{u∈S} (terms of user u) + ρ Σ_i λ_i ‖Q_i − m_i‖²        E min_P L_S ≈ ρ min_P L
 
 has items near those of L: that a k-dimensional space fits the ratings well takes few users to
 see.  A sweep over S costs ρ of a sweep, and the first sweeps are about nothing else.  So a fit
@@ -15,8 +15,8 @@ none but them would hold each other there.  And S needs more users than there ar
 all later sweeps would stay in the few directions that it spans.
 
 Loss after sweeps 1, 2, 3 by conjugate gradient, iALS objective, 40,000 x 8,000 with 3M cells, 64
-factors, in thousands: without a sample 4,287, 2,710, 2,548 in .33, .56 and .78 CPU-seconds,
-with one 2,597, 2,523, 2,499 in .45, .70 and .92.
+factors, in thousands: without a sample 4,287, 2,710, 2,548 in .31, .51 and .73 CPU-seconds,
+with one 2,552, 2,508, 2,492 in .53, .75 and .98.
 
 Sampling rows to find a subspace is that of randomised linear algebra (Frieze, Kannan, Vempala
 2004); starting with a part of the data and ending with all of it is folklore.
