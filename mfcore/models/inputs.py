@@ -1,4 +1,7 @@
-"""What a model is given, brought into its own rows and columns, or refused."""
+"""What a model is given, brought into its own rows and columns, or refused.
+
+Also ratings that grow: rows replaced by newer histories, and rows appended.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ids import as_vector
 from mfcore.data.ratings import Ratings, as_ratings
 
 
@@ -47,13 +51,13 @@ def aligned_ratings(given: Any, model: Any) -> Ratings:
     know.
     """
     return _aligned("items", as_ratings("ratings", given), model.item_ids_,
-                    model._item_positions, (model.n_users_, model.n_items_))
+                    model.ratings_.item_positions, model.ratings_.shape)
 
 
 def aligned_to_users(given: Any, model: Any) -> Ratings:
     """Return ratings, transposed, whose columns are the model's users; raises alike."""
     return _aligned("users", as_ratings("ratings", given).transposed, model.user_ids_,
-                    model._user_positions, (model.n_items_, model.n_users_))
+                    model.ratings_.user_positions, model.ratings_.shape[::-1])
 
 
 def _aligned(name: str, ratings: Ratings, known: np.ndarray | None,
@@ -100,8 +104,25 @@ def item_filter(name: str, items: Any, model: Any, n_rows: int) -> np.ndarray | 
                              f"user, got {matrix.shape}")
         return matrix                           # (sorting it here would sort the caller's)
     mask = np.zeros(model.n_items_, bool)
-    mask[model._known_items(items)] = True
+    mask[model.ratings_.known_items(items)] = True
     return mask
+
+
+def pair_positions(name: str, values: np.ndarray, ids: np.ndarray | None,
+                   positions: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """Return the numbers of the users (items) of pairs, -1 for unknown ids."""
+    if ids is None and values.dtype.kind in "iu" and values.size and values.min() < 0:
+        raise IndexError(f"{name} must be row numbers >= 0, got {values.min()}")
+    return positions(values)
+
+
+def named(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
+    """Return ids of positions; -1 becomes -1, or None where ids are no integers."""
+    if ids is None:
+        return positions
+    names: np.ndarray = ids[positions]
+    names[positions < 0] = None if ids.dtype == object else -1
+    return names
 
 
 def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -114,20 +135,77 @@ def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def as_vector(ids: Any) -> np.ndarray:
-    """Return ids (one, or a sequence) as a vector; tuples in a list stay one id each."""
-    if isinstance(ids, np.ndarray):
-        if ids.ndim > 1:
-            raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
-        return ids.reshape(1) if ids.ndim == 0 else ids
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
-        ids = [ids]
-    ids = list(ids)
-    if any(isinstance(value, (str, bytes, tuple)) for value in ids):
-        array = np.empty(len(ids), object)
-        array[:] = ids
-        return array
-    array = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
-    if array.ndim > 1:
-        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
-    return array
+# ------------------------------------------------- rows replaced, and rows appended
+
+def merged_rows(old: Ratings, new: Ratings, users: Any) -> tuple[Ratings, np.ndarray]:
+    """Return `old` with the rows of `new` put in, and the row number of each.
+
+    Parameters
+    ----------
+    old : Ratings, shape (n_users, n_items)
+    new : Ratings, shape (n_given, n_items)
+    users : ids of the rows of `new`, row numbers where `old` has no ids, or None
+        None: `new`'s own ids, or all users of `old` in their order.
+
+    Raises
+    ------
+    ValueError
+        For repeated users, or a number of ids that is not that of the rows.
+    """
+    names = _names_of(old, new, users)
+    validation.same_length(users=names, rows=range(new.shape[0]))
+    known = old.user_positions(names)
+    appended = np.flatnonzero(known < 0)
+    rows = known.copy()
+    rows[appended] = old.shape[0] + np.arange(len(appended))
+    if len(np.unique(rows)) < len(rows) or (old.user_ids is None and len(appended)
+                                            and not _follow_on(names[appended], old.shape[0])):
+        raise ValueError(f"users must be distinct, and new row numbers must follow on from "
+                         f"{old.shape[0]}, got {names[:8].tolist()}")
+    total = old.shape[0] + len(appended)
+    source = np.arange(total)
+    source[rows] = old.shape[0] + np.arange(len(rows))
+    stacked = sp.vstack([old.by_user, new.by_user], format="csr")[source]
+    weights = _stacked_weights(old, new, source)
+    ids = None
+    if old.user_ids is not None:
+        ids = np.concatenate([old.user_ids, names[appended].astype(old.user_ids.dtype)])
+    return Ratings(stacked, weights=weights, user_ids=ids, item_ids=old.item_ids,
+                   copy=False), rows
+
+
+def placed(old: np.ndarray, rows: np.ndarray, new: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return `old`, grown to `n_rows`, with `new` at the given rows."""
+    out = np.zeros((n_rows, *old.shape[1:]), old.dtype)
+    out[:len(old)] = old
+    out[rows] = new
+    return out
+
+
+def _names_of(old: Ratings, new: Ratings, users: Any) -> np.ndarray:
+    names = new.user_ids if users is None else as_vector(users)
+    if names is not None:
+        if (old.user_ids is None or old.user_ids.dtype != object) and \
+                names.dtype.kind not in "iu" and names.size:
+            raise TypeError(f"users of the fit are integers, got {names[:3].tolist()}")
+        return names
+    if new.shape[0] != old.shape[0]:
+        raise ValueError(f"users must name the {new.shape[0]} rows of the ratings (the fit had "
+                         f"{old.shape[0]} users)")
+    return np.arange(old.shape[0]) if old.user_ids is None else old.user_ids
+
+
+def _follow_on(rows: np.ndarray, start: int) -> bool:
+    return np.array_equal(rows, start + np.arange(len(rows)))
+
+
+def _stacked_weights(old: Ratings, new: Ratings, source: np.ndarray) -> np.ndarray | None:
+    if old.weights is None and new.weights is None:
+        return None
+    parts = []
+    for part in (old, new):
+        own = np.ones(part.nnz, np.float32) if part.weights is None else part.weights
+        parts.append(sp.csr_array((own, part.by_user.indices, part.by_user.indptr),
+                                  part.shape))
+    weights: np.ndarray = sp.vstack(parts, format="csr")[source].data
+    return weights

@@ -1,0 +1,106 @@
+"""What is asked of a fitted model: protocols that models implement and metrics use.
+
+    asked   rows of the fit (-1: a user of whom nothing is known), or new users
+    query   how their scores are formed
+
+A fitted model answers through four functions, whatever its kind: vectors of rows, vectors of
+new rows, scores of blocks, scores of pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore.data.ratings import Ratings
+from mfcore.parallel import Pool
+
+
+class Folded(NamedTuple):
+    """Vectors of new rows: `factors` (n, k) and `bias` (n,), None where the model has none."""
+
+    factors: Any
+    bias: np.ndarray | None
+
+
+class NewRows(NamedTuple):
+    """Users that are new to a model: their ratings, their features, or both, row by row.
+
+    Columns are those of the model.
+    """
+
+    ratings: Ratings | None
+    features: sp.csr_array | None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of new users."""
+        given = self.features if self.ratings is None else self.ratings
+        return 0 if given is None else int(given.shape[0])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of ratings of each new user, shape (n_rows,)."""
+        return np.zeros(self.n_rows, int) if self.ratings is None else \
+            np.diff(self.ratings.by_user.indptr)
+
+    def known(self, n_items: int) -> Ratings:
+        """Return their ratings, empty ones where only features are known."""
+        if self.ratings is not None:
+            return self.ratings
+        return Ratings(sp.csr_array((self.n_rows, n_items), dtype=np.float32))
+
+    def select(self, rows: np.ndarray) -> NewRows:
+        """Return some of the new users."""
+        if len(rows) == self.n_rows:
+            return self
+        return NewRows(None if self.ratings is None else self.ratings.select_users(rows),
+                       None if self.features is None else self.features[rows])
+
+
+Asked = np.ndarray | NewRows
+
+
+class Query(NamedTuple):
+    """How scores are formed.
+
+    similarity : "dot", the model's score; "cosine", the angle of the vectors alone
+    optimism : standard deviations of the score to add, for models with a posterior of it
+    sample : Generator that draws each user's vector from its posterior; None: its mean
+    """
+
+    similarity: str = "dot"
+    optimism: float = 0.0
+    sample: Any = None
+
+
+class Scorer(Protocol):
+    """Scores of `n_rows` users for all `n_items` items, a block of rows at a time."""
+
+    n_rows: int
+    n_items: int
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return fresh scores, shape (stop - start, n_items), float32 or float64."""
+
+
+class Fitted(Protocol):
+    """The answers of a fitted model."""
+
+    def vectors(self, asked: Asked, pool: Pool) -> Folded:
+        """Return the vectors of users."""
+
+    def fold_in(self, new: NewRows, pool: Pool) -> Folded:
+        """Return the vectors of new users, all else as it is."""
+
+    def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
+        """Return what scores users against all items."""
+
+    def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
+              ) -> np.ndarray:
+        """Return what `predict` says of pairs, float64, shape (n_pairs,).
+
+        `rows` number the users of the fit, or the new ones; -1 is unknown.
+        """

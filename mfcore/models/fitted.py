@@ -1,0 +1,193 @@
+"""Answers of models with vectors: rows of a side, scores linear in them, rows left unanswered.
+
+    s_ui = μ + b_u + b̃_i + P_u·Q_i
+
+Models with a score of their own (networks, codes, rows) take from here what they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
+from mfcore.metrics.topk import top_k
+from mfcore.models.inputs import item_filter, named
+from mfcore.models.sides import Row, Side
+from mfcore.objectives.scores import LinearScorer, pair_scores, unit_rows
+from mfcore.parallel import Pool
+
+Default = Callable[[Side], Row | None]
+
+
+def rows_of(side: Side, rows: np.ndarray, default: Row | None) -> Folded:
+    """Return vectors and biases of rows of a side, those of `default` (None: zeros) for -1."""
+    known = np.asarray(rows) >= 0
+    factors = side.factors[rows] * known[:, None].astype(side.factors.dtype)
+    bias = None if side.bias is None else side.bias[rows] * known
+    if default is not None and not known.all():
+        factors[~known] = default.vector
+        if bias is not None:
+            bias[~known] = default.bias
+    return Folded(factors, bias)
+
+
+def with_default(vectors: Folded, rows: np.ndarray, default: Row | None
+                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return vectors, biases and rows, with the default row in place of -1."""
+    X, bias = vectors
+    bias = np.zeros(len(X)) if bias is None else bias
+    if default is None or not (rows < 0).any():
+        return X, bias, rows
+    return (np.vstack([X, default.vector.astype(X.dtype)]), np.append(bias, default.bias),
+            np.where(rows < 0, len(X), rows))
+
+
+def cosine_scorer(users: Folded, items: Side) -> LinearScorer:
+    """Return the scorer by the angle of vectors; a zero vector scores 0."""
+    return LinearScorer(unit_rows(users.factors), unit_rows(items.factors))
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """What a model without biases says of pairs one of whose vectors says nothing.
+
+    value : the mean rating, or None, for models that have an answer always
+    w0 : weight of unknown cells; above 0 also rows without ratings have vectors
+    """
+
+    value: float | None = None
+    w0: float = 0.0
+
+    def fill(self, scores: np.ndarray, *parts: tuple[np.ndarray, np.ndarray, Row | None]
+             ) -> np.ndarray:
+        """Put the value where a part says nothing: (rows, counts of all, default row) of each."""
+        if self.value is not None:
+            for rows, counts, default in parts:
+                if default is None:
+                    scores[self._silent(rows, counts)] = self.value
+        return scores
+
+    def _silent(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        silent: np.ndarray = rows < 0
+        if self.w0 == 0:
+            silent[~silent] = counts[rows[~silent]] == 0
+        return silent
+
+
+def answered_unless(model: Any, w0: float = 0.0) -> Unanswered:
+    """Return what a model answers without biases: the mean rating, if it predicts ratings."""
+    alone = model.predicts_ratings and model.users_.bias is None
+    return Unanswered(model.mean_rating_ if alone else None, w0)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The answers of a model whose score is linear in a user's vector.
+
+    Parameters
+    ----------
+    users, items : Side
+    mean : float
+        μ.
+    fold : callable
+        fold(new, pool) returns the vectors of new users.
+    default : callable
+        default(side) returns the row of which nothing is known; None: zeros.
+    link : callable or None
+        What `predict` makes of scores.
+    unanswered : Unanswered
+    """
+
+    users: Side
+    items: Side
+    mean: float
+    fold: Callable[[NewRows, Pool], Folded]
+    default: Default = Side.default_row
+    link: Callable[[np.ndarray], np.ndarray] | None = None
+    unanswered: Unanswered = Unanswered()
+
+    def vectors(self, asked: Asked, pool: Pool) -> Folded:
+        """Return the vectors of users: see `mfcore.metrics.fitted.Fitted`."""
+        if isinstance(asked, NewRows):
+            return self.fold(asked, pool)
+        return rows_of(self.users, asked, self.default(self.users))
+
+    def fold_in(self, new: NewRows, pool: Pool) -> Folded:
+        """Return the vectors of new users."""
+        return self.fold(new, pool)
+
+    def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
+        """Return what scores users against all items."""
+        users = self.vectors(asked, pool)
+        if query.similarity == "cosine":
+            return cosine_scorer(users, self.items)
+        beta = None if users.bias is None else \
+            (users.bias + self.mean).astype(self.items.factors.dtype)
+        return LinearScorer(users.factors, self.items.factors, beta, self.items.bias)
+
+    def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
+              ) -> np.ndarray:
+        """Return what `predict` says of pairs."""
+        users, counts = Folded(self.users.factors, self.users.bias), self.users.counts
+        if new is not None:
+            users, counts = self.fold(new, pool), new.counts
+        user, item = self.default(self.users), self.default(self.items)
+        P, beta, places = with_default(users, rows, user)
+        Q, gamma, item_places = with_default(Folded(self.items.factors, self.items.bias),
+                                             columns, item)
+        scores: np.ndarray = self.mean + pair_scores(places, item_places, P, Q, beta, gamma, pool)
+        return self.unanswered.fill(scores if self.link is None else self.link(scores),
+                                    (rows, counts, user), (columns, self.items.counts, item))
+
+
+# --------------------------------------------------------------- the best of many
+
+def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
+               exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
+               ratings: Any = None, user_features: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best items of each user under a query: see `Recommender.recommend`."""
+    model.check_fitted()
+    k = validation.count("k", k)
+    validation.choice("similarity", query.similarity, ("dot", "cosine"))
+    validation.boolean("exclude_seen", exclude_seen)
+    new, known = model.new_rows(ratings, user_features), model.ratings_
+    if new is not None and users is not None:
+        raise ValueError("users must be None where ratings or user_features are given: all "
+                         "their rows are answered; pass only the rows you want")
+    if new is None:
+        rows = np.arange(known.shape[0]) if users is None else known.known_users(users)
+    filters = {name: None if given is None else
+               item_filter(name, given, model, len(rows) if new is None else new.n_rows)
+               for name, given in (("items", items), ("exclude_items", exclude_items))}
+    seen = None
+    if exclude_seen and new is None:
+        seen = known.by_user if users is None else known.cells_of(rows)
+    elif exclude_seen and new is not None and new.ratings is not None:
+        seen = new.ratings.by_user
+    with Pool(model.n_threads) as pool:
+        scorer = model.answers().scorer(rows if new is None else new, query, pool)
+        best, scores = top_k(scorer, k, seen=seen, allowed=filters["items"],
+                             excluded=filters["exclude_items"], pool=pool)
+    return named(best, known.item_ids), scores
+
+
+def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similarity: str,
+            vectors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k rows of X nearest to `vectors`, or to the given rows without itself."""
+    k = validation.count("k", k)
+    validation.choice("similarity", similarity, ("cosine", "dot"))
+    if X.shape[1] == 0:
+        raise NotImplementedError(f"{type(model).__name__} has no factors to compare")
+    vectors = X[rows] if vectors is None else vectors
+    if similarity == "cosine":
+        X, vectors = unit_rows(X), unit_rows(vectors)
+    itself = None if rows is None else sp.csr_array(
+        (np.ones(len(rows)), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(X)))
+    with Pool(model.n_threads) as pool:
+        return top_k(LinearScorer(vectors, X), k, excluded=itself, pool=pool)

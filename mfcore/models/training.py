@@ -1,0 +1,226 @@
+"""One frame for every fit: check, remember, train, and what is watched between epochs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.data.chunks import column_counts, summed
+from mfcore.data.features import Features
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.alignment import Alignment
+from mfcore.metrics.evaluate import evaluate, requested
+from mfcore.models.inputs import training_ratings
+from mfcore.models.sides import Sides, check_shares, with_history
+from mfcore.parallel import Pool, thread_count
+from mfcore.solvers.checkpoint import Checkpoint
+from mfcore.solvers.loop import Monitor, Solver, run
+
+LOWER_IS_BETTER = ("rmse", "mae", "loss")
+
+Callback = Callable[[Any, dict[str, Any]], Any]
+
+
+class Start(NamedTuple):
+    """Where a fit begins.
+
+    solver : what improves `at`, epoch by epoch
+    at : the parameters, changed in place
+    publish : publish(at) makes them the model's
+    finish : finish(at) completes a fit that has ended, however it did; None: nothing is left
+    """
+
+    solver: Solver
+    at: Any
+    publish: Callable[[Any], None]
+    finish: Callable[[Any], None] | None = None
+
+
+class Watched(NamedTuple):
+    """What a caller of `fit` wants done between epochs."""
+
+    eval_set: Any
+    callbacks: tuple[Callback, ...]
+    checkpoint: Checkpoint | None
+
+
+def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
+          item_features: Any = None, eval_set: Any = None, callbacks: Any = (),
+          checkpoint: Any = None, backend: Any = None, **own: Any) -> Any:
+    """Fit a model and return it: see `Recommender.fit` for what is given.
+
+    Parameters
+    ----------
+    backend : object, or None
+        Solves on other machines: see `models/factorization/core.py`.
+    **own
+        What the model's own `fit` takes besides; handed to its `check` and `begin`.
+    """
+    thread_count(model.n_threads)
+    model.validate()
+    training = training_ratings(ratings, y)
+    model.check(training, **own)
+    sides = _sides(model, training, user_features, item_features)
+    watched = Watched(eval_set, callbacks_of(callbacks),
+                      checkpoint_of(model, training, sides, checkpoint))
+    with _kept_unless_an_epoch_ends(model):
+        _remember(model, training, sides)
+        if backend is not None:
+            own["backend"] = backend
+        start = model.begin(training, sides, np.random.default_rng(model.random_state), **own)
+        start.publish(start.at)
+        monitor = monitor_of(model, watched, start.publish)
+        try:
+            with Pool(model.n_threads) as pool:
+                run(start.solver, start.at, pool, model.n_epochs, monitor)
+        finally:
+            start.publish(start.at)
+            if start.finish is not None:
+                start.finish(start.at)
+    return model
+
+
+def _sides(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:
+    """Return both sides as they are before the first epoch."""
+    given = {"user_features": user_features, "item_features": item_features}
+    if not model.takes_features:
+        for name in [name for name, features in given.items() if features is not None]:
+            model.require(name)
+    known = [with_history(name, features, ratings, side)
+             for side, (name, features) in enumerate(given.items())]
+    averaged = model.takes_features and model.features == "average"
+    check_shares("average" if averaged else "learned", *known)
+    sides = Sides(*(model.side_type(name, averaged) for name in ("user", "item")))
+    for side, features in zip(sides, known, strict=True):
+        side.take(features)
+    sides.users.counts = np.diff(ratings.by_user.indptr)
+    sides.items.counts = column_counts(ratings.by_user.indices, ratings.shape[1])
+    return sides
+
+
+def _remember(model: Any, ratings: Ratings, sides: Sides) -> None:
+    """Drop what an earlier fit left, and keep what is known before the first epoch."""
+    model.forget()
+    model.remember_shape()
+    model.ratings_, model.has_seen_, model.history_ = ratings, True, []
+    data = ratings.by_user.data
+    model.rating_range_ = (float(data.min()), float(data.max()))
+    model.mean_rating_ = _mean(data, ratings.weights)
+    model.users_, model.items_ = sides
+
+
+@contextmanager
+def _kept_unless_an_epoch_ends(model: Any) -> Iterator[None]:
+    """Restore what the model was before, where an error comes before the first epoch ends."""
+    before = dict(vars(model))
+    try:
+        yield
+    except BaseException:
+        if not getattr(model, "history_", None) or model.history_ is before.get("history_"):
+            vars(model).clear()
+            vars(model).update(before)
+        raise
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    if weights is None or not weights.any():
+        return float(values.mean(dtype=np.float64))
+    total = summed(lambda chunk: float(values[chunk].astype(np.float64) @ weights[chunk]),
+                   len(values))
+    return total / float(weights.sum(dtype=np.float64))
+
+
+# --------------------------------------------------------------------- between epochs
+
+def callbacks_of(given: Any) -> tuple[Callback, ...]:
+    """Return the callbacks of a fit; raise a TypeError for what cannot be called."""
+    callbacks = tuple(validation.iterable("callbacks", given))
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of (model, record), got {callback!r}")
+    return callbacks
+
+
+def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> Monitor:
+    """Return the Monitor of a model's fit.
+
+    Raises ValueError where `patience` has nothing to watch, or the set does not fit.
+    """
+    eval_set, callbacks, checkpoint = watched
+    asked = model.eval_metric or ("rmse" if model.predicts_ratings else "ndcg")
+    metric = requested([asked], 10, rates=model.predicts_ratings)[0].key
+    if eval_set is None and model.patience is not None:
+        raise ValueError("patience needs an eval_set to watch: fit(..., eval_set=validation)")
+    evaluate_at = None
+    if eval_set is not None:
+        fold_in, test = eval_set if isinstance(eval_set, tuple) else (None, eval_set)
+        task = Alignment(model, test, fold_in)
+
+        def evaluate_at(at: Any) -> dict[str, float]:
+            publish(at)
+            return evaluate(model, task.test, fold_in=task.fold_in, metrics=[metric],
+                            n_threads=model.n_threads)
+
+    def told(callback: Callback) -> Any:
+        def call(at: Any, record: dict[str, Any]) -> Any:
+            publish(at)
+            return callback(model, record)
+        return call
+
+    return Monitor(evaluate_at, metric if eval_set is not None else None,
+                   metric not in LOWER_IS_BETTER, model.patience,
+                   tuple(told(callback) for callback in callbacks), model.tol, model.verbose,
+                   model.history_, checkpoint)
+
+
+# ------------------------------------------------------------------------ checkpoints
+
+def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any) -> Checkpoint | None:
+    """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
+
+    Raises TypeError for anything else, FileNotFoundError where no file can be, ValueError for
+    `every` < 1, for the file of another fit, and for hyper-parameters that cannot be written
+    down (a Generator as a seed).
+    """
+    if given is None:
+        return None
+    path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
+    params = {name: list(value) if isinstance(value, tuple) else value
+              for name, value in model.get_params().items()
+              if name not in model.may_change}
+    if not all(isinstance(value, (str, int, float, list, type(None)))
+               for value in params.values()):
+        raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
+                         f"integer as random_state, got {params}")
+    path = validation.path("checkpoint", path)
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise FileNotFoundError(f"checkpoint must be a file in a folder that is there, got {path}")
+    found = Checkpoint(path, validation.integer("every", every, low=1),
+                       {"model": type(model).__name__, **params, **_fingerprint(ratings, sides)})
+    found.read()
+    return found
+
+
+def _fingerprint(ratings: Ratings, sides: Sides) -> dict[str, Any]:
+    return {"shape of the ratings": list(ratings.shape),
+            "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
+            "checksums of the features": [_checksum_of_features(side.features) for side in sides]}
+
+
+def _checksum_of_features(features: Features | None) -> int:
+    return 0 if features is None else zlib.crc32("\n".join(features.names).encode(),
+                                                 _checksum(features.matrix))
+
+
+def _checksum(matrix: sp.csr_array, weights: np.ndarray | None = None) -> int:
+    checksum = 0
+    for array in (matrix.indptr, matrix.indices, matrix.data, weights):
+        if array is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return checksum
