@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from mfcore.data.ratings import Ratings
     from mfcore.data.readers import read_ratings
     from mfcore.metrics.evaluate import cross_validate, evaluate
-    from mfcore.models.autoencoder import RatingAutoencoder
-    from mfcore.models.base import load
+    from mfcore.models.autoencoders.denoising import MultDAE
+    from mfcore.models.autoencoders.ratings import RatingAutoencoder
+    from mfcore.models.autoencoders.variational import MultVAE, RecVAE
     from mfcore.models.baselines import BiasOnly, Popularity
-    from mfcore.models.bayesian import BayesianMF
-    from mfcore.models.bpr import BPR
-    from mfcore.models.denoising import MultDAE
-    from mfcore.models.implicit import ImplicitMF
-    from mfcore.models.linear import EASE
-    from mfcore.models.matrix_factorization import MatrixFactorization
-    from mfcore.models.neural import NeuralMF
-    from mfcore.models.segmented import Segmented
-    from mfcore.models.variational import MultVAE, RecVAE
+    from mfcore.models.factorization.bayesian import BayesianMF
+    from mfcore.models.factorization.implicit import ImplicitMF
+    from mfcore.models.factorization.matrix_factorization import MatrixFactorization
+    from mfcore.models.items.ease import EASE
+    from mfcore.models.pairs.neural import NeuralMF
+    from mfcore.models.ranking.bpr import BPR
+    from mfcore.models.segments.segmented import Segmented
+    from mfcore.models.storage import load
 
 __version__ = "0.1.0"
 
@@ -44,24 +44,24 @@ __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactori
            "read_ratings"]
 
 _HOMES = {
-    "BPR": "mfcore.models.bpr",
-    "BayesianMF": "mfcore.models.bayesian",
+    "BPR": "mfcore.models.ranking.bpr",
+    "BayesianMF": "mfcore.models.factorization.bayesian",
     "BiasOnly": "mfcore.models.baselines",
-    "EASE": "mfcore.models.linear",
-    "ImplicitMF": "mfcore.models.implicit",
-    "MatrixFactorization": "mfcore.models.matrix_factorization",
-    "MultDAE": "mfcore.models.denoising",
-    "MultVAE": "mfcore.models.variational",
-    "NeuralMF": "mfcore.models.neural",
+    "EASE": "mfcore.models.items.ease",
+    "ImplicitMF": "mfcore.models.factorization.implicit",
+    "MatrixFactorization": "mfcore.models.factorization.matrix_factorization",
+    "MultDAE": "mfcore.models.autoencoders.denoising",
+    "MultVAE": "mfcore.models.autoencoders.variational",
+    "NeuralMF": "mfcore.models.pairs.neural",
     "Popularity": "mfcore.models.baselines",
-    "RatingAutoencoder": "mfcore.models.autoencoder",
+    "RatingAutoencoder": "mfcore.models.autoencoders.ratings",
     "Ratings": "mfcore.data.ratings",
-    "RecVAE": "mfcore.models.variational",
-    "Segmented": "mfcore.models.segmented",
+    "RecVAE": "mfcore.models.autoencoders.variational",
+    "Segmented": "mfcore.models.segments.segmented",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
     "fetch": "mfcore.data.datasets",
-    "load": "mfcore.models.base",
+    "load": "mfcore.models.storage",
     "read_ratings": "mfcore.data.readers",
 }
 

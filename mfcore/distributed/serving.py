@@ -24,9 +24,9 @@ def recommend(model: Any, users: Any = None, k: int = 10, *, client: Any = None,
     `options` are those that hold for all users alike: similarity, exclude_seen, and ids as
     items and exclude_items.
     """
-    model._check_fitted()
+    model.check_fitted()
     validation.integer("block_users", block_users, low=1)
-    rows = np.arange(model.n_users_) if users is None else model._known_users(users)
+    rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     names = rows if model.user_ids_ is None else model.user_ids_[rows]
     with connected(client) as cluster:
         check_versions(cluster)

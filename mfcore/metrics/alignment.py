@@ -8,7 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.metrics.topk import Scorer
+from mfcore.metrics.fitted import NewRows, Query, Scorer
+from mfcore.parallel import Pool
 
 
 class Alignment:
@@ -36,7 +37,7 @@ class Alignment:
 
     def __init__(self, model: Any, test: Any, fold_in: Any = None,
                  user_features: Any = None) -> None:
-        if not hasattr(model, "_scorer"):
+        if not hasattr(model, "answers"):
             raise TypeError(f"model must be a fitted model, got {type(model).__name__}")
         self.model = model
         self.test = as_ratings("test", test)
@@ -44,10 +45,8 @@ class Alignment:
             raise ValueError("test must hold at least one rating, got none")
         self.columns = _item_columns(model, "test", self.test)
         self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
-        self.features: Any = None if user_features is None else \
-            model._aligned_features(user_features, "user", self.test.shape[0])
-        self.are_new = fold_in is not None or user_features is not None
-        self.rows = None if self.are_new else _user_rows(model, self.test)
+        self.new: NewRows | None = model.new_rows(self.fold_in, user_features, self.test.shape[0])
+        self.rows = None if self.new is not None else _user_rows(model, self.test)
 
     def _known_of(self, fold_in: Any) -> Ratings:
         """Return the fold-in ratings on the model's items."""
@@ -61,47 +60,31 @@ class Alignment:
         columns = _item_columns(self.model, "fold_in", fold_in)
         return moved(fold_in, columns, self.model.n_items_, self.model.item_ids_)
 
-    def scorer(self, rows: np.ndarray) -> Scorer:
+    def scorer(self, rows: np.ndarray, pool: Pool) -> Scorer:
         """Return the scorer of the given test rows."""
-        if self.rows is not None:
-            scorer: Scorer = self.model._scorer(self.rows[rows])
-        else:
-            new = self.model._new_rows(self._folded(rows), self._features_of(rows))
-            scorer = self.model._scorer(None, new=new)
+        asked = self.rows[rows] if self.new is None else self.new.select(rows)
+        scorer: Scorer = self.model.answers().scorer(asked, Query(), pool)
         return scorer
 
     def seen(self, rows: np.ndarray) -> sp.csr_array:
         """Return the cells that the model knew of the given test rows, as CSR."""
-        if self.rows is not None:
-            return self.model._seen_rows(self.rows[rows])
-        folded = self._folded(rows)
-        return sp.csr_array((rows.size, self.model.n_items_)) if folded is None \
-            else folded.by_user
+        if self.new is None:
+            return self.model.ratings_.cells_of(self.rows[rows])
+        return self.new.select(rows).known(self.model.n_items_).by_user
 
     def predictions(self) -> np.ndarray:
         """Return the predicted rating of each stored test cell, shape (nnz,), unclipped."""
         test, model = self.test, self.model
         users, columns = test.users_of_cells, test.by_user.indices
         items = _names(test.item_ids, model.item_ids_, columns)
-        if self.rows is not None:
+        if self.new is None:
             return np.asarray(model.predict(_names(test.user_ids, model.user_ids_, users),
                                             items))
         rated, place = np.unique(users, return_inverse=True)
-        return np.asarray(model.predict(place, items, **self._given(rated)))
-
-    def _given(self, rows: np.ndarray) -> dict[str, Any]:
-        """Return what is known of some test users, as keywords of `predict`; no None."""
-        folded, features = self._folded(rows), self._features_of(rows)
-        return {name: part for name, part in (("ratings", folded), ("user_features", features))
-                if part is not None}
-
-    def _folded(self, rows: np.ndarray) -> Ratings | None:
-        known: Ratings | None = self.fold_in
-        return known if known is None or rows.size == known.shape[0] \
-            else known.select_users(rows)
-
-    def _features_of(self, rows: np.ndarray) -> Any:
-        return None if self.features is None else self.features[rows]
+        known = self.new.select(rated)
+        return np.asarray(model.predict(place, items, ratings=known.ratings,
+                                        **({} if known.features is None else
+                                           {"user_features": known.features})))
 
 
 def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:
@@ -134,7 +117,7 @@ def stored_in(cells: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:
 def _item_columns(model: Any, name: str, ratings: Ratings) -> np.ndarray:
     """Return the model's number of each column, -1 where it knows none."""
     if ratings.item_ids is not None:
-        return np.asarray(model._item_positions(ratings.item_ids))
+        return np.asarray(model.ratings_.item_positions(ratings.item_ids))
     if ratings.shape[1] != model.n_items_:
         raise ValueError(_wrong_shape(model, name, ratings.shape))
     return np.arange(model.n_items_)
@@ -143,7 +126,7 @@ def _item_columns(model: Any, name: str, ratings: Ratings) -> np.ndarray:
 def _user_rows(model: Any, test: Ratings) -> np.ndarray:
     """Return the model's number of each row, -1 where it knows none."""
     if test.user_ids is not None:
-        return np.asarray(model._user_positions(test.user_ids))
+        return np.asarray(model.ratings_.user_positions(test.user_ids))
     if test.shape[0] != model.n_users_:
         raise ValueError(_wrong_shape(model, "test", test.shape))
     return np.arange(model.n_users_)

@@ -95,7 +95,7 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     at the lists of the same users.  "auc" reads the whole row once more for each relevant
     cell and is therefore computed only if named.
     """
-    wanted = requested(metrics, k, rates=getattr(model, "_rates", False))
+    wanted = requested(metrics, k, rates=getattr(model, "predicts_ratings", False))
     validation.boolean("exclude_seen", exclude_seen)
     if threshold is not None:
         validation.real("threshold", threshold)

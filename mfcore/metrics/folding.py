@@ -30,6 +30,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.kernels import ranks as kernels
+from mfcore.metrics.fitted import Query
 from mfcore.metrics.relatedness import Relatedness, RelatednessScorer
 from mfcore.metrics.topk import Masks, best_of_block, masked_block, score_blocks
 from mfcore.parallel import Pool, row_chunks
@@ -198,9 +199,9 @@ class _Found(NamedTuple):
 def _recommended(model: Any, k: int, users: Any, relatedness: Relatedness | None,
                  n_threads: int | None) -> _Found:
     k = validation.count("k", k)
-    model._check_fitted()
-    model._check_seen()
-    rows = np.arange(model.n_users_) if users is None else model._known_users(users)
+    model.check_fitted()
+    model.check_seen()
+    rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     if relatedness is None:
         relatedness = Relatedness(model.ratings_, n_threads=n_threads)
     parts: list[_Found] = []
@@ -212,7 +213,8 @@ def _recommended(model: Any, k: int, users: Any, relatedness: Relatedness | None
 
 def _of_rows(model: Any, rows: np.ndarray, k: int, relatedness: Relatedness,
              pool: Pool) -> list[_Found]:
-    scorer, seen = model._scorer(rows), model._seen_rows(rows)
+    scorer = model.answers().scorer(rows, Query(), pool)
+    seen = model.ratings_.cells_of(rows)
     masks, related = Masks((len(rows), scorer.n_items), seen=seen), relatedness.scorer(seen)
 
     def work(start: int, stop: int) -> _Found:

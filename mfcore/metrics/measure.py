@@ -88,7 +88,7 @@ def plan_ranking(task: Alignment, wanted: list[Metric], *, threshold: float | No
         groups = _checked_groups(task, groups)
     folds = not names.isdisjoint(FOLDING)
     if folds:
-        task.model._check_seen()
+        task.model.check_seen()
     asked, allowed = _asked(task, threshold, candidates)
     missing = task.columns[asked.by_user.indices] < 0
     cuts = [metric.k or 0 for metric in wanted if metric.name in ranking.PER_USER]
@@ -124,7 +124,7 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
                              f"{offered.shape}")
         return (stored_in(test.by_user, offered.by_user),
                 moved(offered, task.columns, n_items).by_user)
-    there = task.model._item_positions(candidates)
+    there = task.model.ratings_.item_positions(candidates)
     here = there if test.item_ids is None else test.item_positions(candidates)
     validation.known_ids("candidates", candidates, np.maximum(here, there))
     allowed, inside = np.zeros(n_items, bool), np.zeros(test.shape[1], bool)
@@ -186,7 +186,7 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Relatedness | None,
         return []
     unknown = plan.unknown[rows]
     allowed = plan.allowed[rows] if sp.issparse(plan.allowed) else plan.allowed
-    scorer = plan.task.scorer(rows)
+    scorer = plan.task.scorer(rows, pool)
     masks = Masks((rows.size, scorer.n_items), seen=seen, allowed=allowed)
     related = None if relatedness is None else relatedness.scorer(plan.task.seen(rows))
 

@@ -7,13 +7,14 @@ does not depend on the number of threads.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.kernels import topk as kernels
+from mfcore.metrics.fitted import Scorer
 from mfcore.parallel import Pool, row_chunks
 
 # A block holds at most so many scores (64 MB in float32, a thread) and so many rows: beyond
@@ -22,16 +23,6 @@ BLOCK_SCORES = 1 << 24
 BLOCK_ROWS = 128
 # From this k on, a first look at group maxima pays for itself.
 LONG_LIST = 16
-
-
-class Scorer(Protocol):
-    """Scores of `n_rows` users for all `n_items` items, a block of rows at a time."""
-
-    n_rows: int
-    n_items: int
-
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Return fresh scores, shape (stop - start, n_items), float32 or float64."""
 
 
 class Masks:

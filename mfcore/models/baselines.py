@@ -1,7 +1,8 @@
-"""Two models without vectors, to measure the others against."""
+"""Two models without vectors, to measure the others against: the score is mean and biases."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.base import Folded, Recommender
-from mfcore.models.monitoring import Watched, monitor_of
+from mfcore.metrics.fitted import Folded, NewRows
+from mfcore.models.estimator import settings
+from mfcore.models.fitted import Linear
+from mfcore.models.recommender import Recommender
+from mfcore.models.sides import Sides
+from mfcore.models.training import Start
 from mfcore.objectives.biases import shrunken_means
 from mfcore.parallel import Pool
-from mfcore.solvers.loop import Solver, run
+from mfcore.solvers.loop import Solver
 
 
 @dataclass
@@ -28,51 +33,40 @@ class Biases:
         return Biases(self.user.copy(), self.item.copy())
 
 
-class _WithoutFactors(Recommender):
-    """Vectors of length 0: the score is the mean and the biases."""
-
-    tol = None
-    patience = None
-    eval_metric = None
-    n_epochs = 1
-
-    def _epoch(self, ratings: Ratings, at: Biases) -> float:
-        """Improve the biases in place; return the loss afterwards."""
-        raise NotImplementedError
-
-    def _train(self, ratings: Ratings, watched: Watched) -> None:
-        self.user_factors_, self.item_factors_ = (np.zeros((n, 0), np.float32)
-                                                  for n in ratings.shape)
-        self.global_mean_ = self.mean_rating_ if self._rates else 0.0
-        at = Biases(*(np.zeros(n) for n in ratings.shape))
-        self._publish(at)
-        with Pool(self.n_threads) as pool:
-            run(_Baseline(self, ratings), at, pool, self.n_epochs,
-                monitor_of(self, watched))
-
-    def _publish(self, at: Biases) -> None:
-        self.user_bias_, self.item_bias_ = at.user, at.item
-
-    def _fold_in_rows(self, ratings: Ratings, pool: Pool, features: Any = None) -> Folded:
-        return Folded(np.zeros((ratings.shape[0], 0), np.float32), self._new_bias(ratings))
-
-    def _new_bias(self, ratings: Ratings) -> np.ndarray:
-        """Return the biases of new users."""
-        return np.zeros(ratings.shape[0])
-
-
 @dataclass(frozen=True)
-class _Baseline(Solver):
-    """The solver of a baseline, for the loop that all models share."""
+class Improving(Solver):
+    """Improve biases in place by a function that returns the loss, for the loop of all models."""
 
-    model: _WithoutFactors
-    ratings: Ratings
+    improve: Callable[[Biases], float]
 
     def epoch(self, at: Biases, pool: Pool) -> float:
-        return self.model._epoch(self.ratings, at)
+        """Run the function once."""
+        return self.improve(at)
 
 
-class BiasOnly(_WithoutFactors):
+def begin(sides: Sides, improve: Callable[[Biases], float]) -> Start:
+    """Return where a baseline begins: vectors of length 0, biases of 0."""
+    for side in sides:
+        side.factors = np.zeros((len(side.counts), 0), np.float32)
+
+    def publish(at: Biases) -> None:
+        sides.users.bias, sides.items.bias = at.user, at.item
+
+    at = Biases(*(np.zeros(len(side.counts)) for side in sides))
+    return Start(Improving(improve), at, publish)
+
+
+def answers(model: Any, new_bias: Callable[[Ratings], np.ndarray]) -> Linear:
+    """Return the answers of a baseline; `new_bias` gives the biases of new users."""
+    def fold(new: NewRows, pool: Pool) -> Folded:
+        ratings = new.known(model.n_items_)
+        return Folded(np.zeros((new.n_rows, 0), np.float32), new_bias(ratings))
+
+    return Linear(model.users_, model.items_, model.global_mean_, fold)
+
+
+@settings("n_threads", "verbose")
+class BiasOnly(Recommender):
     """Predict ratings by shrunken means: s_ui = μ + b_u + b̃_i.
 
     Minimises Σ w (r − s)² + reg_users Σ b_u² + reg_items Σ b̃_i² by alternating between the
@@ -88,34 +82,39 @@ class BiasOnly(_WithoutFactors):
         As in `MatrixFactorization`.
     """
 
-    def __init__(self, *, reg_users: float = 10.0, reg_items: float = 5.0, n_epochs: int = 10,
-                 n_threads: int | None = None, verbose: int = 0) -> None:
-        self.reg_users = reg_users
-        self.reg_items = reg_items
-        self.n_epochs = n_epochs
-        self.n_threads = n_threads
-        self.verbose = verbose
+    reg_users: float = 10.0
+    reg_items: float = 5.0
+    n_epochs: int = 10
 
-    def _validate(self) -> None:
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
         validation.real("reg_users", self.reg_users, low=0)
         validation.real("reg_items", self.reg_items, low=0)
         validation.integer("n_epochs", self.n_epochs, low=1)
 
-    def _epoch(self, ratings: Ratings, at: Biases) -> float:
-        at.item[:] = _shrunken(ratings.transposed, self.global_mean_, at.user, self.reg_items)
-        at.user[:] = _shrunken(ratings, self.global_mean_, at.item, self.reg_users)
-        cells = ratings.by_user
-        errors = cells.data - self.global_mean_ - at.user[ratings.users_of_cells] \
-            - at.item[cells.indices]
-        weights = 1.0 if ratings.weights is None else ratings.weights
-        return float(np.sum(weights * errors ** 2) + self.reg_users * at.user @ at.user
-                     + self.reg_items * at.item @ at.item)
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where a fit begins, and what improves it."""
+        mean = self.global_mean_ = self.mean_rating_
 
-    def _new_bias(self, ratings: Ratings) -> np.ndarray:
-        return _shrunken(ratings, self.global_mean_, np.asarray(self.item_bias_), self.reg_users)
+        def improve(at: Biases) -> float:
+            at.item[:] = shrunken(ratings.transposed, mean, at.user, self.reg_items)
+            at.user[:] = shrunken(ratings, mean, at.item, self.reg_users)
+            cells = ratings.by_user
+            errors = cells.data - mean - at.user[ratings.users_of_cells] - at.item[cells.indices]
+            weights = 1.0 if ratings.weights is None else ratings.weights
+            return float(np.sum(weights * errors ** 2) + self.reg_users * at.user @ at.user
+                         + self.reg_items * at.item @ at.item)
+
+        return begin(sides, improve)
+
+    def answers(self) -> Linear:
+        """Return what is asked of the fitted model."""
+        return answers(self, lambda ratings: shrunken(
+            ratings, self.global_mean_, np.asarray(self.item_bias_), self.reg_users))
 
 
-class Popularity(_WithoutFactors):
+@settings("n_threads", "verbose")
+class Popularity(Recommender):
     """Recommend what most users have rated; the score is the (weighted) number of ratings.
 
     Counting minimises nothing: the loss in `history_` is 0.
@@ -126,21 +125,28 @@ class Popularity(_WithoutFactors):
         As in `MatrixFactorization`.
     """
 
-    _rates = False
+    predicts_ratings = False
 
-    def __init__(self, *, n_threads: int | None = None, verbose: int = 0) -> None:
-        self.n_threads = n_threads
-        self.verbose = verbose
-
-    def _validate(self) -> None:
+    def validate(self) -> None:
         """There is nothing to check."""
 
-    def _epoch(self, ratings: Ratings, at: Biases) -> float:
-        at.item[:] = np.bincount(ratings.by_user.indices, ratings.weights,
-                                 minlength=ratings.shape[1])
-        return 0.0
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where counting begins, and what counts."""
+        self.global_mean_ = 0.0
+
+        def improve(at: Biases) -> float:
+            at.item[:] = np.bincount(ratings.by_user.indices, ratings.weights,
+                                     minlength=ratings.shape[1])
+            return 0.0
+
+        return begin(sides, improve)
+
+    def answers(self) -> Linear:
+        """Return what is asked of the fitted model."""
+        return answers(self, lambda ratings: np.zeros(ratings.shape[0]))
 
 
-def _shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
+def shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
+    """Return b of the rows, given those of the columns: Σ w (r − μ − b̃) / (Σ w + reg)."""
     return shrunken_means(ratings, lambda chunk: mean + other[ratings.by_user.indices[chunk]],
                           reg)

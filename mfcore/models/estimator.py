@@ -1,7 +1,7 @@
 """Hyper-parameters, read and set by name; and what a fit leaves.
 
-Hyper-parameters are stored untouched by `__init__`.  This is scikit-learn's contract, kept without importing it, so that its `clone` and
-`GridSearchCV` work on every model here.
+Hyper-parameters are stored untouched by `__init__`.  This is scikit-learn's contract, kept
+without importing it, so that its `clone` and `GridSearchCV` work on every model here.
 
     @settings("n_threads", "verbose")
     class Model(Recommender):
@@ -13,7 +13,7 @@ Hyper-parameters are stored untouched by `__init__`.  This is scikit-learn's con
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -55,8 +55,8 @@ def settings(*shared: str) -> Callable[[type[Model]], type[Model]]:
     """
     def decorated(made: type[Model]) -> type[Model]:
         known = {name: kind for base in made.__mro__[1:]
-                 for name, kind in vars(base).get("__annotations__", {}).items()}
-        made.__annotations__ = {**vars(made).get("__annotations__", {}),
+                 for name, kind in inspect.get_annotations(base).items()}
+        made.__annotations__ = {**inspect.get_annotations(made),
                                 **{name: known[name] for name in shared}}
         return dataclass(made, repr=False, eq=False, kw_only=True, match_args=False)
 
@@ -102,8 +102,7 @@ class Estimator:
 
     # Whether `predict` is on the scale of the ratings.
     predicts_ratings: ClassVar[Any] = True
-    # Whether rows have priors from features, and what a side is.
-    takes_features: ClassVar[bool] = False
+    # What is known of users and items, and goes into a file.
     side_type: ClassVar[type[Side]] = Side
     # Hyper-parameters with which a fit may go on from the checkpoint of others.
     may_change: ClassVar[tuple[str, ...]] = ("n_epochs", "n_threads", "verbose")
@@ -127,9 +126,9 @@ class Estimator:
         """Return what is asked of the fitted model."""
         raise NotImplementedError
 
-    def refusals(self) -> Mapping[str, str]:
-        """Return what the model, as it is set, cannot do, with the sentence that says so."""
-        return registry.refusals(type(self).__name__)
+    def lacks(self, ability: str) -> bool:
+        """Return whether the model, as it is set, cannot do something: see registry.py."""
+        return registry.lacks(type(self).__name__, ability)
 
     # ---------------------------------------------------------------- hyper-parameters
 
@@ -154,9 +153,8 @@ class Estimator:
 
     def require(self, ability: str) -> None:
         """Raise NotImplementedError for what the model cannot do."""
-        sentence = self.refusals().get(ability)
-        if sentence is not None:
-            raise NotImplementedError(sentence)
+        if self.lacks(ability):
+            raise NotImplementedError(registry.sentence(type(self).__name__, ability))
 
     # ------------------------------------------------------------- what a fit leaves
 

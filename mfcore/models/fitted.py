@@ -182,8 +182,6 @@ def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similari
     """Return the k rows of X nearest to `vectors`, or to the given rows without itself."""
     k = validation.count("k", k)
     validation.choice("similarity", similarity, ("cosine", "dot"))
-    if X.shape[1] == 0:
-        raise NotImplementedError(f"{type(model).__name__} has no factors to compare")
     vectors = X[rows] if vectors is None else vectors
     if similarity == "cosine":
         X, vectors = unit_rows(X), unit_rows(vectors)

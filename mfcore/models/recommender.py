@@ -16,6 +16,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.fitted import Folded, NewRows, Query
 from mfcore.metrics.rating import rmse
+from mfcore.models import registry
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import best_items, nearest
 from mfcore.models.inputs import (
@@ -101,8 +102,8 @@ class Recommender(Estimator):
         aligned = None if ratings is None else aligned_ratings(ratings, self)
         if user_features is None:
             return NewRows(aligned, None)
-        if not self.takes_features:
-            raise NotImplementedError(f"{type(self).__name__} takes no user_features")
+        if "features" not in self.side_type.parts:
+            raise NotImplementedError(registry.sentence(type(self).__name__, "new_user_features"))
         n_rows = n_rows if aligned is None else aligned.shape[0]
         return NewRows(aligned, self.users_.aligned(user_features, n_rows))
 
@@ -180,6 +181,7 @@ class Recommender(Estimator):
                       ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k items nearest to each of `items`, without itself, shape (n, k)."""
         self.check_fitted()
+        self.require("similar_items")
         columns = self.ratings_.known_items(items)
         best, scores = nearest(self, self.item_factors_, columns, k, similarity)
         return named(best, self.item_ids_), scores

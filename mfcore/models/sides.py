@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -57,6 +57,13 @@ class Side:
     feature_mean: np.ndarray | None = None
     feature_factors: np.ndarray | None = None
     feature_bias: np.ndarray | None = None
+
+    # Which of these a model of this kind has, and puts into its file.
+    parts: ClassVar[tuple[str, ...]] = ("counts", "factors", "bias")
+
+    def named(self) -> dict[str, Any]:
+        """Return the parts by the names that they have in a model: user_factors_, ..."""
+        return {f"{self.name}_{part}_": getattr(self, part) for part in self.parts}
 
     # ------------------------------------------------------------------ at the fit
 
@@ -191,6 +198,13 @@ class Side:
         return history(ratings) if known is None else concatenate(known, history(ratings))
 
 
+class FeaturedSide(Side):
+    """A side of a model whose rows have priors from features."""
+
+    parts = (*Side.parts, "features", "feature_names", "feature_mean", "feature_factors",
+             "feature_bias")
+
+
 class Row(NamedTuple):
     """Vector and bias of one row."""
 
@@ -266,10 +280,10 @@ def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features
     return concatenate(*found) if found else None
 
 
-def check_shares(features: str, user: Features | None, item: Features | None) -> None:
+def check_shares(user: Features | None, item: Features | None) -> None:
     """Raise for features of which features="average" can make no shares."""
     for name, part in (("user", user), ("item", item)):
-        if features == "average" and part is not None and part.matrix.nnz:
+        if part is not None and part.matrix.nnz:
             validation.nonnegative(f"{name}_features of features='average'", part.matrix.data)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,28 +16,8 @@ from mfcore import persistence
 from mfcore.data.canonical import canonical_csr
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
-from mfcore.models.estimator import Estimator
-
-if TYPE_CHECKING:
-    from mfcore.models.base import Recommender
-
-# Where the classes live that a model file may name: nothing else is ever imported by it.
-CLASSES = {
-    "MatrixFactorization": "mfcore.models.matrix_factorization",
-    "ImplicitMF": "mfcore.models.implicit",
-    "BPR": "mfcore.models.bpr",
-    "BayesianMF": "mfcore.models.bayesian",
-    "NeuralMF": "mfcore.models.neural",
-    "EASE": "mfcore.models.linear",
-    "RatingAutoencoder": "mfcore.models.autoencoder",
-    "MultDAE": "mfcore.models.denoising",
-    "MultVAE": "mfcore.models.variational",
-    "RecVAE": "mfcore.models.variational",
-    "BiasOnly": "mfcore.models.baselines",
-    "Popularity": "mfcore.models.baselines",
-    "Segmented": "mfcore.models.segmented",
-}
-
+from mfcore.models import registry
+from mfcore.models.sides import Sides
 
 FEATURES = ("user_features_", "item_features_")
 
@@ -50,24 +31,25 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "prior_precision": "sample unknown"}.items()}
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
 # What every fit leaves, also one that leaves the rest to models inside.
-COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_", "user_counts_", "item_counts_"}
+COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
+# What is not a fitted attribute of its own in a file.
+APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
 
 
-def save(model: Recommender, path: str | PathLike[str], *, seen: bool = True) -> None:
+def save(model: Any, path: str | PathLike[str], *, seen: bool = True) -> None:
     """Write a fitted model to `path`, atomically."""
     arrays, meta = _parts(model, seen)
     arrays.update(_ratings_arrays(model.ratings_, seen))
     persistence.write(path, arrays, {**meta, "shape": list(model.ratings_.shape)})
 
 
-def _parts(model: Recommender, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _parts(model: Any, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and the description of a model without its training ratings.
 
     Models inside it (`models_`) come with it; their ratings are rows of its own.
     """
-    fitted = {name: value for name, value in vars(model).items()
-              if name.endswith("_") and name not in ("ratings_", "models_", "shaped_")}
+    fitted = fitted_of(model)
     features = {name: fitted.pop(name, None) for name in FEATURES}
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fitted.items() if name not in arrays}
@@ -83,10 +65,17 @@ def _parts(model: Recommender, seen: bool) -> tuple[dict[str, np.ndarray], dict[
     return arrays, meta
 
 
+def fitted_of(model: Any) -> dict[str, Any]:
+    """Return what a fit left, by name, without ratings and models inside."""
+    own = {name: value for name, value in vars(model).items()
+           if name.endswith("_") and name not in APART}
+    return {**own, **model.users_.named(), **model.items_.named()}
+
+
 def _written(params: dict[str, Any]) -> dict[str, Any]:
     """Return hyper-parameters as JSON holds them: a model and a mapping as dicts of one key."""
     def plain(value: Any) -> Any:
-        if isinstance(value, Estimator):
+        if hasattr(value, "get_params"):
             return {"model": [type(value).__name__, _written(value.get_params(deep=False))]}
         if isinstance(value, Mapping):
             return {"pairs": [list(pair) for pair in value.items()]}
@@ -112,12 +101,11 @@ def _read(params: dict[str, Any]) -> dict[str, Any]:
     return {name: restored(value) for name, value in params.items()}
 
 
-def _made(name: str, params: dict[str, Any]) -> Recommender:
-    model: Recommender = getattr(import_module(CLASSES[name]), name)(**_read(params))
-    return model
+def _made(name: str, params: dict[str, Any]) -> Any:
+    return getattr(import_module(registry.MODELS[name].module), name)(**_read(params))
 
 
-def load(path: str | PathLike[str]) -> Recommender:
+def load(path: str | PathLike[str]) -> Any:
     """Read a model that `save` wrote.
 
     Parameters
@@ -139,11 +127,11 @@ def load(path: str | PathLike[str]) -> Recommender:
     """
     arrays, meta = persistence.read(path)
     name = meta.get("class")
-    if not isinstance(name, str) or name not in CLASSES:
+    if not isinstance(name, str) or name not in registry.MODELS:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
     try:
         model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))
-        model._validate()
+        model.validate()
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
             RecursionError) as error:
         raise persistence.ModelFileError(f"{path}: its parts do not fit together: {error}"
@@ -152,22 +140,35 @@ def load(path: str | PathLike[str]) -> Recommender:
 
 
 def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
-              ratings: Ratings) -> Recommender:
+              ratings: Ratings) -> Any:
     model = _made(meta["class"], meta["params"])
     model.ratings_ = ratings
-    model._remember_shape()
+    model.remember_shape()
     own = {key: value for key, value in arrays.items() if not key.startswith("model")}
-    _restore_features(model, own, meta["fitted"])
-    for key, value in {**meta["fitted"], **own}.items():
-        if not key.endswith("_") or key == "shaped_" or hasattr(type(model), key):
+    features = _restored_features(own, meta["fitted"], ratings.shape)
+    fitted = {**meta["fitted"], **own, **features}
+    model.users_, model.items_ = _restored_sides(model, fitted)
+    for key, value in fitted.items():
+        if not key.endswith("_") or key in APART or hasattr(type(model), key):
             raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
     if "models" in meta:
-        model._take_models(  # type: ignore[attr-defined]
-            [partial(_model_of, _inner(arrays, number), description)
-             for number, description in enumerate(meta["models"])])
+        model.take_models([partial(_model_of, _inner(arrays, number), description)
+                           for number, description in enumerate(meta["models"])])
     _check_arrays(model, COMMON if "models" in meta else _declared(type(model)))
     return model
+
+
+def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
+    """Take the parts of both sides out of `fitted`."""
+    averaged = getattr(model, "features", "learned") == "average"
+    sides = Sides(*(model.side_type(name, averaged) for name in ("user", "item")))
+    for side in sides:
+        for part, name in zip(side.parts, side.named(), strict=True):
+            if name not in fitted:
+                raise ValueError(f"{name} is missing")
+            setattr(side, part, fitted.pop(name))
+    return sides
 
 
 def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
@@ -176,19 +177,18 @@ def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             if name.startswith(prefix)}
 
 
-def _check_arrays(model: Recommender, wanted: set[str]) -> None:
-    for name in wanted:
-        if not hasattr(model, name):
-            raise ValueError(f"{name} is missing")
+def _check_arrays(model: Any, wanted: set[str]) -> None:
+    fitted = fitted_of(model)
+    for name in sorted(wanted - set(fitted)):
+        raise ValueError(f"{name} is missing")
     lengths = dict(zip(("user", "item"), model.ratings_.shape, strict=True))
-    for side in ("user", "item"):
-        names = getattr(model, f"{side}_feature_names_", None)
-        if names is not None:
-            if not all(isinstance(name, str) for name in names):
-                raise ValueError(f"{side}_feature_names_ must be strings")
-            lengths[f"{side}_feature"] = len(names)
-    for name, value in vars(model).items():
-        axes = model._weights_axes if name == "weights_" else AXES.get(name)
+    for side in (model.users_, model.items_):
+        if side.feature_names is not None:
+            if not all(isinstance(name, str) for name in side.feature_names):
+                raise ValueError(f"{side.name}_feature_names_ must be strings")
+            lengths[f"{side.name}_feature"] = len(side.feature_names)
+    for name, value in fitted.items():
+        axes = model.weights_axes if name == "weights_" else AXES.get(name)
         if isinstance(value, np.ndarray) and axes is not None:
             _check_array(name, value, axes.split(), lengths)
         elif isinstance(value, np.ndarray) or (axes is not None and value is not None):
@@ -208,8 +208,8 @@ def _check_array(name: str, array: np.ndarray, axes: list[str], lengths: dict[st
 
 def _declared(made: type) -> set[str]:
     """Return the fitted attributes that a class and its bases declare."""
-    return {name for base in made.__mro__ for name in vars(base).get("__annotations__", ())
-            if name.endswith("_") and not name.startswith("_")}
+    return {name for base in made.__mro__ for name in inspect.get_annotations(base)
+            if name.endswith("_") and name not in APART}
 
 
 def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
@@ -226,17 +226,20 @@ def _feature_arrays(features: dict[str, Features | None]) -> dict[str, np.ndarra
             if found is not None for part in ("data", "indices", "indptr")}
 
 
-def _restore_features(model: Recommender, arrays: dict[str, np.ndarray],
-                      fitted: dict[str, Any]) -> None:
+def _restored_features(arrays: dict[str, np.ndarray], fitted: dict[str, Any],
+                       shape: tuple[int, int]) -> dict[str, Features | None]:
     """Take the parts of features out of `arrays`; None where the model has or kept none."""
-    for name, n_rows in zip(FEATURES, model.ratings_.shape, strict=True):
-        if name.replace("features_", "feature_names_") not in fitted:
+    found: dict[str, Features | None] = {}
+    for name, n_rows in zip(FEATURES, shape, strict=True):
+        known = name.replace("features_", "feature_names_")
+        if known not in fitted:
             continue
         parts = [arrays.pop(f"{name}.{part}", None) for part in ("data", "indices", "indptr")]
-        names = fitted[name.replace("features_", "feature_names_")]
+        names = fitted[known]
         matrix = None if parts[0] is None else \
             canonical_csr(sp.csr_array(tuple(parts), shape=(n_rows, len(names))), False, name)
-        setattr(model, name, None if matrix is None else Features(matrix, names))
+        found[name] = None if matrix is None else Features(matrix, names)
+    return found
 
 
 def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:

@@ -16,6 +16,7 @@ from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate, requested
+from mfcore.models import registry
 from mfcore.models.inputs import training_ratings
 from mfcore.models.sides import Sides, check_shares, with_history
 from mfcore.parallel import Pool, thread_count
@@ -65,12 +66,14 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     thread_count(model.n_threads)
     model.validate()
     training = training_ratings(ratings, y)
+    if training.weights is not None and model.lacks("weights"):
+        raise ValueError(registry.sentence(type(model).__name__, "weights"))
     model.check(training, **own)
-    sides = _sides(model, training, user_features, item_features)
+    sides = sides_of(model, training, user_features, item_features)
     watched = Watched(eval_set, callbacks_of(callbacks),
                       checkpoint_of(model, training, sides, checkpoint))
     with _kept_unless_an_epoch_ends(model):
-        _remember(model, training, sides)
+        remember(model, training, sides)
         if backend is not None:
             own["backend"] = backend
         start = model.begin(training, sides, np.random.default_rng(model.random_state), **own)
@@ -86,16 +89,16 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     return model
 
 
-def _sides(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:
+def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:
     """Return both sides as they are before the first epoch."""
     given = {"user_features": user_features, "item_features": item_features}
-    if not model.takes_features:
-        for name in [name for name, features in given.items() if features is not None]:
-            model.require(name)
+    for name in [name for name, features in given.items() if features is not None]:
+        model.require(name)
     known = [with_history(name, features, ratings, side)
              for side, (name, features) in enumerate(given.items())]
-    averaged = model.takes_features and model.features == "average"
-    check_shares("average" if averaged else "learned", *known)
+    averaged = getattr(model, "features", "learned") == "average"
+    if averaged:
+        check_shares(*known)
     sides = Sides(*(model.side_type(name, averaged) for name in ("user", "item")))
     for side, features in zip(sides, known, strict=True):
         side.take(features)
@@ -104,14 +107,14 @@ def _sides(model: Any, ratings: Ratings, user_features: Any, item_features: Any)
     return sides
 
 
-def _remember(model: Any, ratings: Ratings, sides: Sides) -> None:
+def remember(model: Any, ratings: Ratings, sides: Sides) -> None:
     """Drop what an earlier fit left, and keep what is known before the first epoch."""
     model.forget()
     model.remember_shape()
     model.ratings_, model.has_seen_, model.history_ = ratings, True, []
     data = ratings.by_user.data
     model.rating_range_ = (float(data.min()), float(data.max()))
-    model.mean_rating_ = _mean(data, ratings.weights)
+    model.mean_rating_ = mean_of(ratings)
     model.users_, model.items_ = sides
 
 
@@ -128,7 +131,9 @@ def _kept_unless_an_epoch_ends(model: Any) -> Iterator[None]:
         raise
 
 
-def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+def mean_of(ratings: Ratings) -> float:
+    """Return the (weighted) mean rating."""
+    values, weights = ratings.by_user.data, ratings.weights
     if weights is None or not weights.any():
         return float(values.mean(dtype=np.float64))
     total = summed(lambda chunk: float(values[chunk].astype(np.float64) @ weights[chunk]),

@@ -1,0 +1,118 @@
+"""MultDAE: rows with cells left out, and a distribution over all items."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+
+from mfcore.data.ratings import Ratings
+from mfcore.models.autoencoders import choices
+from mfcore.models.autoencoders.core import Autoencoder, Coded, Recipe, answers
+from mfcore.models.estimator import TRAINED, settings
+from mfcore.models.sides import Sides
+from mfcore.models.training import Start
+from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.joins import Sequential
+from mfcore.nn.layers import Dropout
+from mfcore.nn.network import Trainer
+from mfcore.solvers.rows import RowSGD, Stage
+
+
+@settings(*TRAINED)
+class MultDAE(Autoencoder):
+    """Rank items by a denoising autoencoder with a distribution over all items for each row.
+
+    Minimises, over rows x with a share of their cells left out, by mini-batches,
+
+        −Σ_u Σ_i x_ui ln π_ui + λ ‖W‖²,      π_u = softmax(decoder(encoder(x_u / ‖x_u‖)))
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Widths from the row to the code, and back from it; () for none.
+    n_latent : int, >= 1
+        Length k of the code.
+    likelihood : {"multinomial", "gaussian", "bernoulli"}
+        −x·ln π; ½ Σ_i (x − s)²; −Σ_i [x ln σ(s) + (1 − x) ln(1 − σ(s))].
+    values : {"binary", "raw"}
+        x holds 1 for each rating above 0, or the ratings as they are.
+    activation : str
+        Of the hidden layers, such as "tanh" or "relu".
+    dropout : float in [0, 1)
+        Share of the cells of a row that training leaves out of the input.
+    reg : float, >= 0
+        λ.
+    optimizer : str
+        "adam", "sgd", "momentum" or another of the library's.
+    learning_rate : float, > 0
+        η, length of a step.
+    batch_size : int, >= 1
+        Rows of a batch.
+    memory : float, > 0
+        Gigabytes that weights, gradients and moments may take.
+    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+        As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
+
+    Notes
+    -----
+    `history_` holds the mean loss of a row, each batch before its step, penalty left out.
+
+    References
+    ----------
+    Liang, Krishnan, Hoffman, Jebara 2018.
+    """
+
+    hidden: tuple[int, ...] = field(default=(), kw_only=False)
+    n_latent: int = field(default=200, kw_only=False)
+    likelihood: str = "multinomial"
+    values: str = "binary"
+    activation: str = "tanh"
+    dropout: float = 0.5
+    reg: float = 0.0
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    batch_size: int = 500
+    memory: float = 8.0
+    n_epochs: int = 100
+    tol: float | None = None
+
+    predicts_ratings = False
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        choices.check_choices(self)
+        choices.check_layers(self)
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise for values without a likelihood, and for a network too large."""
+        choices.check_training(self, ratings)
+
+    def recipe(self) -> Recipe:
+        """Return what the model makes of ratings."""
+        return choices.recipe(self, network, solver)
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where a fit begins, and what improves it."""
+        return choices.begin(self, ratings, sides, random)
+
+    def answers(self) -> Coded:
+        """Return what is asked of the fitted model."""
+        return answers(self)
+
+
+def network(model: Any, shape: tuple[int, int], random: np.random.Generator | None) -> Plain:
+    """Return the network for ratings of a shape; random None: its numbers are to be replaced."""
+    layers = choices.encoder(model, shape[1], model.n_latent, model.activation, random)
+    return Plain(Sequential(Dropout(model.dropout), *layers), choices.decoder(model, random),
+                 choices.head(model, shape[1], random))
+
+
+def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
+    """Return what trains the network."""
+    n = ratings.shape[0]
+    trainer = Trainer(network, itself, choices.optimizer_of(model, n),
+                      seed=int(random.integers(2**63)))
+    return RowSGD([Stage(trainer, choices.batches(model, ratings))], n, model.batch_size,
+                  int(random.integers(2**63)))

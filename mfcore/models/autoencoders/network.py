@@ -1,0 +1,256 @@
+"""The network of an autoencoder of ratings: offsets and rows, layers, solver, and its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.models.autoencoders import core
+from mfcore.models.autoencoders.core import Recipe
+from mfcore.models.autoencoders.corrupted import NOISES, CorruptedRows, Refeeding, on_blocks
+from mfcore.models.estimator import check_epochs, check_widths
+from mfcore.nn.activations import FORMULAS
+from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.contractive import INPUTS, Contractive
+from mfcore.nn.heads import EverySquared, Head, KnownSquared
+from mfcore.nn.joins import Sequential
+from mfcore.nn.layers import Dropout, Layer, Linear, Transposed
+from mfcore.nn.network import Trainer
+from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
+from mfcore.nn.parameters import Parameter
+from mfcore.nn.schedules import inverse
+from mfcore.nn.sparse import SparseLinear
+from mfcore.objectives.biases import mean_biases, row_bias
+from mfcore.solvers.loop import Solver
+from mfcore.solvers.rows import RowLBFGS, RowSGD, Stage
+
+Random = np.random.Generator | None
+
+
+# ----------------------------------------------------------------------- rows of ratings
+
+@dataclass(frozen=True)
+class Offsets:
+    """What ratings are measured from and in: t = (r − B) / scale, B_ui = mean + b_u + b̃_i.
+
+    mean_rating, share : of fixed biases; share None where there are none
+    """
+
+    mean: float
+    scale: float
+    mean_rating: float
+    share: float | None
+    user_bias: np.ndarray | None
+    item_bias: np.ndarray | None
+    dtype: str
+
+    def row_bias(self, ratings: Ratings) -> np.ndarray | None:
+        """Return b_u of new users."""
+        return None if self.share is None else row_bias(
+            ratings, self.mean_rating, self.share).astype(self.dtype)
+
+    def scaled(self, ratings: Ratings, bias: np.ndarray | None) -> sp.csr_array:
+        """Return t of users' rows, with their b_u."""
+        cells = ratings.by_user
+        t = cells.data - self.mean
+        if bias is not None and self.item_bias is not None:
+            t = t - bias[ratings.users_of_cells] - self.item_bias[cells.indices]
+        with np.errstate(over="ignore"):
+            t = (t / self.scale).astype(self.dtype)
+        if not np.isfinite(t).all():
+            raise ValueError(f"ratings are too large for {self.dtype}; rescale them, or take "
+                             f"dtype='float64'")
+        return sp.csr_array((t, cells.indices, cells.indptr), shape=cells.shape)
+
+    def inputs(self, ratings: Ratings) -> sp.csr_array:
+        """Return t of users' rows."""
+        return self.scaled(ratings, self.row_bias(ratings))
+
+
+def offsets(model: Any, ratings: Ratings) -> Offsets:
+    """Return the offsets that the ratings of a fit decide, once their mean is known."""
+    data = ratings.by_user.data
+    low, high = float(data.min()), float(data.max())
+    half = (high - low) / 2 if model.scale == "range" and high > low else 1.0
+    middle = (high + low) / 2 if model.scale == "range" else 0.0
+    if model.bias is None:
+        return Offsets(middle, half, 0.0, None, None, None, model.dtype)
+    mean = model.mean_rating_
+    user, item = (b.astype(model.dtype) for b in mean_biases(ratings, mean, model.bias_share))
+    return Offsets(mean, half, mean, model.bias_share, user, item, model.dtype)
+
+
+def known_offsets(model: Any) -> Offsets:
+    """Return the offsets of a model that has them already."""
+    share = None if model.bias is None else model.bias_share
+    return Offsets(model.global_mean_, model.scale_, model.mean_rating_, share, model.user_bias_,
+                   model.item_bias_, model.dtype)
+
+
+def check_memory(model: Any, ratings: Ratings) -> None:
+    """Refuse a network that the memory cannot hold: it is as large whatever the offsets."""
+    core.check_memory(model, ratings, recipe(model, Offsets(
+        0.0, 1.0, 0.0, None, None, None, model.dtype)))
+
+
+def corrupted(model: Any, ratings: Ratings) -> CorruptedRows:
+    """Return what makes the network's inputs, rows of users or of items."""
+    t, weights = known_offsets(model).inputs(ratings), ratings.weights
+    if model.orientation == "item":
+        t = t.T.tocsr()
+        weights = ratings.weights_by_item
+    w = None if weights is None else np.asarray(weights, model.dtype)
+    return CorruptedRows(t, w, model.mask, model.mask_weights, model.noise, model.noise_scale)
+
+
+def recipe(model: Any, offsets: Offsets) -> Recipe:
+    """Return what a model with these offsets makes of ratings."""
+    return Recipe(lambda shape, random: network(model, offsets, shape, random), offsets.inputs,
+                  lambda net, ratings, random: solver(model, net, ratings, random),
+                  offsets.row_bias)
+
+
+# ------------------------------------------------------------------------------ layers
+
+def network(model: Any, offsets: Offsets, shape: tuple[int, int], random: Random) -> Plain:
+    """Return the network for ratings of a shape; random None: its numbers are to be replaced."""
+    n = shape[1] if model.orientation == "user" else shape[0]
+    widths = [n, *model.hidden]
+    options: dict[str, Any] = {"random": random, "dtype": model.dtype}
+    layers: list[Linear] = [_first(model, n, options)]
+    for number, (n_in, n_out) in enumerate(zip(widths[1:], model.hidden[1:], strict=False), 1):
+        layers.append(Linear(n_in, n_out, model.activation, name=f"encoder_{number}", **options))
+    encoder = Sequential(Dropout(model.input_dropout), *layers, Dropout(model.dropout))
+    return Plain(encoder, _decoder(model, layers[1:], options),
+                 _head(model, offsets, layers[0].W, n, options))
+
+
+def _first(model: Any, n: int, options: dict[str, Any]) -> SparseLinear:
+    options = {**options, "name": "encoder_0"}
+    if model.contractive:
+        return Contractive(n, model.hidden[0], model.activation, reg=model.contractive,
+                           inputs=model.contractive_inputs, **options)
+    return SparseLinear(n, model.hidden[0], model.activation, **options)
+
+
+def _decoder(model: Any, inner: list[Linear], options: dict[str, Any]) -> Sequential:
+    """Return the mirror of the encoder's inner layers, of the same weights if tied."""
+    layers: list[Layer] = []
+    for number, layer in enumerate(reversed(inner)):
+        name, (n_out, n_in) = f"decoder_{number}", layer.W.value.shape
+        layers.append(Transposed(layer.W, model.activation, name=name) if model.tied else
+                      Linear(n_in, n_out, model.activation, name=name, **options))
+    return Sequential(*layers)
+
+
+def _head(model: Any, offsets: Offsets, first: Parameter, n: int, options: dict[str, Any]) -> Head:
+    W = first if model.tied else Parameter(
+        "head.W", Linear(model.hidden[0], n, model.output, **options).W.value.T)
+    if model.unknown_weight == 0:
+        return KnownSquared(W, model.output)
+    t0 = 0.0 if isinstance(model.unknown_value, str) else \
+        (model.unknown_value - offsets.mean) / offsets.scale
+    return EverySquared(W, model.output, w0=model.unknown_weight, r0=t0)
+
+
+# ---------------------------------------------------------------------------- training
+
+def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Generator) -> Solver:
+    """Return what trains the network."""
+    rows = corrupted(model, ratings)
+    n = rows.t.shape[0]
+    if model.optimizer == "lbfgs":
+        return RowLBFGS(network, rows.whole(), ratings.nnz, model.reg)
+    seeds = random.integers(2**63, size=3).tolist()
+    batch_size = n if model.batch_size is None else min(model.batch_size, n)
+    n_steps = -(-n // batch_size)
+    trainer = Trainer(network, itself, _optimizer(model, ratings.nnz, n_steps, None),
+                      seed=seeds[0])
+    stages = [Stage(trainer, rows.make, size=ratings.nnz / n)]
+    if model.refeed:
+        again = trainer.optimizer if model.refeed_rate is None else \
+            _optimizer(model, ratings.nnz, n_steps, model.refeed_rate)
+        feeding = Trainer(on_blocks(network), itself, again, seed=seeds[1])
+        stages[0].after = Refeeding(network, feeding, model.refeed)
+        stages.append(Stage(feeding, rows.make, n_passes=0))         # (its memory is kept)
+    return RowSGD(stages, n, batch_size, seeds[2])
+
+
+def _optimizer(model: Any, nnz: int, n_steps: int, rate: float | None) -> Optimizer:
+    return optimizer(model.optimizer, model.learning_rate if rate is None else rate,
+                     decay=2 * model.reg / nnz, schedule=inverse(model.decay / n_steps))
+
+
+# ------------------------------------------------------------------------------ checks
+
+def check(model: Any) -> None:
+    """Raise for a parameter out of range, or for some that do not go together."""
+    check_epochs(model)
+    _check_layers(model)
+    _check_corruption(model)
+    _check_optimizer(model)
+    if model.unknown_weight and model.bias == "mean" and model.unknown_value != "bias":
+        raise ValueError(f"unknown_value must be 'bias' with bias='mean', got "
+                         f"{model.unknown_value!r}: a rating as target needs bias=None")
+
+
+def _check_layers(model: Any) -> None:
+    check_widths(model.hidden)
+    if not model.hidden:
+        raise ValueError("hidden must hold at least one width, got ()")
+    validation.choice("orientation", model.orientation, ("user", "item"))
+    for name in ("activation", "output"):
+        validation.choice(name, getattr(model, name), FORMULAS)
+    if model.orientation == "item" and model.output != "identity":
+        raise ValueError(f"output must be 'identity' with orientation='item', where new users "
+                         f"are solved for, got {model.output!r}")
+    validation.boolean("tied", model.tied)
+    validation.choice("bias", model.bias, ("mean", None))
+    validation.real("bias_share", model.bias_share, low=0, high=1)
+    validation.choice("scale", model.scale, ("none", "range"))
+    validation.real("unknown_weight", model.unknown_weight, low=0)
+    validation.real_or_choice("unknown_value", model.unknown_value, ("bias",))
+    for name in ("reg", "contractive"):
+        validation.real(name, getattr(model, name), low=0)
+    validation.choice("contractive_inputs", model.contractive_inputs, INPUTS)
+
+
+def _check_corruption(model: Any) -> None:
+    if validation.real("mask", model.mask, low=0) >= 1:
+        raise ValueError(f"mask must be in [0, 1), got {model.mask}: 1 hides everything")
+    weights = model.mask_weights
+    if not isinstance(weights, (tuple, list)) or len(weights) != 2:
+        raise ValueError(f"mask_weights must be two numbers, of hidden and of visible cells, got "
+                         f"{weights!r}")
+    for weight in weights:
+        validation.real("mask_weights", weight, low=0)
+    validation.choice("noise", model.noise, (None, *NOISES))
+    validation.real("noise_scale", model.noise_scale, low=0,
+                    high=1 if model.noise == "salt" else 1e6)
+    Dropout(model.input_dropout)
+    Dropout(model.dropout)
+    validation.integer("refeed", model.refeed)
+    if model.refeed_rate is not None:
+        validation.real("refeed_rate", model.refeed_rate, above=0, high=1e3)
+
+
+def _check_optimizer(model: Any) -> None:
+    validation.choice("optimizer", model.optimizer, [*OPTIMIZERS, "lbfgs"])
+    validation.real("learning_rate", model.learning_rate, above=0, high=1e3)
+    validation.real("decay", model.decay, low=0, high=1e6)
+    if model.batch_size is not None:
+        validation.integer("batch_size", model.batch_size, low=1)
+    validation.real("memory", model.memory, above=0)
+    drawn = [name for name in ("mask", "noise", "input_dropout", "dropout", "refeed")
+             if getattr(model, name)]
+    if model.optimizer == "lbfgs" and drawn:
+        raise ValueError(f"optimizer='lbfgs' needs the same function in every step: it does not "
+                         f"go with {', '.join(drawn)}; take 'adam'")
+    if model.optimizer == "rprop" and model.batch_size is not None:
+        raise ValueError(f"batch_size must be None with optimizer='rprop', which needs all rows "
+                         f"at once, got {model.batch_size}")

@@ -1,0 +1,327 @@
+"""Variational autoencoders: MultVAE, and RecVAE with its composite prior."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.fitted import Query
+from mfcore.models.autoencoders import choices
+from mfcore.models.autoencoders.core import Autoencoder, Coded, Recipe, answers
+from mfcore.models.estimator import TRAINED, settings
+from mfcore.models.fitted import best_items
+from mfcore.models.sides import Sides
+from mfcore.models.training import Start
+from mfcore.nn.autoencoder import Halves, Variational, itself
+from mfcore.nn.joins import Dense, Sequential
+from mfcore.nn.layers import Dropout, Layer
+from mfcore.nn.network import Trainer
+from mfcore.nn.normalise import Activate, LayerNorm
+from mfcore.nn.optimizers import Adam
+from mfcore.nn.packing import packed, unpack
+from mfcore.nn.prior import Prior
+from mfcore.parallel import Pool
+from mfcore.solvers.rows import RowSGD, Stage
+
+
+class Posterior(NamedTuple):
+    """What a model holds possible of users: means and variances of codes, (n, k)."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+def posterior(self: Any, users: Any = None, *, ratings: Any = None) -> Posterior:
+    """Return mean and variance of the codes of users.
+
+    Parameters
+    ----------
+    users : ids, or None for all users of the fit
+    ratings : Ratings or scipy sparse, shape (n, n_items), or None
+        New users' rows; `users` must then be None.
+
+    Notes
+    -----
+    The variance of code z_uf is the model's own, e^ℓ_uf: what the row leaves open of the
+    user's taste under the likelihood and the weight β that it was trained with.  With
+    β < 1 it is smaller than a Bayesian's.
+    """
+    self.check_fitted()
+    if users is not None and ratings is not None:
+        raise ValueError("users must be None where ratings are given: all their rows are "
+                         "answered")
+    new = self.new_rows(ratings, None)
+    rows = np.arange(self.n_users_) if users is None else self.ratings_.known_users(users)
+    with Pool(self.n_threads) as pool:
+        return Posterior(*self.answers().posterior(rows if new is None else new, pool))
+
+
+def recommend(self: Any, users: Any = None, k: int = 10, *, sample: Any = None, **options: Any
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best items of each user, best first.
+
+    Parameters
+    ----------
+    sample : int, Generator, or None
+        None ranks by the score at the mean code.  A seed ranks by the score at one draw
+        from each user's posterior: other seeds give other lists, the more so the less a
+        row says (Thompson sampling).
+
+    The rest as in every model: see `MatrixFactorization.recommend`.
+    """
+    drawn = None if sample is None else validation.random_generator("sample", sample)
+    query = Query(options.pop("similarity", "dot"), sample=drawn)
+    return best_items(self, query, users, k, **options)
+
+
+@settings(*TRAINED)
+class MultVAE(Autoencoder):
+    """Rank items by a variational autoencoder with a distribution over all items for each row.
+
+    Minimises, by mini-batches, over rows x with a share of their cells left out of the input,
+
+        Σ_u [ −E ln p(x_u | z_u) + β KL(N(μ_u, e^ℓ_u) ‖ N(0, 1)) ] + λ ‖W‖²
+
+    with (μ, ℓ) = encoder(x / ‖x‖), z ~ N(μ, e^ℓ) and, for the multinomial likelihood,
+    ln p = Σ_i x_i ln π_i, π = softmax(decoder(z)).  Predictions are at z = μ.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Widths from the row to the code, and back from it; () for none.
+    n_latent : int, >= 1
+        Length k of the code.
+    likelihood : {"multinomial", "gaussian", "bernoulli"}
+        Of a row: one draw of all its cells; N(x_i; s_i, 1) for each item; σ(s_i) for each.
+    values : {"binary", "raw"}
+        x holds 1 for each rating above 0, or the ratings as they are.
+    beta : float, >= 0
+        β at the end; more than 1 presses the parts of a code towards independence (β-VAE).
+    anneal : int, >= 1
+        Steps in which β grows from 0, linearly.
+    activation, dropout
+        As in `MultDAE`.
+    reg : float, >= 0
+        λ.
+    optimizer, learning_rate, batch_size, memory
+        As in `MultDAE`.
+    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+        As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
+
+    Notes
+    -----
+    `history_` holds the mean loss of a row, each batch before its step, penalty left out.
+    `posterior` returns mean and variance of codes; `recommend(sample=seed)` ranks by a draw.
+
+    References
+    ----------
+    Liang, Krishnan, Hoffman, Jebara 2018; Higgins et al. 2017 (β > 1).
+    """
+
+    hidden: tuple[int, ...] = field(default=(600,), kw_only=False)
+    n_latent: int = field(default=200, kw_only=False)
+    likelihood: str = "multinomial"
+    values: str = "binary"
+    beta: float = 0.2
+    anneal: int = 1000
+    activation: str = "tanh"
+    dropout: float = 0.5
+    reg: float = 0.0
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    batch_size: int = 500
+    memory: float = 8.0
+    n_epochs: int = 100
+    tol: float | None = None
+
+    predicts_ratings = False
+    posterior = posterior
+    recommend = recommend
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        choices.check_choices(self)
+        choices.check_layers(self)
+        validation.real("beta", self.beta, low=0, high=1e6)
+        validation.integer("anneal", self.anneal, low=1)
+
+    def recipe(self) -> Recipe:
+        """Return what the model makes of ratings."""
+        return choices.recipe(self, network, solver)
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise for values without a likelihood, and for a network too large."""
+        choices.check_training(self, ratings)
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where a fit begins, and what improves it."""
+        return choices.begin(self, ratings, sides, random)
+
+    def answers(self) -> Coded:
+        """Return what is asked of the fitted model."""
+        return answers(self)
+
+
+def network(model: Any, shape: tuple[int, int], random: np.random.Generator | None
+            ) -> Variational:
+    """Return MultVAE's network; random None: its numbers are to be replaced."""
+    *layers, last = choices.encoder(model, shape[1], 2 * model.n_latent, "identity", random)
+    encoder = Sequential(Dropout(model.dropout), *layers, Halves(last))
+    return Variational(encoder, choices.decoder(model, random),
+                       choices.head(model, shape[1], random))
+
+
+def solver(model: Any, network: Variational, ratings: Ratings, random: np.random.Generator
+           ) -> RowSGD:
+    """Return what trains MultVAE's network."""
+    n, batches = ratings.shape[0], choices.batches(model, ratings)
+    trainer = Trainer(network, itself, choices.optimizer_of(model, n),
+                      seed=int(random.integers(2**63)))
+
+    def make(*request: Any) -> tuple[Any, ...]:
+        return *batches(*request), model.beta * min(1.0, trainer.optimizer.t / model.anneal)
+
+    return RowSGD([Stage(trainer, make)], n, model.batch_size, int(random.integers(2**63)))
+
+
+@settings(*TRAINED)
+class RecVAE(Autoencoder):
+    """Rank items by a variational autoencoder that is held near its own past.
+
+    As `MultVAE` with the multinomial likelihood, but
+    the prior of a row's code is a mixture of N(0, 1), the posterior that the encoder gave the
+    row at the end of the last epoch, and a wide normal (see `nn/prior.py`);
+    β_u = gamma · |x_u|, more for rows that say more;
+    in an epoch the encoder learns for `encoder_passes` passes, from rows with cells left out,
+    then the decoder for one, from whole rows.
+
+    Parameters
+    ----------
+    n_hidden : int, >= 1
+        Width of the encoder's layers, of which each sees the sum of all before it.
+    n_latent : int, >= 1
+        Length k of the code; the decoder is linear.
+    n_layers : int, >= 1
+        Number of the encoder's layers.
+    gamma : float, >= 0
+        γ, the weight of the divergence for each rating of a row.
+    prior : (float, float, float)
+        Shares of the three parts, > 0; they add up to 1.
+    encoder_passes : int, >= 1
+        Passes of the encoder for one of the decoder, in each epoch.
+    values : {"binary", "raw"}
+    dropout : float in [0, 1)
+        As in `MultDAE`, for the encoder's passes.
+    reg : float, >= 0
+        λ, as in `MultVAE`.
+    learning_rate, batch_size, memory
+        As in `MultDAE`; the optimizers are Adam's.
+    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+        As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
+
+    Notes
+    -----
+    `history_` holds the mean loss of a row in the decoder's pass.
+
+    References
+    ----------
+    Shenbin, Alekseev, Tutubalina, Malykh, Nikolenko 2020.
+    """
+
+    n_hidden: int = field(default=600, kw_only=False)
+    n_latent: int = field(default=200, kw_only=False)
+    n_layers: int = 5
+    gamma: float = 0.005
+    prior: tuple[float, float, float] = (0.15, 0.75, 0.1)
+    encoder_passes: int = 3
+    values: str = "binary"
+    dropout: float = 0.5
+    reg: float = 0.0
+    learning_rate: float = 5e-4
+    batch_size: int = 500
+    memory: float = 8.0
+    n_epochs: int = 50
+    tol: float | None = None
+
+    predicts_ratings = False
+    likelihood = "multinomial"
+    hidden = ()
+    posterior = posterior
+    recommend = recommend
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        choices.check_choices(self)
+        for name in ("n_hidden", "n_layers", "encoder_passes"):
+            validation.integer(name, getattr(self, name), low=1)
+        validation.real("gamma", self.gamma, low=0, high=1e6)
+        shares = [validation.real("prior", share, above=0) for share in self.prior]
+        if len(shares) != 3 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"prior must be three shares that add up to 1, got {self.prior}")
+
+    def recipe(self) -> Recipe:
+        """Return what the model makes of ratings."""
+        return choices.recipe(self, composite_network, composite_solver)
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise for values without a likelihood, and for a network too large."""
+        choices.check_training(self, ratings)
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where a fit begins, and what improves it."""
+        return choices.begin(self, ratings, sides, random)
+
+    def answers(self) -> Coded:
+        """Return what is asked of the fitted model."""
+        return answers(self)
+
+
+def composite_network(model: Any, shape: tuple[int, int], random: np.random.Generator | None
+                      ) -> Variational:
+    """Return RecVAE's network; random None: its numbers are to be replaced."""
+    stages: list[tuple[Layer, Layer]] = []
+    width = model.n_hidden
+    for number in range(model.n_layers):
+        first = choices.linear(model, f"encoder_{number}", width, width, "identity", random) \
+            if number else choices.first(model, shape[1], width, "identity", random)
+        norm = LayerNorm(width, epsilon=0.1, dtype=model.dtype, name=f"norm_{number}")
+        stages.append((first, Sequential(Activate("swish"), norm)))
+    last = Halves(choices.linear(model, "code", width, 2 * model.n_latent, "identity", random))
+    network = Variational(Sequential(Dropout(model.dropout), Dense(*stages), last),
+                          Sequential(), choices.head(model, shape[1], random))
+    network.prior = Prior(*model.prior)
+    return network
+
+
+def composite_solver(model: Any, network: Variational, ratings: Ratings,
+                     random: np.random.Generator) -> RowSGD:
+    """Return what trains RecVAE's network: its encoder near its own past, then its decoder."""
+    n, batches = ratings.shape[0], choices.batches(model, ratings)
+    _, *layers = network.encoder.layers                        # type: ignore[attr-defined]
+    whole = Variational(Sequential(*layers), network.decoder, network.head)
+    whole.prior = Prior(*model.prior)
+    old = composite_network(model, ratings.shape, None)
+    parts = network.encoder.parameters(), network.head.parameters()
+    past = packed(old.encoder.parameters())
+    past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
+    unpack(past, old.encoder.parameters())
+
+    def make(chosen: np.ndarray, drawn: np.random.Generator, pool: Pool) -> tuple[Any, ...]:
+        rows, target = batches(chosen, drawn, pool)
+        beta = np.asarray(model.gamma * target.x.sum(axis=1), model.dtype).reshape(-1, 1)
+        return rows, target, beta, old.posterior(rows, pool)
+
+    def remember() -> None:
+        past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
+
+    def trainer(net: Layer) -> Trainer:
+        return Trainer(net, itself, Adam(model.learning_rate, decay=2 * model.reg / n),
+                       seed=int(random.integers(2**63)))
+
+    encoder = Stage(trainer(network), make, model.encoder_passes, 1.0, *parts)
+    decoder = Stage(trainer(whole), make, 1, 1.0, *parts[::-1], begin=remember)
+    return RowSGD([encoder, decoder], n, model.batch_size, int(random.integers(2**63)), [past])

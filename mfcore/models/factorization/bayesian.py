@@ -1,0 +1,172 @@
+"""Bayesian matrix factorization: not one factorization of the ratings but many, averaged."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.fitted import Query
+from mfcore.models.estimator import check_epochs, settings
+from mfcore.models.factorization.core import Core, Penalties
+from mfcore.models.factorization.observations import ExplicitRatings, check_bias, explicit, resolve
+from mfcore.models.factorization.samples import Sampled, SampledSide, begin
+from mfcore.models.fitted import best_items
+from mfcore.models.inputs import paired
+from mfcore.models.recommender import Recommender
+from mfcore.models.sides import Sides, part_of
+from mfcore.models.training import Start
+from mfcore.parallel import Pool
+
+
+@settings("eval_metric", "dtype", "random_state", "n_threads", "verbose")
+class BayesianMF(Recommender):
+    """Sample factorizations from their posterior, and predict with the mean of their scores.
+
+        r_ui ~ N(s_ui, 1/(τ w_ui)),   s_ui = B_ui + P_u·Q_i,   rows normal about their groups
+
+    All precisions are drawn too, so that there is no penalty to choose.  Of `n_epochs` sweeps
+    of a Gibbs sampler, `keep` after the first `burn_in` are kept, evenly spread.
+
+    Parameters
+    ----------
+    n_factors : int, >= 1
+        Length k of the vectors of one sample.
+    bias : {"learned", "mean", None}
+        As in `MatrixFactorization`.
+    bias_share, unknown_weight, unknown_value
+        As in `MatrixFactorization`.
+    n_epochs : int, >= 1
+        Sweeps.
+    burn_in : int in [0, n_epochs)
+        Sweeps before the first that is kept.
+    keep : int in [1, n_epochs - burn_in]
+        Samples to keep: they take keep · (n_users + n_items) · (k + 1) numbers of memory.
+    eval_metric : str or None
+        "rmse" by default; `history_` holds it of the mean of the samples so far.
+    dtype : {"float32", "float64"}
+    random_state : int, numpy Generator, or None
+        What draws the samples; the same integer gives the same bits.
+    n_threads : int >= 1, or None
+        None: all CPUs.  The result does not depend on it.
+    verbose : int
+        1 shows a progress bar.
+
+    Notes
+    -----
+    The mean of the scores is a factorization of width keep · k: `user_factors_` and
+    `item_factors_` hold the samples' vectors side by side, divided by √keep, and biases are
+    means.  `noise_precision_` holds the τ of each sample.  A new user's vector is drawn under
+    each sample, with noise that is the same for every row and cancels in pairs of samples.
+    Times of ratings are features of cells, not of users: there is no place for them here.
+
+    References
+    ----------
+    Salakhutdinov, Mnih 2008; Rendle 2013; Rendle, Zhang, Koren 2019.  The conditionals are
+    derived in objectives/bayesian.py.
+    """
+
+    n_factors: int = field(default=32, kw_only=False)
+    bias: str | None = "learned"
+    bias_share: float = 0.5
+    unknown_weight: float | str = 0.0
+    unknown_value: float | str = 0.0
+    n_epochs: int = 300
+    burn_in: int = 50
+    keep: int = 125
+
+    unknown_weight_: float = field(init=False)
+    origin_: float = field(init=False)
+    noise_precision_: np.ndarray = field(init=False)
+
+    side_type = SampledSide
+    may_change = ("n_threads", "verbose")       # the sweeps to keep rest on n_epochs
+
+    user_bias_samples_ = part_of("users_", "bias_samples", "Biases of users by sample, or None.")
+    item_bias_samples_ = part_of("items_", "bias_samples", "Biases of items by sample, or None.")
+    user_feature_bias_samples_ = part_of(
+        "users_", "feature_bias_samples", "Biases of users' features by sample, or None.")
+    item_feature_bias_samples_ = part_of(
+        "items_", "feature_bias_samples", "Biases of items' features by sample, or None.")
+    user_prior_mean_ = part_of("users_", "prior_mean", "μ of users by sample, shape (S, d).")
+    item_prior_mean_ = part_of("items_", "prior_mean", "μ of items by sample, shape (S, d).")
+    user_prior_precision_ = part_of("users_", "prior_precision", "Λ of users by sample.")
+    item_prior_precision_ = part_of("items_", "prior_precision", "Λ of items by sample.")
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        validation.integer("n_factors", self.n_factors, low=1)
+        check_epochs(self)
+        check_bias(self)
+        validation.integer("burn_in", self.burn_in, low=0, high=self.n_epochs - 1)
+        validation.integer("keep", self.keep, low=1, high=self.n_epochs - self.burn_in)
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where a chain begins, and what draws it."""
+        resolve(self, ratings)
+        core = self._core()
+        sides.users.bias, sides.items.bias = core.observed.fixed_biases(ratings)
+        kept = np.linspace(self.n_epochs, self.burn_in + 1, self.keep).round().astype(int)
+        return begin(self, core, ratings, sides, random, frozenset(kept.tolist()))
+
+    def answers(self) -> Sampled:
+        """Return what is asked of the fitted model."""
+        return Sampled(self._core(), self.users_, self.items_, self.noise_precision_)
+
+    def _core(self) -> Core:
+        return Core(ExplicitRatings(**explicit(self)), Penalties(), self.n_factors)
+
+    @property
+    def n_samples_(self) -> int:
+        """Number of samples kept, S."""
+        return len(self.noise_precision_)
+
+    # ------------------------------------------------------------- what samples tell
+
+    def predict(self, users: Any, items: Any, *, ratings: Any = None, user_features: Any = None,
+                return_std: bool = False) -> Any:
+        """Return the mean scores of pairs, as in `MatrixFactorization`.
+
+        Parameters
+        ----------
+        return_std : bool
+            Return (scores, std): the standard deviation of the score over the samples.  A
+            rating spreads by sqrt(std² + 1/τ), τ the mean of `noise_precision_`.
+        """
+        scores = super().predict(users, items, ratings=ratings, user_features=user_features)
+        if not validation.boolean("return_std", return_std):
+            return scores
+        new = self.new_rows(ratings, user_features)
+        rows, columns = paired(users, items)
+        rows = self.ratings_.user_positions(rows) if new is None else rows
+        with Pool(self.n_threads) as pool:
+            return scores, self.answers().spread(rows, self.ratings_.item_positions(columns), new,
+                                                 pool)
+
+    def score_draws(self, users: Any, items: Any) -> np.ndarray:
+        """Return the score of pairs of the fit in each sample, shape (n_samples, n_pairs).
+
+        What `effective_sample_size`, `r_hat` (mfcore.metrics.convergence) and `plot_trace`
+        look at.  Raises KeyError or IndexError for users or items that the fit did not know.
+        """
+        self.check_fitted()
+        rows, columns = self.ratings_.known_users(users), self.ratings_.known_items(items)
+        with Pool(self.n_threads) as pool:
+            return self.answers().draws(rows, columns, pool)
+
+    def recommend(self, users: Any = None, k: int = 10, *, optimism: float = 0.0,
+                  **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best items of each user, as in `MatrixFactorization`.
+
+        Parameters
+        ----------
+        optimism : float
+            Rank by mean + optimism · standard deviation of the score: above 0 to explore
+            what is uncertain, below 0 to be cautious.
+        """
+        validation.real("optimism", optimism)
+        query = Query(options.pop("similarity", "dot"), float(optimism))
+        return best_items(self, query, users, k, **options)

@@ -1,0 +1,251 @@
+"""The core of factorization: from ratings to the problem, its start, new rows, and answers.
+
+Everything here follows from an observation model (what a cell means), penalties, and the two
+sides of the model; MatrixFactorization, ImplicitMF and BayesianMF differ in these alone.
+Training, folding in and explaining start from the same row systems (objectives/quadratic.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.fitted import Folded, NewRows
+from mfcore.models.factorization.observations import Observation
+from mfcore.models.factorization.solvers import solver_of
+from mfcore.models.fitted import Linear, answered_unless
+from mfcore.models.inputs import aligned_ratings, aligned_to_users
+from mfcore.models.sides import Side, Sides
+from mfcore.models.training import Start
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.groups import Prior
+from mfcore.objectives.penalty import Penalty, counted_cells, penalty_weights
+from mfcore.objectives.quadratic import Cells, Loss, Quadratic, RowSystems
+from mfcore.parallel import Pool
+from mfcore.solvers.loop import Solver
+
+Draw = Callable[[int, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """Penalty weights, and how they grow with the ratings: see `MatrixFactorization`."""
+
+    reg: float = 1.0
+    reg_scaling: str | float = "none"
+    bias_reg: float | None = None
+    bias_reg_scaling: str | float | None = None
+    feature_reg: float = 1.0
+    history_reg: float = 1.0
+
+    def of_rows(self, ratings: Ratings, n_others: int, w0: float
+                ) -> tuple[np.ndarray, np.ndarray]:
+        """Return λ and λᵇ of each row."""
+        counts, scaling = counted_cells(ratings), self.bias_reg_scaling
+        return (penalty_weights(counts, self.reg, self.reg_scaling, w0, n_others),
+                penalty_weights(counts, self.reg if self.bias_reg is None else self.bias_reg,
+                                self.reg_scaling if scaling is None else scaling, w0, n_others))
+
+
+class Backend(Protocol):
+    """Where a problem is solved: other machines, in place of the solvers of this one."""
+
+    def vectors(self, side: str, n_rows: int, random: np.random.Generator, draw: Draw
+                ) -> np.ndarray:
+        """Return the first vectors of a side, as `draw(n_rows, random)` does."""
+
+    def solver(self, core: Core, sides: Sides, problem: Quadratic, seed: int) -> Solver:
+        """Return what improves the factors."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """The decisions of a fit: an observation model, penalties, k; a few numbers, no array."""
+
+    observed: Observation
+    penalties: Penalties
+    n_factors: int
+
+    def penalty(self, ratings: Ratings, n_others: int, side: Side) -> Penalty:
+        """Return the penalty of the rows of a side about β⁰, without features."""
+        reg, bias_reg = self.penalties.of_rows(ratings, n_others, self.observed.w0)
+        return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self.observed.real),
+                       np.array([self.start_of(side)]))
+
+    def start_of(self, side: Side) -> float:
+        """Return what the biases of a side start from, measured from r0."""
+        return self.observed.start if side.name == "user" else 0.0
+
+    def half(self, ratings: Ratings, side: Side, bias: Any, other_bias: Any
+             ) -> tuple[Cells, Prior]:
+        """Return cells and prior of one side, whose rows are those of `ratings`."""
+        beta, gamma = (np.zeros(n) if each is None else each
+                       for n, each in zip(ratings.shape, (bias, other_bias), strict=True))
+        prior = side.prior(self.penalty(ratings, ratings.shape[1], side),
+                           self.penalties.feature_reg, self.penalties.history_reg)
+        return self.observed.cells(ratings, beta, gamma), prior
+
+    def problem(self, ratings: Ratings, sides: Sides) -> Quadratic:
+        """Return the objective of ratings that have the users and items of the fit."""
+        users, items = sides
+        by_user, of_users = self.half(ratings, users, users.bias, items.bias)
+        by_item, of_items = self.half(ratings.transposed, items, items.bias, users.bias)
+        return self.observed.formula(
+            by_user, by_item, of_users, of_items, self.observed.w0, self.observed.learns_bias,
+            self.observed.constant(ratings, users.bias, items.bias))
+
+    # --------------------------------------------------------------------- points
+
+    def drawn(self, sides: Sides, random: np.random.Generator, init_scale: float,
+              backend: Backend | None) -> Factors:
+        """Draw first vectors, normal with standard deviation init_scale / √k."""
+        scale, real = init_scale / np.sqrt(self.n_factors), self.observed.real
+
+        def draw(n: int, random: np.random.Generator) -> np.ndarray:
+            drawn = scale * random.standard_normal((n, self.n_factors), dtype=real)
+            vectors: np.ndarray = drawn.astype(real, copy=False)
+            return vectors
+
+        for side in sides:
+            n = len(side.counts)
+            side.factors = draw(n, random) if backend is None else \
+                backend.vectors(side.name, n, random, draw)
+        return self.point(sides)
+
+    def point(self, sides: Sides) -> Factors:
+        """Return the sides as the solver holds them."""
+        P, Q = (side.factors for side in sides)
+        beta, gamma = (self.held(side) for side in sides)
+        (G, g), (H, h) = (side.groups(self.n_factors, P.dtype) for side in sides)
+        return Factors(P, Q, beta, gamma, G=G, g=g, H=H, h=h)
+
+    def held(self, side: Side) -> np.ndarray:
+        """Return the bias column of a side as the solver holds it."""
+        return self.observed.held(side.bias, self.start_of(side), len(side.factors))
+
+    def publish(self, at: Factors, sides: Sides) -> None:
+        """Make the solver's state that of the sides."""
+        learns = self.observed.learns_bias
+        for side, (X, _, G, g) in zip(sides, (at.of_users, at.of_items), strict=True):
+            side.factors = X
+            if len(G):
+                side.feature_factors, side.feature_bias = G, g if learns else None
+        if learns:
+            sides.users.bias = at.beta - self.observed.real.type(self.observed.start)
+            sides.items.bias = at.gamma
+
+    def averaged(self, ratings: Ratings, at: Factors, sides: Sides, n_threads: int | None) -> None:
+        """Find vectors of features as averages, where that is asked for, and users about them."""
+        found = [side.average(self.observed.learns_bias) for side in sides]
+        if any(found):
+            with Pool(n_threads) as pool:
+                self.observed.solve(self.problem(ratings, sides).user_rows(at), at.P, at.beta,
+                                    pool)
+            self.publish(at, sides)
+
+    # ------------------------------------------------------------------- new rows
+
+    def row_systems(self, ratings: Ratings, side: Side, other: Side, features: Any = None
+                    ) -> tuple[RowSystems, Any, np.ndarray]:
+        """Return the training row systems of new rows of a side, the other side frozen; their
+        fixed biases, or None; and the bias column as the solver holds it."""
+        Q, observed = other.factors, self.observed.of_new(ratings)
+        self.check_width(Q)
+        gamma, start = self.held(other), self.start_of(side)
+        fixed = observed.row_bias(ratings)
+        own = np.zeros(ratings.shape[0]) if fixed is None else fixed
+        cells = observed.cells(ratings, own, gamma if other.bias is None else other.bias)
+        penalty = side.shifted(self.penalty(ratings, len(Q), side),
+                               side.completed(features, ratings))
+        systems = RowSystems(cells, penalty, Q, gamma, observed.w0, observed.learns_bias)
+        return systems, fixed, observed.held(fixed, start, ratings.shape[0])
+
+    def check_width(self, Q: np.ndarray) -> None:
+        """Raise ValueError for vectors of another length than k; kernels would not see it."""
+        if Q.shape[1] != self.n_factors:
+            raise ValueError(f"n_factors is {self.n_factors}, and the fitted vectors have "
+                             f"{Q.shape[1]}: set it back, or fit again")
+
+    def fold(self, ratings: Ratings, side: Side, other: Side, features: Any, pool: Pool) -> Folded:
+        """Return the vectors of new rows of a side: solved exactly, as training rows are."""
+        systems, fixed, held = self.row_systems(ratings, side, other, features)
+        P = np.zeros((len(held), self.n_factors), self.observed.real)
+        self.observed.solve(systems, P, held, pool)
+        if self.observed.learns_bias:
+            return Folded(P, held - self.observed.real.type(self.start_of(side)))
+        return Folded(P, None if fixed is None else fixed.astype(self.observed.real))
+
+
+def begin(model: Any, core: Core, ratings: Ratings, sides: Sides, random: np.random.Generator,
+          backend: Backend | None) -> Start:
+    """Return where a fit begins: drawn vectors, and the solver that the model names."""
+    at = core.drawn(sides, random, model.init_scale, backend)
+    problem, seed = core.problem(ratings, sides), int(random.integers(2**62))
+    solver = solver_of(model, problem, seed) if backend is None else \
+        backend.solver(core, sides, problem, seed)
+    return Start(solver, at, lambda at: core.publish(at, sides),
+                 lambda at: core.averaged(ratings, at, sides, model.n_threads))
+
+
+# ------------------------------------------------------------------------- answers
+
+@dataclass(frozen=True)
+class Factorized(Linear):
+    """The answers of a factorization: those of linear scores, and what row systems tell."""
+
+    core: Any = None
+
+    def fold_in_items(self, model: Any, ratings: Any, item_features: Any) -> Folded:
+        """Return the vectors of new items: see `Recommender.fold_in_items`."""
+        if ratings is None and item_features is None:
+            raise ValueError("fold_in_items needs ratings or item_features, got neither")
+        turned = None if ratings is None else aligned_to_users(ratings, model)
+        F = None if item_features is None else self.items.aligned(
+            item_features, None if turned is None else turned.shape[0])
+        if turned is None:
+            return from_features(self.core, self.items, F)
+        with Pool(model.n_threads) as pool:
+            folded: Folded = self.core.fold(turned, self.items, self.users, F, pool)
+            return folded
+
+    def explain(self, ratings: Ratings, row: int, column: int, k: int
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the score of a pair, and the rated columns that contribute most, with shares."""
+        systems, _, held = self.core.row_systems(ratings.select_users([row]), self.users,
+                                                 self.items)
+        columns, contributions = systems.contributions(0, held[0], column, Pool(1))
+        best = np.argsort(-np.abs(contributions), kind="stable")[:k]
+        score = self.pairs(np.array([row]), np.array([column]), None, Pool(1))[0]
+        return float(score), columns[best].astype(np.int64), contributions[best]
+
+    def objective(self, model: Any, ratings: Any, pool: Pool) -> Loss:
+        """Return the terms of the formula: see `Recommender.objective`."""
+        given: Ratings = model.ratings_
+        if ratings is not None:
+            given = aligned_to_users(aligned_ratings(ratings, model), model).transposed
+        core, sides = self.core, Sides(self.users, self.items)
+        core = replace(core, observed=core.observed.of_new(given))
+        return core.problem(given, sides).value(core.point(sides), pool)
+
+
+def answers_of(model: Any, core: Core) -> Factorized:
+    """Return the answers of a fitted factorization."""
+    users, items = model.users_, model.items_
+
+    def fold(new: NewRows, pool: Pool) -> Folded:
+        if new.ratings is None:
+            return from_features(core, users, new.features)
+        return core.fold(new.ratings, users, items, new.features, pool)
+
+    return Factorized(users, items, model.global_mean_, fold, link=core.observed.link,
+                      unanswered=answered_unless(model, core.observed.w0), core=core)
+
+
+def from_features(core: Core, side: Side, features: Any) -> Folded:
+    """Return the vectors of rows of a side of which nothing but features is known."""
+    means = side.means(side.completed(features, None), core.n_factors)
+    return side.from_features(*means, core.observed.real)

@@ -1,0 +1,181 @@
+"""Matrix factorization of counts: every cell is a preference, with its confidence."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.models.estimator import TRAINED, settings
+from mfcore.models.factorization.core import Backend, Core, Factorized, Penalties, answers_of, begin
+from mfcore.models.factorization.observations import ImplicitCounts, check_counts
+from mfcore.models.factorization.solvers import ALTERNATING, check_solver
+from mfcore.models.recommender import Recommender
+from mfcore.models.sides import FeaturedSide, Sides, check_grouping
+from mfcore.models.training import Start
+
+Self = TypeVar("Self", bound="ImplicitMF")
+
+
+@settings(*TRAINED)
+class ImplicitMF(Recommender):
+    """Factorize implicit feedback: p_ui = 1 where something was counted, else 0.
+
+    Minimises, by alternating least squares, with s_ui = P_u·Q_i,
+
+        Σ_stored w (p − s)² + w0 Σ_others s² + Σ_u λ_u ‖P_u‖² + Σ_i λ_i ‖Q_i‖²
+
+    Parameters
+    ----------
+    n_factors : int, >= 1
+        Length k of the vectors.
+    alpha : float, > 0
+        Weight of the counts in the confidence.
+    confidence : {"linear", "log", "raw", "constant"}
+        w = 1 + alpha·count; 1 + alpha·ln(1 + count); alpha·count; alpha.
+    unknown_weight : float, >= 0
+        w0, the weight of every cell that is not stored.
+    whole_matrix : bool
+        True: the unknown term covers stored cells too, on top of theirs:
+        Σ_stored w (1 − s)² + w0 Σ_all s², as iALS and irspack write it (`objective()` counts
+        the stored cells' share of the second sum as known).
+    negatives : {"error", "zero"}
+        What a negative count means: an error, or p = 0 with the confidence of its size.
+    reg : float, >= 0
+        Penalty weight of the vectors.
+    reg_scaling : "none", "count", or float
+        λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
+    feature_reg, history_reg, features
+        As in `MatrixFactorization`.
+    solver : {"cg", "cholesky", "subspace"}
+        Conjugate gradient, exact rows, or blocks of factors (iALS++).
+    n_epochs : int, >= 1
+        One epoch is a half-sweep over items and one over users.
+    tol, cg_steps, block_size, init_scale
+        As in `MatrixFactorization`.
+    patience, eval_metric, dtype, random_state, n_threads, verbose
+        As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
+
+    References
+    ----------
+    Hu, Koren, Volinsky 2008; Rendle, Krichene, Zhang, Koren 2021 (whole_matrix,
+    reg_scaling by ν).
+    """
+
+    n_factors: int = field(default=64, kw_only=False)
+    alpha: float = 1.0
+    confidence: str = "linear"
+    unknown_weight: float = 1.0
+    whole_matrix: bool = False
+    negatives: str = "error"
+    reg: float = 5.0
+    reg_scaling: str | float = 0.25
+    feature_reg: float = 10000.0
+    history_reg: float = 100.0
+    features: str = "learned"
+    solver: str = "cg"
+    n_epochs: int = 15
+    tol: float | None = None
+    cg_steps: int = 1
+    block_size: int = 32
+    init_scale: float = 0.1
+
+    unknown_weight_: float = field(init=False)
+    origin_: float = field(init=False)
+
+    predicts_ratings = False
+    side_type = FeaturedSide
+
+    # ------------------------------------------------- the losses of other libraries
+
+    @classmethod
+    def like_implicit(cls: type[Self], n_factors: int = 64, *, alpha: float = 1.0,
+                      reg: float = 0.01, **params: Any) -> Self:
+        """Return the model that minimises the loss of `implicit`'s AlternatingLeastSquares.
+
+        c = alpha·|r| on stored cells (no + 1), 1 elsewhere; a negative r means p = 0.
+
+        Parameters
+        ----------
+        n_factors, alpha, reg, **params
+            As in `ImplicitMF`; reg is its `regularization`, paid alike by every row.
+        """
+        return cls(n_factors, alpha=alpha, confidence="raw", negatives="zero", reg=reg,
+                   reg_scaling="none", **params)
+
+    @classmethod
+    def like_spark(cls: type[Self], n_factors: int = 10, *, alpha: float = 1.0,
+                   reg: float = 0.1, **params: Any) -> Self:
+        """Return the model that minimises the loss of Spark's implicit ALS.
+
+        c = 1 + alpha·r on stored cells, 1 elsewhere; the penalty grows with the number of
+        stored cells (for counts above 0, as Spark counts no others).
+
+        Parameters
+        ----------
+        n_factors, alpha, reg, **params
+            As in `ImplicitMF`; n_factors is Spark's `rank`, reg its `regParam`.
+        """
+        return cls(n_factors, alpha=alpha, confidence="linear", reg=reg, reg_scaling="count",
+                   **params)
+
+    @classmethod
+    def like_ials(cls: type[Self], n_factors: int = 64, *, unknown_weight: float = 0.1,
+                  reg: float = 0.003, nu: float = 1.0, **params: Any) -> Self:
+        """Return the model that minimises the loss of iALS (Rendle et al. 2021).
+
+        Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items alike,
+        whatever the counts; α₀ is `unknown_weight`, λ is `reg`.
+
+        Parameters
+        ----------
+        n_factors, unknown_weight, reg
+            As in `ImplicitMF`.
+        nu : float in [0, 1]
+            ν, how much of a row's weight its penalty follows.
+        **params
+            As in `ImplicitMF`.
+        """
+        return cls(n_factors, confidence="constant", whole_matrix=True,
+                   unknown_weight=unknown_weight, reg=reg, reg_scaling=nu, **params)
+
+    # ------------------------------------------------------------------- what it supplies
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        check_grouping(self)
+        check_solver(self, ALTERNATING)
+        validation.real("alpha", self.alpha, above=0)
+        validation.choice("confidence", self.confidence, ("linear", "log", "raw", "constant"))
+        validation.real("unknown_weight", self.unknown_weight, low=0)
+        validation.boolean("whole_matrix", self.whole_matrix)
+        validation.choice("negatives", self.negatives, ("error", "zero"))
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise for negative counts, unless they are asked for, and where none is above 0."""
+        check_counts(ratings, self.negatives)
+        if not (ratings.by_user.data > 0).any():
+            raise ValueError("ratings must hold at least one count above 0, got none")
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
+              backend: Backend | None = None) -> Start:
+        """Return where a fit begins, and what improves it."""
+        self.unknown_weight_ = float(self.unknown_weight)
+        self.origin_ = self.global_mean_ = 0.0
+        core = self._core(self._observed().seen_in(ratings))
+        return begin(self, core, ratings, sides, random, backend)
+
+    def answers(self) -> Factorized:
+        """Return what is asked of the fitted model."""
+        return answers_of(self, self._core(self._observed()))
+
+    def _observed(self) -> ImplicitCounts:
+        return ImplicitCounts(np.dtype(self.dtype), self.unknown_weight_, self.alpha,
+                              self.confidence, self.whole_matrix, self.negatives)
+
+    def _core(self, observed: ImplicitCounts) -> Core:
+        return Core(observed, Penalties(self.reg, self.reg_scaling, feature_reg=self.feature_reg,
+                                        history_reg=self.history_reg), self.n_factors)

@@ -1,0 +1,234 @@
+"""The network of neural matrix factorization: s_ui = B_ui + f(P_u, Q_i).
+
+    concat      f = MLP([p | q])
+    product     f = MLP(p ∘ q)                          no hidden layer: p·diag(a)·q + c
+    gmf+mlp     f = a·[p ∘ q | MLP([p' | q'])] + c      vectors of their own for each branch
+
+MLP ends in a linear layer with one output.  B_ui = b_u + b̃_i, tables of one column.
+
+A side (users or items) has tables: [p], or [p, p'], and [b] where there are biases; `factors`
+has p and p' side by side.  With features F each table is what rows have of their own, U, beside
+vectors G of the groups (nn/grouped.py), and p = U_u + F_u G.  A side may be replaced without the
+rest: new users are tables of their own before the same head.
+
+Source: He, Liao, Zhang, Nie, Hu, Chua 2017 (gmf+mlp).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore.nn.grouped import GroupedEmbedding
+from mfcore.nn.initialisers import table
+from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
+from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
+from mfcore.nn.pairs import RowsLinear
+from mfcore.nn.parameters import Parameter
+from mfcore.nn.stack import stacked
+
+FUSIONS = ("concat", "product", "gmf+mlp")
+
+
+@dataclass
+class Tables:
+    """What a network knows of users, or of items.
+
+    Parameters
+    ----------
+    tables : list of Parameter, shapes (n_rows, k), and (n_rows, 1) for biases
+    groups : list of Parameter, shapes (n_groups, k), and (n_groups, 1)
+        Of the first tables, in their order; none without features.
+    features : csr_array, shape (n_rows, n_groups), or None
+        F.
+    group_reg : ndarray, shape (n_groups,), or None
+        λ_g, paid once an epoch.
+    """
+
+    tables: list[Parameter]
+    groups: list[Parameter] = field(default_factory=list)
+    features: sp.csr_array | None = None
+    group_reg: np.ndarray | None = None
+
+    def embedding(self, number: int, column: int, reg: float, n_visited: int) -> Embedding:
+        """Return the layer of a table, whose groups pay their penalty in so many uses."""
+        table = self.tables[number]
+        if self.group_reg is None or number >= len(self.groups):
+            return Embedding(table, column, reg=reg)
+        return GroupedEmbedding(table, self.features, self.groups[number], column, reg=reg,
+                                group_reg=self.group_reg / n_visited)
+
+    def whole(self, number: int) -> np.ndarray:
+        """Return U + F G of a table; U itself, no copy, without groups."""
+        own = self.tables[number].value
+        if self.features is None or number >= len(self.groups):
+            return own
+        together: np.ndarray = own + self.features @ self.groups[number].value
+        return together
+
+    def settle(self, silent: np.ndarray) -> None:
+        """Give rows of which nothing was learned the mean of the others, as a new row has it.
+
+        silent : ndarray of bool, shape (n_rows,)
+        """
+        if silent.any() and not silent.all():
+            for table in self.tables:
+                if not table.frozen:
+                    table.value[silent] = table.value[~silent].mean(axis=0, dtype=np.float64)
+
+    def parameters(self) -> list[Parameter]:
+        """Return all tables."""
+        return [*self.tables, *self.groups]
+
+
+class Known(NamedTuple):
+    """What is known of the rows of a side beside their ratings.
+
+    features : F, shape (n_rows, n_groups); reg : λ_g, shape (n_groups,)
+    vectors, biases : G, shape (n_groups, width), and g, shape (n_groups,), to start from; None: 0
+    """
+
+    features: sp.csr_array
+    reg: np.ndarray
+    vectors: np.ndarray | None = None
+    biases: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What decides the shapes of a network.
+
+    n_factors : k, the length of each vector; hidden : widths of the MLP's hidden layers
+    biased : whether there are tables b; dropout : rate before each hidden layer
+    """
+
+    fusion: str
+    n_factors: int
+    hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    biased: bool
+    dtype: np.dtype
+
+    @property
+    def n_tables(self) -> int:
+        """Number of vectors of a user, or of an item."""
+        return 2 if self.fusion == "gmf+mlp" else 1
+
+    @property
+    def width(self) -> int:
+        """Length of all vectors of a user together."""
+        return self.n_tables * self.n_factors
+
+    # ------------------------------------------------------------------------ parts
+
+    def head(self, random: np.random.Generator) -> list[Linear]:
+        """Return the linear layers, the one to the score last."""
+        k = self.n_factors
+        widths = [k if self.fusion == "product" else 2 * k, *self.hidden]
+        layers = [Linear(n_in, n_out, self.activation, random=random, dtype=self.dtype,
+                         name=f"hidden_{number}")
+                  for number, (n_in, n_out) in enumerate(zip(widths, self.hidden, strict=False))]
+        last = widths[-1] + (k if self.fusion == "gmf+mlp" else 0)
+        return [*layers, Linear(last, 1, random=random, dtype=self.dtype, name="output")]
+
+    def side(self, name: str, factors: np.ndarray, bias: np.ndarray | None) -> Tables:
+        """Return the tables of one side: copies of its vectors (n, width) and biases (n,)."""
+        vectors = np.split(factors, self.n_tables, axis=1)
+        tables = [Parameter(f"{name}_factors_{number}", self._copied(block))
+                  for number, block in enumerate(vectors)]
+        if self.biased:
+            b = np.zeros(len(factors)) if bias is None else bias
+            tables.append(Parameter(f"{name}_bias", self._copied(b[:, None])))
+        return Tables(tables)
+
+    def grouped(self, name: str, side: Tables, known: Known, learns_bias: bool) -> Tables:
+        """Return a side of the same sums, with the vectors of groups that are known beside it."""
+        n_groups = known.features.shape[1]
+        G = np.zeros((n_groups, self.width)) if known.vectors is None else known.vectors
+        groups = self.side(f"{name}_group", G, known.biases).tables
+        groups = groups[:self.n_tables + (self.biased and learns_bias)]
+        for own, group in zip(side.tables, groups, strict=False):
+            own.value -= known.features @ group.value
+        return Tables(side.tables, groups, known.features.astype(self.dtype), known.reg)
+
+    def drawn(self, name: str, n_rows: int, scale: float, random: np.random.Generator) -> Tables:
+        """Return the tables of one side at the start of training."""
+        factors = table(n_rows, self.width, scale / np.sqrt(self.n_factors), random, self.dtype)
+        return self.side(name, factors, None)
+
+    def factors(self, side: Tables) -> np.ndarray:
+        """Return the vectors of a side, (n, width): a view where it is one table."""
+        blocks = [side.whole(number) for number in range(self.n_tables)]
+        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+
+    def bias(self, side: Tables) -> np.ndarray | None:
+        """Return the biases of a side, (n,), a view where it has no groups."""
+        return side.whole(self.n_tables)[:, 0] if self.biased else None
+
+    def group_vectors(self, side: Tables) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the vectors of groups (n_groups, width), and their biases where they learn any."""
+        blocks = [each.value for each in side.groups]
+        biases = blocks[self.n_tables][:, 0] if len(blocks) > self.n_tables else None
+        return np.hstack(blocks[:self.n_tables]), biases
+
+    def _copied(self, block: np.ndarray) -> np.ndarray:
+        return np.array(block, self.dtype, order="C")
+
+    # -------------------------------------------------------------------- the network
+
+    def network(self, users: Tables, items: Tables, head: list[Linear], reg: float = 0.0,
+                bias_reg: float = 0.0, n_visited: int = 1) -> Layer:
+        """Return the network from pairs (n, 2) to scores (n, 1); rows pay reg a use.
+
+        n_visited : cells of an epoch, over which groups pay their penalty once.
+        """
+        *hidden, output = head
+        pairs = [self._embeddings(users, items, number, reg, n_visited)
+                 for number in range(self.n_tables)]
+        product = Sequential(Fork(*pairs[0]), Product())
+        f: Layer
+        if self.fusion == "product":
+            f = Sequential(product, *self._thinned(hidden), output)
+        elif self.fusion == "concat":
+            f = self._on_both(pairs[0], [*hidden, output])
+        else:
+            f = Sequential(Fork(product, self._on_both(pairs[1], hidden)), Concatenate(), output)
+        if not self.biased:
+            return f
+        biases = self._embeddings(users, items, self.n_tables, bias_reg, n_visited)
+        return Sequential(Fork(f, *biases), Sum())
+
+    def _embeddings(self, users: Tables, items: Tables, number: int, reg: float, n_visited: int
+                    ) -> tuple[Embedding, Embedding]:
+        return (users.embedding(number, 0, reg, n_visited),
+                items.embedding(number, 1, reg, n_visited))
+
+    def _on_both(self, pair: tuple[Embedding, Embedding], layers: list[Linear]) -> Layer:
+        """Return layers on [p | q]; nothing dropped, the first works on distinct rows."""
+        if self.dropout or not layers:
+            return Sequential(Fork(*pair), Concatenate(), *self._thinned(layers))
+        return Sequential(RowsLinear(pair, layers[0]), stacked(layers[1:]))
+
+    def _thinned(self, layers: list[Linear]) -> list[Layer]:
+        return [each for layer in layers for each in (Dropout(self.dropout), layer)]
+
+
+def flat(head: list[Linear]) -> np.ndarray:
+    """Return all numbers of the head in one vector."""
+    return np.concatenate([p.value.ravel() for layer in head for p in layer.parameters()])
+
+
+def unflatten(numbers: np.ndarray, head: list[Linear]) -> list[Linear]:
+    """Fill a head from such a vector; raises ValueError for another length."""
+    blocks = [p.value for layer in head for p in layer.parameters()]
+    if numbers.shape != (sum(block.size for block in blocks),):
+        raise ValueError(f"weights must have shape ({sum(block.size for block in blocks)},), "
+                         f"got {numbers.shape}")
+    for block, part in zip(blocks, np.split(numbers, np.cumsum([b.size for b in blocks])[:-1]),
+                           strict=True):
+        block[...] = part.reshape(block.shape)
+    return head

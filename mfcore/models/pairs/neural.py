@@ -1,0 +1,304 @@
+"""Neural matrix factorization: a network on the vectors of user and item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.models.estimator import TRAINED, check_factors, check_widths, settings
+from mfcore.models.fitted import answered_unless
+from mfcore.models.pairs.core import Network
+from mfcore.models.pairs.fusion import FUSIONS, Architecture, Known, Tables, flat
+from mfcore.models.pairs.pretrained import check_groups, check_pretrained, groups_of, start_from
+from mfcore.models.recommender import Recommender
+from mfcore.models.sides import FeaturedSide, Sides, check_grouping
+from mfcore.models.training import Callback, Start, train
+from mfcore.nn.activations import FORMULAS
+from mfcore.nn.layers import Dropout, Linear
+from mfcore.nn.losses import Loss, logistic, squared
+from mfcore.nn.network import Trainer, blocks_of
+from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
+from mfcore.nn.schedules import inverse
+from mfcore.objectives.biases import mean_biases
+from mfcore.solvers.neural import Cells, NeuralSGD
+
+Self = TypeVar("Self", bound="NeuralMF")
+
+
+@settings(*TRAINED)
+class NeuralMF(Recommender):
+    """Score pairs by a network on vectors of user and item: s_ui = B_ui + f(P_u, Q_i).
+
+    Minimises, by mini-batch gradient steps on all parameters at once,
+
+        Σ_known w [ (r − s)² + λ (‖P_u‖² + ‖Q_i‖²) + λᵇ (b_u² + b̃_i²) ]          "squared"
+        Σ_known w ℓ(s, [r > 0]) + w0 Σ_unknown ℓ(s, 0) + penalties alike         "logistic"
+
+    with ℓ(s, y) = ln(1 + e^s) − y s.  Unknown cells are drawn, with weights that make the
+    expected gradient that of the formula; every drawn cell pays the penalty of its rows.
+
+    Parameters
+    ----------
+    n_factors : int, >= 1
+        Length k of each vector.
+    loss : {"squared", "logistic"}
+        For ratings; for what was chosen, as a ranking.
+    fusion : {"gmf+mlp", "concat", "product"}
+        f = a·[p ∘ q | MLP([p' | q'])] + c with vectors of their own in each branch;
+        MLP([p | q]); or MLP(p ∘ q).
+    hidden : tuple of int
+        Widths of the MLP's hidden layers; () for a linear one.
+    activation : str
+        Of the hidden layers, such as "relu", "tanh" or "swish".
+    dropout : float in [0, 1)
+        Share of the inputs of each hidden layer that is left out in training.
+    bias : {"learned", "mean", None}
+        B_ui: μ with learned b_u and b̃_i; with half the mean deviation of user and of item;
+        alone.  μ is the mean rating, 0 for "logistic".
+    n_negatives : int, >= 1
+        Unknown cells drawn for each known one ("logistic").
+    unknown_weight : "drawn", "balanced", or float >= 0
+        w0, the weight of every unknown cell; "drawn": such that a drawn one weighs 1;
+        "balanced" gives all of them together the total weight of the known ones.
+    freeze : bool
+        With `pretrained`: vectors and biases stay as they are, f alone is learned.
+    reg : float, >= 0
+        λ, paid for each cell.
+    bias_reg : float >= 0, or None
+        λᵇ; None: `reg`.
+    features, feature_reg, history_reg
+        As in `MatrixFactorization`: with features F of users, P_u = U_u + F_u G, and λ is paid
+        for U_u, λ_g ‖G‖² once; biases and items alike.
+    weight_decay : float, >= 0
+        Penalty of the network's weights, added to each step's gradient (for "adamw"
+        beside it).
+    optimizer : {"adam", "adamw", "sgd", "momentum", "nesterov", "adagrad", "rmsprop"}
+    lazy : bool
+        Whether rows that a batch does not use, and their moments, stay as they are.
+    learning_rate : float, > 0
+        η, length of a step.
+    decay : float, >= 0
+        The rate of step t is learning_rate / (1 + decay·t / steps of an epoch).
+    batch_size : int, >= 1
+        Known cells of a batch.
+    clip : float > 0, or None
+        Longest gradient; longer ones are scaled down.
+    init_scale : float, > 0
+        Vectors start normal with standard deviation init_scale / √k.
+    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+        As in `MatrixFactorization`; eval_metric defaults to "ndcg@10" for "logistic".
+
+    Notes
+    -----
+    `fit(ratings, pretrained=...)` starts from a fitted model: see `models/pairs/pretrained.py`.
+    A new user's vector takes a fixed number of gradient steps from the mean, all else frozen.
+
+    References
+    ----------
+    He, Liao, Zhang, Nie, Hu, Chua 2017.
+    """
+
+    n_factors: int = field(default=64, kw_only=False)
+    loss: str = "squared"
+    fusion: str = "gmf+mlp"
+    hidden: tuple[int, ...] = (32,)
+    activation: str = "relu"
+    dropout: float = 0.2
+    bias: str | None = "learned"
+    n_negatives: int = 4
+    unknown_weight: float | str = "drawn"
+    freeze: bool = False
+    reg: float = 0.02
+    bias_reg: float | None = 0.01
+    features: str = "learned"
+    feature_reg: float = 100.0
+    history_reg: float = 100.0
+    weight_decay: float = 0.0
+    optimizer: str = "adam"
+    lazy: bool = True
+    learning_rate: float = 1e-3
+    decay: float = 0.0
+    batch_size: int = 1024
+    clip: float | None = None
+    init_scale: float = 0.1
+    n_epochs: int = 8
+    tol: float | None = None
+
+    weights_: np.ndarray = field(init=False)
+
+    side_type = FeaturedSide
+
+    @property
+    def predicts_ratings(self) -> bool:                         # type: ignore[override]
+        """Whether `predict` is on the scale of the ratings."""
+        return self.loss == "squared"
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range, or for some that do not go together."""
+        check_grouping(self)
+        check_factors(self)
+        validation.choice("loss", self.loss, ("squared", "logistic"))
+        validation.choice("fusion", self.fusion, FUSIONS)
+        check_widths(self.hidden)
+        validation.choice("activation", self.activation, FORMULAS)
+        Dropout(self.dropout)
+        validation.choice("bias", self.bias, ("learned", "mean", None))
+        if self.bias == "mean" and self.loss == "logistic":
+            raise ValueError("bias='mean' has no meaning with loss='logistic': use 'learned'")
+        validation.integer("n_negatives", self.n_negatives, low=1)
+        validation.real_or_choice("unknown_weight", self.unknown_weight, ("drawn", "balanced"),
+                                  low=0)
+        validation.boolean("freeze", self.freeze)
+        for name in ("reg", "weight_decay", "decay"):
+            validation.real(name, getattr(self, name), low=0)
+        if self.bias_reg is not None:
+            validation.real("bias_reg", self.bias_reg, low=0)
+        validation.choice("optimizer", self.optimizer, [n for n in OPTIMIZERS if n != "rprop"])
+        validation.boolean("lazy", self.lazy)
+        validation.real("learning_rate", self.learning_rate, above=0, high=1e3)
+        validation.integer("batch_size", self.batch_size, low=1)
+        if self.clip is not None:
+            validation.real("clip", self.clip, above=0)
+
+    def fit(self: Self, ratings: Any, y: Any = None, *, pretrained: Any = None,
+            user_features: Any = None, item_features: Any = None, eval_set: Any = None,
+            callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
+        """Learn from ratings and return self.
+
+        Parameters
+        ----------
+        ratings, y
+            As in `MatrixFactorization.fit`.
+        pretrained : fitted factorization, pair of NeuralMF, or None
+            Where vectors and biases start: a `MatrixFactorization`, `ImplicitMF` or `BPR` of
+            the same users and items; or, for fusion="gmf+mlp", NeuralMF(fusion="product",
+            hidden=()) and NeuralMF(fusion="concat") of the same `hidden`.
+        user_features, item_features, eval_set, callbacks, checkpoint
+            As in `MatrixFactorization.fit`.
+        """
+        train(self, ratings, y, user_features=user_features, item_features=item_features,
+              eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
+              pretrained=pretrained)
+        return self
+
+    def check(self, ratings: Ratings, pretrained: Any = None) -> None:
+        """Raise for a pretrained model that the network cannot start from."""
+        if pretrained is not None:
+            check_pretrained(pretrained, self.architecture(), ratings)
+        elif self.freeze:
+            raise ValueError("freeze=True keeps the vectors of a pretrained model: give one, "
+                             "fit(ratings, pretrained=model)")
+
+    # -------------------------------------------------------------------- training
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
+              pretrained: Any = None) -> Start:
+        """Return where a fit begins, and what improves it."""
+        if self.freeze and self.features == "learned":
+            check_groups(pretrained, sides)
+        if not self.predicts_ratings:
+            self.unknown_weight_ = self._weight_of_unknown(ratings)
+        users, items, head = self._start(ratings, sides, random, pretrained)
+        cells = self._cells(ratings)
+        network = self.architecture().network(users, items, head, self.reg, self._bias_reg,
+                                              cells.n_visited)
+        trainer = Trainer(network, self._loss, self._optimizer(len(cells.y)),
+                          seed=int(random.integers(2**63)), most=self.clip or np.inf)
+        solver = NeuralSGD(cells, trainer, self.batch_size, seed=int(random.integers(2**63)))
+
+        def publish(at: Any) -> None:
+            self._publish(sides, (users, items), head)
+
+        return Start(solver, blocks_of(network.parameters()), publish,
+                     lambda at: [side.average(self.bias == "learned") for side in sides])
+
+    def _start(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
+               pretrained: Any) -> tuple[Tables, Tables, list[Linear]]:
+        """Return the tables and the head at the start, and set μ."""
+        shape = self.architecture()
+        self.global_mean_ = self.mean_rating_ if self.predicts_ratings else 0.0
+        if pretrained is not None:
+            users, items, head, self.global_mean_ = start_from(pretrained, shape, random)
+        else:
+            users, items = (shape.drawn(side.name, len(side.counts), self.init_scale, random)
+                            for side in sides)
+            head = shape.head(random)
+        if self.bias == "mean" and pretrained is None:
+            for tables, bias in zip((users, items), mean_biases(ratings, self.mean_rating_, 0.5),
+                                    strict=True):
+                tables.tables[-1].value[:, 0] = bias
+        users, items = (self._grouped(side, tables, pretrained)
+                        for side, tables in zip(sides, (users, items), strict=True))
+        for tables in (users, items):
+            for each in tables.parameters():
+                each.frozen = self.freeze
+            if self.bias == "mean":
+                tables.tables[-1].frozen = True
+        return users, items, head
+
+    def _grouped(self, side: FeaturedSide, tables: Tables, pretrained: Any) -> Tables:
+        """Return tables with vectors of the features of a side, if they are to be learned."""
+        if side.features is None or self.features == "average":
+            return tables
+        shape = self.architecture()
+        known = Known(side.features.matrix, side.feature_regs(self.feature_reg, self.history_reg),
+                      *groups_of(pretrained, side.name, side.features, shape.n_tables))
+        return shape.grouped(side.name, tables, known, self.bias == "learned")
+
+    def _publish(self, sides: Sides, both: tuple[Tables, Tables], head: list[Linear]) -> None:
+        shape = self.architecture()
+        self.weights_ = flat(head)
+        for side, tables in zip(sides, both, strict=True):
+            if self.predicts_ratings or self.unknown_weight_ == 0:
+                tables.settle(side.counts == 0)
+            side.factors, side.bias = shape.factors(tables), shape.bias(tables)
+            if tables.groups:
+                side.feature_factors, side.feature_bias = shape.group_vectors(tables)
+
+    # ------------------------------------------------------- what parameters mean
+
+    def architecture(self) -> Architecture:
+        """Return what decides the shapes of the network."""
+        return Architecture(self.fusion, self.n_factors, tuple(self.hidden), self.activation,
+                            self.dropout, self.bias is not None, np.dtype(self.dtype))
+
+    def answers(self) -> Network:
+        """Return what is asked of the fitted model."""
+        return Network(self.architecture(), self.users_, self.items_, self.weights_,
+                       self.global_mean_, self.mean_rating_, self.bias, self.reg, self._bias_reg,
+                       self._loss, self._cells, answered_unless(self))
+
+    @property
+    def _bias_reg(self) -> float:
+        return self.reg if self.bias_reg is None else self.bias_reg
+
+    @property
+    def _loss(self) -> Loss:
+        return squared if self.predicts_ratings else logistic
+
+    def _optimizer(self, n_cells: int) -> Optimizer:
+        per_step = self.decay / max(1, -(-n_cells // self.batch_size))
+        return optimizer(self.optimizer, self.learning_rate, decay=self.weight_decay,
+                         lazy=self.lazy, schedule=inverse(per_step))
+
+    def _cells(self, ratings: Ratings) -> Cells:
+        real, values = np.dtype(self.dtype), ratings.by_user.data
+        w = None if ratings.weights is None else ratings.weights.astype(real)
+        if self.predicts_ratings:
+            return Cells(ratings.by_user, (values - self.global_mean_).astype(real), w)
+        return Cells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives,
+                     self.unknown_weight_)
+
+    def _weight_of_unknown(self, ratings: Ratings) -> float:
+        """Return w0."""
+        if not isinstance(self.unknown_weight, str):
+            return float(self.unknown_weight)
+        n_unknown = ratings.shape[0] * ratings.shape[1] - ratings.nnz
+        known = ratings.nnz if ratings.weights is None else ratings.weights.sum(dtype=np.float64)
+        times = {"balanced": 1, "drawn": self.n_negatives}[self.unknown_weight]
+        return float(times * known / max(n_unknown, 1))

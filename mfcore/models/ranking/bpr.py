@@ -1,0 +1,168 @@
+"""Bayesian personalized ranking: learn the order of items from pairs of them."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.fitted import Folded, NewRows
+from mfcore.models.estimator import TRAINED, check_factors, settings
+from mfcore.models.fitted import Linear
+from mfcore.models.recommender import Recommender
+from mfcore.models.sides import Sides
+from mfcore.models.training import Start
+from mfcore.objectives.pairwise import Ranking
+from mfcore.parallel import Pool
+from mfcore.solvers.bpr import PairwiseSGD, Steps, fold_in
+
+
+@settings(*TRAINED)
+class BPR(Recommender):
+    """Rank items by pairs: what a user has rated should score above what is left.
+
+    Minimises, over sampled triples (user u, item i that u prefers, item j that is left),
+    by stochastic gradient,
+
+        Σ [ −ln σ(s_ui − s_uj) + λ (‖P_u‖² + ‖Q_i‖² + ‖Q_j‖²) + λᵇ (b_i² + b_j²) ]
+
+    with s_ui = P_u·Q_i + b_i.  Cells above 0 are preferred; stored cells of 0 or less are
+    left, like cells that are not stored (but `exclude_seen` leaves them out).
+
+    Parameters
+    ----------
+    n_factors : int, >= 1
+        Length k of the vectors.
+    sampling : {"uniform", "adaptive"}
+        Negatives are any item not preferred; or those that score high along a factor that
+        matters to the user, which are more to learn from where items are many.
+    item_bias : bool
+        Whether items have a bias b_i.
+    reg : float, >= 0
+        λ, penalty weight of the vectors, paid at each draw.
+    bias_reg : float >= 0, or None
+        λᵇ, penalty weight of the biases; None: `reg`.
+    learning_rate : float, > 0
+        η, length of a step.
+    schedule : {"inverse", "constant"}
+        η / (1 + decay·t) in epoch t = 0, 1, ...; or η throughout.
+    decay : float, >= 0
+        Of the inverse schedule.
+    n_epochs : int, >= 1
+        One epoch draws a negative for each preferred cell.
+    tol : float >= 0, or None
+        Stop when the mean of −ln σ falls by less than this share in an epoch.
+    init_scale : float, > 0
+        Vectors start normal with standard deviation init_scale / √k.
+    patience : int >= 1, or None
+        Stop after so many epochs without a better `eval_metric` on the eval_set, and
+        restore the best epoch.
+    eval_metric : str or None
+        "ndcg@10" by default.
+    dtype : {"float32", "float64"}
+        Precision of the vectors.
+    random_state : int, numpy Generator, or None
+        What draws the start and the order; the same integer gives the same bits.
+    n_threads : int >= 1, or None
+        None: all CPUs.  The result does not depend on it.
+    verbose : int
+        1 shows a progress bar.
+
+    Notes
+    -----
+    `history_` holds the mean of −ln σ(x) over an epoch's draws, each before its step.
+    A new user's vector takes the same steps as in training, for as many epochs as ran, from
+    0 and with items frozen; its draws have a fixed seed, so the same ratings always give
+    the same vector.
+
+    References
+    ----------
+    Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009; Rendle, Freudenthaler 2014
+    (adaptive sampling).
+    """
+
+    n_factors: int = field(default=64, kw_only=False)
+    sampling: str = "uniform"
+    item_bias: bool = True
+    reg: float = 0.01
+    bias_reg: float | None = None
+    learning_rate: float = 0.1
+    schedule: str = "inverse"
+    decay: float = 0.2
+    n_epochs: int = 40
+    tol: float | None = None
+    init_scale: float = 1.0
+
+    predicts_ratings = False
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter that is out of range."""
+        check_factors(self)
+        validation.choice("sampling", self.sampling, ("uniform", "adaptive"))
+        validation.boolean("item_bias", self.item_bias)
+        validation.real("reg", self.reg, low=0)
+        if self.bias_reg is not None:
+            validation.real("bias_reg", self.bias_reg, low=0)
+        validation.real("learning_rate", self.learning_rate, low=0, above=0)
+        validation.choice("schedule", self.schedule, ("constant", "inverse"))
+        validation.real("decay", self.decay, low=0)
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise for ratings that hold no pair to learn from."""
+        positives = _positives(ratings)
+        if positives.nnz == 0:
+            raise ValueError("ratings must hold at least one value above 0, got none: BPR "
+                             "takes these cells as preferred")
+        full = np.flatnonzero(np.diff(positives.indptr) == positives.shape[1])
+        if full.size:
+            names = full if ratings.user_ids is None else ratings.user_ids[full]
+            shown = ", ".join(map(repr, names[:5].tolist()))
+            raise ValueError(f"every user must leave an item to compare with, but all "
+                             f"{positives.shape[1]} are rated by {shown}; leave out these "
+                             f"{full.size} users, or add the items that nobody rated")
+
+    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
+        """Return where a fit begins, and what improves it."""
+        self.global_mean_ = 0.0
+        at = self._start(ratings.shape, random)
+        solver = PairwiseSGD(_positives(ratings), self._steps(), self.sampling == "adaptive",
+                             seed=int(random.integers(2**63)))
+
+        def publish(at: Ranking) -> None:
+            sides.users.factors, sides.items.factors = at.P, at.Q
+            sides.items.bias = at.gamma if self.item_bias else None
+
+        return Start(solver, at, publish)
+
+    def _start(self, shape: tuple[int, int], random: np.random.Generator) -> Ranking:
+        dtype = np.dtype(self.dtype)
+        scale = dtype.type(self.init_scale / np.sqrt(self.n_factors))
+        P, Q = (scale * random.standard_normal((n, self.n_factors), dtype=dtype)
+                for n in shape)
+        return Ranking(P, Q, np.zeros(shape[1], dtype))
+
+    def _steps(self) -> Steps:
+        decay = self.decay if self.schedule == "inverse" else 0.0
+        bias_reg = self.reg if self.bias_reg is None else self.bias_reg
+        return Steps(self.learning_rate, self.reg, bias_reg, decay, self.item_bias)
+
+    def answers(self) -> Linear:
+        """Return what is asked of the fitted model."""
+        return Linear(self.users_, self.items_, 0.0, self._fold)
+
+    def _fold(self, new: NewRows, pool: Pool) -> Folded:
+        """Return the vectors of new users after the steps of training, items frozen."""
+        Q, gamma = self.items_.factors, self.items_.bias
+        gamma = np.zeros(len(Q), Q.dtype) if gamma is None else gamma
+        P = fold_in(_positives(new.known(len(Q))), Q, gamma, self._steps(),
+                    max(self.n_epochs_, 1), self.sampling == "adaptive", pool)
+        return Folded(P, None)
+
+
+def _positives(ratings: Ratings) -> sp.csr_array:
+    """Return the cells above 0."""
+    liked = ratings.by_user.data > 0
+    return ratings.by_user if liked.all() else ratings.select_cells(liked).by_user

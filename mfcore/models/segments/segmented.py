@@ -1,0 +1,354 @@
+"""One model per segment of the users: the matrix of ratings cut by what is known of them.
+
+Each segment's model sees the rows of its users alone, over all items, so that items keep
+their numbers.  Cutting loses what segments could tell each other: `report` says how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.metrics.alignment import Alignment
+from mfcore.metrics.evaluate import evaluate, requested
+from mfcore.models.estimator import settings
+from mfcore.models.inputs import training_ratings
+from mfcore.models.recommender import Recommender
+from mfcore.models.segments.routing import (
+    FALLBACK,
+    By,
+    Routed,
+    check_by,
+    codes_of,
+    labels_of,
+    rows_by_code,
+)
+from mfcore.models.sides import Side
+from mfcore.models.training import Callback, remember, sides_of
+from mfcore.parallel import CHUNK_CELLS, thread_count
+
+Self = TypeVar("Self", bound="Segmented")
+
+
+class CountedSide(Side):
+    """A side without vectors: those of segments live in spaces of their own."""
+
+    parts = ("counts",)
+
+
+@settings()
+class Segmented(Recommender):
+    """Fit a copy of a model to each segment of the users, and one to all of them.
+
+    Parameters
+    ----------
+    estimator : a model of this library
+        Stays as it is; its copies run on its `n_threads`.
+    by : str, mapping, or sequence
+        The segment of each user: the name of a field of the `user_features` given to
+        `fit`, with one value a user ("country" for the columns country=...); a mapping from
+        user id (row number where there are none) to label, which may leave users out; or
+        one label a user, in the order of the rows.
+    min_ratings : int, >= 1
+        Segments with fewer ratings have no model of their own.
+
+    Attributes
+    ----------
+    segments_ : dict of label to fitted model
+    fallback_ : the model of all users
+        Serves those without a segment, those of a segment without a model, unknown users,
+        and new rows unless `by` is a mapping that knows their ids.
+    history_ : list of dict
+        Epochs of all the models, each with its "segment" (None: the fallback).
+
+    Notes
+    -----
+    Vectors of different segments live in different spaces, so there are no `user_factors_`
+    of all: see `segment(label)`.  `similar_users` compares users of one segment.
+    """
+
+    estimator: Any = field(kw_only=False)
+    by: By = field(kw_only=False)
+    min_ratings: int = 1
+
+    segment_labels_: list[Hashable] = field(init=False)
+    segment_of_user_: np.ndarray = field(init=False)
+    place_of_user_: np.ndarray = field(init=False)
+    models_: list[Recommender] = field(init=False)
+
+    side_type = CountedSide
+
+    # ----------------------------------------------------------- what the copies decide
+
+    @property
+    def n_threads(self) -> int | None:  # type: ignore[override]
+        """Number of threads, that of the estimator."""
+        threads: int | None = self.estimator.n_threads
+        return threads
+
+    @property
+    def predicts_ratings(self) -> bool:  # type: ignore[override]
+        """Whether `predict` is on the scale of the ratings, as that of the estimator."""
+        return bool(self.estimator.predicts_ratings)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the hyper-parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Whether those of the estimator come too, as "estimator__reg".
+        """
+        params = super().get_params()
+        inner = self.estimator.get_params() if deep and isinstance(self.estimator, Recommender) \
+            else {}
+        return {**params, **{f"estimator__{name}": value for name, value in inner.items()}}
+
+    def set_params(self: Self, **params: Any) -> Self:
+        """Set hyper-parameters, and return self.
+
+        Parameters
+        ----------
+        **params
+            Values by name; "estimator__reg" is the estimator's reg.
+        """
+        prefix = "estimator__"
+        own = {name: value for name, value in params.items() if not name.startswith(prefix)}
+        super().set_params(**own)
+        inner = {name.removeprefix(prefix): params[name] for name in params if name not in own}
+        if inner:
+            self.estimator.set_params(**inner)
+        return self
+
+    # ------------------------------------------------------------------------ fit
+
+    def fit(self: Self, ratings: Any, y: Any = None, *, user_features: Any = None,
+            item_features: Any = None, eval_set: Any = None,
+            callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
+        """Learn each segment from the ratings of its users, and return self.
+
+        Parameters
+        ----------
+        ratings, y
+            As in `MatrixFactorization.fit`, or the `fit` of the estimator.
+        user_features : Features, shape (n_users, n_features), or None
+            Needed where `by` is the name of a field.
+        item_features : Features, shape (n_items, n_features), or None
+            Passed on to each model.
+        eval_set : Ratings or scipy sparse, or None
+            Of the users of the fit: each segment's model watches its own users.
+        callbacks
+            As in `MatrixFactorization.fit`; they see the model of a segment.
+        checkpoint : None
+            Several models have no common checkpoint.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Labels that do not fit the users (see `by`), a checkpoint; what the estimator
+            refuses, with the segment's name.
+        """
+        self.validate()
+        thread_count(self.n_threads)
+        if checkpoint is not None:
+            raise ValueError("checkpoint must be None: a Segmented fits several models")
+        if user_features is not None and not isinstance(self.by, str):
+            raise ValueError(f"user_features must be None: they are there to find the field that "
+                             f"`by` names, and by is a {type(self.by).__name__}")
+        training = training_ratings(ratings, y)
+        labels = labels_of(self.by, training, user_features)
+        known, codes = self._segments_of(training, labels)
+        watched = None if eval_set is None else as_ratings("eval_set", eval_set)
+        known_of_items = {} if item_features is None else {"item_features": item_features}
+        models = [self._fit_one(None, training, watched, callbacks, known_of_items)]
+        for code, label in enumerate(known):
+            rows = np.flatnonzero(codes == code)
+            models.append(self._fit_one(label, training.select_users(rows),
+                                        _of_users(watched, training, rows), callbacks,
+                                        known_of_items))
+        remember(self, training, sides_of(self, training, None, None))
+        self.models_, self.segment_labels_, self.segment_of_user_ = models, known, codes
+        self.place_of_user_ = _places(codes)
+        self.history_ = [{"segment": label, **record} for label, model in
+                         zip([None, *known], models, strict=True) for record in model.history_]
+        return self
+
+    def validate(self) -> None:
+        """Raise for an estimator, labels or a least number that cannot be."""
+        if not isinstance(self.estimator, Recommender) or isinstance(self.estimator, Segmented):
+            raise TypeError(f"estimator must be a model to fit to each segment, got "
+                            f"{type(self.estimator).__name__}")
+        self.estimator.validate()
+        check_by(self.by)
+        validation.integer("min_ratings", self.min_ratings, low=1)
+
+    def _segments_of(self, ratings: Ratings, labels: list[Hashable]
+                     ) -> tuple[list[Hashable], np.ndarray]:
+        """Return the labels that get a model, as they first come, and the code of each row."""
+        labels_there = [label for label in dict.fromkeys(labels) if label is not None]
+        codes = codes_of(labels, labels_there)
+        cells = codes[ratings.users_of_cells]
+        counts = np.bincount(cells[cells >= 0], minlength=len(labels_there))
+        known = [label for label, count in zip(labels_there, counts, strict=True)
+                 if count >= self.min_ratings]
+        return known, codes_of(labels, known)
+
+    def _fit_one(self, label: Hashable, ratings: Ratings, eval_set: Ratings | None,
+                 callbacks: Sequence[Callback], features: dict[str, Any]) -> Recommender:
+        model = type(self.estimator)(**self.estimator.get_params(deep=False))
+        # Less than two chunks: a second thread would only wait (and the bits are the same).
+        model.n_threads = 1 if ratings.nnz < 2 * CHUNK_CELLS else self.n_threads
+        try:
+            model.fit(ratings, eval_set=eval_set, callbacks=callbacks, **features)
+        except (ValueError, TypeError) as error:
+            where = "all users" if label is None else f"segment {label!r}"
+            raise type(error)(f"{where}: {error}") from error
+        model.n_threads = self.n_threads
+        return model
+
+    def take_models(self, makers: Sequence[Callable[[Ratings], Recommender]]) -> None:
+        """Put the models of a file in place, each made from the rows it was fitted to.
+
+        Raises ValueError where the parts of the file do not fit together.
+        """
+        codes, places = self.segment_of_user_, self.place_of_user_
+        sizes = {len(codes), len(places), self.n_users_}
+        if len(makers) != len(self.segment_labels_) + 1 or len(sizes) > 1 or (
+                codes.dtype != np.int64 or codes.min(initial=FALLBACK) < FALLBACK
+                or codes.max(initial=FALLBACK) >= len(self.segment_labels_)
+                or not np.array_equal(places, _places(codes))):
+            raise ValueError(f"{len(makers)} models of {len(self.segment_labels_)} segments")
+        parts = [self.ratings_.select_users(np.flatnonzero(codes == code))
+                 for code in range(len(self.segment_labels_))]
+        self.models_ = [made(part) for made, part in
+                        zip(makers, [self.ratings_, *parts], strict=True)]
+
+    # ------------------------------------------------------------------- the segments
+
+    @property
+    def fallback_(self) -> Recommender:
+        """The model of all users."""
+        return self.models_[0]
+
+    @property
+    def segments_(self) -> dict[Hashable, Recommender]:
+        """The models by label."""
+        return dict(zip(self.segment_labels_, self.models_[1:], strict=True))
+
+    def segment(self, label: Hashable) -> Recommender:
+        """Return the model of a segment, for its vectors and for new users of it.
+
+        Raises KeyError for a label without a model of its own.
+        """
+        self.check_fitted()
+        if label not in self.segments_:
+            known = ", ".join(map(repr, self.segment_labels_[:20]))
+            raise KeyError(f"there is no model of a segment {label!r}; there are {known}")
+        return self.segments_[label]
+
+    def answers(self) -> Routed:
+        """Return what is asked of the models of all segments."""
+        return Routed(self.models_, self.segment_of_user_, self.place_of_user_, self.by,
+                      self.segment_labels_, self.n_items_)
+
+    def similar_items(self, items: Any, k: int = 10, *, similarity: str = "cosine",
+                      segment: Hashable = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k items nearest to each, as a segment sees them; None: as all users do.
+
+        Raises KeyError for a segment without a model of its own.
+        """
+        self.check_fitted()
+        model = self.fallback_ if segment is None else self.segment(segment)
+        return model.similar_items(items, k, similarity=similarity)
+
+    def similar_users(self, users: Any, k: int = 10, *, similarity: str = "cosine"
+                      ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k nearest users of the same segment, shape (n, k), as `Recommender`."""
+        self.check_fitted()
+        rows, k, routed = self.ratings_.known_users(users), validation.count("k", k), self.answers()
+        kind = np.int64 if self.user_ids_ is None else self.user_ids_.dtype
+        found, scores = np.empty((len(rows), k), kind), np.empty((len(rows), k))
+        for code, own in rows_by_code(routed.codes_of_rows(rows)):
+            near, scores[own] = self.models_[code + 1].similar_users(
+                self._names_in(code, rows[own]), k, similarity=similarity)
+            found[own] = near if self.user_ids_ is not None else routed.rows_of(code, near)
+        return found, scores
+
+    def explain(self, user: Any, item: Any, k: int = 10
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return what the model of the user's segment says, see there."""
+        self.check_fitted()
+        rows = self.ratings_.known_users([user])
+        code = int(self.answers().codes_of_rows(rows)[0])
+        return self.models_[code + 1].explain(self._names_in(code, rows)[0], item, k)
+
+    def _names_in(self, code: int, rows: np.ndarray) -> np.ndarray:
+        """Return what a segment's model calls users: their ids, or its own row numbers."""
+        return self.answers().places_in(code, rows) if self.user_ids_ is None else \
+            self.user_ids_[rows]
+
+    def report(self, test: Any, *, metrics: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Say per segment what is lost (or won) by splitting, against one model of all.
+
+        Parameters
+        ----------
+        test : Ratings or scipy sparse
+            Held-out ratings of the users of the fit.
+        metrics : sequence of str, or None
+            As in `evaluate`; None: RMSE where the model predicts ratings, and NDCG@10.
+
+        Returns
+        -------
+        rows : list of dict
+            One a segment, the last, "segment" None, for users without one, if there are
+            any: "users", "ratings", "unseen_items" (rated by nobody in the segment),
+            "test_ratings", and each metric as "rmse" of the segment's model and
+            "rmse of one model"; NaN where `test` holds nothing of the segment.
+        """
+        self.check_fitted()
+        self.check_seen()
+        test = as_ratings("test", test)
+        asked = metrics or (["rmse"] if self.predicts_ratings else []) + ["ndcg@10"]
+        names = [metric.key for metric in
+                 requested(asked, (5, 10, 20), rates=self.predicts_ratings)]
+        rows = Alignment(self, test).rows
+        home = self.answers().codes_of_rows(np.asarray(rows))[test.users_of_cells]
+        codes = [code for code, _ in rows_by_code(self.segment_of_user_)]
+        return [self._reported(code, test.select_cells(home == code), names)
+                for code in sorted(codes, key=lambda code: (code == FALLBACK, code))]
+
+    def _reported(self, code: int, test: Ratings, metrics: list[str]) -> dict[str, Any]:
+        rows = np.flatnonzero(self.segment_of_user_ == code)
+        part = self.ratings_.select_users(rows).by_user
+        row = {"segment": None if code == FALLBACK else self.segment_labels_[code],
+               "users": len(rows), "ratings": part.nnz, "test_ratings": test.nnz,
+               "unseen_items": self.n_items_ - len(np.unique(part.indices))}
+        for suffix, model in (("", self), (" of one model", self.fallback_)):
+            values = evaluate(model, test, metrics=metrics, n_threads=self.n_threads) \
+                if test.nnz else dict.fromkeys(metrics, float("nan"))
+            row.update({f"{name}{suffix}": value for name, value in values.items()})
+        return row
+
+
+def _places(codes: np.ndarray) -> np.ndarray:
+    """Return the place of each row among those of the same code."""
+    places = np.empty(len(codes), np.int64)
+    for _, rows in rows_by_code(codes):
+        places[rows] = np.arange(len(rows))
+    return places
+
+
+def _of_users(eval_set: Ratings | None, training: Ratings, rows: np.ndarray) -> Ratings | None:
+    """Return the rows of an evaluation set that are those users; None where it has none."""
+    if eval_set is None:
+        return None
+    if eval_set.user_ids is not None and training.user_ids is not None:
+        rows = eval_set.user_positions(training.user_ids[rows])
+        rows = rows[rows >= 0]
+    part = eval_set.select_users(rows)
+    return part if part.nnz else None

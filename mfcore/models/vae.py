@@ -1,1 +1,0 @@
-"""Variational autoencoders: MultVAE, and RecVAE with its composite prior."""
