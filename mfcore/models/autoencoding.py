@@ -21,7 +21,7 @@ from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.models.rows import NewRows
 from mfcore.models.serving import named
 from mfcore.nn.autoencoder import Plain
-from mfcore.nn.packing import packed, unpack
+from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
 from mfcore.objectives.scores import pair_scores
 from mfcore.parallel import Pool, row_chunks

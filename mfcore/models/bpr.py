@@ -14,7 +14,7 @@ from mfcore.models.monitoring import Watched, monitor_of
 from mfcore.models.solving import check_training
 from mfcore.objectives.pairwise import Ranking
 from mfcore.parallel import Pool
-from mfcore.solvers.bpr import PairwiseSGD, Steps, fold_in
+from mfcore.solvers.bpr import PairwiseSGD, Steps, fold_in_by_pairs
 from mfcore.solvers.loop import run
 
 
@@ -175,8 +175,8 @@ class BPR(Recommender):
     def _fold_in_rows(self, ratings: Ratings, pool: Pool, features: Any = None) -> Folded:
         Q = self.item_factors_
         gamma = np.zeros(len(Q), Q.dtype) if self.item_bias_ is None else self.item_bias_
-        P = fold_in(_positives(ratings), Q, gamma, self._steps(), max(self.n_epochs_, 1),
-                    self.sampling == "adaptive", pool)
+        P = fold_in_by_pairs(_positives(ratings), Q, gamma, self._steps(), max(self.n_epochs_, 1),
+                             self.sampling == "adaptive", pool)
         return Folded(P, None)
 
 

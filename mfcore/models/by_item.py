@@ -33,8 +33,8 @@ def factors(network: Plain, X: sp.csr_array, scale: float, pool: Pool
         np.column_stack([H, np.ones(len(H), H.dtype)])
 
 
-def fold_in(t: sp.csr_array, weights: np.ndarray | None, H: np.ndarray, reg: float,
-            scale: float, pool: Pool) -> np.ndarray:
+def fold_in_by_ridge(t: sp.csr_array, weights: np.ndarray | None, H: np.ndarray, reg: float,
+                     scale: float, pool: Pool) -> np.ndarray:
     """Return vectors of new users, shape (n, h + 1), for their rows t (n, n_items)."""
     out = np.zeros((t.shape[0], H.shape[1]))
     penalty = np.diag(np.append(np.full(H.shape[1] - 1, reg + LEAST), LEAST))

@@ -15,11 +15,10 @@ from mfcore.models.solving import check_epochs, check_widths
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
 from mfcore.nn.joins import Sequential
-from mfcore.nn.layers import Dropout, Linear
+from mfcore.nn.layers import Dropout, Linear, SparseLinear
 from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.optimizers import OPTIMIZERS, optimizer
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.sparse import SparseLinear
 from mfcore.parallel import Pool
 from mfcore.solvers.rows import Make
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mfcore.data.ratings import Ratings
 from mfcore.models.choices import ChoiceAutoencoder
-from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Dropout
 from mfcore.nn.network import Trainer
@@ -97,6 +97,7 @@ class MultDAE(ChoiceAutoencoder):
 
     def _solver(self, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
         n = ratings.shape[0]
-        trainer = Trainer(network, itself, self._optimizer(n), seed=int(random.integers(2**63)))
+        trainer = Trainer(network, identity_loss, self._optimizer(n),
+                          seed=int(random.integers(2**63)))
         return RowSGD([Stage(trainer, self._batches(ratings))], n, self.batch_size,
                       int(random.integers(2**63)))

@@ -14,11 +14,11 @@ from mfcore.models.fusion import Architecture, Side, unflatten
 from mfcore.models.grouped import GroupedModel
 from mfcore.nn.layers import Layer, Linear
 from mfcore.nn.losses import Loss
+from mfcore.nn.network import NetworkScorer, network_scores
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.scoring import NetworkScorer, network_scores
 from mfcore.objectives.biases import row_bias
 from mfcore.parallel import Pool
-from mfcore.solvers.neural import Cells, fold_in
+from mfcore.solvers.neural import TrainingCells, fold_in_by_adam
 
 
 class NeuralServing(GroupedModel):
@@ -32,7 +32,7 @@ class NeuralServing(GroupedModel):
     def _architecture(self) -> Architecture:
         raise NotImplementedError
 
-    def _cells(self, ratings: Ratings) -> Cells:
+    def _cells(self, ratings: Ratings) -> TrainingCells:
         raise NotImplementedError
 
     @property
@@ -95,7 +95,7 @@ class NeuralServing(GroupedModel):
 
         known = shape.side("user", self.user_factors_, self.user_bias_)
         spreads = [float(table.value.std(axis=0).mean()) or 0.1 for table in known.tables]
-        users = Side([Parameter("", block) for block in fold_in(
+        users = Side([Parameter("", block) for block in fold_in_by_adam(
             make, spreads, self._cells(ratings), self._loss, pool)])
         return Folded(shape.factors(users), shape.bias(users))
 

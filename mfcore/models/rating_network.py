@@ -15,16 +15,14 @@ from mfcore.models.autoencoding import Autoencoder
 from mfcore.models.base import Folded, Recommender
 from mfcore.models.corrupted import Refeeding, Rows, on_blocks
 from mfcore.models.rows import NewRows
-from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.contractive import Contractive
 from mfcore.nn.heads import EverySquared, Head, KnownSquared
 from mfcore.nn.joins import Sequential
-from mfcore.nn.layers import Dropout, Layer, Linear, Transposed
+from mfcore.nn.layers import Dropout, Layer, Linear, SparseLinear, Transposed
 from mfcore.nn.network import Trainer
-from mfcore.nn.optimizers import Optimizer, optimizer
+from mfcore.nn.optimizers import Optimizer, inverse_decay, optimizer
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.schedules import inverse
-from mfcore.nn.sparse import SparseLinear
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver
@@ -156,20 +154,20 @@ class RatingNetwork(Autoencoder):
         seeds = random.integers(2**63, size=3).tolist()
         batch_size = n if self.batch_size is None else min(self.batch_size, n)
         n_steps = -(-n // batch_size)
-        trainer = Trainer(network, itself, self._optimizer(ratings.nnz, n_steps, None),
+        trainer = Trainer(network, identity_loss, self._optimizer(ratings.nnz, n_steps, None),
                           seed=seeds[0])
         stages = [Stage(trainer, rows.make, size=ratings.nnz / n)]
         if self.refeed:
             again = trainer.optimizer if self.refeed_rate is None else \
                 self._optimizer(ratings.nnz, n_steps, self.refeed_rate)
-            feeding = Trainer(on_blocks(network), itself, again, seed=seeds[1])
+            feeding = Trainer(on_blocks(network), identity_loss, again, seed=seeds[1])
             stages[0].after = Refeeding(network, feeding, self.refeed)
             stages.append(Stage(feeding, rows.make, n_passes=0))     # (its memory is kept)
         return RowSGD(stages, n, batch_size, seeds[2])
 
     def _optimizer(self, nnz: int, n_steps: int, rate: float | None) -> Optimizer:
         return optimizer(self.optimizer, self.learning_rate if rate is None else rate,
-                         decay=2 * self.reg / nnz, schedule=inverse(self.decay / n_steps))
+                         decay=2 * self.reg / nnz, schedule=inverse_decay(self.decay / n_steps))
 
     def _publish(self, at: Vector) -> None:
         if self.orientation == "user":
@@ -187,8 +185,8 @@ class RatingNetwork(Autoencoder):
             return super()._fold_in_rows(ratings, pool)
         bias = self._row_bias(ratings)
         t = self._scaled(ratings, bias)
-        return Folded(by_item.fold_in(t, ratings.weights, self.item_factors_, self.reg,
-                                      self.scale_, pool), bias)
+        return Folded(by_item.fold_in_by_ridge(t, ratings.weights, self.item_factors_, self.reg,
+                                               self.scale_, pool), bias)
 
     def _vectors(self, rows: np.ndarray | None, new: NewRows | None, pool: Pool) -> Folded:
         if self.orientation == "user":

@@ -9,14 +9,13 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.posterior import VariationalAutoencoder
-from mfcore.nn.autoencoder import Halves, Plain, Variational, itself
+from mfcore.nn.autoencoder import CompositePrior, Halves, Plain, Variational, identity_loss
 from mfcore.nn.joins import Dense, Sequential
 from mfcore.nn.layers import Dropout, Layer
 from mfcore.nn.network import Trainer
 from mfcore.nn.normalise import Activate, LayerNorm
 from mfcore.nn.optimizers import Adam
-from mfcore.nn.packing import packed, unpack
-from mfcore.nn.prior import Prior
+from mfcore.nn.parameters import packed, unpack
 from mfcore.parallel import Pool
 from mfcore.solvers.rows import RowSGD, Stage
 
@@ -109,7 +108,8 @@ class MultVAE(VariationalAutoencoder):
 
     def _solver(self, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
         n, batches = ratings.shape[0], self._batches(ratings)
-        trainer = Trainer(network, itself, self._optimizer(n), seed=int(random.integers(2**63)))
+        trainer = Trainer(network, identity_loss, self._optimizer(n),
+                          seed=int(random.integers(2**63)))
 
         def make(*request: Any) -> tuple[Any, ...]:
             return *batches(*request), self.beta * min(1.0, trainer.optimizer.t / self.anneal)
@@ -122,7 +122,7 @@ class RecVAE(VariationalAutoencoder):
 
     As `MultVAE` with the multinomial likelihood, but
     the prior of a row's code is a mixture of N(0, 1), the posterior that the encoder gave the
-    row at the end of the last epoch, and a wide normal (see `nn/prior.py`);
+    row at the end of the last epoch, and a wide normal (see `nn/autoencoder.py`);
     β_u = gamma · |x_u|, more for rows that say more;
     in an epoch the encoder learns for `encoder_passes` passes, from rows with cells left out,
     then the decoder for one, from whole rows.
@@ -213,14 +213,14 @@ class RecVAE(VariationalAutoencoder):
         last = Halves(self._linear("code", self.n_hidden, 2 * self.n_latent, "identity", random))
         network = Variational(Sequential(Dropout(self.dropout), Dense(*stages), last),
                               Sequential(), self._head(shape[1], random))
-        network.prior = Prior(*self.prior)
+        network.prior = CompositePrior(*self.prior)
         return network
 
     def _solver(self, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
         n, batches = ratings.shape[0], self._batches(ratings)
         dropout, *layers = network.encoder.layers              # type: ignore[attr-defined]
         whole = Variational(Sequential(*layers), network.decoder, network.head)
-        whole.prior = Prior(*self.prior)
+        whole.prior = CompositePrior(*self.prior)
         old = self._network(ratings.shape, None)
         parts = network.encoder.parameters(), network.head.parameters()
         past = packed(old.encoder.parameters())
@@ -236,7 +236,7 @@ class RecVAE(VariationalAutoencoder):
             past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
 
         def trainer(net: Layer) -> Trainer:
-            return Trainer(net, itself, Adam(self.learning_rate, decay=2 * self.reg / n),
+            return Trainer(net, identity_loss, Adam(self.learning_rate, decay=2 * self.reg / n),
                            seed=int(random.integers(2**63)))
 
         encoder = Stage(trainer(network), make, self.encoder_passes, 1.0, *parts)

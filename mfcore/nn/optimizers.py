@@ -30,6 +30,8 @@ Sources: Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013; Duchi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,8 +39,10 @@ import numpy as np
 from mfcore import validation
 from mfcore.kernels import nn_update as kernels
 from mfcore.nn.parameters import Gradient, Gradients, Parameter, Rows
-from mfcore.nn.schedules import Schedule, constant
 from mfcore.parallel import Pool, row_chunks
+
+# The factor of a rate after t = 0, 1, … steps.
+Schedule = Callable[[int], float]
 
 # Numbers that a thread moves at a time: a tenth of a millisecond, the time to wake a thread.
 CHUNK_NUMBERS = 1 << 18
@@ -55,8 +59,8 @@ class Optimizer:
         λ', added as λ' x to the gradient of penalised parameters.
     lazy : bool
         Whether rows without a gradient stay as they are.
-    schedule : Schedule
-        Factor of the rate as a function of the steps taken.
+    schedule : Schedule or None
+        Factor of the rate as a function of the steps taken; None: 1.
     """
 
     kernel: Any = staticmethod(kernels.sgd)
@@ -67,7 +71,7 @@ class Optimizer:
         self.rate = validation.real("rate", rate, above=0)
         self.decay = validation.real("decay", decay, low=0)
         self.lazy = validation.boolean("lazy", lazy)
-        self.schedule = schedule or constant()
+        self.schedule = schedule or (lambda t: 1.0)
         self.t = 0
         self._records: dict[Parameter, _Record] = {}
 
@@ -284,3 +288,16 @@ def optimizer(name: str, rate: float, **options: Any) -> Optimizer:
     """Return an optimizer by name; ValueError for an unknown name lists the known."""
     validation.choice("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name](rate, **options)
+
+
+def inverse_decay(decay: float) -> Schedule:
+    """1 / (1 + decay t): falls slowly enough to reach anywhere, and to settle."""
+    validation.real("decay", decay, low=0)
+    return lambda t: 1 / (1 + decay * t)
+
+
+def cosine_decay(n_steps: int, least: float = 0.0) -> Schedule:
+    """From 1 down to `least` along half a cosine, and `least` after n_steps."""
+    validation.integer("n_steps", n_steps, low=1)
+    validation.real("least", least, low=0, high=1)
+    return lambda t: least + (1 - least) / 2 * (1 + math.cos(math.pi * min(t / n_steps, 1)))

@@ -33,8 +33,8 @@ import numpy as np
 
 from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
-from mfcore.nn.numbers import RowNumbers, numbered
 from mfcore.nn.parameters import Parameter
+from mfcore.nn.sparse import RowNumbers, numbered
 
 
 class RowsLinear(Layer):
