@@ -19,14 +19,7 @@ from mfcore.nn.layers import Dropout, Embedding, Linear, Run, SparseLinear
 from mfcore.nn.network import Trainer, value_and_gradients
 from mfcore.nn.normalise import LayerNorm
 from mfcore.nn.optimizers import OPTIMIZERS, cosine_decay, inverse_decay, optimizer
-from mfcore.nn.parameters import (
-    VARIANCES,
-    Gradients,
-    Parameter,
-    Rows,
-    clip,
-    initial_weights,
-)
+from mfcore.nn.parameters import VARIANCES, Gradients, Parameter, Rows, clip, initial_weights
 from mfcore.nn.sparse import product, times, transposed_times
 from mfcore.parallel import Pool
 from mfcore.validation import DivergenceError

@@ -127,7 +127,7 @@ class CompositePrior(NamedTuple):
 def composite_divergence(pair: Pair, z: np.ndarray, noise: np.ndarray, prior: CompositePrior,
                          old: Pair, weight: float | np.ndarray
                          ) -> tuple[float, np.ndarray, Pair]:
-    """Return D, dz, and (dμ, dℓ) beside what goes through z.
+    """Return D, dz, and what (dμ, dℓ) have besides their part through z.
 
     D has no closed form; the z drawn for the decoder stands for the expectation:
 

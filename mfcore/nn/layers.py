@@ -48,14 +48,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.kernels import nn_rows
 from mfcore.nn.activations import Activation
-from mfcore.nn.parameters import (
-    SUITS,
-    VARIANCES,
-    Gradients,
-    Parameter,
-    Rows,
-    initial_weights,
-)
+from mfcore.nn.parameters import SUITS, VARIANCES, Gradients, Parameter, Rows, initial_weights
 from mfcore.nn.sparse import RowNumbers, numbered, product, times, transposed_times
 from mfcore.parallel import Pool
 
@@ -237,7 +230,7 @@ class SparseLinear(Linear):
 
 
 class Embedding(Layer):
-    """Rows of a table by number, with a penalty a use:  y_t = T[x_t, column].
+    """Rows of a table by number, with a penalty per use:  y_t = T[x_t, column].
 
         L gets + λ Σ_t ‖y_t‖²                          a row pays as often as it is used
         dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ y_t)        only rows that occur have a gradient
@@ -305,7 +298,7 @@ class Embedding(Layer):
 
 
 class Dropout(Layer):
-    """Set inputs to zero with probability `rate`, and scale the rest up, in training alone.
+    """Set inputs to zero with probability `rate`, and scale the rest up, in training only.
 
         y = x ∘ m / (1 − rate),  m_uj ~ Bernoulli(1 − rate),  so that E y = x
         dx = dy ∘ m / (1 − rate)

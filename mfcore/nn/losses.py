@@ -6,7 +6,7 @@ same shape, or CSR with its other cells 0 (or unknown: `known_squared`).  The va
 summed in float64.
 
     squared        Σ w (x − s)²                             ds = 2 w (s − x)
-    known_squared  Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²              cell by cell alike
+    known_squared  Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²              cell by cell
     logistic       −Σ w [x ln σ(s) + (1 − x) ln(1 − σ(s))]
                    = Σ w [ln(1 + e^s) − x s]                ln σ(s) = s − ln(1 + e^s)
                                                             ds = w (σ(s) − x)
@@ -49,7 +49,7 @@ def squared(s: np.ndarray, x: Matrix, weight: Weight = 1.0) -> tuple[float, np.n
 def known_squared(s: np.ndarray, x: sp.csr_array, weight: Weight = 1.0,
                   unknown_weight: float = 0.0, unknown_value: float = 0.0
                   ) -> tuple[float, np.ndarray]:
-    """Return Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)², and ds; w a number or one a cell."""
+    """Return Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)², and ds; w a number or one per cell."""
     _check_shape(s, x)
     w, e = _weight(weight, s), _at(s, x) - x.data.astype(s.dtype, copy=False)
     if unknown_weight == 0:
@@ -104,7 +104,7 @@ LOSSES: dict[str, Loss] = {"squared": squared, "known_squared": known_squared,
                            "gaussian": gaussian}
 
 
-# ------------------------------------------------------- scores beside sparse targets
+# ------------------------------------------------------- scores against sparse targets
 
 def _check_shape(s: np.ndarray, x: Matrix) -> None:
     if s.shape != x.shape:

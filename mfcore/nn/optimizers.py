@@ -7,11 +7,11 @@
     rmsprop     v ← ρ v + (1 − ρ) g²              x ← x − η g / (√v + ε)
     adam        m ← β1 m + (1 − β1) g             v ← β2 v + (1 − β2) g²
                 x ← x − η (m / (1 − β1ᵗ)) / (√(v / (1 − β2ᵗ)) + ε)
-    adamw       adam, and x ← x − η λ x beside it: the decay does not enter m and v
+    adamw       adam, and also x ← x − η λ x: the decay does not enter m and v
     rprop       a step of its own for each number, longer while the sign of g stays
 
 Adam's corrections: m starts at 0, so that after t equal gradients m = (1 − β1ᵗ) g, and
-v = (1 − β2ᵗ) g² alike; dividing gives g and g².
+v = (1 − β2ᵗ) g²; dividing gives g and g².
 
 `decay` λ' adds λ' x to the gradient of penalised parameters, the gradient of ½ λ' ‖x‖²: for
 a penalty λ ‖x‖² give 2λ.  adamw's is λ above.
@@ -21,7 +21,7 @@ Lazy.  A gradient that is `Rows` of a table may move these rows alone (`lazy=Tru
 whose m and v then fade and which m still moves.  Without memory both are the same, up to
 decay.  rprop is for whole batches: there lazy has no meaning.
 
-State is a table a parameter, (n_rows, n_states, k): what belongs to a row lies together.
+State is one table per parameter, (n_rows, n_states, k): what belongs to a row lies together.
 Each row is moved in one pass, rows in chunks on the pool.
 
 Sources: Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013; Duchi, Hazan, Singer
@@ -231,7 +231,7 @@ class Adam(Optimizer):
     """x ← x − η m̂ / (√v̂ + ε), m̂ and v̂ running means of g and g² from a corrected start."""
 
     kernel, n_states = staticmethod(kernels.adam), 2
-    beside = 0.0
+    decoupled = 0.0
 
     def __init__(self, rate: float, *, betas: tuple[float, float] = (0.9, 0.999),
                  epsilon: float = 1e-8, **options: Any) -> None:
@@ -243,15 +243,15 @@ class Adam(Optimizer):
         """Return [β1, β2, ε, η / (1 − β1ᵗ), √(1 − β2ᵗ), η λ]."""
         b1, b2 = self.betas
         return [b1, b2, self.epsilon, rate / (1 - b1 ** self.t), (1 - b2 ** self.t) ** 0.5,
-                rate * self.beside * penalised]
+                rate * self.decoupled * penalised]
 
 
 class AdamW(Adam):
-    """Adam with a decay λ beside the gradient: x ← (1 − η λ) x first."""
+    """Adam with a decoupled decay λ, which is no part of the gradient: x ← (1 − η λ) x first."""
 
     def __init__(self, rate: float, *, decay: float = 0.01, **options: Any) -> None:
         super().__init__(rate, **options)
-        self.beside = validation.real("decay", decay, low=0)
+        self.decoupled = validation.real("decay", decay, low=0)
 
 
 class Rprop(Optimizer):

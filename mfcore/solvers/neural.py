@@ -1,4 +1,4 @@
-"""Training a network on cells: known ones in a drawn order, unknown ones drawn beside them.
+"""Training a network on cells: known ones in a drawn order, unknown ones drawn with them.
 
 Objective.  Ω holds the N known cells, with target y and weight w; the others are unknown,
 N0 in number, with target 0 and weight w0:
@@ -184,9 +184,8 @@ def fold_in_by_adam(make: Callable[[int, int], tuple[Layer, list[Parameter]]],
                     ) -> list[np.ndarray]:
     """Return tables of new rows after fixed steps on their cells, the rest frozen.
 
-    A row's steps depend on its own cells alone: full gradients, and Adam, whose numbers go
-    each their own way; nothing is drawn but the items that stand for the unknown ones, always
-    the same.
+    A row's steps depend on its own cells alone: gradients are full, and Adam treats each number
+    by itself.  Only the items that stand for the unknown ones are drawn, always the same.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Training a network on rows: mini-batches of them in a drawn order, or all at once.
 
-With N rows of c cells each in the mean, a loss ℓ_u of each row, and a penalty of the weights,
+With N rows of c cells each on average, a loss ℓ_u of each row, and a penalty of the weights,
 
     L / (N c) = (1 / N c) Σ_u ℓ_u + (λ / N c) ‖W‖²
 
