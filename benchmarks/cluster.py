@@ -33,7 +33,7 @@ from benchmarks.data import all_of
 from benchmarks.machine import environment
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.distributed import Plan, fit, plan
-from mfcore.distributed.blocks import itself
+from mfcore.distributed.blocks import constant
 from mfcore.distributed.fitting import BLOCK_CELLS
 from mfcore.distributed.planning import CG_RATE
 from mfcore.parallel import thread_count
@@ -235,10 +235,10 @@ def task_seconds(_: int) -> float:
     """Return CPU seconds of client and scheduler for a task, which are what tasks wait for."""
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as local, \
             Client(local) as client:
-        client.gather(client.map(itself, range(10), pure=False))
+        client.gather(client.map(constant, range(10), pure=False))
         start = time.process_time()
-        made = client.map(itself, range(TASKS // 2), pure=False)
-        client.gather(client.map(itself, made, pure=False))
+        made = client.map(constant, range(TASKS // 2), pure=False)
+        client.gather(client.map(constant, made, pure=False))
         return (time.process_time() - start) / TASKS
 
 

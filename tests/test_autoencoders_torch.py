@@ -7,7 +7,7 @@ import pytest
 import samples
 
 from mfcore import MultVAE, RatingAutoencoder, Ratings, RecVAE
-from mfcore.nn.packing import packed
+from mfcore.nn.parameters import packed
 from mfcore.parallel import Pool
 
 torch = pytest.importorskip("torch", reason="PyTorch is installed for Python 3.11 alone")

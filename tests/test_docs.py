@@ -27,7 +27,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser",
                                                 "google-chrome"))), None)
 CODE = re.compile(r"```\{code-cell\}[^\n]*\n((?::[^\n]*\n)*)(.*?)```", re.S)
 SHORT = 2          # letters of a name that is a symbol
-PLAIN = {"np", "sp", "at", "_", "lo", "hi", "AD", "FT", "NU", "rz"}     # no symbols of a formula
+PLAIN = {"np", "sp", "_", "lo", "hi", "AD", "FT", "NU", "rz"}     # no symbols of a formula
 
 
 def cells(page):

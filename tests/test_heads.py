@@ -10,16 +10,14 @@ import scipy.sparse as sp
 from mfcore import gradcheck
 from mfcore.gradcheck import GradientError
 from mfcore.nn import heads
-from mfcore.nn.autoencoder import Halves, Plain, Variational, itself
+from mfcore.nn.autoencoder import CompositePrior, Halves, Plain, Variational, identity_loss
 from mfcore.nn.contractive import Contractive
 from mfcore.nn.heads import EveryLogistic, EverySquared, KnownSquared, Target
 from mfcore.nn.joins import Sequential
-from mfcore.nn.layers import Linear, Run
+from mfcore.nn.layers import Linear, Run, SparseLinear
 from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.network import value_and_gradients
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.prior import Prior
-from mfcore.nn.sparse import SparseLinear
 from mfcore.parallel import Pool
 
 N, M, K = 6, 9, 4
@@ -96,7 +94,7 @@ def check(network, x, seed=None):
     def function(point):
         for name, p in blocks.items():
             p.value[...] = point[name]
-        value, gradients = value_and_gradients(network, itself, [(x, ())], Pool(1), seed,
+        value, gradients = value_and_gradients(network, identity_loss, [(x, ())], Pool(1), seed,
                                                share=0.37)
         return value, {name: gradients.dense(p) for name, p in blocks.items()}
 
@@ -176,12 +174,12 @@ def test_the_gradient_of_a_whole_variational_autoencoder_has_slope_two(made, bet
 
 def test_the_gradient_through_the_composite_prior_has_slope_two():
     old = rng(1).normal(size=(N, K)), rng(2).normal(size=(N, K))
-    assert check(variational(Multinomial, Prior()), (X, Target(X), 0.8, old), seed=[3]).ok
+    assert check(variational(Multinomial, CompositePrior()), (X, Target(X), 0.8, old), seed=[3]).ok
 
 
 def test_the_composite_divergence_is_the_kl_divergence_where_only_the_normal_counts():
     """In the mean over many draws; the other parts have next to no weight."""
-    network = variational(Multinomial, Prior(1 - 2e-12, 1e-12, 1e-12))
+    network = variational(Multinomial, CompositePrior(1 - 2e-12, 1e-12, 1e-12))
     closed = variational(Multinomial)
     old = np.zeros((N, K)), np.zeros((N, K))
     drawn = [network.forward((X, Target(X), 1.0, old), Run(seed=[n]))[0]

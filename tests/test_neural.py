@@ -16,7 +16,7 @@ from mfcore.models.fusion import Architecture, flat
 from mfcore.nn.losses import logistic, squared
 from mfcore.nn.network import value_and_gradients
 from mfcore.parallel import Pool
-from mfcore.solvers.neural import Cells, NeuralSGD
+from mfcore.solvers.neural import NeuralSGD, TrainingCells
 from mfcore.validation import DivergenceError
 
 FUSIONS = [("concat", (5, 4)), ("product", (4,)), ("product", ()), ("gmf+mlp", (5, 4))]
@@ -90,7 +90,7 @@ def test_the_network_is_the_formula_and_its_gradient_is_right(fusion, hidden):
 def weighted(m=3, w0=0.37):
     cells = samples.matrix()
     y = (cells.data > 2).astype(np.float64)
-    return Cells(cells, y, np.random.default_rng(1).uniform(0.5, 2, cells.nnz), m, w0)
+    return TrainingCells(cells, y, np.random.default_rng(1).uniform(0.5, 2, cells.nnz), m, w0)
 
 
 @pytest.mark.parametrize("m", [1, 4])
@@ -147,7 +147,7 @@ def test_every_known_cell_is_visited_once_an_epoch():
 
 def test_parts_of_a_batch_share_no_row_of_the_shorter_side_but_one():
     R = sp.random_array((400, 30), density=0.5, rng=np.random.default_rng(0)).tocsr()
-    solver = NeuralSGD(Cells(R, R.data, R.data), None, 1024, seed=3)
+    solver = NeuralSGD(TrainingCells(R, R.data, R.data), None, 1024, seed=3)
     (first, (y, w)), (second, _) = next(solver.batches())[0]
     assert first.x[-1, 1] <= second.x[0, 1]
     np.testing.assert_array_equal(y[:, 0], R.toarray()[first.x[:, 0], first.x[:, 1]])

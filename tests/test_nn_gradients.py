@@ -16,16 +16,15 @@ from mfcore.gradcheck import GradientError, gradcheck
 from mfcore.nn import layers as layers_module
 from mfcore.nn import losses
 from mfcore.nn.activations import FORMULAS, KINKS, Activation
+from mfcore.nn.autoencoder import Reparameterise, kl_divergence
 from mfcore.nn.check import check_layer
 from mfcore.nn.grouped import GroupedEmbedding
 from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Residual, Sequential, Sum
-from mfcore.nn.latent import Reparameterise, kl_divergence
-from mfcore.nn.layers import Dropout, Embedding, Linear, Run, Transposed
+from mfcore.nn.layers import Dropout, Embedding, Linear, Run, SparseLinear, Transposed
 from mfcore.nn.network import value_and_gradients
 from mfcore.nn.normalise import Activate, LayerNorm, Unit
 from mfcore.nn.pairs import RowsLinear
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.sparse import SparseLinear
 from mfcore.nn.stack import Stack, stacked
 from mfcore.parallel import Pool
 

@@ -9,14 +9,13 @@ import scipy.sparse as sp
 from benchmarks.cases import neural
 from mfcore.nn import losses
 from mfcore.nn.activations import FORMULAS
+from mfcore.nn.autoencoder import Reparameterise, kl_divergence
 from mfcore.nn.joins import Concatenate, Dense, Fork, Product, Sequential
-from mfcore.nn.latent import Reparameterise, kl_divergence
-from mfcore.nn.layers import Embedding, Linear, Run, Transposed
+from mfcore.nn.layers import Embedding, Linear, Run, SparseLinear, Transposed
 from mfcore.nn.network import Trainer
 from mfcore.nn.normalise import Activate, LayerNorm
 from mfcore.nn.optimizers import optimizer
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.sparse import SparseLinear
 from mfcore.parallel import Pool
 
 torch = pytest.importorskip("torch", reason="PyTorch is installed for Python 3.11 alone")

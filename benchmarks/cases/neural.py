@@ -24,9 +24,9 @@ from mfcore.nn.layers import Linear
 from mfcore.nn.losses import squared
 from mfcore.nn.network import Blocks, Trainer, blocks_of
 from mfcore.nn.optimizers import Adam
-from mfcore.nn.packing import packed
+from mfcore.nn.parameters import packed
 from mfcore.parallel import Pool
-from mfcore.solvers.neural import Cells, NeuralSGD
+from mfcore.solvers.neural import NeuralSGD, TrainingCells
 
 CELLS, RATE, HIDDEN = 1024, 1e-3, (128, 64, 32)
 ROWS, STEPS, BETA = 500, 12, 0.2
@@ -57,7 +57,7 @@ class Start(NamedTuple):
     shape: Architecture
     sides: tuple[Side, Side]
     head: list[Linear]
-    known: Cells
+    known: TrainingCells
 
 
 def started(R: sp.csr_array, k: int, dtype: Any = np.float32) -> Start:
@@ -69,7 +69,7 @@ def started(R: sp.csr_array, k: int, dtype: Any = np.float32) -> Start:
     head = shape.head(random)
     for parameter in (p for each in (*sides, *head) for p in each.parameters()):
         parameter.value = parameter.value.astype(dtype)
-    known = Cells(R, (R.data - R.data.mean()).astype(np.float32).astype(dtype))
+    known = TrainingCells(R, (R.data - R.data.mean()).astype(np.float32).astype(dtype))
     return Start(shape, (sides[0], sides[1]), head, known)
 
 

@@ -24,7 +24,7 @@ from mfcore.parallel import Pool, gram_parts
 from mfcore.solvers.als import Eigenbasis, improved_parts, solve_exactly
 
 
-class Rows(NamedTuple):
+class BlockRows(NamedTuple):
     """The factors of a block, what its bias column holds, and the Σ_Ω of its last solve."""
 
     X: np.ndarray
@@ -51,7 +51,7 @@ class Frozen(NamedTuple):
     steps: int
 
 
-def itself(value: Any) -> Any:
+def constant(value: Any) -> Any:
     """Return the value: as a task it can be had again when its worker is lost."""
     return value
 
@@ -98,13 +98,13 @@ def wanted_of(block: Block, other: int) -> np.ndarray:
     return block.wanted[other]
 
 
-def load_rows(folder: str, side: str, span: tuple[int, int]) -> Rows:
+def load_rows(folder: str, side: str, span: tuple[int, int]) -> BlockRows:
     """Read the rows of a block from the files of the epoch."""
     X, bias = (np.load(path, mmap_mode="r") for path in row_files(folder, side))
-    return Rows(np.array(X[slice(*span)]), np.array(bias[slice(*span)]))
+    return BlockRows(np.array(X[slice(*span)]), np.array(bias[slice(*span)]))
 
 
-def store_rows(folder: str, side: str, span: tuple[int, int], rows: Rows) -> float:
+def store_rows(folder: str, side: str, span: tuple[int, int], rows: BlockRows) -> float:
     """Write the rows of a block to files that exist; return its Σ_Ω."""
     for path, values in zip(row_files(folder, side), rows[:2], strict=True):
         put_rows(path, span[0], values)
@@ -124,14 +124,14 @@ def row_files(folder: str, side: str) -> tuple[Path, Path]:
     return Path(folder) / f"{side}.factors.npy", Path(folder) / f"{side}.bias.npy"
 
 
-def gram_of(rows: Rows) -> list[np.ndarray]:
+def gram_of(rows: BlockRows) -> list[np.ndarray]:
     """Return the products that make the Gram of [X | 1 | bias], one a chunk of rows."""
     X, bias = rows[:2]
     with Pool(1) as pool:
         return gram_parts(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias))
 
 
-def turn(rows: Rows, frozen: Frozen) -> Rows:
+def turn(rows: BlockRows, frozen: Frozen) -> BlockRows:
     """Turn the rows of a block into the eigenbasis, where the solver wants that."""
     if frozen.basis is None:
         return rows
@@ -139,12 +139,12 @@ def turn(rows: Rows, frozen: Frozen) -> Rows:
         return rows._replace(X=frozen.basis.turn(rows.X, pool))
 
 
-def ship(rows: Rows, wanted: np.ndarray) -> Rows:
+def ship(rows: BlockRows, wanted: np.ndarray) -> BlockRows:
     """Return the rows that another block wants."""
-    return Rows(rows.X[wanted], rows.bias[wanted])
+    return BlockRows(rows.X[wanted], rows.bias[wanted])
 
 
-def solve(block: Block, rows: Rows, frozen: Frozen, *shipped: Rows) -> Rows:
+def solve(block: Block, rows: BlockRows, frozen: Frozen, *shipped: BlockRows) -> BlockRows:
     """Solve the rows of a block as one machine would; `shipped` are the other side's rows."""
     X, bias = rows.X.copy(), rows.bias.copy()           # (a task must not change its input)
     Q, gamma = (np.concatenate(parts) for parts in zip(*(part[:2] for part in shipped),
@@ -156,4 +156,4 @@ def solve(block: Block, rows: Rows, frozen: Frozen, *shipped: Rows) -> Rows:
             known = solve_exactly(systems, X, bias, pool)
         else:
             known = float(sum(improved_parts(frozen.basis, systems, X, bias, pool, frozen.steps)))
-    return Rows(X, bias, known)
+    return BlockRows(X, bias, known)

@@ -9,7 +9,7 @@ from uuid import uuid4
 import numpy as np
 
 from mfcore import validation
-from mfcore.distributed.blocks import itself
+from mfcore.distributed.blocks import constant
 from mfcore.distributed.cluster import check_versions, connected
 from mfcore.metrics.evaluate import evaluate as evaluate_here
 from mfcore.parallel import row_chunks
@@ -31,7 +31,7 @@ def recommend(model: Any, users: Any = None, k: int = 10, *, client: Any = None,
     with connected(client) as cluster:
         check_versions(cluster)
         call = uuid4().hex
-        held = cluster.submit(itself, model, pure=False, key=f"model-{call}")
+        held = cluster.submit(constant, model, pure=False, key=f"model-{call}")
         parts = cluster.gather([
             cluster.submit(_recommended, held, names[lo:hi], k, options, pure=False,
                            key=f"recommend-{lo}-{call}")
@@ -54,7 +54,7 @@ def evaluate(model: Any, test: Any, *, client: Any = None, **options: Any) -> di
 
         def over(function: Any, shared: Any, parts: Sequence[Any]) -> list[Any]:
             call = uuid4().hex
-            held = cluster.submit(itself, shared, pure=False, key=f"model-{call}")
+            held = cluster.submit(constant, shared, pure=False, key=f"model-{call}")
             found: list[Any] = cluster.gather([
                 cluster.submit(function, held, part, pure=False,
                                key=f"evaluate-{number}-{call}")

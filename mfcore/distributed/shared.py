@@ -145,7 +145,7 @@ class SharedALS(BlockALS):
         self._look_for_workers()
         G = self._gram(other, rows[other], at.P.shape[1])
         shared = self._frozen(side, at, G, steps)
-        frozen = self._submit(tasks.itself, "frozen", 0, shared)
+        frozen = self._submit(tasks.constant, "frozen", 0, shared)
         others, turned = self._turned(other, rows[other], shared, frozen)
         target = self._empty_files(side, at)
         solved = [self._submit(solve_share, f"solve-{side}s", self._home(p), share, frozen, side,
@@ -183,7 +183,7 @@ class SharedALS(BlockALS):
     def _held(self, side: str) -> list[Any]:
         """Return the blocks of a side; they are read once."""
         if side not in self._blocks:
-            model = self._submit(tasks.itself, "model", 0, self.model)
+            model = self._submit(tasks.constant, "model", 0, self.model)
             self._blocks[side] = [
                 self._submit(read_share, f"read-{side}s", self._home(p), model, self.ratings, side,
                              chunks, self._features_of(side, chunks), part=p)

@@ -125,7 +125,7 @@ class BlockALS(Solver):
         other = OTHER[side]
         self._look_for_workers()
         G = self._gram(other, rows[other], at.P.shape[1])
-        frozen = self._submit(tasks.itself, "frozen", 0, self._frozen(side, at, G, steps))
+        frozen = self._submit(tasks.constant, "frozen", 0, self._frozen(side, at, G, steps))
         turned = [self._submit(tasks.turn, f"turn-{other}s", b, block, frozen)
                   for b, block in enumerate(rows[other])] if steps else rows[other]
         folder = self._empty_files(side, at)
@@ -173,7 +173,7 @@ class BlockALS(Solver):
     def _held(self, side: str) -> list[Any]:
         """Return the blocks of a side; they are read once."""
         if side not in self._blocks:
-            model = self._submit(tasks.itself, "model", 0, self.model)
+            model = self._submit(tasks.constant, "model", 0, self.model)
             F = self.features[side]
             self._blocks[side] = [self._submit(
                 tasks.read_block, f"read-{side}s", p, model, self.ratings, side, span,

@@ -41,7 +41,7 @@ FOLDING = {"folding": mean_gap, "spurious_rate": spurious_rate}
 LISTED = ("item_coverage", "popularity_rank", "cross_group_rate", *FOLDING)
 # Rows whose seen cells are gathered at a time.
 ROWS_AT_A_TIME = 8192
-Cells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
+BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
 
 
 class Metric(NamedTuple):
@@ -223,7 +223,7 @@ def _best(plan: Plan, scores: np.ndarray, start: int) -> np.ndarray:
     return best_of_block(scores, plan.longest, start)[0]
 
 
-def _ranks(plan: Plan, scores: np.ndarray, cells: Cells, n_relevant: np.ndarray,
+def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells, n_relevant: np.ndarray,
            start: int) -> np.ndarray:
     out = np.full(n_relevant.sum(), ranking.NEVER, np.int64)
     if plan.depth >= 0:
@@ -232,7 +232,7 @@ def _ranks(plan: Plan, scores: np.ndarray, cells: Cells, n_relevant: np.ndarray,
     return out
 
 
-def _roc(plan: Plan, scores: np.ndarray, cells: Cells) -> np.ndarray:
+def _roc(plan: Plan, scores: np.ndarray, cells: BlockCells) -> np.ndarray:
     out = np.zeros((3, scores.shape[0]))
     if plan.roc:
         kernels.midrank_sums(scores, *cells, *out)

@@ -4,27 +4,30 @@
     Variational   L = ℓ(decoder(z)) + Σ_u β_u KL(N(μ_u, e^ℓ_u) ‖ prior),  (μ, ℓ) = encoder(x),
                   z ~ N(μ, e^ℓ)
 
-Each returns the loss itself, so that training is `Trainer(network, itself, optimizer)`.
+Each returns the loss, so that training is `Trainer(network, identity_loss, optimizer)`.
 Where a row is encoded, z is μ.
+
+Sources: Kingma, Welling 2014 (appendix B); Shenbin, Alekseev, Tutubalina, Malykh, Nikolenko
+2020 (RecVAE).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore.nn.heads import Head, Target
-from mfcore.nn.latent import Pair, Reparameterise, kl_divergence
 from mfcore.nn.layers import Layer, Linear, Run
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.prior import Prior, divergence
 from mfcore.parallel import Pool
 
+Pair = tuple[np.ndarray, np.ndarray]
 
-def itself(value: float) -> tuple[float, float]:
-    """Return a loss that a network has computed, and its derivative by itself."""
+
+def identity_loss(value: float) -> tuple[float, float]:
+    """Return a loss that the network has computed already, and its derivative by itself."""
     return value, 1.0
 
 
@@ -64,6 +67,103 @@ class Plain(Layer):
         self.encoder.backward(self.decoder.backward(dh, outer, run), inner, run)
 
 
+class Reparameterise(Layer):
+    """Draw z ~ N(μ, e^ℓ) in training so that gradients pass; z = μ when serving.
+
+        z = μ + e^(ℓ/2) ε,   ε ~ N(0, 1)              ℓ the logarithm of the variance
+        dμ = dz              dℓ = dz ∘ ½ e^(ℓ/2) ε
+
+    x = (μ, ℓ), each (n, k).
+    """
+
+    def forward(self, x: Pair, run: Run) -> tuple[np.ndarray, Any]:
+        """Return z, shape (n, k)."""
+        mean, log_variance = x
+        if run.random is None:
+            return mean, np.zeros_like(mean)
+        draw = run.random.standard_normal(mean.shape).astype(mean.dtype)
+        noise = np.exp(log_variance / 2) * draw
+        return mean + noise, noise
+
+    def backward(self, dz: np.ndarray, noise: np.ndarray, run: Run) -> Pair:
+        """Return (dμ, dℓ)."""
+        return dz, dz * noise / 2
+
+
+def kl_divergence(mean: np.ndarray, log_variance: np.ndarray, weight: float | np.ndarray = 1.0
+                  ) -> tuple[float, Pair]:
+    """Return Σ β KL(N(μ, e^ℓ) ‖ N(0, 1)), float64, and (dμ, dℓ).
+
+    For one number,
+
+        KL(N(μ, e^ℓ) ‖ N(0, 1)) = E [ln q(z) − ln p(z)]
+            = E [−½ ℓ − ½ (z − μ)² e^−ℓ + ½ z²]       the ln 2π cancel
+            = ½ (e^ℓ + μ² − 1 − ℓ)                    E (z − μ)² = e^ℓ,  E z² = μ² + e^ℓ
+        ∂/∂μ = μ             ∂/∂ℓ = ½ (e^ℓ − 1)
+
+    β is `weight`, a number or one per row, shape (n, 1).
+    """
+    beta, variance = np.asarray(weight, mean.dtype), np.exp(log_variance)
+    each = variance + mean * mean - 1 - log_variance
+    return float((beta * each).sum(dtype=np.float64)) / 2, \
+        (beta * mean, beta / 2 * (variance - 1))
+
+
+class CompositePrior(NamedTuple):
+    """The prior of RecVAE: three normal parts with weights a_m, which add up to 1.
+
+        p(z) = Σ_m a_m N(z; μ_m, e^ℓ_m)
+
+    They are the standard normal, the posterior that an older encoder gave the same row, and a
+    wide normal with the log-variance given here.
+    """
+
+    standard: float = 3 / 20
+    old: float = 3 / 4
+    wide: float = 1 / 10
+    log_variance: float = 10.0
+
+
+def composite_divergence(pair: Pair, z: np.ndarray, noise: np.ndarray, prior: CompositePrior,
+                         old: Pair, weight: float | np.ndarray
+                         ) -> tuple[float, np.ndarray, Pair]:
+    """Return D, dz, and what (dμ, dℓ) have besides their part through z.
+
+    D has no closed form; the z drawn for the decoder stands for the expectation:
+
+        D = Σ β [ln q(z) − ln p(z)],      z = μ + e^(ℓ/2) ε
+        ln q(z) = −½ (ℓ + ε² + ln 2π)                 (z − μ)² e^−ℓ = ε²
+        ∂/∂ℓ = −½                         by μ and z nothing: ε is given
+
+        ln p = ln Σ_m e^(t_m),   t_m = ln a_m − ½ (ℓ_m + (z − μ_m)² e^−ℓ_m + ln 2π)
+        ∂ ln p/∂z = −Σ_m π_m (z − μ_m) e^−ℓ_m,        π = softmax(t)
+        dz = β Σ_m π_m (z − μ_m) e^−ℓ_m               joins dz of the decoder
+
+    The older posterior is data: nothing goes back to it.  The ln 2π cancel.
+
+    noise : ndarray, shape (n, k), z − μ
+    old : the older posterior of the same rows
+    weight : β, a number or (n, 1)
+    """
+    mean, log_variance = pair
+    real = z.dtype.type
+    zero = np.zeros_like(z)
+    parts = [(prior.standard, zero, zero), (prior.old, *old),
+             (prior.wide, zero, zero + real(prior.log_variance))]
+    pulls = [(z - m) * np.exp(-v) for _, m, v in parts]
+    t = np.stack([real(np.log(a)) - (v + (z - m) * pull) / 2
+                  for (a, m, v), pull in zip(parts, pulls, strict=True)])
+    top = t.max(axis=0)
+    e = np.exp(t - top)
+    total = e.sum(axis=0)
+    log_p = top + np.log(total)
+    log_q = -(log_variance + noise * noise * np.exp(-log_variance)) / 2
+    beta = np.asarray(weight, z.dtype)
+    dz = beta * sum(part * pull for part, pull in zip(e, pulls, strict=True)) / total
+    value = float((beta * (log_q - log_p)).sum(dtype=np.float64))
+    return value, dz, (zero, zero - beta / 2)
+
+
 class Halves(Layer):
     """(μ, ℓ), the halves of y = x W + b."""
 
@@ -88,10 +188,10 @@ class Halves(Layer):
 class Variational(Plain):
     """The encoder returns (μ, ℓ); rows pay for being away from the prior.
 
-    x of `forward` is (rows, target, β), β a number or one a row, shape (n, 1).
+    x of `forward` is (rows, target, β), β a number or one per row, shape (n, 1).
     """
 
-    prior: Prior | None = None
+    prior: CompositePrior | None = None
 
     def posterior(self, x: sp.csr_array, pool: Pool) -> Pair:
         """Return (μ, ℓ) of rows."""
@@ -112,7 +212,7 @@ class Variational(Plain):
             cost, d_pair = kl_divergence(pair[0], pair[1], weight)
             dz: Any = 0.0
         else:
-            cost, dz, d_pair = divergence(pair, z, noise, self.prior, old[0], weight)
+            cost, dz, d_pair = composite_divergence(pair, z, noise, self.prior, old[0], weight)
         h, outer = self.decoder.forward(z, run)
         value, dh = self.head.loss(h, target, run)
         return value + cost, (inner, outer, dh, noise, dz, d_pair)

@@ -15,7 +15,7 @@ from mfcore.nn.layers import Layer, Run
 
 
 def check_layer(layer: Layer, x: Any, *, seed: int = 0, directions: int = 2) -> GradientCheck:
-    """Check `layer.backward` at the input x, in float64; layers that draw are seeded alike.
+    """Check `layer.backward` at the input x, in float64; layers that draw get the same seed.
 
     Parameters
     ----------

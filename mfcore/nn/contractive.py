@@ -28,9 +28,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.nn.layers import Run
+from mfcore.nn.layers import Run, SparseLinear
 from mfcore.nn.parameters import Rows
-from mfcore.nn.sparse import SparseLinear, times, transposed_times
+from mfcore.nn.sparse import times, transposed_times
 
 INPUTS = ("all", "observed")
 

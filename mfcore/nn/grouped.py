@@ -1,9 +1,9 @@
-"""Rows of a table beside vectors of what is known of them:  y_t = T[x_t] + F[x_t] G.
+"""Rows of a table plus vectors of what is known about them:  y_t = T[x_t] + F[x_t] G.
 
-    F (n_rows, n_groups) sparse and given, such as groups that a row is in; G (n_groups, k)
+    F (n_rows, n_groups) sparse and given, such as the groups a row is in; G (n_groups, k)
 
-    L gets + λ Σ_t ‖T[x_t]‖² + n Σ_g λ_g ‖G_g‖²         n uses: each pays for its row and all G
-    dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ T[r])            G is a constant beside T
+    L gets + λ Σ_t ‖T[x_t]‖² + n Σ_g λ_g ‖G_g‖²         n uses; each pays for its row and for all G
+    dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ T[r])            G does not depend on T
     dG = Σ_t F[x_t]ᵀ dy_t + 2 n diag(λ_g) G             y_t is linear in G
 
 The penalty moves all of G, so that its gradient is whole.  In an epoch of N uses λ_g = λ'/N
@@ -33,7 +33,7 @@ class GroupedEmbedding(Embedding):
     groups : Parameter, shape (n_groups, k)
         G.
     group_reg : ndarray, shape (n_groups,), >= 0
-        λ_g, paid a use.
+        λ_g, paid per use.
     """
 
     def __init__(self, table: Parameter, features: sp.csr_array, groups: Parameter,

@@ -64,16 +64,16 @@ class Target:
         """Sort the cells by item now, before several threads ask for them."""
         self.by_item                                                    # noqa: B018
 
-    def cells(self, lo: int, hi: int) -> Cells:
+    def cells(self, lo: int, hi: int) -> TargetCells:
         """Return the cells of items lo..hi, items numbered from lo."""
         part = slice(*self.by_item.indptr[[lo, hi]])
         items = np.repeat(np.arange(hi - lo), np.diff(self.by_item.indptr[lo:hi + 1]))
         positions = self.by_item.data[part]
-        return Cells(self.by_item.indices[part], items, positions, self.x.data[positions],
+        return TargetCells(self.by_item.indices[part], items, positions, self.x.data[positions],
                      None if self.weights is None else self.weights[positions])
 
 
-class Cells(NamedTuple):
+class TargetCells(NamedTuple):
     """Stored cells of a block: rows, items, positions in the target, values and weights."""
 
     rows: np.ndarray
@@ -150,7 +150,7 @@ class KnownSquared(Head):
 class Everywhere(Head):
     """A loss of all cells, a block of items at a time."""
 
-    def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
+    def block(self, z: np.ndarray, cells: TargetCells, share: float) -> tuple[float, np.ndarray]:
         """Return the loss of a block of scores z (n, width), overwritten by dz."""
         raise NotImplementedError
 
@@ -196,7 +196,7 @@ class EverySquared(Everywhere):
         super().__init__(W, activation, name=name)
         self.w0, self.r0 = w0, r0
 
-    def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
+    def block(self, z: np.ndarray, cells: TargetCells, share: float) -> tuple[float, np.ndarray]:
         """Return the loss of a block, and dz."""
         formula, real = self.layer.activation.formula, z.dtype.type
         s = formula.value(z)
@@ -213,7 +213,7 @@ class EverySquared(Everywhere):
 class Gaussian(EverySquared):
     """½ Σ_all (x − s)², x = 0 where unknown: −ln N(x; s, 1) without its ½ ln 2π."""
 
-    def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
+    def block(self, z: np.ndarray, cells: TargetCells, share: float) -> tuple[float, np.ndarray]:
         """Return the loss of a block, and dz."""
         return super().block(z, cells, share / 2)
 
@@ -221,7 +221,7 @@ class Gaussian(EverySquared):
 class EveryLogistic(Everywhere):
     """Σ_all [ln(1 + e^z) − x z]."""
 
-    def block(self, z: np.ndarray, cells: Cells, share: float) -> tuple[float, np.ndarray]:
+    def block(self, z: np.ndarray, cells: TargetCells, share: float) -> tuple[float, np.ndarray]:
         """Return the loss of a block, and dz."""
         at = (cells.rows, cells.items)
         value = float(np.logaddexp(0, z).sum(dtype=np.float64)) \

@@ -47,11 +47,9 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.kernels import nn_rows
-from mfcore.nn import initialisers
 from mfcore.nn.activations import Activation
-from mfcore.nn.numbers import RowNumbers, numbered
-from mfcore.nn.parameters import Gradients, Parameter, Rows
-from mfcore.nn.products import product
+from mfcore.nn.parameters import SUITS, VARIANCES, Gradients, Parameter, Rows, initial_weights
+from mfcore.nn.sparse import RowNumbers, numbered, product, times, transposed_times
 from mfcore.parallel import Pool
 
 
@@ -131,10 +129,10 @@ class Linear(Layer):
                  random: np.random.Generator | None, initial: str | None = None,
                  dtype: Any = np.float32, name: str = "linear") -> None:
         self.activation = Activation(activation)
-        kind = initial or initialisers.SUITS.get(activation, "glorot")
-        validation.choice("initial", kind, initialisers.VARIANCES)
+        kind = initial or SUITS.get(activation, "glorot")
+        validation.choice("initial", kind, VARIANCES)
         dtype = np.dtype(dtype)
-        self.W = Parameter(f"{name}.W", initialisers.weights(n_in, n_out, kind, random, dtype))
+        self.W = Parameter(f"{name}.W", initial_weights(n_in, n_out, kind, random, dtype))
         self.b = Parameter(f"{name}.b", np.zeros(n_out, dtype), penalised=False)
 
     def __repr__(self) -> str:
@@ -198,8 +196,41 @@ class Transposed(Linear):
         return product(dz.T, x, pool)
 
 
+class SparseLinear(Linear):
+    """y = φ(X W + b) for a scipy CSR batch X, shape (n, n_in).
+
+        z_u = Σ_{i stored in row u} x_ui W_i + b
+        dW_i = Σ_{u: i stored} x_ui dz_u              zero, and unwritten, for other rows i
+
+    X is data, so that there is no dX.
+    """
+
+    def forward(self, x: sp.csr_array, run: Run) -> tuple[np.ndarray, Any]:
+        """Return y, shape (n, n_out)."""
+        W = self.W.value
+        expect(self, x, W.shape[0])
+        if not sp.issparse(x) or x.format != "csr":
+            raise TypeError(f"{self!r} must be given a CSR batch, got {type(x).__name__}")
+        x = x if x.dtype == W.dtype else x.astype(W.dtype)
+        y, z = self.activation.forward(times(x, W, run.pool), self.b.value)
+        return y, (x, y, z)
+
+    def weight_gradient(self, x: sp.csr_array, dz: np.ndarray, pool: Pool) -> Rows:
+        """Return dW, of the rows that the batch names."""
+        return transposed_times(x, dz, pool)
+
+    def input_gradient(self, dz: np.ndarray, pool: Pool) -> None:
+        """Return nothing: the batch is data."""
+
+    def on_blocks(self) -> Linear:
+        """Return a layer of the same parameters for dense batches."""
+        layer = Linear.__new__(Linear)
+        layer.activation, layer.W, layer.b = self.activation, self.W, self.b
+        return layer
+
+
 class Embedding(Layer):
-    """Rows of a table by number, with a penalty a use:  y_t = T[x_t, column].
+    """Rows of a table by number, with a penalty per use:  y_t = T[x_t, column].
 
         L gets + λ Σ_t ‖y_t‖²                          a row pays as often as it is used
         dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ y_t)        only rows that occur have a gradient
@@ -267,7 +298,7 @@ class Embedding(Layer):
 
 
 class Dropout(Layer):
-    """Set inputs to zero with probability `rate`, and scale the rest up, in training alone.
+    """Set inputs to zero with probability `rate`, and scale the rest up, in training only.
 
         y = x ∘ m / (1 − rate),  m_uj ~ Bernoulli(1 − rate),  so that E y = x
         dx = dy ∘ m / (1 − rate)

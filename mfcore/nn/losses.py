@@ -6,7 +6,7 @@ same shape, or CSR with its other cells 0 (or unknown: `known_squared`).  The va
 summed in float64.
 
     squared        Σ w (x − s)²                             ds = 2 w (s − x)
-    known_squared  Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²              cell by cell alike
+    known_squared  Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)²              cell by cell
     logistic       −Σ w [x ln σ(s) + (1 − x) ln(1 − σ(s))]
                    = Σ w [ln(1 + e^s) − x s]                ln σ(s) = s − ln(1 + e^s)
                                                             ds = w (σ(s) − x)
@@ -34,12 +34,12 @@ import scipy.sparse as sp
 from mfcore.kernels import nn_sparse as kernels
 from mfcore.nn.activations import sigmoid
 
-Target = Any                      # ndarray, or csr_array
+Matrix = Any                      # ndarray, or csr_array
 Weight = float | np.ndarray
 Loss = Callable[..., tuple[float, Any]]
 
 
-def squared(s: np.ndarray, x: Target, weight: Weight = 1.0) -> tuple[float, np.ndarray]:
+def squared(s: np.ndarray, x: Matrix, weight: Weight = 1.0) -> tuple[float, np.ndarray]:
     """Return Σ w (x − s)² over all cells, and ds."""
     e = _minus(s, x)
     w = _weight(weight, s)
@@ -49,8 +49,8 @@ def squared(s: np.ndarray, x: Target, weight: Weight = 1.0) -> tuple[float, np.n
 def known_squared(s: np.ndarray, x: sp.csr_array, weight: Weight = 1.0,
                   unknown_weight: float = 0.0, unknown_value: float = 0.0
                   ) -> tuple[float, np.ndarray]:
-    """Return Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)², and ds; w a number or one a cell."""
-    _check(s, x)
+    """Return Σ_known w (x − s)² + w0 Σ_unknown (r0 − s)², and ds; w a number or one per cell."""
+    _check_shape(s, x)
     w, e = _weight(weight, s), _at(s, x) - x.data.astype(s.dtype, copy=False)
     if unknown_weight == 0:
         value, ds = 0.0, np.zeros_like(s)
@@ -63,18 +63,18 @@ def known_squared(s: np.ndarray, x: sp.csr_array, weight: Weight = 1.0,
     return value + _total(w * e * e), ds
 
 
-def logistic(s: np.ndarray, x: Target, weight: Weight = 1.0) -> tuple[float, np.ndarray]:
+def logistic(s: np.ndarray, x: Matrix, weight: Weight = 1.0) -> tuple[float, np.ndarray]:
     """Return Σ w [ln(1 + e^s) − x s] over all cells, x in [0, 1], and ds."""
-    _check(s, x)
+    _check_shape(s, x)
     w = _weight(weight, s)
     likely = s * x if isinstance(x, np.ndarray) else _product(s, x)
     return _total(w * (np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s))) - likely)), \
         w * _minus(sigmoid(s), x)
 
 
-def multinomial(s: np.ndarray, x: Target, weight: Weight = 1.0) -> tuple[float, np.ndarray]:
+def multinomial(s: np.ndarray, x: Matrix, weight: Weight = 1.0) -> tuple[float, np.ndarray]:
     """Return Σ_u w [|x_u| ln Σ_j e^s − x_u·s_u], x >= 0, and ds; w a number or (n, 1)."""
-    _check(s, x)
+    _check_shape(s, x)
     w = _weight(weight, s)
     size = np.asarray(x.sum(axis=1), s.dtype).reshape(-1, 1)
     top = s.max(axis=1, keepdims=True)
@@ -89,7 +89,7 @@ def multinomial(s: np.ndarray, x: Target, weight: Weight = 1.0) -> tuple[float, 
     return value, ds
 
 
-def gaussian(s: tuple[np.ndarray, np.ndarray], x: Target, weight: Weight = 1.0
+def gaussian(s: tuple[np.ndarray, np.ndarray], x: Matrix, weight: Weight = 1.0
              ) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
     """Return −Σ w ln N(x; mean, e^ℓ) for s = (mean, ℓ), and (ds, dℓ)."""
     mean, log_variance = s
@@ -104,9 +104,9 @@ LOSSES: dict[str, Loss] = {"squared": squared, "known_squared": known_squared,
                            "gaussian": gaussian}
 
 
-# ------------------------------------------------------- scores beside sparse targets
+# ------------------------------------------------------- scores against sparse targets
 
-def _check(s: np.ndarray, x: Target) -> None:
+def _check_shape(s: np.ndarray, x: Matrix) -> None:
     if s.shape != x.shape:
         raise ValueError(f"target must have the shape of the scores, {s.shape}, got {x.shape}")
 
@@ -128,9 +128,9 @@ def _at(s: np.ndarray, x: sp.csr_array) -> np.ndarray:
     return cells
 
 
-def _minus(s: np.ndarray, x: Target) -> np.ndarray:
+def _minus(s: np.ndarray, x: Matrix) -> np.ndarray:
     """Return s − x, dense."""
-    _check(s, x)
+    _check_shape(s, x)
     difference = s.copy()
     if isinstance(x, np.ndarray):
         difference -= x.astype(s.dtype, copy=False)
@@ -153,7 +153,7 @@ def _product(s: np.ndarray, x: sp.csr_array) -> np.ndarray:
     return dense
 
 
-def _dots(s: np.ndarray, x: Target) -> np.ndarray:
+def _dots(s: np.ndarray, x: Matrix) -> np.ndarray:
     """Return x_u·s_u of each row, shape (n, 1)."""
     if isinstance(x, np.ndarray):
         dots = (s * x).sum(axis=1)

@@ -6,6 +6,8 @@ added in order: the same bits for any number of threads.  A large network takes 
 as one part, and its layers share out their products.
 
 Every part draws from a generator of its own, seeded by (seed, step, part).
+
+A trained network of pairs is served by its scores, computed in fixed groups of pairs.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ import scipy.sparse as sp
 from mfcore.nn.layers import Layer, Run
 from mfcore.nn.optimizers import Optimizer
 from mfcore.nn.parameters import Gradients, Parameter, clip
-from mfcore.parallel import Pool
+from mfcore.parallel import Pool, row_chunks
 from mfcore.validation import DivergenceError
+
+PAIRS = 8192      # pairs that go through the network together when it serves
 
 # One part of a batch: the network's input, and what the loss takes after the scores.
 Part = tuple[Any, tuple[Any, ...]]
@@ -146,3 +150,43 @@ class Blocks:
 def blocks_of(parameters: Sequence[Parameter]) -> Blocks:
     """Return the values of parameters (views) by their names, which must be distinct."""
     return Blocks(**{parameter.name: parameter.value for parameter in parameters})
+
+
+def network_scores(network: Layer, pairs: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return the scores of pairs (n, 2), shape (n,)."""
+    def some(start: int, stop: int) -> np.ndarray:
+        scores: np.ndarray = network.forward(pairs[start:stop], Run())[0][:, 0]
+        return scores
+
+    return np.concatenate(pool.map(some, row_chunks(len(pairs), PAIRS) or [(0, 0)]))
+
+
+class NetworkScorer:
+    """Scores of blocks of users against all items, for `top_k`.
+
+    Parameters
+    ----------
+    network : Layer
+        From pairs (n, 2) of user and item to scores (n, 1).
+    n_rows, n_items : int
+    mean : float
+        Added to all scores.
+
+    Notes
+    -----
+    A user's scores are computed alone: they do not depend on the block it is in.
+    """
+
+    def __init__(self, network: Layer, n_rows: int, n_items: int, mean: float = 0.0) -> None:
+        self.network, self.n_rows, self.n_items, self.mean = network, n_rows, n_items, mean
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return the scores of rows start..stop, shape (stop - start, n_items)."""
+        pairs, serial = np.empty((self.n_items, 2), np.int64), Pool(1)
+        pairs[:, 1] = np.arange(self.n_items)
+        rows = []
+        for row in range(start, stop):
+            pairs[:, 0] = row
+            rows.append(network_scores(self.network, pairs, serial) + self.mean)
+        dtype = self.network.parameters()[0].value.dtype
+        return np.array(rows, dtype).reshape(stop - start, self.n_items)

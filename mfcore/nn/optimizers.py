@@ -7,11 +7,11 @@
     rmsprop     v ← ρ v + (1 − ρ) g²              x ← x − η g / (√v + ε)
     adam        m ← β1 m + (1 − β1) g             v ← β2 v + (1 − β2) g²
                 x ← x − η (m / (1 − β1ᵗ)) / (√(v / (1 − β2ᵗ)) + ε)
-    adamw       adam, and x ← x − η λ x beside it: the decay does not enter m and v
+    adamw       adam, and also x ← x − η λ x: the decay does not enter m and v
     rprop       a step of its own for each number, longer while the sign of g stays
 
 Adam's corrections: m starts at 0, so that after t equal gradients m = (1 − β1ᵗ) g, and
-v = (1 − β2ᵗ) g² alike; dividing gives g and g².
+v = (1 − β2ᵗ) g²; dividing gives g and g².
 
 `decay` λ' adds λ' x to the gradient of penalised parameters, the gradient of ½ λ' ‖x‖²: for
 a penalty λ ‖x‖² give 2λ.  adamw's is λ above.
@@ -21,7 +21,7 @@ Lazy.  A gradient that is `Rows` of a table may move these rows alone (`lazy=Tru
 whose m and v then fade and which m still moves.  Without memory both are the same, up to
 decay.  rprop is for whole batches: there lazy has no meaning.
 
-State is a table a parameter, (n_rows, n_states, k): what belongs to a row lies together.
+State is one table per parameter, (n_rows, n_states, k): what belongs to a row lies together.
 Each row is moved in one pass, rows in chunks on the pool.
 
 Sources: Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013; Duchi, Hazan, Singer
@@ -30,6 +30,8 @@ Sources: Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013; Duchi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,8 +39,10 @@ import numpy as np
 from mfcore import validation
 from mfcore.kernels import nn_update as kernels
 from mfcore.nn.parameters import Gradient, Gradients, Parameter, Rows
-from mfcore.nn.schedules import Schedule, constant
 from mfcore.parallel import Pool, row_chunks
+
+# The factor of a rate after t = 0, 1, … steps.
+Schedule = Callable[[int], float]
 
 # Numbers that a thread moves at a time: a tenth of a millisecond, the time to wake a thread.
 CHUNK_NUMBERS = 1 << 18
@@ -55,8 +59,8 @@ class Optimizer:
         λ', added as λ' x to the gradient of penalised parameters.
     lazy : bool
         Whether rows without a gradient stay as they are.
-    schedule : Schedule
-        Factor of the rate as a function of the steps taken.
+    schedule : Schedule or None
+        Factor of the rate as a function of the steps taken; None: 1.
     """
 
     kernel: Any = staticmethod(kernels.sgd)
@@ -67,7 +71,7 @@ class Optimizer:
         self.rate = validation.real("rate", rate, above=0)
         self.decay = validation.real("decay", decay, low=0)
         self.lazy = validation.boolean("lazy", lazy)
-        self.schedule = schedule or constant()
+        self.schedule = schedule or (lambda t: 1.0)
         self.t = 0
         self._records: dict[Parameter, _Record] = {}
 
@@ -227,7 +231,7 @@ class Adam(Optimizer):
     """x ← x − η m̂ / (√v̂ + ε), m̂ and v̂ running means of g and g² from a corrected start."""
 
     kernel, n_states = staticmethod(kernels.adam), 2
-    beside = 0.0
+    decoupled = 0.0
 
     def __init__(self, rate: float, *, betas: tuple[float, float] = (0.9, 0.999),
                  epsilon: float = 1e-8, **options: Any) -> None:
@@ -239,15 +243,15 @@ class Adam(Optimizer):
         """Return [β1, β2, ε, η / (1 − β1ᵗ), √(1 − β2ᵗ), η λ]."""
         b1, b2 = self.betas
         return [b1, b2, self.epsilon, rate / (1 - b1 ** self.t), (1 - b2 ** self.t) ** 0.5,
-                rate * self.beside * penalised]
+                rate * self.decoupled * penalised]
 
 
 class AdamW(Adam):
-    """Adam with a decay λ beside the gradient: x ← (1 − η λ) x first."""
+    """Adam with a decoupled decay λ, which is no part of the gradient: x ← (1 − η λ) x first."""
 
     def __init__(self, rate: float, *, decay: float = 0.01, **options: Any) -> None:
         super().__init__(rate, **options)
-        self.beside = validation.real("decay", decay, low=0)
+        self.decoupled = validation.real("decay", decay, low=0)
 
 
 class Rprop(Optimizer):
@@ -284,3 +288,16 @@ def optimizer(name: str, rate: float, **options: Any) -> Optimizer:
     """Return an optimizer by name; ValueError for an unknown name lists the known."""
     validation.choice("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name](rate, **options)
+
+
+def inverse_decay(decay: float) -> Schedule:
+    """1 / (1 + decay t): falls slowly enough to reach anywhere, and to settle."""
+    validation.real("decay", decay, low=0)
+    return lambda t: 1 / (1 + decay * t)
+
+
+def cosine_decay(n_steps: int, least: float = 0.0) -> Schedule:
+    """From 1 down to `least` along half a cosine, and `least` after n_steps."""
+    validation.integer("n_steps", n_steps, low=1)
+    validation.real("least", least, low=0, high=1)
+    return lambda t: least + (1 - least) / 2 * (1 + math.cos(math.pi * min(t / n_steps, 1)))

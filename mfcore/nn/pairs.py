@@ -15,14 +15,14 @@ table j; let r be the distinct rows of column j, and p_t the place of x_tj among
 
 Three products with as many lines as there are distinct rows, not cells; and rows are distinct
 in the gradient already.  Values and gradients are those of Fork, Concatenate and Linear.
-A table that stays as it is can come as the lines A_j of all its rows.
+A table that does not change can be given as the lines A_j of all its rows.
 
-RowsDot, a table on lines that stay as they are:
+RowsDot, a table against lines that do not change:
 
     y_t = T[x_t1] · C[x_t2]         dT[r] = Σ_{t: x_t1 = r} dy_t C[x_t2]
 
 A table takes its rows and gives them their gradient as `Embedding` says, with the number of
-their uses: a penalty λ a use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
+their uses: a penalty λ per use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ import numpy as np
 
 from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
-from mfcore.nn.numbers import RowNumbers, numbered
 from mfcore.nn.parameters import Parameter
+from mfcore.nn.sparse import RowNumbers, numbered
 
 
 class RowsLinear(Layer):

@@ -1,16 +1,40 @@
-"""Parameters and their gradients: a block of numbers, or a few rows of a table.
+"""Parameters, how they start, and their gradients: a block of numbers, or rows of a table.
 
-A batch meets few rows of a large table (of users, items, inputs).  The gradient of all
-other rows is zero, and stays unwritten: `Rows` holds the numbers of the rows met and their
-lines, with rows that occur several times meaning the sum.
+Start.  Signals should neither fade nor grow from layer to layer.  For z_j = Σ_i x_i W_ij over
+n_in inputs, with x and W independent and W of mean 0:
 
-Gradients are no part of a parameter: parts of a batch run on several threads at the same
-parameters, each with gradients of its own, and the parts are added in a fixed order.
+    Var z = n_in · Var W · E x²                            forwards
+    Var dx = n_out · Var W · Var dz                        backwards, the transpose
+
+LeCun keeps Var z = E x² (right where φ is the identity around 0, and for selu):
+
+    Var W = 1 / n_in
+
+Glorot wants both directions, and takes the harmonic mean of the two answers (tanh, sigmoid):
+
+    Var W = 2 / (n_in + n_out)
+
+He corrects for relu, which makes E y² = ½ Var z of a symmetric z:
+
+    Var W = 2 / n_in
+
+Numbers are uniform on ±√(3 Var W), which has that variance, and have no outliers.
+
+Gradients.  A batch meets few rows of a large table (of users, items, inputs).  The gradient of
+all other rows is zero and stays unwritten: `Rows` holds the numbers of the rows met and their
+lines; several lines of one row mean their sum.
+
+A parameter does not hold its gradient: the parts of a batch run on several threads with the
+same parameters, each with gradients of its own, which are added in a fixed order.
+
+Sources: LeCun, Bottou, Orr, Müller 1998; Glorot, Bengio 2010 (eq. 16); He, Zhang, Ren, Sun
+2015 (eq. 10).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -18,6 +42,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mfcore.kernels import nn_rows as kernels
+
+VARIANCES: dict[str, Callable[[int, int], float]] = {
+    "lecun": lambda n_in, n_out: 1 / n_in,
+    "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
+    "he": lambda n_in, n_out: 2 / n_in,
+}
+# What suits an activation; "glorot" where nothing is said.
+SUITS = {"relu": "he", "leaky_relu": "he", "elu": "he", "selu": "lecun", "swish": "he"}
 
 
 @dataclass(eq=False)
@@ -40,6 +72,44 @@ class Parameter:
     value: np.ndarray
     penalised: bool = True
     frozen: bool = False
+
+
+def initial_weights(n_in: int, n_out: int, kind: str, random: np.random.Generator | None,
+                    dtype: np.dtype) -> np.ndarray:
+    """Return W, shape (n_in, n_out), uniform with the variance of `kind`.
+
+    `random` is None: zeros that take no memory, for weights that are about to be replaced.
+    """
+    if random is None:
+        return np.broadcast_to(np.zeros((), dtype), (n_in, n_out))
+    bound = math.sqrt(3 * VARIANCES[kind](max(n_in, 1), max(n_out, 1)))
+    return random.uniform(-bound, bound, (n_in, n_out)).astype(dtype)
+
+
+def initial_table(n_rows: int, k: int, scale: float, random: np.random.Generator,
+                  dtype: np.dtype) -> np.ndarray:
+    """Return rows of normal numbers with standard deviation `scale`, shape (n_rows, k)."""
+    return (scale * random.standard_normal((n_rows, k))).astype(dtype)
+
+
+def packed(parameters: Sequence[Parameter]) -> np.ndarray:
+    """Move the values of parameters into one vector; they become views of it."""
+    vector = np.concatenate([parameter.value.ravel() for parameter in parameters])
+    unpack(vector, parameters)
+    return vector
+
+
+def unpack(vector: np.ndarray, parameters: Sequence[Parameter]) -> None:
+    """Make parameters views of a vector that `packed` returned.
+
+    Raises ValueError for a vector of another length.
+    """
+    sizes = [parameter.value.size for parameter in parameters]
+    if vector.shape != (sum(sizes),):
+        raise ValueError(f"weights must have shape ({sum(sizes)},), got {vector.shape}")
+    for parameter, part in zip(parameters, np.split(vector, np.cumsum(sizes)[:-1]),
+                               strict=True):
+        parameter.value = part.reshape(parameter.value.shape)
 
 
 class Rows(NamedTuple):

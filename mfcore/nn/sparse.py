@@ -1,57 +1,92 @@
-"""The first layer over sparse rows: y = φ(X W + b), with X a CSR batch.
+"""What layers compute with: rows by number, and products, sparse and dense.
 
-    z_u = Σ_{i stored in row u} x_ui W_i + b
-    dW_i = Σ_{u: i stored} x_ui dz_u                  zero, and unwritten, for other rows i
+A batch of cells names popular rows again and again.  Layers that compute once for each row
+that occurs need the distinct rows, and where among them each cell finds its own: they are
+sorted once for all layers that read the batch.
 
-Nothing of the size of n_in is touched but the rows of W that the batch names; X is data,
-so that there is no dX.  The cells are sorted by column once a pass, so that each thread owns
-the rows it writes.
+Products have the same bits for any number of threads.  Those with a CSR batch touch no more
+rows of W than it names; its cells are sorted by column once a pass, so that each thread owns
+the rows it writes.  A dense product is cut into fixed tiles.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore.kernels import nn_sparse as kernels
-from mfcore.nn.layers import Linear, Run, expect
-from mfcore.nn.parameters import Rows
-from mfcore.parallel import Pool, equal_cost_chunks
+from mfcore.kernels import nn_rows, nn_sparse
+from mfcore.nn.parameters import Rows, sorting
+from mfcore.parallel import Pool, equal_cost_chunks, row_chunks
+
+# A tile holds about so many multiplications (a fifth of a millisecond), and a product at
+# most so many tiles.
+TILE_PRODUCTS = 1 << 24
+MAX_TILES = 16
 
 
-class SparseLinear(Linear):
-    """y = φ(X W + b) for a scipy CSR batch X, shape (n, n_in)."""
+class Distinct(NamedTuple):
+    """The rows that a column names.
 
-    def forward(self, x: sp.csr_array, run: Run) -> tuple[np.ndarray, Any]:
-        """Return y, shape (n, n_out)."""
-        W = self.W.value
-        expect(self, x, W.shape[0])
-        if not sp.issparse(x) or x.format != "csr":
-            raise TypeError(f"{self!r} must be given a CSR batch, got {type(x).__name__}")
-        x = x if x.dtype == W.dtype else x.astype(W.dtype)
-        y, z = self.activation.forward(times(x, W, run.pool), self.b.value)
-        return y, (x, y, z)
+    rows : ndarray, shape (d,), ascending, without −1; counts : how often each is named
+    place : ndarray, shape (n,), of each cell's row in `rows`; −1 where it names nobody
+    least : the smallest number, 0 where there is none
+    """
 
-    def weight_gradient(self, x: sp.csr_array, dz: np.ndarray, pool: Pool) -> Rows:
-        """Return dW, of the rows that the batch names."""
-        return transposed_times(x, dz, pool)
+    rows: np.ndarray
+    counts: np.ndarray
+    place: np.ndarray
+    least: int
 
-    def input_gradient(self, dz: np.ndarray, pool: Pool) -> None:
-        """Return nothing: the batch is data."""
 
-    def on_blocks(self) -> Linear:
-        """Return a layer of the same parameters for dense batches."""
-        layer = Linear.__new__(Linear)
-        layer.activation, layer.W, layer.b = self.activation, self.W, self.b
-        return layer
+class RowNumbers:
+    """Numbers of rows, shape (n, n_columns): one column for each side of a pair.
+
+    Parameters
+    ----------
+    x : ndarray of int, shape (n, n_columns)
+        −1 is nobody.
+    """
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+        self._columns: dict[int, np.ndarray] = {}
+        self._distinct: dict[int, Distinct] = {}
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def column(self, number: int) -> np.ndarray:
+        """Return a column, contiguous."""
+        if number not in self._columns:
+            self._columns[number] = np.ascontiguousarray(self.x[:, number])
+        return self._columns[number]
+
+    def distinct(self, number: int) -> Distinct:
+        """Return the distinct rows of a column."""
+        if number not in self._distinct:
+            self._distinct[number] = _distinct(self.column(number))
+        return self._distinct[number]
+
+
+def _distinct(rows: np.ndarray) -> Distinct:
+    order = sorting(rows)
+    place, found = np.full(len(rows), -1), np.empty(len(order), rows.dtype)
+    counts = np.empty(len(order), np.int64)
+    n = nn_rows.number_rows(rows, order, found, counts, place)
+    return Distinct(found[:n], counts[:n], place, int(rows.min(initial=0)))
+
+
+def numbered(x: np.ndarray | RowNumbers) -> RowNumbers:
+    """Return x, or an array as it."""
+    return x if isinstance(x, RowNumbers) else RowNumbers(x)
 
 
 def times(X: sp.csr_array, W: np.ndarray, pool: Pool) -> np.ndarray:
     """Return X W, shape (n, k), for a CSR X (n, m) and W (m, k)."""
     out = np.empty((X.shape[0], W.shape[1]), W.dtype)
-    pool.over_rows(lambda lo, hi: kernels.sparse_product(X.indptr, X.indices, X.data, W, out,
+    pool.over_rows(lambda lo, hi: nn_sparse.sparse_product(X.indptr, X.indices, X.data, W, out,
                                                          lo, hi), X.indptr)
     return out
 
@@ -61,11 +96,39 @@ def transposed_times(X: sp.csr_array, G: np.ndarray, pool: Pool) -> Rows:
     n_most = min(X.nnz, X.shape[1])
     columns, starts = np.empty(n_most, np.int64), np.empty(n_most + 1, np.int64)
     rows, cells = np.empty(X.nnz, np.int32), np.empty(X.nnz, np.int64)
-    n = kernels.by_column(X.indptr, X.indices, np.zeros(X.shape[1], np.int64), columns, starts,
+    n = nn_sparse.by_column(X.indptr, X.indices, np.zeros(X.shape[1], np.int64), columns, starts,
                           rows, cells)
     out = np.empty((n, G.shape[1]), G.dtype)
     bounds = equal_cost_chunks(starts[:n + 1]).tolist() if n else [0, 0]
-    pool.map(lambda lo, hi: kernels.transposed_product(starts, rows, cells, X.data, G, out,
+    pool.map(lambda lo, hi: nn_sparse.transposed_product(starts, rows, cells, X.data, G, out,
                                                        lo, hi),
              list(zip(bounds[:-1], bounds[1:], strict=True)))
     return Rows(columns[:n], out)
+
+
+def product(X: np.ndarray, Y: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return X @ Y, shape (n, k), cut along the longer side of the result.
+
+    The cuts are a function of the shapes alone.
+    """
+    n, k = X.shape[0], Y.shape[1]
+    n_tiles = min(MAX_TILES, n * k * X.shape[1] // TILE_PRODUCTS, max(n, k))
+    out: np.ndarray = np.empty((n, k), np.result_type(X, Y))
+    if X.shape[1] == 1:                       # an outer product: BLAS takes ten times as long
+        np.multiply(X, Y, out=out)
+        return out
+    if n_tiles < 2:
+        np.matmul(X, Y, out=out)
+        return out
+
+    @np.errstate(over="ignore", invalid="ignore")               # (the caller's is not ours)
+    def rows(start: int, stop: int) -> None:
+        np.matmul(X[start:stop], Y, out=out[start:stop])
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def columns(start: int, stop: int) -> None:
+        np.matmul(X, Y[:, start:stop], out=out[:, start:stop])
+
+    longer = max(n, k)
+    pool.map(rows if n >= k else columns, row_chunks(longer, -(-longer // n_tiles)))
+    return out

@@ -96,7 +96,7 @@ class PairwiseSGD(Solver):
         for shift in range(plan.g):
             losses = pool.map(block, [(a, (a + shift) % plan.g) for a in range(plan.g)])
             loss += sum(losses)
-            _check(losses, shift, rates[0])
+            _check_finite(losses, shift, rates[0])
         if not (np.isfinite(at.P.sum()) and np.isfinite(at.Q.sum())):
             raise _diverged("the vectors are not finite", rates[0])
         return float(loss / self.positives.nnz)
@@ -119,8 +119,8 @@ class PairwiseSGD(Solver):
         self.done, self.seed = int(state["done"]), int(state["seed"])
 
 
-def fold_in(positives: sp.csr_array, Q: np.ndarray, gamma: np.ndarray, steps: Steps,
-            n_passes: int, adaptive: bool, pool: Pool) -> np.ndarray:
+def fold_in_by_pairs(positives: sp.csr_array, Q: np.ndarray, gamma: np.ndarray, steps: Steps,
+                     n_passes: int, adaptive: bool, pool: Pool) -> np.ndarray:
     """Return vectors of new rows after the steps of `n_passes` epochs, items frozen.
 
     They start from 0 and meet the same negatives each time; a row without positives, or
@@ -198,7 +198,7 @@ def _key(random: np.random.Generator) -> int:
     return int(random.integers(2**63))
 
 
-def _check(losses: list[float], shift: int, eta: float) -> None:
+def _check_finite(losses: list[float], shift: int, eta: float) -> None:
     for a, loss in enumerate(losses):
         if not math.isfinite(loss):
             raise _diverged(f"the loss of block {a} on diagonal {shift} is {loss}", eta)

@@ -1,4 +1,4 @@
-"""Training a network on cells: known ones in a drawn order, unknown ones drawn beside them.
+"""Training a network on cells: known ones in a drawn order, unknown ones drawn with them.
 
 Objective.  Ω holds the N known cells, with target y and weight w; the others are unknown,
 N0 in number, with target 0 and weight w0:
@@ -28,11 +28,11 @@ import scipy.sparse as sp
 
 from mfcore.kernels import nn_sampling as kernels
 from mfcore.nn.layers import Layer
+from mfcore.nn.losses import Loss
 from mfcore.nn.network import Blocks, Part, Trainer, value_and_gradients
-from mfcore.nn.numbers import RowNumbers
-from mfcore.nn.optimizers import Adam
+from mfcore.nn.optimizers import Adam, cosine_decay
 from mfcore.nn.parameters import Parameter, sorting
-from mfcore.nn.schedules import cosine
+from mfcore.nn.sparse import RowNumbers
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
@@ -42,7 +42,7 @@ PART_CELLS = 512
 
 
 @dataclass
-class Cells:
+class TrainingCells:
     """Known cells with targets and weights, and what the unknown ones weigh.
 
     Parameters
@@ -114,7 +114,7 @@ class NeuralSGD(Solver):
 
     Parameters
     ----------
-    cells : Cells
+    cells : TrainingCells
     trainer : Trainer
         Its network maps pairs (n, 2) to scores (n, 1).
     batch_size : int, >= 1
@@ -125,7 +125,7 @@ class NeuralSGD(Solver):
         Epochs that ran.
     """
 
-    cells: Cells
+    cells: TrainingCells
     trainer: Trainer
     batch_size: int
     seed: int
@@ -179,14 +179,13 @@ class NeuralSGD(Solver):
 FOLD_STEPS, FOLD_RATE, FOLD_ITEMS = 30, 0.2, 128
 
 
-def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], spreads: Sequence[float],
-            cells: Cells, loss: Callable[..., tuple[float, np.ndarray]], pool: Pool
-            ) -> list[np.ndarray]:
+def fold_in_by_adam(make: Callable[[int, int], tuple[Layer, list[Parameter]]],
+                    spreads: Sequence[float], cells: TrainingCells, loss: Loss, pool: Pool
+                    ) -> list[np.ndarray]:
     """Return tables of new rows after fixed steps on their cells, the rest frozen.
 
-    A row's steps depend on its own cells alone: full gradients, and Adam, whose numbers go
-    each their own way; nothing is drawn but the items that stand for the unknown ones, always
-    the same.
+    A row's steps depend on its own cells alone: gradients are full, and Adam treats each number
+    by itself.  Only the items that stand for the unknown ones are drawn, always the same.
 
     Parameters
     ----------
@@ -202,7 +201,7 @@ def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], spreads: 
     def some(lo: int, hi: int) -> list[np.ndarray]:
         network, tables = make(lo, hi)
         part = _row_cells(cells, lo, hi, items if cells.n_drawn else items[:0])
-        optimizers = [Adam(FOLD_RATE * spread, lazy=True, schedule=cosine(FOLD_STEPS))
+        optimizers = [Adam(FOLD_RATE * spread, lazy=True, schedule=cosine_decay(FOLD_STEPS))
                       for spread in spreads]
         for _ in range(FOLD_STEPS if len(part[0]) else 0):
             _, gradients = value_and_gradients(network, loss, [part], Pool(1))
@@ -214,7 +213,7 @@ def fold_in(make: Callable[[int, int], tuple[Layer, list[Parameter]]], spreads: 
     return [np.concatenate(blocks) for blocks in zip(*parts, strict=True)]
 
 
-def _row_cells(cells: Cells, lo: int, hi: int, items: np.ndarray) -> Part:
+def _row_cells(cells: TrainingCells, lo: int, hi: int, items: np.ndarray) -> Part:
     """Return the known cells of rows lo..hi, and those of `items` that are unknown to them."""
     pattern = cells.pattern
     known = slice(pattern.indptr[lo], pattern.indptr[hi])

@@ -1,6 +1,6 @@
 """Training a network on rows: mini-batches of them in a drawn order, or all at once.
 
-With N rows of c cells each in the mean, a loss ℓ_u of each row, and a penalty of the weights,
+With N rows of c cells each on average, a loss ℓ_u of each row, and a penalty of the weights,
 
     L / (N c) = (1 / N c) Σ_u ℓ_u + (λ / N c) ‖W‖²
 
@@ -25,10 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.network import Trainer, value_and_gradients
-from mfcore.nn.packing import unpack
-from mfcore.nn.parameters import Parameter
+from mfcore.nn.parameters import Parameter, unpack
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.gradient import inverse_hessian_times
 from mfcore.solvers.loop import Solver
@@ -211,7 +210,7 @@ class RowLBFGS(Solver):
     def value_and_gradient(self, pool: Pool) -> tuple[float, np.ndarray]:
         """Return L / (N c) and its gradient, as one vector, at the network's present weights."""
         parameters = self.network.parameters()
-        value, gradients = value_and_gradients(self.network, itself, [(self.x, ())], pool,
+        value, gradients = value_and_gradients(self.network, identity_loss, [(self.x, ())], pool,
                                                share=1 / self.size)
         blocks, penalty = [], 0.0
         for parameter in parameters:

@@ -26,7 +26,7 @@ from mfcore.models.fitted import Linear, answered_unless
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain
-from mfcore.nn.packing import packed
+from mfcore.nn.parameters import packed
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.rows import Vector
 

@@ -21,11 +21,10 @@ from mfcore.models.training import Start
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
 from mfcore.nn.joins import Sequential
-from mfcore.nn.layers import Dropout, Linear
+from mfcore.nn.layers import Dropout, Linear, SparseLinear
 from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.optimizers import OPTIMIZERS, optimizer
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.sparse import SparseLinear
 from mfcore.parallel import Pool
 from mfcore.solvers.rows import Make
 

@@ -26,7 +26,7 @@ from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain, Variational
-from mfcore.nn.packing import packed, unpack
+from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
 from mfcore.objectives.scores import pair_scores
 from mfcore.parallel import Pool, row_chunks

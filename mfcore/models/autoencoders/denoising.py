@@ -13,7 +13,7 @@ from mfcore.models.autoencoders.core import Autoencoder, Coded, Recipe, answers
 from mfcore.models.estimator import TRAINED, settings
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
-from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Dropout
 from mfcore.nn.network import Trainer
@@ -112,7 +112,7 @@ def network(model: Any, shape: tuple[int, int], random: np.random.Generator | No
 def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
     """Return what trains the network."""
     n = ratings.shape[0]
-    trainer = Trainer(network, itself, choices.optimizer_of(model, n),
+    trainer = Trainer(network, identity_loss, choices.optimizer_of(model, n),
                       seed=int(random.integers(2**63)))
     return RowSGD([Stage(trainer, choices.batches(model, ratings))], n, model.batch_size,
                   int(random.integers(2**63)))

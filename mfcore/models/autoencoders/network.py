@@ -15,16 +15,14 @@ from mfcore.models.autoencoders.core import Recipe
 from mfcore.models.autoencoders.corrupted import NOISES, CorruptedRows, Refeeding, on_blocks
 from mfcore.models.estimator import check_epochs, check_widths
 from mfcore.nn.activations import FORMULAS
-from mfcore.nn.autoencoder import Plain, itself
+from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.contractive import INPUTS, Contractive
 from mfcore.nn.heads import EverySquared, Head, KnownSquared
 from mfcore.nn.joins import Sequential
-from mfcore.nn.layers import Dropout, Layer, Linear, Transposed
+from mfcore.nn.layers import Dropout, Layer, Linear, SparseLinear, Transposed
 from mfcore.nn.network import Trainer
-from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
+from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, inverse_decay, optimizer
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.schedules import inverse
-from mfcore.nn.sparse import SparseLinear
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.rows import RowLBFGS, RowSGD, Stage
@@ -169,13 +167,13 @@ def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Gener
     seeds = random.integers(2**63, size=3).tolist()
     batch_size = n if model.batch_size is None else min(model.batch_size, n)
     n_steps = -(-n // batch_size)
-    trainer = Trainer(network, itself, _optimizer(model, ratings.nnz, n_steps, None),
+    trainer = Trainer(network, identity_loss, _optimizer(model, ratings.nnz, n_steps, None),
                       seed=seeds[0])
     stages = [Stage(trainer, rows.make, size=ratings.nnz / n)]
     if model.refeed:
         again = trainer.optimizer if model.refeed_rate is None else \
             _optimizer(model, ratings.nnz, n_steps, model.refeed_rate)
-        feeding = Trainer(on_blocks(network), itself, again, seed=seeds[1])
+        feeding = Trainer(on_blocks(network), identity_loss, again, seed=seeds[1])
         stages[0].after = Refeeding(network, feeding, model.refeed)
         stages.append(Stage(feeding, rows.make, n_passes=0))         # (its memory is kept)
     return RowSGD(stages, n, batch_size, seeds[2])
@@ -183,7 +181,7 @@ def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Gener
 
 def _optimizer(model: Any, nnz: int, n_steps: int, rate: float | None) -> Optimizer:
     return optimizer(model.optimizer, model.learning_rate if rate is None else rate,
-                     decay=2 * model.reg / nnz, schedule=inverse(model.decay / n_steps))
+                     decay=2 * model.reg / nnz, schedule=inverse_decay(model.decay / n_steps))
 
 
 # ------------------------------------------------------------------------------ checks

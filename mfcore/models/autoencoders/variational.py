@@ -16,14 +16,13 @@ from mfcore.models.estimator import TRAINED, settings
 from mfcore.models.fitted import best_items
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
-from mfcore.nn.autoencoder import Halves, Variational, itself
+from mfcore.nn.autoencoder import CompositePrior, Halves, Variational, identity_loss
 from mfcore.nn.joins import Dense, Sequential
 from mfcore.nn.layers import Dropout, Layer
 from mfcore.nn.network import Trainer
 from mfcore.nn.normalise import Activate, LayerNorm
 from mfcore.nn.optimizers import Adam
-from mfcore.nn.packing import packed, unpack
-from mfcore.nn.prior import Prior
+from mfcore.nn.parameters import packed, unpack
 from mfcore.parallel import Pool
 from mfcore.solvers.rows import RowSGD, Stage
 
@@ -179,7 +178,7 @@ def solver(model: Any, network: Variational, ratings: Ratings, random: np.random
            ) -> RowSGD:
     """Return what trains MultVAE's network."""
     n, batches = ratings.shape[0], choices.batches(model, ratings)
-    trainer = Trainer(network, itself, choices.optimizer_of(model, n),
+    trainer = Trainer(network, identity_loss, choices.optimizer_of(model, n),
                       seed=int(random.integers(2**63)))
 
     def make(*request: Any) -> tuple[Any, ...]:
@@ -194,7 +193,7 @@ class RecVAE(Autoencoder):
 
     As `MultVAE` with the multinomial likelihood, but
     the prior of a row's code is a mixture of N(0, 1), the posterior that the encoder gave the
-    row at the end of the last epoch, and a wide normal (see `nn/prior.py`);
+    row at the end of the last epoch, and a wide normal (see `nn/autoencoder.py`);
     β_u = gamma · |x_u|, more for rows that say more;
     in an epoch the encoder learns for `encoder_passes` passes, from rows with cells left out,
     then the decoder for one, from whole rows.
@@ -293,7 +292,7 @@ def composite_network(model: Any, shape: tuple[int, int], random: np.random.Gene
     last = Halves(choices.linear(model, "code", width, 2 * model.n_latent, "identity", random))
     network = Variational(Sequential(Dropout(model.dropout), Dense(*stages), last),
                           Sequential(), choices.head(model, shape[1], random))
-    network.prior = Prior(*model.prior)
+    network.prior = CompositePrior(*model.prior)
     return network
 
 
@@ -303,7 +302,7 @@ def composite_solver(model: Any, network: Variational, ratings: Ratings,
     n, batches = ratings.shape[0], choices.batches(model, ratings)
     _, *layers = network.encoder.layers                        # type: ignore[attr-defined]
     whole = Variational(Sequential(*layers), network.decoder, network.head)
-    whole.prior = Prior(*model.prior)
+    whole.prior = CompositePrior(*model.prior)
     old = composite_network(model, ratings.shape, None)
     parts = network.encoder.parameters(), network.head.parameters()
     past = packed(old.encoder.parameters())
@@ -319,7 +318,7 @@ def composite_solver(model: Any, network: Variational, ratings: Ratings,
         past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
 
     def trainer(net: Layer) -> Trainer:
-        return Trainer(net, itself, Adam(model.learning_rate, decay=2 * model.reg / n),
+        return Trainer(net, identity_loss, Adam(model.learning_rate, decay=2 * model.reg / n),
                        seed=int(random.integers(2**63)))
 
     encoder = Stage(trainer(network), make, model.encoder_passes, 1.0, *parts)

@@ -16,11 +16,11 @@ from mfcore.models.pairs.fusion import Architecture, Tables, unflatten
 from mfcore.models.sides import Row, Side
 from mfcore.nn.layers import Layer, Linear
 from mfcore.nn.losses import Loss
+from mfcore.nn.network import NetworkScorer, network_scores
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.scoring import NetworkScorer, network_scores
 from mfcore.objectives.biases import row_bias
 from mfcore.parallel import Pool
-from mfcore.solvers.neural import Cells, fold_in
+from mfcore.solvers.neural import TrainingCells, fold_in_by_adam
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Network:
     reg: float
     bias_reg: float
     loss: Loss
-    cells: Callable[[Ratings], Cells]
+    cells: Callable[[Ratings], TrainingCells]
     unanswered: Unanswered
 
     def vectors(self, asked: Asked, pool: Pool) -> Folded:
@@ -107,7 +107,7 @@ class Network:
 
         known = self.shape.side("user", self.users.factors, self.users.bias)
         spreads = [float(table.value.std(axis=0).mean()) or 0.1 for table in known.tables]
-        blocks = fold_in(make, spreads, self.cells(ratings), self.loss, pool)
+        blocks = fold_in_by_adam(make, spreads, self.cells(ratings), self.loss, pool)
         users = Tables([Parameter("", block) for block in blocks])
         return Folded(self.shape.factors(users), self.shape.bias(users))
 

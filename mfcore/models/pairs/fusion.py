@@ -23,11 +23,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.nn.grouped import GroupedEmbedding
-from mfcore.nn.initialisers import table
 from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
 from mfcore.nn.pairs import RowsLinear
-from mfcore.nn.parameters import Parameter
+from mfcore.nn.parameters import Parameter, initial_table
 from mfcore.nn.stack import stacked
 
 FUSIONS = ("concat", "product", "gmf+mlp")
@@ -157,7 +156,8 @@ class Architecture:
 
     def drawn(self, name: str, n_rows: int, scale: float, random: np.random.Generator) -> Tables:
         """Return the tables of one side at the start of training."""
-        factors = table(n_rows, self.width, scale / np.sqrt(self.n_factors), random, self.dtype)
+        factors = initial_table(n_rows, self.width, scale / np.sqrt(self.n_factors), random,
+                                self.dtype)
         return self.side(name, factors, None)
 
     def factors(self, side: Tables) -> np.ndarray:

@@ -22,10 +22,9 @@ from mfcore.nn.activations import FORMULAS
 from mfcore.nn.layers import Dropout, Linear
 from mfcore.nn.losses import Loss, logistic, squared
 from mfcore.nn.network import Trainer, blocks_of
-from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, optimizer
-from mfcore.nn.schedules import inverse
+from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, inverse_decay, optimizer
 from mfcore.objectives.biases import mean_biases
-from mfcore.solvers.neural import Cells, NeuralSGD
+from mfcore.solvers.neural import NeuralSGD, TrainingCells
 
 Self = TypeVar("Self", bound="NeuralMF")
 
@@ -284,14 +283,14 @@ class NeuralMF(Recommender):
     def _optimizer(self, n_cells: int) -> Optimizer:
         per_step = self.decay / max(1, -(-n_cells // self.batch_size))
         return optimizer(self.optimizer, self.learning_rate, decay=self.weight_decay,
-                         lazy=self.lazy, schedule=inverse(per_step))
+                         lazy=self.lazy, schedule=inverse_decay(per_step))
 
-    def _cells(self, ratings: Ratings) -> Cells:
+    def _cells(self, ratings: Ratings) -> TrainingCells:
         real, values = np.dtype(self.dtype), ratings.by_user.data
         w = None if ratings.weights is None else ratings.weights.astype(real)
         if self.predicts_ratings:
-            return Cells(ratings.by_user, (values - self.global_mean_).astype(real), w)
-        return Cells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives,
+            return TrainingCells(ratings.by_user, (values - self.global_mean_).astype(real), w)
+        return TrainingCells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives,
                      self.unknown_weight_)
 
     def _weight_of_unknown(self, ratings: Ratings) -> float:

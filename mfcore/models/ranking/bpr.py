@@ -17,7 +17,7 @@ from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.objectives.pairwise import Ranking
 from mfcore.parallel import Pool
-from mfcore.solvers.bpr import PairwiseSGD, Steps, fold_in
+from mfcore.solvers.bpr import PairwiseSGD, Steps, fold_in_by_pairs
 
 
 @settings(*TRAINED)
@@ -157,7 +157,7 @@ class BPR(Recommender):
         """Return the vectors of new users after the steps of training, items frozen."""
         Q, gamma = self.items_.factors, self.items_.bias
         gamma = np.zeros(len(Q), Q.dtype) if gamma is None else gamma
-        P = fold_in(_positives(new.known(len(Q))), Q, gamma, self._steps(),
+        P = fold_in_by_pairs(_positives(new.known(len(Q))), Q, gamma, self._steps(),
                     max(self.n_epochs_, 1), self.sampling == "adaptive", pool)
         return Folded(P, None)
 
