@@ -9,7 +9,7 @@ order.
 
 from __future__ import annotations
 
-from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import numpy as np
 
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
+from mfcore.models.factorization.core import Core
+from mfcore.models.sides import Sides
 from mfcore.objectives.groups import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
 from mfcore.objectives.whole import WholeMatrix
@@ -56,12 +58,12 @@ def constant(value: Any) -> Any:
     return value
 
 
-def read_block(model: Any, folder: str, side: str, span: tuple[int, int], bounds: list[int],
-               features: Features | None) -> Block:
+def read_block(core: Core, sides: Sides, folder: str, side: str, span: tuple[int, int],
+               bounds: list[int], features: Features | None) -> Block:
     """Read rows span[0] to span[1] of a side; `bounds` cut the other side into blocks."""
     opened = Ratings.open(folder, verify=False)
     ratings = (opened if side == "user" else opened.transposed).select_users(np.arange(*span))
-    cells, prior = systems_of(model, ratings, side, span, features)
+    cells, prior = systems_of(core, sides, ratings, side, span, features)
     columns, places = renumbered(cells.indices, ratings.shape[1])
     cuts = np.searchsorted(columns, bounds)
     wanted = [columns[lo:hi] - first for lo, hi, first in
@@ -79,18 +81,14 @@ def renumbered(indices: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(met), (np.cumsum(met, dtype=indices.dtype) - 1)[indices]
 
 
-def systems_of(model: Any, ratings: Ratings, side: str, span: tuple[int, int],
+def systems_of(core: Core, sides: Sides, ratings: Ratings, name: str, span: tuple[int, int],
                features: Features | None) -> tuple[Cells, Prior]:
     """Return what a fit on one machine makes of rows span[0] to span[1] of a side."""
-    own, others = model.user_bias_, model.item_bias_
-    own, others = (own, others) if side == "user" else (others, own)
-    beta = np.zeros(ratings.shape[0]) if own is None else own[slice(*span)]
-    gamma = np.zeros(ratings.shape[1]) if others is None else others
-    shell = copy(model)
-    setattr(shell, f"{side}_features_", features)
-    start = model._bias_start() if side == "user" else 0.0
-    return (model._cells(ratings, beta, gamma),
-            shell._prior(shell._penalty(ratings, ratings.shape[1], start), side))
+    side, other = sides if name == "user" else sides[::-1]
+    own = replace(side, features=features,
+                  feature_names=None if features is None else list(features.names))
+    bias = None if side.bias is None else side.bias[slice(*span)]
+    return core.half(ratings, own, bias, other.bias)
 
 
 def wanted_of(block: Block, other: int) -> np.ndarray:

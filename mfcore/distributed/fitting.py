@@ -7,8 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,21 +30,21 @@ from mfcore.distributed.cluster import (
 )
 from mfcore.distributed.planning import block_bytes
 from mfcore.distributed.shared import SharedALS, shared_bounds
-from mfcore.distributed.sweeps import OTHER, BlockALS, block_bounds
-from mfcore.models.implicit import ImplicitMF
+from mfcore.distributed.sweeps import BlockALS, block_bounds
+from mfcore.models.factorization.core import Core, Draw
+from mfcore.models.factorization.implicit import ImplicitMF
+from mfcore.models.factorization.matrix_factorization import MatrixFactorization
 from mfcore.models.inputs import training_ratings
-from mfcore.models.matrix_factorization import MatrixFactorization
-from mfcore.models.quadratic import QuadraticModel
+from mfcore.models.recommender import Recommender
+from mfcore.models.sides import Side, Sides
+from mfcore.models.training import train
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import GRAM_ROWS, row_chunks
 from mfcore.solvers.loop import Solver
 
-Model = TypeVar("Model", bound=QuadraticModel)
+Model = TypeVar("Model", bound=Recommender)
 SOLVERS = ("cg", "cholesky")
 BLOCK_CELLS = 5_000_000
-# What the workers need not know of a model.
-_LEFT_OUT = ("ratings_", "user_factors_", "item_factors_", "history_", "_solver_for",
-             "_first_vectors", "user_features_", "item_features_")
 
 
 def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BLOCK_CELLS,
@@ -115,11 +114,10 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         if training.folder is None:
             training.write(folder / "ratings")
         place = training.folder or str(folder / "ratings")
-        solver_for = partial(_block_solver, model, cluster, place, folder, spans, chunks)
-        first = model._first_vectors if kept is None else \
-            partial(_first_in, kept, model._first_vectors)
-        with _replaced(model, _solver_for=solver_for, _first_vectors=first):
-            return model.fit(training, **options)
+        backend = Cluster(cluster, model.cg_steps if model.solver == "cg" else 0, place, folder,
+                          spans, chunks, kept, int(model.verbose))
+        fitted: Model = train(model, training, backend=backend, **options)
+        return fitted
 
 
 def _cut(indptr: dict[str, np.ndarray], k: int, block_cells: int, client: Any,
@@ -137,7 +135,7 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, (MatrixFactorization, ImplicitMF)):
         raise TypeError(f"a distributed fit takes MatrixFactorization or ImplicitMF, got "
                         f"{type(model).__name__}")
-    model._validate()
+    model.validate()
     validation.choice("solver of a distributed fit", model.solver, SOLVERS)
     if getattr(model, "loss", "squared") != "squared":
         raise ValueError("a distributed fit needs loss='squared', got 'logistic'")
@@ -178,36 +176,48 @@ def read_part(path: str, reading: Reading) -> dict[str, np.ndarray]:
     return {name: column for name, column in columns.items() if column is not None}
 
 
-@contextmanager
-def _replaced(model: Any, **methods: Any) -> Iterator[None]:
-    """Give a model other methods for a while."""
-    vars(model).update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            vars(model).pop(name, None)
+@dataclass(frozen=True)
+class Cluster:
+    """Workers in place of the solvers of one machine: see `models.factorization.core.Backend`.
 
+    Parameters
+    ----------
+    client, steps, ratings, scratch, bounds, verbose
+        As in `BlockALS`.
+    chunks : dict of str to ndarray, or None
+        Those of `SharedALS`; None: factors are shipped.
+    kept : path or None
+        A folder for the factors, which then stay there.
+    """
 
-def _first_in(folder: Path, draw: Any, side: str, n: int, random: np.random.Generator) -> Mapped:
-    """Return what `draw` does, in a file; drawn a chunk at a time, the same numbers come."""
-    folder.mkdir(exist_ok=True)
-    few = draw(side, 0, random)
-    rows = Mapped.new(folder / f"{side}.factors.npy", (n, few.shape[1]), few.dtype)
-    for start, stop in row_chunks(n, GRAM_ROWS):
-        rows[start:stop] = draw(side, stop - start, random)
-    return rows
+    client: Any
+    steps: int
+    ratings: str
+    scratch: Path
+    bounds: dict[str, list[int]]
+    chunks: dict[str, np.ndarray] | None
+    kept: Path | None
+    verbose: int
 
+    def vectors(self, side: str, n_rows: int, random: np.random.Generator, draw: Draw
+                ) -> np.ndarray:
+        """Return the first vectors of a side; in a file, drawn a chunk at a time, they are the
+        same."""
+        if self.kept is None:
+            return draw(n_rows, random)
+        self.kept.mkdir(exist_ok=True)
+        few = draw(0, random)
+        rows = Mapped.new(self.kept / f"{side}.factors.npy", (n_rows, few.shape[1]), few.dtype)
+        for start, stop in row_chunks(n_rows, GRAM_ROWS):
+            rows[start:stop] = draw(stop - start, random)
+        return rows
 
-def _block_solver(model: Any, client: Any, ratings: str, scratch: Path,
-                  bounds: dict[str, list[int]], chunks: dict[str, np.ndarray] | None,
-                  problem: Quadratic, seed: int) -> Solver:
-    shell = copy(model)
-    for name in _LEFT_OUT:
-        vars(shell).pop(name, None)
-    if not getattr(model, "_subtracts_bias", False):
-        shell.user_bias_ = shell.item_bias_ = None
-    features = {side: getattr(model, f"{side}_features_") for side in OTHER}
-    given = (client, problem, shell, ratings, scratch, bounds, features,
-             model.cg_steps if model.solver == "cg" else 0, int(model.verbose))
-    return BlockALS(*given) if chunks is None else SharedALS(*given, chunks=chunks)
+    def solver(self, core: Core, sides: Sides, problem: Quadratic, seed: int) -> Solver:
+        """Return what improves the factors, with all that workers need to know."""
+        subtracts = getattr(core.observed, "subtracts", False)
+        told = Sides(*(Side(side.name, side.averaged, bias=side.bias if subtracts else None)
+                       for side in sides))
+        features = {side.name: side.features for side in sides}
+        given = (self.client, problem, core, told, self.ratings, self.scratch, self.bounds,
+                 features, self.steps, self.verbose)
+        return BlockALS(*given) if self.chunks is None else SharedALS(*given, chunks=self.chunks)

@@ -29,6 +29,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.distributed import blocks as tasks
 from mfcore.distributed.planning import SHARES
 from mfcore.distributed.sweeps import OTHER, BlockALS, own
+from mfcore.models.factorization.core import Core
+from mfcore.models.sides import Sides
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.groups import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
@@ -61,7 +63,7 @@ class Share(NamedTuple):
     chunks: np.ndarray
 
 
-def read_share(model: Any, folder: str, side: str, chunks: np.ndarray,
+def read_share(core: Core, sides: Sides, folder: str, side: str, chunks: np.ndarray,
                features: Features | None) -> Share:
     """Read the rows of a run of chunks; rows that fill up tiles come without ratings."""
     opened = Ratings.open(folder, verify=False)
@@ -71,8 +73,8 @@ def read_share(model: Any, folder: str, side: str, chunks: np.ndarray,
     own = whole.select_users(np.arange(lo, hi))
     filled = sp.csr_array((own.by_user.data, own.by_user.indices, np.pad(
         own.by_user.indptr, (lo - first, last - hi), "edge")), (last - first, own.shape[1]))
-    cells, prior = tasks.systems_of(model, Ratings(filled, weights=own.weights, copy=False), side,
-                                    (first, last), features)
+    cells, prior = tasks.systems_of(core, sides, Ratings(filled, weights=own.weights, copy=False),
+                                    side, (first, last), features)
     return Share(cells, prior, first, chunks - first)
 
 
@@ -183,10 +185,10 @@ class SharedALS(BlockALS):
     def _held(self, side: str) -> list[Any]:
         """Return the blocks of a side; they are read once."""
         if side not in self._blocks:
-            model = self._submit(tasks.constant, "model", 0, self.model)
+            sides = self._submit(tasks.constant, "sides", 0, self.sides)
             self._blocks[side] = [
-                self._submit(read_share, f"read-{side}s", self._home(p), model, self.ratings, side,
-                             chunks, self._features_of(side, chunks), part=p)
+                self._submit(read_share, f"read-{side}s", self._home(p), self.core, sides,
+                             self.ratings, side, chunks, self._features_of(side, chunks), part=p)
                 for p, chunks in enumerate(self._chunks_of(side))]
         return self._blocks[side]
 

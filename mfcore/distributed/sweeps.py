@@ -28,6 +28,8 @@ import numpy as np
 from tqdm import tqdm
 
 from mfcore.distributed import blocks as tasks
+from mfcore.models.factorization.core import Core
+from mfcore.models.sides import Sides
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
@@ -60,8 +62,10 @@ class BlockALS(Solver):
     client : dask.distributed.Client
     problem : Quadratic
         The whole problem, for penalties and group vectors; of its cells, a sample is read here.
-    model : estimator without ratings
-        Says what a stored cell means.
+    core : Core
+        Says what a stored cell means, as the whole ratings decided it.
+    sides : Sides
+        Both sides without vectors: the biases that are subtracted from ratings, if any are.
     ratings : path of a folder of ratings that all workers see
     scratch : path of a folder that all workers see
     bounds : dict of str to list of int
@@ -73,7 +77,8 @@ class BlockALS(Solver):
 
     client: Any
     problem: Quadratic
-    model: Any
+    core: Core
+    sides: Sides
     ratings: str
     scratch: Path
     bounds: dict[str, list[int]]
@@ -173,10 +178,10 @@ class BlockALS(Solver):
     def _held(self, side: str) -> list[Any]:
         """Return the blocks of a side; they are read once."""
         if side not in self._blocks:
-            model = self._submit(tasks.constant, "model", 0, self.model)
+            sides = self._submit(tasks.constant, "sides", 0, self.sides)
             F = self.features[side]
             self._blocks[side] = [self._submit(
-                tasks.read_block, f"read-{side}s", p, model, self.ratings, side, span,
+                tasks.read_block, f"read-{side}s", p, self.core, sides, self.ratings, side, span,
                 self.bounds[OTHER[side]], None if F is None else F.select(np.arange(*span)))
                 for p, span in enumerate(zip(self.bounds[side][:-1], self.bounds[side][1:],
                                              strict=True))]
