@@ -12,12 +12,28 @@ import numpy as np
 import scipy.sparse as sp
 
 import mfcore
-from mfcore import ImplicitMF, MatrixFactorization, Ratings
+from mfcore import ImplicitMF, MatrixFactorization, MultVAE, Ratings, Segmented
 from mfcore.models.storage import CLASSES
 from mfcore.parallel import Pool
 
 # Every estimator, found where the library itself looks its classes up.
 EVERY: list[Any] = [getattr(mfcore, name) for name in CLASSES]
+# What all models have from the base class is tried on these: one of plain vectors, one with a
+# scorer and a `recommend` of its own, and one that asks others and has a `fit` of its own.
+SHARED: list[Any] = [MatrixFactorization, MultVAE, Segmented]
+
+
+def definers(*methods: str) -> list[tuple[Any, str]]:
+    """Each function of these names once: the first class that has it, and the name.
+
+    A method that is final is tried on one class, and one that is overridden on all that do so.
+    """
+    found: dict[Any, tuple[Any, str]] = {}
+    for method in methods:
+        for made in EVERY:
+            found.setdefault(getattr(made, method), (made, method))
+    return list(found.values())
+
 
 # One of each way to fill in the formula of `MatrixFactorization`.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {

@@ -77,23 +77,6 @@ def test_scores_of_pairs_are_those_of_blocks(made):
 
 
 @every
-def test_encoding_trains_nothing(made):
-    model = fitted(made)
-    before = model.weights_.tobytes()
-    model.fold_in_users(CELLS[:5])
-    model.recommend(ratings=CELLS[:5])
-    assert model.weights_.tobytes() == before
-
-
-@every
-def test_the_bits_do_not_depend_on_the_number_of_threads(made):
-    wide = samples.counts(600, 90)
-    models = [fitted(made, wide, n_threads=n, batch_size=128) for n in (1, 2, 8)]
-    for get in (lambda m: m.weights_, lambda m: m.user_factors_, lambda m: m.recommend(k=5)[1]):
-        assert len({get(model).tobytes() for model in models}) == 1
-
-
-@every
 def test_a_killed_fit_goes_on_to_the_same_bits(made, tmp_path):
     straight = fitted(made, n_epochs=5)
     again = samples.small(made, n_epochs=5)
@@ -144,19 +127,6 @@ def test_training_lowers_the_loss(made):
     model = fitted(made, n_epochs=40, learning_rate=0.01)
     losses = [record["loss"] for record in model.history_]
     assert np.mean(losses[-5:]) < 0.99 * np.mean(losses[:5])
-
-
-@every
-def test_a_saved_model_answers_alike(made, tmp_path):
-    model = fitted(made, samples.named(CELLS))
-    model.save(tmp_path / "m")
-    again = mfcore.load(tmp_path / "m")
-    for ask in (lambda m: m.recommend(k=4), lambda m: m.recommend(ratings=CELLS[:3], k=4),
-                lambda m: m.similar_items(["i1"]), lambda m: m.similar_users(["u2"]),
-                lambda m: m.recommend(k=3, similarity="cosine")):
-        for got, wanted in zip(ask(again), ask(model), strict=True):
-            np.testing.assert_array_equal(got, wanted)
-    assert again.get_params() == model.get_params()
 
 
 @every

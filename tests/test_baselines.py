@@ -9,7 +9,6 @@ import pytest
 import samples
 import scipy.sparse as sp
 
-import mfcore
 from mfcore import BiasOnly, Popularity, Ratings
 
 
@@ -139,15 +138,6 @@ BOTH = [BiasOnly, Popularity]
 
 
 @pytest.mark.parametrize("made", BOTH)
-def test_a_new_user_is_recommended_what_was_not_in_the_row(made):
-    model = made().fit(samples.matrix())
-    row = samples.matrix(1, 8, seed=9)
-    items, _ = model.recommend(ratings=row, k=8)
-    assert not set(items[0].tolist()) & set(row.indices.tolist())
-    assert np.count_nonzero(items[0] >= 0) == 8 - row.nnz
-
-
-@pytest.mark.parametrize("made", BOTH)
 @pytest.mark.parametrize("ask", [
     lambda m: m.similar_items([0]), lambda m: m.similar_users([0]), lambda m: m.explain(0, 0)],
     ids=["similar_items", "similar_users", "explain"])
@@ -155,16 +145,6 @@ def test_what_needs_factors_is_not_implemented(made, ask):
     model = made().fit(samples.matrix())
     with pytest.raises(NotImplementedError, match=made.__name__):
         ask(model)
-
-
-@pytest.mark.parametrize("made", BOTH)
-def test_baselines_are_saved_and_read(made, tmp_path):
-    model = made().fit(samples.named())
-    model.save(tmp_path / "model")
-    read = mfcore.load(tmp_path / "model")
-    assert type(read) is made
-    for got, wanted in zip(read.recommend(k=8), model.recommend(k=8), strict=True):
-        np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize(("params", "error"), [

@@ -81,8 +81,9 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("made", samples.EVERY)
+@pytest.mark.parametrize("made", samples.SHARED)
 def test_every_form_of_matrix_gives_the_same_model(made, form):
+    """Every form becomes the same Ratings before a model sees it: see `test_ratings.py`."""
     cells = FORMS[form]
     wanted, model = samples.small(made).fit(samples.counts()), samples.small(made).fit(cells)
     for got, right in zip(model.recommend(k=4), wanted.recommend(k=4), strict=True):
@@ -147,8 +148,9 @@ def test_more_factors_than_the_smaller_side_are_no_problem(name, shape, solver):
     np.testing.assert_allclose(model.fold_in_users(cells).factors, model.user_factors_, atol=1e-5)
 
 
-@pytest.mark.parametrize("made", samples.EVERY)
+@pytest.mark.parametrize("made", [made for made, _ in samples.definers("fit")])
 def test_a_fit_on_another_shape_starts_anew(made):
+    """`test_contract.py` fits every model twice; what a fit forgets is the base class's."""
     model = samples.small(made).fit(samples.named(samples.counts()))
     other = samples.counts(7, 12, seed=5)
     fresh = samples.small(made).fit(other)
@@ -220,8 +222,9 @@ RATINGS: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("ratings", RATINGS)
-@pytest.mark.parametrize("made", samples.EVERY)
+@pytest.mark.parametrize("made", [made for made, _ in samples.definers("fit")])
 def test_what_are_no_ratings_is_refused_and_the_old_model_stays(made, ratings):
+    """Ratings are looked at by `fit`, before a model sees them."""
     given, error, message = RATINGS[ratings]
     model = samples.small(made).fit(samples.counts())
     before = state(model)
@@ -232,23 +235,31 @@ def test_what_are_no_ratings_is_refused_and_the_old_model_stays(made, ratings):
         samples.default(made).fit(given)
 
 
-@pytest.mark.parametrize("ratings", [key for key in RATINGS if key not in (
-    "no rating", "no user", "no item", "no cell", "duplicates")])
-@pytest.mark.parametrize("ask", [
-    lambda m, r: m.fold_in_users(r), lambda m, r: m.fold_in_items(r),
-    lambda m, r: m.partial_fit(r), lambda m, r: m.score(r), lambda m, r: m.recommend(ratings=r)],
-    ids=["fold_in_users", "fold_in_items", "partial_fit", "score", "recommend"])
+ASKS = {"fold_in_users": lambda m, r: m.fold_in_users(r),
+        "fold_in_items": lambda m, r: m.fold_in_items(r),
+        "partial_fit": lambda m, r: m.partial_fit(r), "score": lambda m, r: m.score(r),
+        "recommend": lambda m, r: m.recommend(ratings=r)}
+# One function looks at ratings for all that are asked: see also `bad_inputs.py`.
+NEW_ROWS = [*[("fold_in_users", key) for key in RATINGS if key not in (
+    "None", "no rating", "no user", "no item", "no cell", "duplicates")],
+    *[(ask, key) for ask in ASKS if ask != "fold_in_users"
+      for key in ("NaN", "dense", "row pointer")], ("partial_fit", "None"), ("score", "None")]
+
+
+@pytest.mark.parametrize(("ask", "ratings"), NEW_ROWS)
 def test_new_rows_that_are_no_ratings_are_refused_and_the_model_stays(ask, ratings):
     given, error, message = RATINGS[ratings]
     model = samples.fitted("learned")
     before = state(model)
-    if given is None and ask.__code__.co_names[-1] == "recommend":
-        return                                          # None asks for all users
-    if given is None and ask.__code__.co_names[-1].startswith("fold_in"):
-        error, message = ValueError, "needs ratings or .*_features, got neither"
     with pytest.raises(error, match=message):
-        ask(model, given)
+        ASKS[ask](model, given)
     assert state(model) == before
+
+
+@pytest.mark.parametrize("ask", ["fold_in_users", "fold_in_items"])
+def test_new_rows_that_are_nothing_are_asked_for(ask):
+    with pytest.raises(ValueError, match="needs ratings or .*_features, got neither"):
+        ASKS[ask](samples.fitted("learned"), None)
 
 
 PAIRS: dict[str, tuple[Any, Any, type[Exception], str]] = {
@@ -265,8 +276,9 @@ PAIRS: dict[str, tuple[Any, Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("pairs", PAIRS)
-@pytest.mark.parametrize("made", samples.EVERY)
+@pytest.mark.parametrize("made", [made for made, _ in samples.definers("fit")])
 def test_what_are_no_pairs_is_refused_and_the_old_model_stays(made, pairs):
+    """Pairs are looked at by `fit`, before a model sees them."""
     X, y, error, message = PAIRS[pairs]
     model = samples.small(made).fit(samples.counts())
     before = state(model)
@@ -299,7 +311,9 @@ COMMON: list[tuple[str, Any]] = [
     ("verbose", -1), ("eval_metric", "accuracy"), ("eval_metric", "ndcg@0"),
 ]
 PARAMETERS: list[tuple[Any, str, Any]] = [
-    *[(made, name, value) for made in FACTORIZED for name, value in COMMON],
+    *[(MatrixFactorization, name, value) for name, value in COMMON],
+    # (The ranges are the same: once a parameter shows that they are looked at.)
+    *[(ImplicitMF, name, value) for name, value in dict(COMMON).items()],
     *[(MatrixFactorization, "bias", value) for value in ("median", 0, True)],
     *[(MatrixFactorization, "bias_share", value) for value in (-0.1, 1.1, np.nan, None)],
     *[(MatrixFactorization, "bias_reg", value) for value in (-0.1, np.inf, "x")],
@@ -444,9 +458,14 @@ def interrupt_at(epoch: int, error: type[BaseException] = KeyboardInterrupt) -> 
     return callback
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+# What comes to interrupt is caught by the loop, whatever the model.
+INTERRUPTED = [*[(name, KeyboardInterrupt) for name in (*samples.CONFIGURATIONS,
+                                                        *samples.IMPLICIT)],
+               ("learned", RuntimeError), ("linear", RuntimeError)]
+
+
 @pytest.mark.parametrize("solver", ["cg", "cholesky"])
-@pytest.mark.parametrize("name", [*samples.CONFIGURATIONS, *samples.IMPLICIT])
+@pytest.mark.parametrize(("name", "error"), INTERRUPTED)
 def test_an_interrupted_fit_leaves_its_last_finished_epoch(name, solver, error):
     ratings = samples.counts()
     model = samples.model(name, solver=solver, n_epochs=9)
