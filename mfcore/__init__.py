@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 # The one name resolved at once, as a module has it too: an import binds a submodule to its
 # package once, when it is first loaded, and would hide the function if that came later.
 from mfcore.gradcheck import gradcheck
+from mfcore.models.registry import MODELS as _MODELS
 
 if TYPE_CHECKING:
     from mfcore.data.datasets import fetch
@@ -44,20 +45,8 @@ __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactori
            "read_ratings"]
 
 _HOMES = {
-    "BPR": "mfcore.models.bpr",
-    "BayesianMF": "mfcore.models.bayesian",
-    "BiasOnly": "mfcore.models.baselines",
-    "EASE": "mfcore.models.linear",
-    "ImplicitMF": "mfcore.models.implicit",
-    "MatrixFactorization": "mfcore.models.matrix_factorization",
-    "MultDAE": "mfcore.models.denoising",
-    "MultVAE": "mfcore.models.variational",
-    "NeuralMF": "mfcore.models.neural",
-    "Popularity": "mfcore.models.baselines",
-    "RatingAutoencoder": "mfcore.models.autoencoder",
+    **{name: model.module for name, model in _MODELS.items()},
     "Ratings": "mfcore.data.ratings",
-    "RecVAE": "mfcore.models.variational",
-    "Segmented": "mfcore.models.segmented",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
     "fetch": "mfcore.data.datasets",

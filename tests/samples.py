@@ -13,11 +13,11 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
-from mfcore.models.storage import CLASSES
+from mfcore.models.registry import MODELS
 from mfcore.parallel import Pool
 
-# Every estimator, found where the library itself looks its classes up.
-EVERY: list[Any] = [getattr(mfcore, name) for name in CLASSES]
+# Every estimator.
+EVERY: list[Any] = [getattr(mfcore, name) for name in MODELS]
 
 # One of each way to fill in the formula of `MatrixFactorization`.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {

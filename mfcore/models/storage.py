@@ -16,27 +16,10 @@ from mfcore.data.canonical import canonical_csr
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models.estimator import Estimator
+from mfcore.models.registry import MODELS
 
 if TYPE_CHECKING:
     from mfcore.models.base import Recommender
-
-# Where the classes live that a model file may name: nothing else is ever imported by it.
-CLASSES = {
-    "MatrixFactorization": "mfcore.models.matrix_factorization",
-    "ImplicitMF": "mfcore.models.implicit",
-    "BPR": "mfcore.models.bpr",
-    "BayesianMF": "mfcore.models.bayesian",
-    "NeuralMF": "mfcore.models.neural",
-    "EASE": "mfcore.models.linear",
-    "RatingAutoencoder": "mfcore.models.autoencoder",
-    "MultDAE": "mfcore.models.denoising",
-    "MultVAE": "mfcore.models.variational",
-    "RecVAE": "mfcore.models.variational",
-    "BiasOnly": "mfcore.models.baselines",
-    "Popularity": "mfcore.models.baselines",
-    "Segmented": "mfcore.models.segmented",
-}
-
 
 FEATURES = ("user_features_", "item_features_")
 
@@ -113,7 +96,8 @@ def _read(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made(name: str, params: dict[str, Any]) -> Recommender:
-    model: Recommender = getattr(import_module(CLASSES[name]), name)(**_read(params))
+    """Return an unfitted model: of a registered class, as nothing else is ever imported."""
+    model: Recommender = getattr(import_module(MODELS[name].module), name)(**_read(params))
     return model
 
 
@@ -139,7 +123,7 @@ def load(path: str | PathLike[str]) -> Recommender:
     """
     arrays, meta = persistence.read(path)
     name = meta.get("class")
-    if not isinstance(name, str) or name not in CLASSES:
+    if not isinstance(name, str) or name not in MODELS:
         raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
     try:
         model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))

@@ -1,0 +1,124 @@
+"""The public models as data: where each is found, its name on the command line, what it can do.
+
+`mfcore/__init__.py`, storage, the command line with its help, and the documentation read this
+table and keep no list of their own.  It imports nothing, so that reading it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# What can be asked of a model, and what the documentation calls it.
+ABILITIES = {
+    "weights": "weights of ratings",
+    "user_features": "user features",
+    "item_features": "item features",
+    "fold_in_users": "fold-in of users",
+    "fold_in_items": "fold-in of items",
+    "partial_fit": "`partial_fit`",
+    "explain": "`explain`",
+    "objective": "`objective`",
+    "similar_items": "`similar_items`",
+    "similar_users": "`similar_users`",
+    "checkpoint": "checkpoints",
+}
+
+# How a model says that it lacks one of them; {name} is the name of its class.
+SENTENCES = {
+    "weights": "{name} has no use for weights of single cells: leave them out",
+    "user_features": "{name} takes no user_features; MatrixFactorization and ImplicitMF do",
+    "item_features": "{name} takes no item_features; MatrixFactorization and ImplicitMF do",
+    "new_user_features": "{name} takes no user_features",           # of users that are new
+    "fold_in_users": "{name} has no vectors for new rows",
+    "fold_in_items": "{name} cannot fold in items: a new item is learned by a fit",
+    "partial_fit": "{name} cannot be refitted in part: recommend(ratings=...) serves new rows, "
+                   "fit learns them",
+    "explain": "{name} cannot explain its scores by ratings",
+    "objective": "{name} does not minimise the quadratic formula",
+    "similar_items": "{name} has no factors to compare",
+    "similar_users": "{name} has no factors to compare",
+    "checkpoint": "checkpoint must be None: a {name} fits several models",
+}
+
+# Where a class has a reason of its own.
+REASONS = {
+    ("BPR", "weights"): "BPR has no use for weights: leave them out, and leave out the cells "
+                        "that should not count",
+    ("EASE", "similar_users"): "EASE learns nothing of users; compare their rows",
+    ("MatrixFactorization", "explain"): "with loss='logistic' a score is no sum over ratings, so "
+                                        "that explain has nothing to show",
+}
+
+BASIC = frozenset({"fold_in_users", "similar_items", "similar_users", "checkpoint"})
+FEATURES = frozenset({"user_features", "item_features"})
+
+
+class Model(NamedTuple):
+    """A public model.
+
+    `predicts` says what `predict` returns: "ratings", on their scale, or "scores"; `limits` hold
+    the conditions of abilities that depend on a parameter.
+    """
+
+    name: str
+    module: str
+    command: str
+    summary: str
+    predicts: str
+    can: frozenset[str] = BASIC
+    limits: Mapping[str, str] = {}
+
+    def answer(self, ability: str) -> str:
+        """Return "yes", "no" or the condition under which the model has an ability.
+
+        Raises KeyError for an ability that is not listed.
+        """
+        if ability not in ABILITIES:
+            raise KeyError(f"ability must be one of {', '.join(ABILITIES)}, got {ability!r}")
+        return self.limits.get(ability, "yes" if ability in self.can else "no")
+
+
+MODELS = {each.name: each for each in (
+    Model("MatrixFactorization", "mfcore.models.matrix_factorization", "mf",
+          "ratings, or likes, by vectors and biases", "ratings", frozenset(ABILITIES),
+          {"explain": "with loss='squared'"}),
+    Model("ImplicitMF", "mfcore.models.implicit", "implicit",
+          "counts of plays, clicks or sales", "scores", frozenset(ABILITIES)),
+    Model("BPR", "mfcore.models.bpr", "bpr", "the order of items, pair by pair", "scores"),
+    Model("BayesianMF", "mfcore.models.bayesian", "bayesian",
+          "ratings, averaged over sampled factorizations", "ratings",
+          BASIC | FEATURES | {"weights"}),
+    Model("NeuralMF", "mfcore.models.neural", "neural",
+          "ratings or choices, by a network on vectors",
+          "ratings with loss='squared', scores with loss='logistic'",
+          BASIC | FEATURES | {"weights"}),
+    Model("EASE", "mfcore.models.linear", "ease", "choices, by all other items in closed form",
+          "scores", BASIC - {"similar_users"} | {"explain"}),
+    Model("RatingAutoencoder", "mfcore.models.autoencoder", "autoencoder",
+          "ratings, by a network on rows of ratings", "ratings", BASIC | {"weights"}),
+    Model("MultDAE", "mfcore.models.denoising", "multdae",
+          "choices, by a denoising autoencoder", "scores"),
+    Model("MultVAE", "mfcore.models.variational", "multvae",
+          "choices, by a variational autoencoder", "scores"),
+    Model("RecVAE", "mfcore.models.variational", "recvae",
+          "choices, by a VAE with a composite prior", "scores"),
+    Model("BiasOnly", "mfcore.models.baselines", "bias", "ratings, by means of users and items",
+          "ratings", frozenset({"weights", "fold_in_users", "checkpoint"})),
+    Model("Popularity", "mfcore.models.baselines", "popularity", "what most users have rated",
+          "scores", frozenset({"weights", "fold_in_users", "checkpoint"})),
+    Model("Segmented", "mfcore.models.segmented", "segmented",
+          "another model for each segment of users", "as its estimator",
+          frozenset({"fold_in_users"}),
+          {"user_features": "the field named by `by`",
+           **dict.fromkeys(("weights", "item_features", "explain", "similar_items",
+                            "similar_users"), "as its estimator")}),
+)}
+
+
+def sentence(class_name: str, ability: str) -> str:
+    """Return the sentence with which a class says that it lacks an ability.
+
+    Raises KeyError for an ability without one.
+    """
+    return REASONS.get((class_name, ability), SENTENCES[ability]).format(name=class_name)
