@@ -87,7 +87,7 @@ MODELS = {each.name: each for each in (
           "counts of plays, clicks or sales", "scores", frozenset(ABILITIES)),
     Model("BPR", "mfcore.models.bpr", "bpr", "the order of items, pair by pair", "scores"),
     Model("BayesianMF", "mfcore.models.bayesian", "bayesian",
-          "ratings, averaged over sampled factorizations", "ratings",
+          "ratings, by the mean of many factorizations", "ratings",
           BASIC | FEATURES | {"weights"}),
     Model("NeuralMF", "mfcore.models.neural", "neural",
           "ratings or choices, by a network on vectors",
