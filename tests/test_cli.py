@@ -797,7 +797,7 @@ FAILURES = {
     "fit ratings.csv --out m --model bias --reg 3": "no parameter 'reg'; did you mean 'reg_users'?",
     "fit ratings.csv --out m --set n_epochs=many": "n_epochs must be an integer, got 'many'",
     "fit ratings.csv --out m --model segmented --by colour": "user features (none here) or a file",
-    "fit ratings.csv --out m --model segmented --by x --set by=y": "no parameter 'by'",
+    "fit ratings.csv --out m --model segmented --by x --set by=y": "Segmented(Matrix",
     "fit planted --out m --model segmented --by colour": "features (group) or a file of labels",
     "fit ratings.csv --out m --model segmented --by empty.txt": "empty.txt must hold a user and a",
     "fit ratings.csv --out m --model segmented --by ragged.csv": "a label on every line",

@@ -48,22 +48,16 @@ def new_model(arguments: Namespace) -> Recommender:
     Raises ValueError for a parameter that its class does not have.
     """
     _check_segments(arguments)
-    segmented = arguments.model == SEGMENTED
-    made = _class((arguments.estimator or FIRST) if segmented else arguments.model)
-    known, own = _parameters(made), {}
-    if segmented:
-        own = {name: each for name, each in _parameters(mfcore.Segmented).items()
-               if name not in ("estimator", "by")}
-    params = _asked(arguments, made.__name__, {**own, **known})
-    for name, value in (("random_state", arguments.seed),
-                        ("verbose", int(shows_progress(arguments.quiet)))):
-        if name in known:
-            params.setdefault(name, value)
-    model: Recommender = made(**{name: params[name] for name in params if name in known})
-    if not segmented:
+    if arguments.model != SEGMENTED:
+        made = _class(arguments.model)
+        model: Recommender = made(**_params(arguments, made.__name__, _parameters(made)))
         return model
-    return mfcore.Segmented(model, arguments.by, **{name: params[name] for name in own
-                                                    if name in params})
+    made = _class(arguments.estimator or FIRST)
+    own = {name: each for name, each in _parameters(mfcore.Segmented).items()
+           if name not in ("estimator", "by")}
+    params = _params(arguments, f"Segmented({made.__name__})", {**own, **_parameters(made)})
+    outer = {name: params.pop(name) for name in own if name in params}
+    return mfcore.Segmented(made(**params), arguments.by, **outer)
 
 
 def _check_segments(arguments: Namespace) -> None:
@@ -83,9 +77,11 @@ def _parameters(made: Any) -> Parameters:
     return dict(list(inspect.signature(made.__init__).parameters.items())[1:])    # without self
 
 
-def _asked(arguments: Namespace, owner: str, known: Parameters) -> dict[str, Any]:
-    """Return the parameters that the options and --set name."""
-    params = {}
+def _params(arguments: Namespace, owner: str, known: Parameters) -> dict[str, Any]:
+    """Return the parameters that the options and --set name, with a seed and a bar."""
+    params = {name: value for name, value in (
+        ("random_state", arguments.seed), ("verbose", int(shows_progress(arguments.quiet))))
+        if name in known}
     for word, name in PARAMETERS.items():
         if (value := getattr(arguments, word)) is not None:
             _check_known(name, owner, known)
