@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mfcore.models.corrupted import completed, on_blocks
 
 from mfcore import RatingAutoencoder, Ratings, evaluate, fetch
 from mfcore.data.split import random_split
 from mfcore.metrics.embedding import effective_rank
-from mfcore.models.corrupted import completed, on_blocks
 from mfcore.parallel import Pool
 
 RESULT = Path(__file__).parent / "results" / "autoencoder_ablations.json"

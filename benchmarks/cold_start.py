@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from mfcore.models.rows import Folded, NewRows
 
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Popularity, Ratings, evaluate, fetch
 from mfcore.data.features import Features
-from mfcore.models.rows import Folded, NewRows
 
 RESULT = Path(__file__).parent / "results" / "cold_start.json"
 FOLDED = (0, 1, 2, 5, 10)

@@ -24,7 +24,8 @@ author = "the mfcore developers"
 project_copyright = author
 version = release = version_of("mfcore")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims",
+              "registered"]
 exclude_patterns = ["_build", "_lib", "jupyter_execute"]
 nitpicky = False
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 # The one name resolved at once, as a module has it too: an import binds a submodule to its
 # package once, when it is first loaded, and would hide the function if that came later.
 from mfcore.gradcheck import gradcheck
+from mfcore.models.registry import MODELS as _MODELS
 
 if TYPE_CHECKING:
     from mfcore.data.datasets import fetch
@@ -44,20 +45,8 @@ __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactori
            "read_ratings"]
 
 _HOMES = {
-    "BPR": "mfcore.models.ranking.bpr",
-    "BayesianMF": "mfcore.models.factorization.bayesian",
-    "BiasOnly": "mfcore.models.baselines",
-    "EASE": "mfcore.models.items.ease",
-    "ImplicitMF": "mfcore.models.factorization.implicit",
-    "MatrixFactorization": "mfcore.models.factorization.matrix_factorization",
-    "MultDAE": "mfcore.models.autoencoders.denoising",
-    "MultVAE": "mfcore.models.autoencoders.variational",
-    "NeuralMF": "mfcore.models.pairs.neural",
-    "Popularity": "mfcore.models.baselines",
-    "RatingAutoencoder": "mfcore.models.autoencoders.ratings",
+    **{name: model.module for name, model in _MODELS.items()},
     "Ratings": "mfcore.data.ratings",
-    "RecVAE": "mfcore.models.autoencoders.variational",
-    "Segmented": "mfcore.models.segments.segmented",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
     "fetch": "mfcore.data.datasets",

@@ -13,11 +13,11 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore import ImplicitMF, MatrixFactorization, MultVAE, Ratings, Segmented
-from mfcore.models.storage import CLASSES
+from mfcore.models.registry import MODELS
 from mfcore.parallel import Pool
 
-# Every estimator, found where the library itself looks its classes up.
-EVERY: list[Any] = [getattr(mfcore, name) for name in CLASSES]
+# Every estimator.
+EVERY: list[Any] = [getattr(mfcore, name) for name in MODELS]
 # What all models have from the base class is tried on these: one of plain vectors, one with a
 # scorer and a `recommend` of its own, and one that asks others and has a `fit` of its own.
 SHARED: list[Any] = [MatrixFactorization, MultVAE, Segmented]

@@ -35,11 +35,12 @@ LAYERS = {
     "nn": BASE | {"kernels", "nn"},
     "metrics": BASE | {"kernels", "data", "metrics"},
     "solvers": BASE | {"kernels"} | MIDDLE | {"solvers"},
-    "models": BASE | MIDDLE | {"solvers", "models"},            # never a kernel
-    **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", name} for name in TOP},
-    "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "plots", "cli"},    # the demo draws
+    "models": BASE | MIDDLE | {"solvers", "models", "registry"},            # never a kernel
+    "registry": set(),                                          # a table, read by everybody
+    **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", name} for name in TOP},
+    "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", "plots", "cli"},  # (draws)
     "__main__": {"cli"},
-    "mfcore": {"gradcheck"},
+    "mfcore": {"gradcheck", "registry"},
 }
 # A kernel knows arrays and arithmetic only; one file speaks to LAPACK, one
 # to the cache, one draws.
@@ -104,6 +105,8 @@ class Import(NamedTuple):
 
 
 def layer_of(name):
+    if name == "mfcore.models.registry":
+        return "registry"
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
 
@@ -439,6 +442,8 @@ def test_no_model_copies_itself():
     ("mfcore.metrics.rating", "from mfcore import Ratings", True),
     ("mfcore.extra", "import math", True),
     ("mfcore", "from mfcore.models.recommender import load", True),
+    ("mfcore", "from mfcore.models.registry import MODELS", False),
+    ("mfcore.models.registry", "from mfcore import validation", True),
     ("mfcore", "if TYPE_CHECKING:\n    from mfcore.models.recommender import load", False),
     ("mfcore.cli", "from mfcore import Ratings", False),
     ("mfcore.data.ratings", "from mfcore import validation", False),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import samples
 import scipy.sparse as sp
+from mfcore.models.corrupted import Rows
 
 import mfcore
 from mfcore import MultDAE, MultVAE, RatingAutoencoder, Ratings, RecVAE, evaluate
 from mfcore.data.split import random_split
-from mfcore.models.corrupted import Rows
 from mfcore.nn.layers import Run
 from mfcore.validation import DivergenceError
 

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 import mfcore
-from mfcore.cli import described, folding, ladder, main, output
+from mfcore.cli import described, folding, ladder, main, models, output
 from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
+from mfcore.models.registry import MODELS, sentence
 
 COMMANDS = ("demo", "fetch", "convert", "fit", "recommend", "similar", "evaluate", "info")
 
@@ -41,6 +42,8 @@ def folder(tmp_path_factory):
     titles = [f"{item},{title}" for item, title in enumerate(data.item_titles)]
     (folder / "titles.csv").write_text("\n".join(["id,title", *titles]) + "\n")
     (folder / "new.csv").write_text("zoe,1,5\nzoe,2,4\nyan,3,1\n")
+    (folder / "segments.csv").write_text("user,kind\n" + "".join(
+        f"{user},{'ab'[user % 2]}\n" for user in range(50)))
     (folder / "named.csv").write_text("ann,tea,5\nann,cup,4\nbob,tea,3\nbob,pot,2\neve,pot,5\n")
     for name, kind, options in (("mf", "MatrixFactorization", {"random_state": 0}),
                                 ("bias", "BiasOnly", {})):
@@ -392,6 +395,185 @@ def test_a_fit_that_fails_leaves_the_old_file(run, tmp_path):
     assert path.read_text() == "old"
 
 
+# ------------------------------------------------------------------------- every model
+
+QUICK = {
+    "mf": "--factors 2 --epochs 2", "implicit": "--factors 2 --epochs 2",
+    "bpr": "--factors 2 --epochs 2",
+    "bayesian": "--factors 2 --epochs 4 --set burn_in=1 --set keep=2",
+    "neural": "--factors 2 --epochs 1 --set hidden=4", "ease": "--reg 20",
+    "autoencoder": "--epochs 2 --set hidden=6,4", "multdae": "--epochs 2 --set n_latent=3",
+    "multvae": "--epochs 2 --set n_latent=3", "bias": "", "popularity": "",
+    "recvae": "--epochs 1 --set n_hidden=4 --set n_latent=3 --set n_layers=2",
+    "segmented": "--by segments.csv --factors 2 --epochs 2 --set min_ratings=2"}
+every_model = pytest.mark.parametrize("entry", MODELS.values(), ids=lambda entry: entry.command)
+
+
+def entries(rows, kind):
+    return [[each[kind] for each in row[f"{kind}s"]] for row in rows]
+
+
+@every_model
+def test_every_model_is_fitted_saved_and_asked(answer, run, tmp_path, entry):
+    path = tmp_path / "model.mfcore"
+    found = answer(f"fit ratings.csv --out {path} --model {entry.command} {QUICK[entry.command]}")
+    model = mfcore.load(path)
+    assert found["model"] == type(model).__name__ == entry.name
+    assert model.verbose == 0 if hasattr(model, "verbose") else model.estimator.verbose == 0
+
+    for options, asked in (("--user 5 3", {"users": [5, 3]}),
+                           ("--ratings new.csv", {"ratings": mfcore.read_ratings("new.csv")})):
+        rows = answer(f"recommend {path} {options} --k 4 --threads 1")["recommendations"]
+        assert entries(rows, "item") == model.recommend(**asked, k=4)[0].tolist()
+
+    for kind in ("item", "user"):
+        line = f"similar {path} --{kind} 2 7 --k 3"
+        if entry.answer(f"similar_{kind}s") == "no":
+            says = sentence(entry.name, f"similar_{kind}s")
+            assert run(line) == (2, "", f"mfcore: error: {says}\n")
+        else:
+            ids, _ = getattr(model, f"similar_{kind}s")([2, 7], 3)
+            assert entries(answer(line)["similar"], kind) == ids.tolist()
+
+    measured = answer(f"evaluate {path} ratings.csv --include-seen")["metrics"]
+    expected = mfcore.evaluate(model, mfcore.read_ratings("ratings.csv"), exclude_seen=False,
+                               k=(5, 10, 20))
+    assert measured == pytest.approx(expected)
+    assert "ndcg@10" in measured
+    if entry.predicts in ("ratings", "scores"):
+        assert ("rmse" in measured) == (entry.predicts == "ratings")
+
+
+@every_model
+def test_every_model_is_cross_validated(answer, entry):
+    line = f"evaluate ratings.csv --folds 2 --metrics ndcg@10 --model {entry.command}"
+    found = answer(f"{line} {QUICK[entry.command]}")
+    assert found["model"].startswith(f"{entry.name}(")
+    assert 0 < found["metrics"]["ndcg@10"]["mean"] <= 1
+
+
+@every_model
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_every_model_is_named_by_the_help(run, command, entry):
+    _, out, _ = run(f"{command} --help")
+    (line,) = (line for line in out.splitlines() if line.split()[:1] == [entry.command])
+    assert line.split(maxsplit=2) == [entry.command, entry.name, entry.summary]
+    assert len(line) <= 80
+
+
+@every_model
+def test_every_model_goes_by_the_name_of_its_class_too(entry):
+    for name in (entry.name, entry.command, entry.command.upper()):
+        parsed = build_parser().parse_args(["fit", "x", "--out", "m", "--model", name])
+        assert parsed.model == entry.command
+
+
+def test_an_unknown_model_lists_the_known(run):
+    for option in ("--model magic", "--model segmented --estimator magic"):
+        code, _, err = run(f"fit ratings.csv --out m {option}")
+        assert code == 2
+        assert "'magic'" in err
+        assert all(entry.command in err.rpartition("choose from")[2]
+                   for entry in MODELS.values() if entry.command != "segmented")
+
+
+@pytest.mark.parametrize(("kind", "name", "text", "value"), [
+    ("MultDAE", "hidden", "200", (200,)), ("MultDAE", "hidden", "(200,)", (200,)),
+    ("MultDAE", "hidden", "200,100", (200, 100)), ("MultDAE", "hidden", "[200, 100]", (200, 100)),
+    ("MultDAE", "hidden", "()", ()), ("MultDAE", "hidden", "wide", "wide"),
+    ("RatingAutoencoder", "mask_weights", "1,0.5", (1, 0.5)),
+    ("NeuralMF", "lazy", "false", False), ("NeuralMF", "lazy", "Yes", True),
+    ("NeuralMF", "lazy", "0", False), ("NeuralMF", "lazy", "True", True),
+    ("NeuralMF", "lazy", "maybe", "maybe"), ("NeuralMF", "clip", "none", None),
+    ("NeuralMF", "unknown_weight", "balanced", "balanced"),
+    ("NeuralMF", "unknown_weight", "0.5", 0.5),
+    ("MatrixFactorization", "n_epochs", "1e2", 100), ("MatrixFactorization", "n_epochs", "7", 7),
+    ("MatrixFactorization", "n_epochs", "7.5", 7.5), ("MatrixFactorization", "reg", "2", 2),
+    ("MatrixFactorization", "reg", "1e-3", 1e-3), ("MatrixFactorization", "reg", "inf", math.inf),
+    ("MatrixFactorization", "reg", "much", "much"), ("MatrixFactorization", "bias", "none", None),
+    ("MatrixFactorization", "bias", "mean", "mean"), ("MatrixFactorization", "tol", "None", None),
+    ("MatrixFactorization", "reg_scaling", "none", "none"),
+    ("MatrixFactorization", "reg_scaling", '"none"', "none"),
+    ("MatrixFactorization", "bias_reg_scaling", "none", "none"),
+    ("MatrixFactorization", "bias_reg_scaling", "None", None),
+    ("MatrixFactorization", "dtype", "64", "64"), ("MatrixFactorization", "random_state", "7", 7),
+    ("MatrixFactorization", "solver", "{[]: 1}", "{[]: 1}"),
+])
+def test_a_value_is_read_by_the_kind_of_its_parameter(kind, name, text, value):
+    made = getattr(mfcore, kind)
+    found = models.value_of(text, models._parameters(made)[name])
+    assert (type(found), found) == (type(value), value)
+
+
+# ---------------------------------------------------------------------------- segments
+
+
+def labels(path):
+    model = mfcore.load(path)
+    return dict(zip(range(model.n_users_), [
+        None if code < 0 else model.segment_labels_[code] for code in model.segment_of_user_],
+        strict=True))
+
+
+def test_segments_are_a_field_of_the_user_features(answer, run, tmp_path):
+    data = synthetic.planted(n_users=40, n_items=30, random_state=2)
+    line = "fit planted --model segmented --by group --estimator bias"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "planted", lambda: data)
+        found = answer(f"{line} --out {tmp_path}/m --set estimator__reg_users=3")
+        measured = answer(f"{line.replace('fit', 'evaluate', 1)} --folds 2 --metrics rmse")
+    model = mfcore.load(tmp_path / "m")
+    assert (model.by, model.estimator.reg_users) == ("group", 3)
+    assert (found["parameters"]["by"], found["loss"]) == ("group", None)
+    assert set(model.segments_) == {str(group) for group in data.user_groups}
+    by = dict(enumerate(map(str, data.user_groups)))
+    expected = mfcore.cross_validate(mfcore.Segmented(mfcore.BiasOnly(), by), data.ratings, 2,
+                                     metrics=["rmse"])
+    assert measured["metrics"]["rmse"]["folds"] == pytest.approx(expected["rmse"])
+    assert "by='40 labels'" in measured["model"]
+
+
+def test_segments_are_a_table_of_users_and_labels(answer, run, tmp_path):
+    line = f"fit ratings.csv --out {tmp_path}/m --model segmented --estimator popularity"
+    answer(f"{line} --by segments.csv")
+    assert labels(tmp_path / "m") == {user: "ab"[user % 2] if user < 50 else None
+                                      for user in range(60)}
+    assert "by='50 labels'" in run(f"{line} --by segments.csv")[1]
+
+
+def test_segments_are_a_label_on_each_line(answer, folder, tmp_path):
+    (folder / "labels.txt").write_text("".join(f" {'xyz'[user % 3]}\n" for user in range(60)))
+    answer(f"fit ratings.csv --out {tmp_path}/m --model segmented --estimator popularity "
+           f"--by labels.txt")
+    assert labels(tmp_path / "m") == {user: "xyz"[user % 3] for user in range(60)}
+
+
+def test_segments_of_users_with_names_serve_those_who_come_later(answer, folder, tmp_path):
+    (folder / "kinds.csv").write_text("ann;tea\nbob;pot\neve;\nzoe;tea\n")
+    answer(f"fit named.csv --out {tmp_path}/m --model segmented --estimator popularity "
+           f"--by kinds.csv")
+    model = mfcore.load(tmp_path / "m")
+    assert model.by == {"ann": "tea", "bob": "pot", "zoe": "tea"}
+    assert model.segment_of_user_.tolist() == [0, 1, -1]
+    (folder / "later.csv").write_text("zoe,tea,5\n")
+    (found,) = answer(f"recommend {tmp_path}/m --ratings later.csv --k 1")["recommendations"]
+    assert found["items"] == [{"item": "cup", "score": 1.0}]
+
+
+def test_threads_reach_the_models_of_the_segments(folder, tmp_path, run, monkeypatch):
+    run(f"fit ratings.csv --out {tmp_path}/m --model segmented --by segments.csv "
+        f"--epochs 1")
+    seen, load = [], mfcore.load
+
+    def loaded(path):
+        seen.append(load(path))
+        return seen[-1]
+
+    monkeypatch.setattr(mfcore, "load", loaded)
+    run(f"recommend {tmp_path}/m --user 1 --threads 2")
+    assert [model.n_threads for model in (seen[0], *seen[0].models_)] == [2] * 4
+
+
 # ------------------------------------------------------------------------- recommend
 
 
@@ -609,7 +791,20 @@ FAILURES = {
     "fit ratings.csv --out m --set nonsense=1": "has no parameter 'nonsense'",
     "fit ratings.csv --out m --set nonsense": "--set must be NAME=VALUE",
     "fit ratings.csv --out m --set solver=magic": "solver must be one of",
-    "fit ratings.csv --out m --model popularity --reg 1": "Popularity has no parameter 'reg'",
+    "fit ratings.csv --out m --model popularity --reg 1": "Popularity has no parameter 'reg'; it",
+    "fit ratings.csv --out m --set n_factor=3": "'n_factor'; did you mean 'n_factors'? It has",
+    "fit ratings.csv --out m --model ease --set regg=3": "'regg'; did you mean 'reg'? It has reg, ",
+    "fit ratings.csv --out m --model bias --reg 3": "no parameter 'reg'; did you mean 'reg_users'?",
+    "fit ratings.csv --out m --set n_epochs=many": "n_epochs must be an integer, got 'many'",
+    "fit ratings.csv --out m --model segmented --by colour": "user features (none here) or a file",
+    "fit ratings.csv --out m --model segmented --by x --set by=y": "Segmented(Matrix",
+    "fit planted --out m --model segmented --by colour": "features (group) or a file of labels",
+    "fit ratings.csv --out m --model segmented --by empty.txt": "empty.txt must hold a user and a",
+    "fit ratings.csv --out m --model segmented --by ragged.csv": "a label on every line",
+    "fit ratings.csv --out m --model segmented --by named.csv": "named.csv has 'ann'",
+    "fit ratings.csv --out m --model segmented --by two.csv": "puts user 1 into 'a' and 'b'",
+    "fit named.csv --out m --model segmented --by titles.csv": "a label for none of the users",
+    "fit ratings.csv --out m --model segmented --by three.txt": "one label a user, 60, got 3",
     "fit broken.csv --out m": "line 3",
     "fit twice.csv --out m": "duplicates=",
     "fit ratings.csv --out m --user-column who": "who",
@@ -626,7 +821,6 @@ FAILURES = {
     "recommend mf.mfcore --user 1 --titles nothing": "No such file or directory: nothing",
     "recommend mf.mfcore --user 1 --titles empty.txt": "an id and a title",
     "recommend mf.mfcore --user 1 --threads -1": "n_threads",
-    "similar bias.mfcore --item 1": "BiasOnly has no factors",
     "similar named.mfcore --item ink": "ink",
     "evaluate mf.mfcore nothing.csv": "there is no file nothing.csv",
     "evaluate mf.mfcore ratings.csv --metrics luck": "metrics must be one of",
@@ -649,6 +843,9 @@ def bad_files(folder):
     (folder / "twice.csv").write_text("1,2,3\n1,2,4\n")
     (folder / "low.csv").write_text("1,2,3\n1,3,-4\n")
     (folder / "unknown.csv").write_text("1,777,3\n")
+    (folder / "ragged.csv").write_text("1,a\n2\n")
+    (folder / "two.csv").write_text("user,kind\n1,a\n2,a\n1,b\n")
+    (folder / "three.txt").write_text("a\nb\na\n")
     (folder / "cut.mfcore").write_bytes((folder / "mf.mfcore").read_bytes()[:-999])
 
 
@@ -674,7 +871,10 @@ def test_an_expected_error_is_one_line_and_exit_code_1(run, folder, line):
     "fit ratings.csv --out m --reg much", "recommend mf.mfcore",
     "recommend mf.mfcore --user 1 --all", "similar mf.mfcore", "similar mf.mfcore --k two",
     "recommend mf.mfcore --user 1 --items 1 --items-file x",
-    "evaluate mf.mfcore", "evaluate mf.mfcore ratings.csv --model mf", "demo extra"])
+    "evaluate mf.mfcore", "evaluate mf.mfcore ratings.csv --model mf", "demo extra",
+    "fit ratings.csv --out m --by segments.csv", "fit ratings.csv --out m --estimator mf",
+    "fit ratings.csv --out m --model segmented", "evaluate ratings.csv --model bias --by x",
+    "fit ratings.csv --out m --model segmented --estimator segmented --by segments.csv"])
 def test_a_command_line_that_makes_no_sense_is_exit_code_2(run, line):
     code, out, err = run(line)
     assert (code, out) == (2, "")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import mfcore
+from mfcore.models.registry import ABILITIES, MODELS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -92,6 +93,30 @@ def test_a_claim_shows_its_figure_and_says_what_is_on_it(monkeypatch):
             result = json.loads((claims.RESULTS / f"{name}.json").read_text())
             assert (claims.RESULTS / f"{name}.svg").exists()
             assert all(row["says"] in claims.said(result) for row in result["comparisons"])
+
+
+def test_the_table_of_models_says_what_the_registry_says(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "_lib")
+    import registered
+
+    head, _, *lines = registered.abilities().splitlines()
+    cells = [line.strip("| ").split(" | ") for line in (head, *lines)]
+    table = {row[0].strip("`"): dict(zip(cells[0], row, strict=True)) for row in cells[1:]}
+    assert list(table) == list(MODELS)
+    for name, entry in MODELS.items():
+        told = table[name]
+        assert told["`--model`"] == f"`{entry.command}`"
+        assert told["`predict` returns"] == entry.predicts
+        for ability, text in ABILITIES.items():
+            assert told[text] == {"no": "–"}.get(entry.answer(ability), entry.answer(ability))
+
+
+def test_pages_list_the_public_models_by_the_registry_alone():
+    assert "```{abilities}" in (DOCS / "models.md").read_text(encoding="utf-8")
+    reference = (DOCS / "reference.md").read_text(encoding="utf-8")
+    assert "```{models}" in reference
+    assert not [name for name in MODELS if f"mfcore.{name}" in reference]
+    assert '"registered"' in (DOCS / "conf.py").read_text(encoding="utf-8")
 
 
 def test_no_page_copies_code_of_the_library():
@@ -205,6 +230,14 @@ def built():
     if not (BUILT / "index.html").exists():
         pytest.skip("the guide is not built: python -m sphinx -W docs docs/_build")
     return BUILT
+
+
+def test_the_built_pages_hold_every_public_model(built):
+    table, reference = ((built / name).read_text(encoding="utf-8")
+                        for name in ("models.html", "reference.html"))
+    for name in MODELS:
+        assert f">{name}<" in table
+        assert f'id="mfcore.{name}"' in reference
 
 
 def test_nothing_is_asked_of_another_host(built):

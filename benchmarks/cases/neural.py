@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from mfcore.models.fusion import Architecture, Side
 
 from benchmarks.case import Case, Contestant, Data, Task, as_said
 from benchmarks.data import all_of, first_rows, stored
 from benchmarks.generated import generated
 from mfcore import MultVAE, Ratings, fetch
-from mfcore.models.fusion import Architecture, Side
 from mfcore.nn.layers import Linear
 from mfcore.nn.losses import squared
 from mfcore.nn.network import Blocks, Trainer, blocks_of

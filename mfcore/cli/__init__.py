@@ -2,7 +2,8 @@
 
 parser.py says what may be asked, commands.py and the modules beside it answer with an
 `Answer`, and `main` writes that answer and turns errors into one line and an exit code: 0 all
-went well, 1 an error, 2 a command line that makes no sense, 130 Ctrl-C.
+went well, 1 an error, 2 a command line that makes no sense or asks a model for what it cannot
+do, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from mfcore.cli import output
 from mfcore.cli.parser import build_parser
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, UNABLE, INTERRUPTED = 1, 2, 130
 STDOUT = 1          # its file descriptor
 # What inputs, files and numbers can bring about; anything else is a defect and shows itself.
 EXPECTED = (ValueError, TypeError, LookupError, OSError, ImportError, ArithmeticError,
@@ -49,7 +50,7 @@ def _run(arguments: Namespace) -> int:
         if arguments.traceback or os.environ.get("MFCORE_TRACEBACK"):
             raise
         output.complain(f"error: {described(error)}")
-        return FAILED
+        return UNABLE if isinstance(error, NotImplementedError) else FAILED
 
 
 def described(error: BaseException) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 
 import mfcore
 from mfcore import validation
-from mfcore.cli.inputs import load_data, new_model, read_file, writable
+from mfcore.cli.inputs import load_data, read_file, writable
+from mfcore.cli.models import new_model, segment, set_running
 from mfcore.cli.output import Answer, number, progress, table
 
 if TYPE_CHECKING:
@@ -132,25 +133,40 @@ def _write_lines(path: Path, head: list[str], columns: list[np.ndarray], quiet: 
 def fit(arguments: Namespace) -> Answer:
     """Learn a model and save it."""
     target, model = writable(arguments.out), new_model(arguments)
-    ratings = load_data(arguments.data, arguments).ratings
+    data = load_data(arguments.data, arguments)
+    ratings, known = data.ratings, segment(model, data)
     start = time.perf_counter()
-    model.fit(ratings)
+    model.fit(ratings, **known)
     seconds = time.perf_counter() - start
-    model.verbose = 0               # of this run, not of the model
+    set_running(model, verbose=0)
     model.save(target)
     size = target.stat().st_size
-    loss = model.history_[-1].get("loss") if model.history_ else None
-    data = {"model": type(model).__name__, "parameters": model.get_params(),
-            "users": ratings.shape[0], "items": ratings.shape[1], "ratings": ratings.nnz,
-            "epochs": model.n_epochs_, "loss": loss, "seconds": seconds,
-            "file": str(target), "bytes": size}
-    return Answer(data, f"{model!r}\n{_counted(ratings)}\n{_course(model, seconds, loss)}\n"
+    loss = _last_loss(model)
+    found = {"model": type(model).__name__, "parameters": model.get_params(),
+             "users": ratings.shape[0], "items": ratings.shape[1], "ratings": ratings.nnz,
+             "epochs": model.n_epochs_, "loss": loss, "seconds": seconds,
+             "file": str(target), "bytes": size}
+    return Answer(found, f"{_named(model)}\n{_counted(ratings)}\n{_course(model, seconds, loss)}\n"
                         f"saved to {target} ({size / 1e6:.1f} MB)")
 
 
 def _counted(ratings: Ratings) -> str:
     n_users, n_items = ratings.shape
     return f"{n_users:,} users × {n_items:,} items, {ratings.nnz:,} ratings"
+
+
+def _named(model: Recommender) -> str:
+    """Return the class and the parameters; of labels only how many there are."""
+    if isinstance(model, mfcore.Segmented) and not isinstance(model.by, str):
+        params = {**model.get_params(deep=False), "by": f"{len(model.by)} labels"}
+        return repr(mfcore.Segmented(**params))
+    return repr(model)
+
+
+def _last_loss(model: Recommender) -> float | None:
+    """Return the loss of the last epoch; of several models there is none."""
+    last = model.history_[-1] if model.history_ else {}
+    return None if "segment" in last else last.get("loss")
 
 
 def _course(model: Recommender, seconds: float, loss: float | None) -> str:
@@ -175,8 +191,8 @@ def evaluate(arguments: Namespace) -> Answer:
     values = mfcore.evaluate(model, test, fold_in=fold_in, n_threads=arguments.threads,
                              **_options(arguments))
     rows = [[name, number(value)] for name, value in values.items()]
-    return Answer({"model": repr(model), "test_ratings": test.nnz, "metrics": values},
-                  f"{model!r} on {_counted(test)}\n\n{table(['metric', 'value'], rows)}")
+    return Answer({"model": _named(model), "test_ratings": test.nnz, "metrics": values},
+                  f"{_named(model)} on {_counted(test)}\n\n{table(['metric', 'value'], rows)}")
 
 
 def rows_of(ratings: Ratings, test: Ratings) -> Ratings:
@@ -199,8 +215,9 @@ def _cross_validated(arguments: Namespace) -> Answer:
     from mfcore.data import split
 
     model = new_model(arguments)
-    model.verbose = 0               # the bar counts folds
+    set_running(model, verbose=0)   # the bar counts folds
     data = load_data(arguments.subject, arguments)
+    segment(model, data, by_user=True)
     if arguments.file_folds:
         if data.file_order is None:
             raise ValueError("--file-folds needs a data set by name: of this file the order of "
@@ -214,6 +231,6 @@ def _cross_validated(arguments: Namespace) -> Answer:
                for name, each in values.items()}
     rows = [[name, number(part["mean"]), number(part["sd"])] for name, part in summary.items()]
     return Answer(
-        {"model": repr(model), "ratings": data.ratings.nnz, "metrics": summary},
-        f"{model!r} on {_counted(data.ratings)}\n{arguments.folds} folds\n\n"
+        {"model": _named(model), "ratings": data.ratings.nnz, "metrics": summary},
+        f"{_named(model)} on {_counted(data.ratings)}\n{arguments.folds} folds\n\n"
         f"{table(['metric', 'mean', 'sd'], rows)}")

@@ -1,8 +1,7 @@
-"""What a command line names, brought into Python: data, ids, titles, models."""
+"""What a command line names, brought into Python: data, ids, titles."""
 
 from __future__ import annotations
 
-import ast
 import csv
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
@@ -18,15 +17,7 @@ if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
     from mfcore.data.parts import Reading
     from mfcore.data.ratings import Ratings
-    from mfcore.models.base import Recommender
 
-CLASSES = {"mf": "MatrixFactorization", "implicit": "ImplicitMF", "bias": "BiasOnly",
-           "popularity": "Popularity", "bpr": "BPR", "neural": "NeuralMF",
-           "ease": "EASE", "multdae": "MultDAE", "multvae": "MultVAE", "recvae": "RecVAE",
-           "autoencoder": "RatingAutoencoder"}
-# Options of the command line: the parameters that they set.
-PARAMETERS = {"factors": "n_factors", "reg": "reg", "bias": "bias", "epochs": "n_epochs",
-              "threads": "n_threads"}
 SEPARATORS = ("::", "\t", "|", ";", ",")
 Titles = dict[Any, str]
 
@@ -118,7 +109,7 @@ def load_titles(name: str | None, arguments: Namespace) -> Titles:
         return {}
     if name in NAMES:
         return titles_of(load_data(name, arguments))
-    rows = _rows_of(Path(name))
+    rows = read_rows(Path(name))
     titles = {key: row[1].strip() for row in rows if len(row) > 1 and row[1].strip()
               for key in _spellings(row[0].strip())}
     if not titles:
@@ -135,7 +126,8 @@ def titles_of(data: Dataset) -> Titles:
     return {key: title for key, title in zip(keys, data.item_titles, strict=True) if title}
 
 
-def _rows_of(path: Path) -> Iterable[list[str]]:
+def read_rows(path: Path) -> Iterable[list[str]]:
+    """Return the cells of each line of a table, whatever stands between them."""
     raw = path.read_bytes()
     try:
         lines = raw.decode("utf-8-sig").splitlines()
@@ -152,39 +144,7 @@ def _spellings(text: str) -> tuple[Any, ...]:
     return (text, int(text)) if text.isdecimal() else (text,)
 
 
-# --------------------------------------------------------------------------------- models
-
-
-def new_model(arguments: Namespace) -> Recommender:
-    """Return an unfitted model with the parameters of the command line.
-
-    Raises ValueError for a parameter that its class does not have.
-    """
-    params = {ours: _spelled_none(ours, getattr(arguments, word))
-              for word, ours in PARAMETERS.items() if getattr(arguments, word) is not None}
-    params.update(map(_assignment, arguments.set))
-    model: Recommender = getattr(mfcore, CLASSES[arguments.model])()
-    for name, value in (("random_state", arguments.seed),
-                        ("verbose", int(shows_progress(arguments.quiet)))):
-        if name in model.get_params():
-            params.setdefault(name, value)
-    return model.set_params(**params)
-
-
-def _spelled_none(name: str, value: Any) -> Any:
-    """Return None for `--bias none`; elsewhere the word can be a setting of its own."""
-    return None if name == "bias" and value == "none" else value
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """Split NAME=VALUE; a value is a Python literal, or else a string."""
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
-    try:
-        return name, _spelled_none(name, ast.literal_eval(value))
-    except (ValueError, SyntaxError):
-        return name, _spelled_none(name, value)
+# ---------------------------------------------------------------------------------- output
 
 
 def writable(path: str) -> Path:

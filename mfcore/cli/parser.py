@@ -17,11 +17,12 @@ from mfcore.cli.convert import convert
 from mfcore.cli.demo import demo
 from mfcore.cli.folding import PICTURE
 from mfcore.cli.info import info
+from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
 from mfcore.cli.serving import recommend, similar
+from mfcore.models.registry import MODELS
 
 Commands = Any      # what add_subparsers returns has no public name
 DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
-MODELS = ("mf", "implicit", "bpr", "neural", "bias", "popularity")
 
 
 def build_parser() -> ArgumentParser:
@@ -99,11 +100,14 @@ def _fit(kinds: Commands) -> None:
             mfcore fit ratings.csv --out m.mfcore --factors 32 --reg 0.05 --bias learned
             mfcore fit plays.tsv.gz --model implicit --out plays.mfcore --set alpha=10
             mfcore fit clicks.csv --rating-column none --duplicates sum --model implicit
-                --out clicks.mfcore""")
-    parser.set_defaults(command=fit)
+                --out clicks.mfcore
+            mfcore fit ml-100k --model multdae --set hidden=600 --out choices.mfcore
+            mfcore fit ml-100k --model segmented --estimator ease --by gender --out two.mfcore
+            """)
+    parser.set_defaults(command=fit, usage_error=parser.error)
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--out", required=True, metavar="FILE", help="the model file to write")
-    _add_model_options(parser, default="mf")
+    _add_model_options(parser, default=FIRST)
     _add_file_options(parser)
 
 
@@ -221,18 +225,26 @@ def _add_threads(parser: ArgumentParser | _ArgumentGroup) -> None:
 
 
 def _add_model_options(parser: ArgumentParser, default: str | None) -> None:
-    group = parser.add_argument_group("the model")
-    group.add_argument("--model", choices=MODELS, default=default,
-                       help="MatrixFactorization, ImplicitMF, BPR, NeuralMF, EASE, MultDAE, "
-                            "MultVAE, RecVAE, RatingAutoencoder, BiasOnly or Popularity"
-                            + (f" ({default})" if default else ""))
+    lines = (f"{entry.command:11s}  {entry.name:19s}  {entry.summary}"
+             for entry in MODELS.values())
+    group = parser.add_argument_group("the model", "\n".join(lines))
+    group.add_argument("--model", type=command_of, choices=CLASSES, default=default,
+                       metavar="NAME", help="one of the names above"
+                                            + (f" ({default})" if default else ""))
+    group.add_argument("--estimator", type=command_of, choices=ESTIMATORS, metavar="NAME",
+                       help=f"of segmented: the model that each segment gets ({FIRST})")
+    group.add_argument("--by", metavar="FIELD|FILE",
+                       help="of segmented: a field of the user features, or a file with a user "
+                            "and a label on each line, or with the label of each user in "
+                            "the order of their ids")
     group.add_argument("--factors", type=int, metavar="K", help="length of the vectors")
     group.add_argument("--reg", type=float, metavar="X", help="penalty weight")
     group.add_argument("--bias", choices=("mean", "learned", "none"), help="of mf")
     group.add_argument("--epochs", type=int, metavar="N", help="passes over the ratings")
     group.add_argument("--seed", type=int, default=0, help="of the start (0)")
     group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                       help="any parameter of the class; may be given several times")
+                       help="any parameter of the class, such as hidden=200,100; may be given "
+                            "several times")
     _add_threads(group)
 
 

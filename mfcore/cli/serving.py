@@ -9,6 +9,7 @@ import numpy as np
 
 import mfcore
 from mfcore.cli.inputs import Titles, given_ids, ids_of, load_titles, read_file
+from mfcore.cli.models import set_running
 from mfcore.cli.output import Answer
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def similar(arguments: Namespace) -> Answer:
 
 def _loaded(arguments: Namespace) -> Recommender:
     model = mfcore.load(arguments.model)
-    model.n_threads = arguments.threads
+    set_running(model, n_threads=arguments.threads)
     return model
 
 

@@ -128,7 +128,7 @@ class Estimator:
 
     def lacks(self, ability: str) -> bool:
         """Return whether the model, as it is set, cannot do something: see registry.py."""
-        return registry.lacks(type(self).__name__, ability)
+        return registry.lacks(type(self), ability)
 
     # ---------------------------------------------------------------- hyper-parameters
 
@@ -154,7 +154,7 @@ class Estimator:
     def require(self, ability: str) -> None:
         """Raise NotImplementedError for what the model cannot do."""
         if self.lacks(ability):
-            raise NotImplementedError(registry.sentence(type(self).__name__, ability))
+            raise NotImplementedError(registry.sentence(type(self), ability))
 
     # ------------------------------------------------------------- what a fit leaves
 

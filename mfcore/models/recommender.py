@@ -103,7 +103,7 @@ class Recommender(Estimator):
         if user_features is None:
             return NewRows(aligned, None)
         if "features" not in self.side_type.parts:
-            raise NotImplementedError(registry.sentence(type(self).__name__, "new_user_features"))
+            raise NotImplementedError(registry.sentence(type(self), "new_user_features"))
         n_rows = n_rows if aligned is None else aligned.shape[0]
         return NewRows(aligned, self.users_.aligned(user_features, n_rows))
 

@@ -30,7 +30,6 @@ SENTENCES = {
     "user_features": "{name} takes no user_features; MatrixFactorization and ImplicitMF do",
     "item_features": "{name} takes no item_features; MatrixFactorization and ImplicitMF do",
     "new_user_features": "{name} takes no user_features",           # of users that are new
-    "fold_in_users": "{name} has no vectors for new rows",
     "fold_in_items": "{name} cannot fold in items: a new item is learned by a fit",
     "partial_fit": "{name} cannot be refitted in part: recommend(ratings=...) serves new rows, "
                    "fit learns them",
@@ -87,7 +86,7 @@ MODELS = {each.name: each for each in (
           "counts of plays, clicks or sales", "scores", frozenset(ABILITIES)),
     Model("BPR", "mfcore.models.ranking.bpr", "bpr", "the order of items, pair by pair", "scores"),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
-          "ratings, averaged over sampled factorizations", "ratings",
+          "ratings, by the mean of many factorizations", "ratings",
           BASIC | FEATURES | {"weights"}),
     Model("NeuralMF", "mfcore.models.pairs.neural", "neural",
           "ratings or choices, by a network on vectors",
@@ -116,18 +115,24 @@ MODELS = {each.name: each for each in (
 )}
 
 
-def sentence(class_name: str, ability: str) -> str:
-    """Return the sentence with which a class says that it lacks an ability.
-
-    Raises KeyError for an ability without one.
-    """
-    return REASONS.get((class_name, ability), SENTENCES[ability]).format(name=class_name)
-
-
 # What a class that is not listed is taken for.
 OTHER = Model("", "", "", "", "scores", BASIC | FEATURES | {"weights"})
 
 
-def lacks(class_name: str, ability: str) -> bool:
-    """Return whether a class cannot do something under any setting; see `Model.answer`."""
-    return MODELS.get(class_name, OTHER).answer(ability) == "no"
+def entry(made: type) -> Model:
+    """Return the entry of a class, or of the nearest class above it that has one."""
+    return next((MODELS[base.__name__] for base in made.__mro__ if base.__name__ in MODELS), OTHER)
+
+
+def lacks(made: type, ability: str) -> bool:
+    """Return whether a class has no setting that can do something; see `Model.answer`."""
+    return entry(made).answer(ability) == "no"
+
+
+def sentence(made: type, ability: str) -> str:
+    """Return the sentence with which a class says that it lacks an ability.
+
+    Raises KeyError for an ability without one.
+    """
+    own = REASONS.get((entry(made).name, ability), SENTENCES[ability])
+    return own.format(name=made.__name__)

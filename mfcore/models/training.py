@@ -67,7 +67,7 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     model.validate()
     training = training_ratings(ratings, y)
     if training.weights is not None and model.lacks("weights"):
-        raise ValueError(registry.sentence(type(model).__name__, "weights"))
+        raise ValueError(registry.sentence(type(model), "weights"))
     model.check(training, **own)
     sides = sides_of(model, training, user_features, item_features)
     watched = Watched(eval_set, callbacks_of(callbacks),

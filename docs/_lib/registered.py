@@ -1,0 +1,63 @@
+"""The directives {abilities} and {models}: what the registry says of the public models.
+
+    ```{abilities}
+    ```
+
+is a table of what each model can do, and {models} the docstrings of their classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mfcore.models.registry import ABILITIES, MODELS
+
+LACKS = {"no": "–"}
+HEAD = ("model", "`--model`", "what it learns", "`predict` returns", *ABILITIES.values())
+
+
+def rows() -> list[list[str]]:
+    """Return a row of cells for each model."""
+    return [[f"`{entry.name}`", f"`{entry.command}`", entry.summary, entry.predicts,
+             *(LACKS.get(answer, answer) for answer in map(entry.answer, ABILITIES))]
+            for entry in MODELS.values()]
+
+
+def abilities() -> str:
+    """Return the table of abilities as Markdown."""
+    lines: list[Sequence[str]] = [HEAD, ["---"] * len(HEAD), *rows()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def models() -> str:
+    """Return what documents every class, as Markdown."""
+    return "\n".join(["```{eval-rst}", *(
+        f".. autoclass:: mfcore.{name}\n   :members:\n   :inherited-members:\n"
+        for name in MODELS), "```"])
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the directives."""
+    for text in (abilities, models):
+        app.add_directive(text.__name__, _directive(text))
+    return {"parallel_read_safe": True}
+
+
+def _directive(text: Callable[[], str]) -> Any:
+    """Return a directive that reads a text as if it stood on the page."""
+    from docutils import nodes
+    from docutils.statemachine import StringList
+    from sphinx.util.docutils import SphinxDirective
+
+    from mfcore.models import registry
+
+    class Registered(SphinxDirective):
+        def run(self) -> list[nodes.Node]:
+            self.env.note_dependency(registry.__file__)
+            box = nodes.container()
+            self.state.nested_parse(StringList(text().splitlines(), registry.__file__),
+                                    self.content_offset, box)
+            return box.children
+
+    return Registered

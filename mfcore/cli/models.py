@@ -1,0 +1,223 @@
+"""The model that a command line asks for: its class, its parameters, the segments of its users."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mfcore
+from mfcore.cli.inputs import read_rows
+from mfcore.cli.output import shows_progress
+from mfcore.models.registry import MODELS
+
+if TYPE_CHECKING:
+    from mfcore.data.dataset import Dataset
+    from mfcore.data.ratings import Ratings
+    from mfcore.models.base import Recommender
+
+CLASSES = {entry.command: name for name, entry in MODELS.items()}
+SEGMENTED = MODELS["Segmented"].command
+ESTIMATORS = tuple(command for command in CLASSES if command != SEGMENTED)
+FIRST = ESTIMATORS[0]                   # what is fitted where no model is named
+# Options of the command line: the parameters that they set.
+PARAMETERS = {"factors": "n_factors", "reg": "reg", "bias": "bias", "epochs": "n_epochs",
+              "threads": "n_threads"}
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+CLOSE = 0.5                             # likeness from which another name may be meant
+Parameters = Mapping[str, inspect.Parameter]
+
+
+def command_of(text: str) -> str:
+    """Return the name of a model on the command line, where a class is named; else the text."""
+    found = {name.lower(): entry.command for name, entry in MODELS.items()}
+    return found.get(text.lower(), text.lower())
+
+
+# ----------------------------------------------------------------------------- a new model
+
+
+def new_model(arguments: Namespace) -> Recommender:
+    """Return an unfitted model with the parameters of the command line.
+
+    Raises ValueError for a parameter that its class does not have.
+    """
+    _check_segments(arguments)
+    if arguments.model != SEGMENTED:
+        made = _class(arguments.model)
+        model: Recommender = made(**_params(arguments, made.__name__, _parameters(made)))
+        return model
+    made = _class(arguments.estimator or FIRST)
+    own = {name: each for name, each in _parameters(mfcore.Segmented).items()
+           if name not in ("estimator", "by")}
+    params = _params(arguments, f"Segmented({made.__name__})", {**own, **_parameters(made)})
+    outer = {name: params.pop(name) for name in own if name in params}
+    return mfcore.Segmented(made(**params), arguments.by, **outer)
+
+
+def _check_segments(arguments: Namespace) -> None:
+    """End with a usage error where --by is missing, or options of segments are out of place."""
+    if arguments.model == SEGMENTED and arguments.by is None:
+        arguments.usage_error(f"--model {SEGMENTED} needs --by FIELD|FILE, the segments of users")
+    for option in ("estimator", "by"):
+        if arguments.model != SEGMENTED and getattr(arguments, option) is not None:
+            arguments.usage_error(f"--{option} goes with --model {SEGMENTED}")
+
+
+def _class(command: str) -> Any:
+    return getattr(mfcore, CLASSES[command])
+
+
+def _parameters(made: Any) -> Parameters:
+    return dict(list(inspect.signature(made.__init__).parameters.items())[1:])    # without self
+
+
+def _params(arguments: Namespace, owner: str, known: Parameters) -> dict[str, Any]:
+    """Return the parameters that the options and --set name, with a seed and a bar."""
+    params = {name: value for name, value in (
+        ("random_state", arguments.seed), ("verbose", int(shows_progress(arguments.quiet))))
+        if name in known}
+    for word, name in PARAMETERS.items():
+        if (value := getattr(arguments, word)) is not None:
+            _check_known(name, owner, known)
+            params[name] = None if name == "bias" and value == "none" else value
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not (name.isidentifier() and equals):
+            raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
+        if arguments.model == SEGMENTED:
+            name = name.removeprefix("estimator__")
+        _check_known(name, owner, known)
+        params[name] = value_of(value, known[name])
+    return params
+
+
+def _check_known(name: str, owner: str, known: Parameters) -> None:
+    if name not in known:
+        near = get_close_matches(name, known, 1, CLOSE)
+        meant = f"did you mean {near[0]!r}? It has" if near else "it has"
+        raise ValueError(f"{owner} has no parameter {name!r}; {meant} {', '.join(known)}")
+
+
+def value_of(text: str, parameter: inspect.Parameter) -> Any:
+    """Return the value that a word of the command line is for a parameter, by its kinds.
+
+    What is no value of any of them comes back as it can be read: the model says what it wants.
+    """
+    kinds = set(re.split(r"\s*\|\s*", str(parameter.annotation)))
+    if "None" in kinds and text.lower() == "none" and (
+            text == "None" or parameter.default != "none"):
+        return None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = text
+    if "bool" in kinds:
+        return WORDS.get(text.lower(), value)
+    if any(kind.startswith("tuple") for kind in kinds) and not isinstance(value, str):
+        return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if kinds <= {"str", "None"} and not isinstance(value, str):
+        return text                     # a word that looks like a number
+    return _number(value, kinds)
+
+
+def _number(value: Any, kinds: set[str]) -> Any:
+    if "int" in kinds and isinstance(value, float) and value.is_integer():
+        return int(value)               # 1e3
+    if "float" in kinds and "str" not in kinds and isinstance(value, str):
+        try:
+            return float(value)         # nan and inf, which are no literals
+        except ValueError:
+            return value
+    return value
+
+
+# -------------------------------------------------------------------------------- segments
+
+
+def segment(model: Recommender, data: Dataset, *, by_user: bool = False) -> dict[str, Any]:
+    """Find the segments that --by names; return what `fit` is to be given with the ratings.
+
+    With `by_user` a field becomes the labels of the users, so that ratings alone are enough.
+
+    Raises ValueError for what is neither a field of the user features nor a file of labels.
+    """
+    if not isinstance(model, mfcore.Segmented):
+        return {}
+    name = str(model.by)
+    if name not in _fields(data):
+        model.by = _labels(name, data)
+    elif by_user:
+        from mfcore.models.segments.routing import labels_of
+
+        found = zip(_users(data.ratings), labels_of(name, data.ratings, data.user_features),
+                    strict=True)
+        model.by = {user: label for user, label in found if label is not None}
+    else:
+        return {"user_features": data.user_features}
+    return {}
+
+
+def _fields(data: Dataset) -> list[str]:
+    names = () if data.user_features is None else data.user_features.names
+    return list(dict.fromkeys(name.partition("=")[0] for name in names if "=" in name))
+
+
+def _users(ratings: Ratings) -> list[Any]:
+    ids = ratings.user_ids
+    return list(range(ratings.shape[0])) if ids is None else list(ids.tolist())
+
+
+def _labels(name: str, data: Dataset) -> Any:
+    """Return labels by user, or one for each row, out of a file."""
+    if not Path(name).exists():
+        fields = ", ".join(_fields(data)) or "none here"
+        raise ValueError(f"--by must be a field of the user features ({fields}) or a file of "
+                         f"labels, got {name!r}")
+    rows = [[cell.strip() for cell in row] for row in read_rows(Path(name)) if any(row)]
+    widths = {len(row) for row in rows}
+    if widths == {1}:
+        return [row[0] for row in rows]
+    if not widths or min(widths) < 2:
+        raise ValueError(f"{name} must hold a user and a label on every line, or a label on "
+                         f"every line")
+    return _by_user(name, rows, data.ratings)
+
+
+def _by_user(name: str, rows: list[list[str]], ratings: Ratings) -> dict[Any, str]:
+    users = _users(ratings)
+    spelled = {str(user): user for user in users}
+    whole = ratings.user_ids is None or ratings.user_ids.dtype != object
+    if whole and not _is_number(rows[0][0]):
+        rows = rows[1:]                 # a header
+    labels: dict[Any, str] = {}
+    for word, label, *_ in rows:
+        if whole and not _is_number(word):
+            raise ValueError(f"users of these ratings are whole numbers, {name} has {word!r}")
+        user = int(word) if whole else spelled.get(word, word)
+        if label and labels.setdefault(user, label) != label:
+            raise ValueError(f"{name} puts user {user!r} into {labels[user]!r} and {label!r}")
+    if labels.keys().isdisjoint(users):
+        raise ValueError(f"{name} has a label for none of the users of the ratings")
+    return labels
+
+
+def _is_number(word: str) -> bool:
+    return word.lstrip("-").isdecimal()
+
+
+# ------------------------------------------------------------------------ settings of a run
+
+
+def set_running(model: Recommender, **settings: int | None) -> None:
+    """Set what belongs to a run and not to a model (n_threads, verbose), in its parts too."""
+    parts = [model]
+    if isinstance(model, mfcore.Segmented):
+        parts = [model.estimator, *getattr(model, "models_", ())]
+    for part in parts:
+        part.set_params(**settings)
