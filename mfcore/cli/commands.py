@@ -20,7 +20,7 @@ from mfcore.cli.output import Answer, number, progress, table
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
     from mfcore.data.ratings import Ratings
-    from mfcore.models.base import Recommender
+    from mfcore.models.recommender import Recommender
 
 LINES_AT_A_TIME = 100_000
 

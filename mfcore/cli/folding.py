@@ -15,7 +15,7 @@ from mfcore.cli.output import number, progress, table
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
     from mfcore.data.ratings import Ratings
-    from mfcore.models.base import Recommender
+    from mfcore.models.recommender import Recommender
 
 # Of the weight at which all unknown cells together weigh as much as the ratings.
 SHARES = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)

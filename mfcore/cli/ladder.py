@@ -20,7 +20,7 @@ from mfcore.cli.output import progress
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
     from mfcore.data.ratings import Ratings
-    from mfcore.models.base import Recommender
+    from mfcore.models.recommender import Recommender
 
 TEST_SHARE = 0.2
 # Of every factorization; the penalty of a row grows with the root of its ratings.

@@ -19,7 +19,7 @@ from mfcore.models.registry import MODELS
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
     from mfcore.data.ratings import Ratings
-    from mfcore.models.base import Recommender
+    from mfcore.models.recommender import Recommender
 
 CLASSES = {entry.command: name for name, entry in MODELS.items()}
 SEGMENTED = MODELS["Segmented"].command

@@ -13,7 +13,7 @@ from mfcore.cli.models import set_running
 from mfcore.cli.output import Answer
 
 if TYPE_CHECKING:
-    from mfcore.models.base import Recommender
+    from mfcore.models.recommender import Recommender
 
 
 def recommend(arguments: Namespace) -> Answer:
@@ -58,7 +58,7 @@ def similar(arguments: Namespace) -> Answer:
 
 
 def _loaded(arguments: Namespace) -> Recommender:
-    model = mfcore.load(arguments.model)
+    model: Recommender = mfcore.load(arguments.model)
     set_running(model, n_threads=arguments.threads)
     return model
 

@@ -35,14 +35,13 @@ from mfcore.models.factorization.core import Core, Draw
 from mfcore.models.factorization.implicit import ImplicitMF
 from mfcore.models.factorization.matrix_factorization import MatrixFactorization
 from mfcore.models.inputs import training_ratings
-from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import train
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import GRAM_ROWS, row_chunks
 from mfcore.solvers.loop import Solver
 
-Model = TypeVar("Model", bound=Recommender)
+Model = TypeVar("Model", MatrixFactorization, ImplicitMF)
 SOLVERS = ("cg", "cholesky")
 BLOCK_CELLS = 5_000_000
 

@@ -46,7 +46,7 @@ class Alignment:
         self.columns = _item_columns(model, "test", self.test)
         self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
         self.new: NewRows | None = model.new_rows(self.fold_in, user_features, self.test.shape[0])
-        self.rows = None if self.new is not None else _user_rows(model, self.test)
+        self.rows = np.empty(0, np.int64) if self.new is not None else _user_rows(model, self.test)
 
     def _known_of(self, fold_in: Any) -> Ratings:
         """Return the fold-in ratings on the model's items."""

@@ -22,7 +22,7 @@ from mfcore.models.sides import Row, Side
 from mfcore.objectives.scores import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
 
-Default = Callable[[Side], Row | None]
+Default = Callable[[Any], Row | None]
 
 
 def rows_of(side: Side, rows: np.ndarray, default: Row | None) -> Folded:

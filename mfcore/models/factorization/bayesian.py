@@ -107,17 +107,19 @@ class BayesianMF(Recommender):
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a chain begins, and what draws it."""
         resolve(self, ratings)
-        core = self._core()
-        sides.users.bias, sides.items.bias = core.observed.fixed_biases(ratings)
+        sides.users.bias, sides.items.bias = self._observed().fixed_biases(ratings)
         kept = np.linspace(self.n_epochs, self.burn_in + 1, self.keep).round().astype(int)
-        return begin(self, core, ratings, sides, random, frozenset(kept.tolist()))
+        return begin(self, self._core(), ratings, sides, random, frozenset(kept.tolist()))
 
     def answers(self) -> Sampled:
         """Return what is asked of the fitted model."""
         return Sampled(self._core(), self.users_, self.items_, self.noise_precision_)
 
+    def _observed(self) -> ExplicitRatings:
+        return ExplicitRatings(**explicit(self))
+
     def _core(self) -> Core:
-        return Core(ExplicitRatings(**explicit(self)), Penalties(), self.n_factors)
+        return Core(self._observed(), Penalties(), self.n_factors)
 
     @property
     def n_samples_(self) -> int:

@@ -229,7 +229,8 @@ class Factorized(Linear):
             given = aligned_to_users(aligned_ratings(ratings, model), model).transposed
         core, sides = self.core, Sides(self.users, self.items)
         core = replace(core, observed=core.observed.of_new(given))
-        return core.problem(given, sides).value(core.point(sides), pool)
+        loss: Loss = core.problem(given, sides).value(core.point(sides), pool)
+        return loss
 
 
 def answers_of(model: Any, core: Core) -> Factorized:

@@ -187,9 +187,8 @@ class MatrixFactorization(Recommender):
             resolve_labels(self, ratings)
         else:
             resolve(self, ratings)
-        core = self._core()
-        sides.users.bias, sides.items.bias = core.observed.fixed_biases(ratings)
-        return begin(self, core, ratings, sides, random, backend)
+        sides.users.bias, sides.items.bias = self._observed().fixed_biases(ratings)
+        return begin(self, self._core(), ratings, sides, random, backend)
 
     def answers(self) -> Factorized:
         """Return what is asked of the fitted model."""
@@ -199,8 +198,10 @@ class MatrixFactorization(Recommender):
         """Return whether the model cannot do something: with the logistic loss, explain."""
         return ability == "explain" and self.loss == "logistic"
 
+    def _observed(self) -> ExplicitRatings:
+        return (BinaryLabels if self.loss == "logistic" else ExplicitRatings)(**explicit(self))
+
     def _core(self) -> Core:
-        kind = BinaryLabels if self.loss == "logistic" else ExplicitRatings
         penalties = Penalties(self.reg, self.reg_scaling, self.bias_reg, self.bias_reg_scaling,
                               self.feature_reg, self.history_reg)
-        return Core(kind(**explicit(self)), penalties, self.n_factors)
+        return Core(self._observed(), penalties, self.n_factors)

@@ -24,6 +24,7 @@ whole and none of a block's own.  All of them have
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -64,8 +65,8 @@ class ExplicitRatings:
     subtracts: bool
 
     formula = Quadratic
-    solve = staticmethod(solve_exactly)
-    link = None
+    solve: ClassVar[Callable[..., Any]] = staticmethod(solve_exactly)
+    link: ClassVar[Callable[..., Any] | None] = None
 
     @property
     def learns_bias(self) -> bool:

@@ -121,12 +121,12 @@ class EASE(Recommender):
         return sp.csr_array((data, cells.indices, cells.indptr), shape=cells.shape)
 
     @property
-    def user_factors_(self) -> Any:                            # type: ignore[override]
+    def user_factors_(self) -> Any:
         """The rows of the fit, CSR, shape (n_users, n_items)."""
         return self._inputs(self.ratings_)
 
     @property
-    def item_factors_(self) -> np.ndarray:                     # type: ignore[override]
+    def item_factors_(self) -> np.ndarray:
         """The columns of B, shape (n_items, n_items), a view."""
         return self.weights_.T
 

@@ -133,7 +133,7 @@ class NeuralMF(Recommender):
     side_type = FeaturedSide
 
     @property
-    def predicts_ratings(self) -> bool:                         # type: ignore[override]
+    def predicts_ratings(self) -> bool:
         """Whether `predict` is on the scale of the ratings."""
         return self.loss == "squared"
 
@@ -213,8 +213,11 @@ class NeuralMF(Recommender):
         def publish(at: Any) -> None:
             self._publish(sides, (users, items), head)
 
-        return Start(solver, blocks_of(network.parameters()), publish,
-                     lambda at: [side.average(self.bias == "learned") for side in sides])
+        def finish(at: Any) -> None:
+            for side in sides:
+                side.average(self.bias == "learned")
+
+        return Start(solver, blocks_of(network.parameters()), publish, finish)
 
     def _start(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
                pretrained: Any) -> tuple[Tables, Tables, list[Linear]]:

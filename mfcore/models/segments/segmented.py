@@ -85,14 +85,14 @@ class Segmented(Recommender):
 
     # ----------------------------------------------------------- what the copies decide
 
-    @property
+    @property  # type: ignore[misc]
     def n_threads(self) -> int | None:  # type: ignore[override]
         """Number of threads, that of the estimator."""
         threads: int | None = self.estimator.n_threads
         return threads
 
     @property
-    def predicts_ratings(self) -> bool:  # type: ignore[override]
+    def predicts_ratings(self) -> bool:
         """Whether `predict` is on the scale of the ratings, as that of the estimator."""
         return bool(self.estimator.predicts_ratings)
 
@@ -233,7 +233,8 @@ class Segmented(Recommender):
     @property
     def fallback_(self) -> Recommender:
         """The model of all users."""
-        return self.models_[0]
+        model: Recommender = self.models_[0]
+        return model
 
     @property
     def segments_(self) -> dict[Hashable, Recommender]:
@@ -249,7 +250,8 @@ class Segmented(Recommender):
         if label not in self.segments_:
             known = ", ".join(map(repr, self.segment_labels_[:20]))
             raise KeyError(f"there is no model of a segment {label!r}; there are {known}")
-        return self.segments_[label]
+        model: Recommender = self.segments_[label]
+        return model
 
     def answers(self) -> Routed:
         """Return what is asked of the models of all segments."""
