@@ -99,8 +99,8 @@ def groups_of(given: Any, name: str, features: Features, n_tables: int
     if not sides or not all(_has_groups(side, features) for side in sides):
         return None, None
     known = [side.feature_bias for side in sides if side.feature_bias is not None]
-    vectors = [side.feature_factors for side in sides] * (n_tables // len(sides))
-    return np.hstack([np.asarray(each) for each in vectors]), np.sum(known, axis=0) / len(sides) if known else None
+    vectors = [np.asarray(side.feature_factors) for side in sides] * (n_tables // len(sides))
+    return np.hstack(vectors), np.sum(known, axis=0) / len(sides) if known else None
 
 
 def check_groups(given: Any, sides: Sides) -> None:

@@ -200,7 +200,7 @@ class Segmented(Recommender):
 
     def _fit_one(self, label: Hashable, ratings: Ratings, eval_set: Ratings | None,
                  callbacks: Sequence[Callback], features: dict[str, Any]) -> Recommender:
-        model = type(self.estimator)(**self.estimator.get_params(deep=False))
+        model: Recommender = type(self.estimator)(**self.estimator.get_params(deep=False))
         # Less than two chunks: a second thread would only wait (and the bits are the same).
         model.n_threads = 1 if ratings.nnz < 2 * CHUNK_CELLS else self.n_threads
         try:
