@@ -54,7 +54,7 @@ HEAVY = {"pandas", "polars", "pyarrow", "duckdb", "matplotlib", "sklearn", "dask
          "distributed", "urllib.request", "http", "scipy.optimize", "scipy.stats", "IPython"}
 FORBIDDEN_IN_KERNELS = {"prange", "parallel", "random", "default_rng"}
 FORBIDDEN_CALLS = {"print", "breakpoint", "eval", "exec", "input"}
-LONGEST_FILE = 300
+LONGEST_FILE = 400
 
 
 class Module(NamedTuple):

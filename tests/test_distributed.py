@@ -18,8 +18,8 @@ import scipy.sparse as sp
 from naive import problem, random_problem
 
 from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
+from mfcore.data.chunks import is_mapped
 from mfcore.data.features import one_hot
-from mfcore.data.folder import is_mapped
 from mfcore.parallel import GRAM_ROWS, Pool
 
 pytest.importorskip("distributed", reason="needs dask.distributed")

@@ -14,8 +14,9 @@ import pytest
 from mfcore import ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data import convert as converting
 from mfcore.data import folder as files
+from mfcore.data.chunks import is_mapped, rows_of_cells
 from mfcore.data.convert import convert
-from mfcore.data.folder import RatingsFolderError, is_mapped, rows_of_cells
+from mfcore.data.folder import RatingsFolderError
 from mfcore.data.parts import Reading
 
 ARRAYS = ("indptr", "indices", "data")

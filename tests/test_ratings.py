@@ -575,7 +575,30 @@ def test_without_ids_row_numbers_find_themselves():
             ratings.user_positions(wrong)
 
 
+def test_unknown_ids_and_numbers_are_refused_where_rows_must_be_known():
+    named = small(user_ids=[5, 6], item_ids=["5", ("a", 1), "7"])
+    assert named.known_users(6).tolist() == [1]
+    assert named.known_items(["7", ("a", 1)]).tolist() == [2, 1]
+    with pytest.raises(KeyError, match="users not seen in training: 7"):
+        named.known_users([5, 7])
+    assert small().known_items([2, 0]).tolist() == [2, 0]
+    for wrong in ([3], [-1]):
+        with pytest.raises(IndexError, match=r"items must be in \[0, 2\]"):
+            small().known_items(wrong)
+
+
 # ---------------------------------------------------------------------------------- parts
+
+
+@given(strategies.ratings(), st.data())
+def test_rows_in_any_order_have_their_cells_and_nobody_has_none(ratings, data):
+    rows = data.draw(st.lists(st.integers(-1, ratings.shape[0] - 1), max_size=6))
+    found = ratings.cells_of(rows)
+    assert found.shape == (len(rows), ratings.shape[1])
+    for place, row in enumerate(rows):
+        wanted = ratings.by_user[[row]] if row >= 0 else ratings.by_user[[]]
+        assert arrays(found[[place]])[0].tolist() == wanted.data.tolist()
+        assert arrays(found[[place]])[1].tolist() == wanted.indices.tolist()
 
 
 @given(strategies.ratings(), st.data())

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from mfcore import validation
 from mfcore.data import folder as files
 from mfcore.data.canonical import Duplicates, merge, sorted_order
+from mfcore.data.chunks import CELLS
 from mfcore.data.journal import Journal
 from mfcore.data.names import Names
 from mfcore.data.parts import Reading, Source, check_parts, parts_of, pieces
@@ -275,7 +276,7 @@ def _append(path: Path, array: np.ndarray) -> None:
 def _narrowest(path: Path) -> type:
     values = np.memmap(path, np.float64, "r") if path.stat().st_size else np.empty(0)
     lossless = all(np.array_equal(values[start:stop].astype(np.float32), values[start:stop])
-                   for start, stop in row_chunks(len(values), files.CELLS))
+                   for start, stop in row_chunks(len(values), CELLS))
     return np.float32 if lossless else np.float64
 
 
@@ -286,6 +287,6 @@ def _with_head(path: Path, stored: type, wanted: type) -> None:
     with path.open("rb") as raw, fresh.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, {
             "descr": np.dtype(wanted).str, "fortran_order": False, "shape": (size,)})
-        for start, stop in row_chunks(size, files.CELLS):
+        for start, stop in row_chunks(size, CELLS):
             np.fromfile(raw, stored, stop - start).astype(wanted).tofile(stream)
     os.replace(fresh, path)

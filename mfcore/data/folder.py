@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,14 @@ import scipy.sparse as sp
 
 from mfcore import persistence, validation
 from mfcore.data.canonical import check_layout
+from mfcore.data.chunks import CELLS
 from mfcore.data.ids import Ids
 from mfcore.parallel import row_chunks
 
 FORMAT, VERSION = "mfcore ratings", 1
 HEADER, IDS = "header.json", "ids.mfcore"
-# Cells and bytes that are copied or hashed at a time.
-CELLS, BYTES = 1 << 22, 1 << 24
+# Bytes that are hashed at a time.
+BYTES = 1 << 24
 
 
 class RatingsFolderError(ValueError):
@@ -210,77 +209,3 @@ def _holds(path: Path) -> bool:
     with path.open("rb") as stream:
         np.lib.format.read_magic(stream)
         return 0 not in np.lib.format.read_array_header_1_0(stream)[0]
-
-
-# ------------------------------------------------------------- as large as the ratings
-
-def is_mapped(array: np.ndarray) -> bool:
-    """Whether an array lies in a file that is mapped into memory."""
-    base: Any = array
-    while base is not None:
-        if isinstance(base, np.memmap):
-            return True
-        base = getattr(base, "base", None)
-    return False
-
-
-class Mapped(np.memmap):
-    """An array that is a file: another process maps the file, where a pickle would copy it."""
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle as the name of the file; a part of the array as the numbers in it."""
-        if isinstance(self.base, mmap.mmap):
-            return _open_mapped, (str(self.filename), "r")
-        return np.asarray(self).__reduce_ex__(protocol)
-
-    @classmethod
-    def new(cls, path: Path, shape: tuple[int, int], dtype: Any) -> Mapped:
-        """Make a .npy file, of zeros, and map it for writing."""
-        np.lib.format.open_memmap(path, "w+", dtype, shape)
-        return _open_mapped(str(path.resolve()), "r+")
-
-
-def _open_mapped(path: str, mode: Any) -> Mapped:
-    head = np.lib.format.open_memmap(path, mode)
-    return Mapped(path, head.dtype, mode, head.offset, head.shape)
-
-
-def empty_beside(array: np.ndarray, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return a new array: in memory, or where `array` is mapped in a file without a name.
-
-    What grows with the ratings must not live in memory where the ratings do not.
-    """
-    if not is_mapped(array) or 0 in np.atleast_1d(shape):
-        return np.empty(shape, dtype)
-    with tempfile.TemporaryFile(dir=os.environ.get("MFCORE_SCRATCH")) as stream:
-        return np.asarray(np.memmap(stream, dtype, "w+", shape=shape))
-
-
-def filled_beside(array: np.ndarray, values: Callable[[slice], np.ndarray], size: int,
-                  dtype: Any) -> np.ndarray:
-    """Return `values(slice(0, size))`, computed a chunk at a time; placed as above."""
-    out = empty_beside(array, size, dtype)
-    for start, stop in row_chunks(size, CELLS):
-        out[start:stop] = values(slice(start, stop))
-    return out
-
-
-def rows_of_cells(indptr: np.ndarray, chunk: slice) -> np.ndarray:
-    """Return the row number of each cell in a chunk of CSR cells."""
-    first = int(np.searchsorted(indptr, chunk.start, "right")) - 1
-    last = int(np.searchsorted(indptr, chunk.stop, "left"))
-    counts = np.diff(np.clip(indptr[first:last + 1], chunk.start, chunk.stop))
-    return np.repeat(np.arange(first, last), counts)
-
-
-def column_counts(indices: np.ndarray, n_columns: int) -> np.ndarray:
-    """Return how many cells each column has, int64, shape (n_columns,)."""
-    counts = np.zeros(n_columns, np.int64)
-    for start, stop in row_chunks(len(indices), CELLS):
-        counts += np.bincount(indices[start:stop], minlength=n_columns)
-    return counts
-
-
-def summed(values: Callable[[slice], float], size: int) -> float:
-    """Return Σ values(chunk) over chunks of cells, in order, in float64."""
-    return float(sum(values(slice(start, stop)) for start, stop in row_chunks(size, CELLS)))

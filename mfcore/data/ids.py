@@ -47,6 +47,25 @@ def _from_sequence(values: Any) -> np.ndarray:
     return array
 
 
+def as_vector(ids: Any) -> np.ndarray:
+    """Return ids (one, or a sequence) as a vector; tuples in a list stay one id each."""
+    if isinstance(ids, np.ndarray):
+        if ids.ndim > 1:
+            raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
+        return ids.reshape(1) if ids.ndim == 0 else ids
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        ids = [ids]
+    ids = list(ids)
+    if any(isinstance(value, (str, bytes, tuple)) for value in ids):
+        array = np.empty(len(ids), object)
+        array[:] = ids
+        return array
+    array = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
+    if array.ndim > 1:
+        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
+    return array
+
+
 def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return (distinct ids, row number of each value).
 
@@ -160,3 +179,15 @@ def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarr
                         f"{array.dtype}")
     inside = (array >= 0) & (array < size)
     return np.where(inside, array, -1).astype(np.int64)
+
+
+def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
+    """Return the numbers of rows as `positions_of` does; refuse unknown ones.
+
+    Raises KeyError for an unknown id, IndexError for a number outside where there are no ids.
+    """
+    if ids is None:
+        return validation.positions(name, values, size)
+    rows = ids.positions(values := as_vector(values))
+    validation.known_ids(name, values.tolist(), rows)
+    return rows

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data import canonical
 from mfcore.data import folder as files
-from mfcore.data.ids import Ids, factorize, named_or_none, positions_of
+from mfcore.data.ids import Ids, factorize, known_positions, named_or_none, positions_of
 
 
 class Ratings:
@@ -221,7 +221,42 @@ class Ratings:
         """Return the column of each item, -1 if unknown: see `Ratings.user_positions`."""
         return positions_of("items", items, self._items, self.shape[1])
 
+    def known_users(self, users: Any) -> np.ndarray:
+        """Return the row of each user; raise where one is unknown.
+
+        Parameters
+        ----------
+        users : id or sequence
+            Ids, or numbers where there are no ids.
+
+        Raises
+        ------
+        KeyError, IndexError
+            For an unknown id; for a number that is no row.
+        """
+        return known_positions("users", users, self._users, self.shape[0])
+
+    def known_items(self, items: Any) -> np.ndarray:
+        """Return the column of each item; raise as `Ratings.known_users`."""
+        return known_positions("items", items, self._items, self.shape[1])
+
     # ------------------------------------------------------------- parts of it
+
+    def cells_of(self, rows: Any) -> sp.csr_array:
+        """Return the cells of some rows, shape (n_rows, n_items).
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Numbers of rows; -1 stands for a row without cells.
+        """
+        rows = np.asarray(rows)
+        known = rows >= 0
+        found = self.by_user[rows[known]]
+        indptr = np.zeros(len(known) + 1, found.indptr.dtype)
+        indptr[1:][known] = np.diff(found.indptr)
+        return sp.csr_array((found.data, found.indices, np.cumsum(indptr, dtype=indptr.dtype)),
+                            shape=(len(known), self.shape[1]))
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
         """Return the chosen cells, shape and ids as they are.

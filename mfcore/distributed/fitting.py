@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.chunks import Mapped
 from mfcore.data.convert import convert
-from mfcore.data.folder import HEADER, Mapped, absent
+from mfcore.data.folder import HEADER, absent
 from mfcore.data.parts import Reading, check_parts, parts_of
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import read_columns

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.chunks import column_counts, summed
 from mfcore.data.features import Features
-from mfcore.data.folder import column_counts, summed
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.rating import rmse

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ids import as_vector
 from mfcore.data.ratings import Ratings
-from mfcore.models.inputs import as_vector
 
 
 def merged_rows(old: Ratings, new: Ratings, users: Any) -> tuple[Ratings, np.ndarray]:

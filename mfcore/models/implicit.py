@@ -8,7 +8,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.canonical import read_only
-from mfcore.data.folder import filled_beside, summed
+from mfcore.data.chunks import filled_beside, summed
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.quadratic import Cells

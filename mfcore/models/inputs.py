@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ids import as_vector
 from mfcore.data.ratings import Ratings, as_ratings
 
 
@@ -112,22 +113,3 @@ def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
         left, right = (np.repeat(v, size) if len(v) == 1 else v for v in (left, right))
     validation.same_length(users=left, items=right)
     return left, right
-
-
-def as_vector(ids: Any) -> np.ndarray:
-    """Return ids (one, or a sequence) as a vector; tuples in a list stay one id each."""
-    if isinstance(ids, np.ndarray):
-        if ids.ndim > 1:
-            raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
-        return ids.reshape(1) if ids.ndim == 0 else ids
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
-        ids = [ids]
-    ids = list(ids)
-    if any(isinstance(value, (str, bytes, tuple)) for value in ids):
-        array = np.empty(len(ids), object)
-        array[:] = ids
-        return array
-    array = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
-    if array.ndim > 1:
-        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
-    return array

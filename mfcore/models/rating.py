@@ -6,7 +6,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.canonical import read_only
-from mfcore.data.folder import filled_beside, rows_of_cells, summed
+from mfcore.data.chunks import filled_beside, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
 from mfcore.models.quadratic import QuadraticModel
 from mfcore.objectives.biases import mean_biases, row_bias

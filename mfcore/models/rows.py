@@ -9,9 +9,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ids import as_vector
 from mfcore.data.ratings import Ratings
 from mfcore.models.estimator import Estimator
-from mfcore.models.inputs import aligned_ratings, as_vector
+from mfcore.models.inputs import aligned_ratings
 from mfcore.parallel import Pool
 
 

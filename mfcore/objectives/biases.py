@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mfcore.data.folder import CELLS, rows_of_cells
+from mfcore.data.chunks import CELLS, rows_of_cells
 from mfcore.data.ratings import Ratings
 from mfcore.parallel import row_chunks
 

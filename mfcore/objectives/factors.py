@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mfcore.data.folder import empty_beside
+from mfcore.data.chunks import empty_beside
 
 # The blocks of one side: vectors and biases of its rows, and of its features.
 Side = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mfcore.data.folder import CELLS, rows_of_cells
+from mfcore.data.chunks import CELLS, rows_of_cells
 from mfcore.data.ratings import Ratings
 from mfcore.parallel import row_chunks
 

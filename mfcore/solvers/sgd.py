@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from mfcore.data.folder import column_counts, empty_beside
+from mfcore.data.chunks import column_counts, empty_beside
 from mfcore.kernels.cg import padded, padded_width
 from mfcore.kernels.sgd import RUN, block_kernel, sort_stratum
 from mfcore.objectives.factors import Factors

@@ -1,0 +1,94 @@
+"""Arrays as long as the ratings: computed a chunk at a time, and kept on disk where those are.
+
+Ratings that are mapped from a folder may be larger than memory.  So nothing that grows with
+them is made in one piece: sums and arrays are computed over chunks of `CELLS` cells, and a new
+array is a file where the ratings are files.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mfcore.parallel import row_chunks
+
+# Cells that are computed or copied at a time.
+CELLS = 1 << 22
+
+
+def summed(values: Callable[[slice], float], size: int) -> float:
+    """Return Σ values(chunk) over chunks of cells, in order, in float64."""
+    return float(sum(values(slice(start, stop)) for start, stop in row_chunks(size, CELLS)))
+
+
+def column_counts(indices: np.ndarray, n_columns: int) -> np.ndarray:
+    """Return how many cells each column has, int64, shape (n_columns,)."""
+    counts = np.zeros(n_columns, np.int64)
+    for start, stop in row_chunks(len(indices), CELLS):
+        counts += np.bincount(indices[start:stop], minlength=n_columns)
+    return counts
+
+
+def rows_of_cells(indptr: np.ndarray, chunk: slice) -> np.ndarray:
+    """Return the row number of each cell in a chunk of CSR cells."""
+    first = int(np.searchsorted(indptr, chunk.start, "right")) - 1
+    last = int(np.searchsorted(indptr, chunk.stop, "left"))
+    counts = np.diff(np.clip(indptr[first:last + 1], chunk.start, chunk.stop))
+    return np.repeat(np.arange(first, last), counts)
+
+
+def filled_beside(array: np.ndarray, values: Callable[[slice], np.ndarray], size: int,
+                  dtype: Any) -> np.ndarray:
+    """Return `values(slice(0, size))`, computed a chunk at a time; placed as by `empty_beside`."""
+    out = empty_beside(array, size, dtype)
+    for start, stop in row_chunks(size, CELLS):
+        out[start:stop] = values(slice(start, stop))
+    return out
+
+
+def empty_beside(array: np.ndarray, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return a new array: in memory, or where `array` is mapped in a file without a name.
+
+    What grows with the ratings must not live in memory where the ratings do not.
+    """
+    if not is_mapped(array) or 0 in np.atleast_1d(shape):
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(dir=os.environ.get("MFCORE_SCRATCH")) as stream:
+        return np.asarray(np.memmap(stream, dtype, "w+", shape=shape))
+
+
+def is_mapped(array: np.ndarray) -> bool:
+    """Whether an array lies in a file that is mapped into memory."""
+    base: Any = array
+    while base is not None:
+        if isinstance(base, np.memmap):
+            return True
+        base = getattr(base, "base", None)
+    return False
+
+
+class Mapped(np.memmap):
+    """An array that is a file: another process maps the file, where a pickle would copy it."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle as the name of the file; a part of the array as the numbers in it."""
+        if isinstance(self.base, mmap.mmap):
+            return _open_mapped, (str(self.filename), "r")
+        return np.asarray(self).__reduce_ex__(protocol)
+
+    @classmethod
+    def new(cls, path: Path, shape: tuple[int, int], dtype: Any) -> Mapped:
+        """Make a .npy file, of zeros, and map it for writing."""
+        np.lib.format.open_memmap(path, "w+", dtype, shape)
+        return _open_mapped(str(path.resolve()), "r+")
+
+
+def _open_mapped(path: str, mode: Any) -> Mapped:
+    head = np.lib.format.open_memmap(path, mode)
+    return Mapped(path, head.dtype, mode, head.offset, head.shape)
