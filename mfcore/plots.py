@@ -206,7 +206,7 @@ def _metric_lines(ax: Any, epochs: list[int], history: list[dict[str, Any]]) -> 
 def _rows(model: Any, items: Any) -> np.ndarray:
     if items is None:
         return np.arange(model.n_items_)
-    rows = model._known_items(items)
+    rows = model.ratings_.known_items(items)
     if len(rows) == 0:
         raise ValueError("items must name at least one item")
     return np.asarray(rows)

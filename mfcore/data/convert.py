@@ -29,13 +29,13 @@ from tqdm import tqdm
 
 from mfcore import validation
 from mfcore.atomic import absent, place_folder, replacing
-from mfcore.data import folder as files
 from mfcore.data.canonical import Duplicates, merge, sorted_order
 from mfcore.data.chunks import CELLS
+from mfcore.data.folder import seal
 from mfcore.data.ids import CollectedIds
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
-from mfcore.data.readers import Columns, Source, check_parts, parts_of, pieces
+from mfcore.data.readers import Columns, Part, check_parts, parts_of, pieces
 from mfcore.parallel import row_chunks
 
 # Bytes in memory for a cell of a range while it is sorted, and the least memory.  Measured, as
@@ -79,7 +79,7 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
     validation.integer("memory", memory, low=LEAST)
     target, reading = absent(out), reading or Reading()
-    parts = _sources(sources)
+    parts = _parts(sources)
     check_parts([part for part in parts if isinstance(part, Path)], reading)
     work = target.with_name(f".{target.name}.converting")
     sort = _Sort(work, parts, reading, int(memory) // CELL_BYTES, duplicates,
@@ -94,7 +94,7 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     return Ratings.open(target, verify=False)
 
 
-def _sources(given: Any) -> list[Source]:
+def _parts(given: Any) -> list[Part]:
     if isinstance(given, (str, os.PathLike)):
         return list(parts_of(Path(given)))
     found = [[each] if callable(each) else parts_of(Path(each)) for each in given]
@@ -103,7 +103,7 @@ def _sources(given: Any) -> list[Source]:
     return [part for some in found for part in some]
 
 
-def _identity(parts: Sequence[Source], reading: Reading, memory: int,
+def _identity(parts: Sequence[Part], reading: Reading, memory: int,
               duplicates: str) -> list[Any]:
     named = [[str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns]
              if isinstance(part, Path) else getattr(part, "__name__", "part") for part in parts]
@@ -151,7 +151,7 @@ class _Journal:
 @dataclass
 class _Sort:
     work: Path
-    parts: Sequence[Source]
+    parts: Sequence[Part]
     reading: Reading
     cells: int                      # M
     duplicates: Duplicates
@@ -293,8 +293,8 @@ class _Sort:
         for path in self.work.iterdir():
             if path.suffix != ".npy":
                 path.unlink()
-        files.seal(self.work, (len(self.users), len(self.items)), self.users.sorted_ids,
-                   self.items.sorted_ids)
+        seal(self.work, (len(self.users), len(self.items)), self.users.sorted_ids,
+             self.items.sorted_ids)
 
 
 def _ranges(counts: np.ndarray, most: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from mfcore.data.archive import Archive
 from mfcore.data.dataset import Dataset
 from mfcore.data.features import Features, concatenate, multi_hot, one_hot
-from mfcore.data.layout import Reading, split
+from mfcore.data.layout import Reading, split_line
 from mfcore.data.readers import dataset_of, read_columns
 from mfcore.data.textfile import text_of
 
@@ -110,7 +110,7 @@ def _table(archive: Archive, name: str, separator: str, n_columns: int, *,
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not (header and number == 1):
             line = line.rstrip("\r")
-            fields = split(line, separator) if separator == "," else line.split(separator)
+            fields = split_line(line, separator) if separator == "," else line.split(separator)
             if len(fields) < n_columns or not all(_WHOLE.fullmatch(fields[c]) for c in whole):
                 raise ValueError(f"{archive.path.name}/{name}, line {number} is not as "
                                  f"published: {line[:60]!r}")

@@ -100,7 +100,7 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
                          f"tabs, got {separator!r}")
     if separator is None:
         separator = _sniff_separator(name, lines, _columns_needed(asked))
-    rows = [split(line, separator) for line in lines]
+    rows = [split_line(line, separator) for line in lines]
     header = _sniff_header(rows, asked) if reading.header is None else reading.header
     if header and len(rows) < 2:
         raise ValueError(f"{name} has a header and no line of ratings: {lines[0]!r}")
@@ -109,7 +109,7 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
     return Layout(separator, names, find_columns(name, asked, names, first))
 
 
-def split(line: str, separator: str) -> list[str]:
+def split_line(line: str, separator: str) -> list[str]:
     """Cut one line into fields; quotes protect a separator of one character."""
     if separator == " ":
         return line.split()
@@ -183,7 +183,7 @@ def _columns_needed(asked: Mapping[str, Column]) -> int:
 def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
     """Take the separator that gives enough columns on the most lines."""
     for enough in (needed, 2):
-        fits = [sum(len(split(line, each)) >= enough for line in lines) for each in SEPARATORS]
+        fits = [sum(len(split_line(line, each)) >= enough for line in lines) for each in SEPARATORS]
         if max(fits) > 0:
             return SEPARATORS[fits.index(max(fits))]
     raise ValueError(f"{name}, line 1: expected at least two columns separated by a comma, a "

@@ -30,7 +30,7 @@ from mfcore.data.textfile import TextFile, load_text, pieces_of_gzip, text_of
 
 FilePath = str | os.PathLike[str]
 Frame = dict[str, Any]
-Source = Path | Callable[[], Frame]
+Part = Path | Callable[[], Frame]
 # Bytes of text, and rows of a parquet file, that are parsed at a time, at most; and what one of
 # them takes in memory meanwhile (measured, with what stays of the one before).
 TEXT_BYTES, ROWS = 1 << 25, 1 << 20
@@ -209,24 +209,24 @@ def _schema(path: Path, reading: Reading) -> str:
     return f"{names}, separator {layout.separator!r}"
 
 
-def pieces(source: Source, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
+def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
     """Yield the columns of a part, a piece at a time; text stays where it is on disk.
 
     Pieces are parsed within `memory` bytes; what a function returns is one piece.
     """
     most = min(TEXT_BYTES, memory // TEXT_COST)
-    if callable(source):
-        yield _of_frame(source(), reading)
-    elif is_parquet(source):
-        yield from _pieces_of_parquet(source, reading, min(ROWS, memory // ROW_COST))
-    elif source.suffix == ".gz":
+    if callable(part):
+        yield _of_frame(part(), reading)
+    elif is_parquet(part):
+        yield from _pieces_of_parquet(part, reading, min(ROWS, memory // ROW_COST))
+    elif part.suffix == ".gz":
         plain = scratch / "unpacked"
-        with source.open("rb") as packed, plain.open("wb") as stream:
-            stream.writelines(pieces_of_gzip(source.name, packed, source.stat().st_size))
-        yield from _pieces_of_text(plain, source.name, reading, most)
+        with part.open("rb") as packed, plain.open("wb") as stream:
+            stream.writelines(pieces_of_gzip(part.name, packed, part.stat().st_size))
+        yield from _pieces_of_text(plain, part.name, reading, most)
         plain.unlink()
     else:
-        yield from _pieces_of_text(source, source.name, reading, most)
+        yield from _pieces_of_text(part, part.name, reading, most)
 
 
 def _pieces_of_text(path: Path, name: str, reading: Reading, most: int) -> Iterator[Columns]:

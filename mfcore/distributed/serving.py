@@ -26,7 +26,7 @@ def recommend(model: Any, users: Any = None, k: int = 10, *, client: Any = None,
     """
     model._check_fitted()
     validation.integer("block_users", block_users, low=1)
-    rows = np.arange(model.n_users_) if users is None else model._known_users(users)
+    rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     names = rows if model.user_ids_ is None else model.user_ids_[rows]
     with connected(client) as cluster:
         check_versions(cluster)

@@ -73,7 +73,7 @@ class Alignment:
     def seen(self, rows: np.ndarray) -> sp.csr_array:
         """Return the cells that the model knew of the given test rows, as CSR."""
         if self.rows is not None:
-            return self.model._seen_rows(self.rows[rows])
+            return self.model.ratings_.cells_of(self.rows[rows])
         folded = self._folded(rows)
         return sp.csr_array((rows.size, self.model.n_items_)) if folded is None \
             else folded.by_user
@@ -134,7 +134,7 @@ def stored_in(cells: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:
 def _item_columns(model: Any, name: str, ratings: Ratings) -> np.ndarray:
     """Return the model's number of each column, -1 where it knows none."""
     if ratings.item_ids is not None:
-        return np.asarray(model._item_positions(ratings.item_ids))
+        return np.asarray(model.ratings_.item_positions(ratings.item_ids))
     if ratings.shape[1] != model.n_items_:
         raise ValueError(_wrong_shape(model, name, ratings.shape))
     return np.arange(model.n_items_)
@@ -143,7 +143,7 @@ def _item_columns(model: Any, name: str, ratings: Ratings) -> np.ndarray:
 def _user_rows(model: Any, test: Ratings) -> np.ndarray:
     """Return the model's number of each row, -1 where it knows none."""
     if test.user_ids is not None:
-        return np.asarray(model._user_positions(test.user_ids))
+        return np.asarray(model.ratings_.user_positions(test.user_ids))
     if test.shape[0] != model.n_users_:
         raise ValueError(_wrong_shape(model, "test", test.shape))
     return np.arange(model.n_users_)

@@ -200,7 +200,7 @@ def _recommended(model: Any, k: int, users: Any, relatedness: Relatedness | None
     k = validation.count("k", k)
     model._check_fitted()
     model._check_seen()
-    rows = np.arange(model.n_users_) if users is None else model._known_users(users)
+    rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     if relatedness is None:
         relatedness = Relatedness(model.ratings_, n_threads=n_threads)
     parts: list[_Found] = []
@@ -212,7 +212,7 @@ def _recommended(model: Any, k: int, users: Any, relatedness: Relatedness | None
 
 def _of_rows(model: Any, rows: np.ndarray, k: int, relatedness: Relatedness,
              pool: Pool) -> list[_Found]:
-    scorer, seen = model._scorer(rows), model._seen_rows(rows)
+    scorer, seen = model._scorer(rows), model.ratings_.cells_of(rows)
     masks, related = Masks((len(rows), scorer.n_items), seen=seen), relatedness.scorer(seen)
 
     def work(start: int, stop: int) -> _Found:

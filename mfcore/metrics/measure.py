@@ -124,7 +124,7 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
                              f"{offered.shape}")
         return (stored_in(test.by_user, offered.by_user),
                 moved(offered, task.columns, n_items).by_user)
-    there = task.model._item_positions(candidates)
+    there = task.model.ratings_.item_positions(candidates)
     here = there if test.item_ids is None else test.item_positions(candidates)
     validation.known_ids("candidates", candidates, np.maximum(here, there))
     allowed, inside = np.zeros(n_items, bool), np.zeros(test.shape[1], bool)
