@@ -117,16 +117,11 @@ def _locked(part: Path, wait: bool) -> Iterator[bool]:
     if fcntl is None:
         yield False
         return
-    opened = os.open(part, os.O_RDONLY)
+    opened, is_ours = os.open(part, os.O_RDONLY), False
     try:
-        yield _lock(opened, wait)
+        with suppress(OSError):                # held by its writer, or a system without locks
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_ours = True
+        yield is_ours
     finally:
         os.close(opened)
-
-
-def _lock(opened: int, wait: bool) -> bool:
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:                            # held by its writer, or a system without locks
-        return False
-    return True

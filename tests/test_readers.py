@@ -406,10 +406,12 @@ def test_a_damaged_parquet_file_is_refused(tmp_path) -> None:
         read_ratings(write(tmp_path, b"PAR1 nothing more", "r.parquet"))
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("read", [read_ratings, lambda path: convert(
+    path, path.parent / "out")], ids=["read", "convert"])
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch, read) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'mfcore\[parquet\]'"):
-        read_ratings(write(tmp_path, b"PAR1", "r.parquet"))
+        read(write(tmp_path, b"PAR1", "r.parquet"))
 
 
 # -------------------------------------------------------------------------------- threads

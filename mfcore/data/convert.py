@@ -79,8 +79,8 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
     validation.integer("memory", memory, low=LEAST)
     target, reading = absent(out), reading or Reading()
-    parts = _parts(sources)
-    check_parts([part for part in parts if isinstance(part, Path)], reading)
+    parts = parts_of(sources)
+    check_parts(parts, reading)
     work = target.with_name(f".{target.name}.converting")
     sort = _Sort(work, parts, reading, int(memory) // CELL_BYTES, duplicates,
                  _Journal(work, _identity(parts, reading, memory, duplicates)))
@@ -92,15 +92,6 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     sort.finish()
     place_folder(work, target)
     return Ratings.open(target, verify=False)
-
-
-def _parts(given: Any) -> list[Part]:
-    if isinstance(given, (str, os.PathLike)):
-        return list(parts_of(Path(given)))
-    found = [[each] if callable(each) else parts_of(Path(each)) for each in given]
-    if not found:
-        raise ValueError("sources must name at least one part, got none")
-    return [part for some in found for part in some]
 
 
 def _identity(parts: Sequence[Part], reading: Reading, memory: int,

@@ -169,38 +169,43 @@ def dataset_of(columns: Columns) -> Dataset:
 # ---------------------------------------------------- several files, a piece at a time
 
 
-def parts_of(given: Any) -> list[Path]:
-    """Return the files that are named, with the ratings files of a folder in order of names.
+def parts_of(sources: Any) -> list[Part]:
+    """Return the parts that are named, with the ratings files of a folder in order of names.
 
-    Raises FileNotFoundError for what is not there, ValueError for a folder without parts.
+    Raises FileNotFoundError for what is not there, ValueError for a folder without parts, or
+    for no part at all.
     """
-    places = [Path(each) for each in ([given] if isinstance(given, (str, Path)) else given)]
-    found: list[Path] = []
-    for place in places:
-        if not place.exists():
-            raise FileNotFoundError(f"there is no file {place}")
-        inside = [place] if place.is_file() else sorted(
-            path for path in place.iterdir() if path.suffix in _PARTS and path.is_file())
-        if not inside:
-            raise ValueError(f"{place} holds no parts: no {', '.join(_PARTS)} file")
-        found += inside
+    given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    found = [part for each in given for part in ([each] if callable(each) else
+                                                 _files_of(Path(each)))]
+    if not found:
+        raise ValueError("sources must name at least one part, got none")
     return found
 
 
-def check_parts(paths: Sequence[Path], reading: Reading) -> None:
-    """Raise ValueError, naming the file, for a part with other columns than the first."""
-    schemas = [_schema(path, reading) for path in paths]
-    for path, schema in zip(paths, schemas, strict=True):
-        if schema != schemas[0]:
+def _files_of(place: Path) -> list[Path]:
+    if not place.exists():
+        raise FileNotFoundError(f"there is no file {place}")
+    inside = [place] if place.is_file() else sorted(
+        path for path in place.iterdir() if path.suffix in _PARTS and path.is_file())
+    if not inside:
+        raise ValueError(f"{place} holds no parts: no {', '.join(_PARTS)} file")
+    return inside
+
+
+def check_parts(parts: Sequence[Part], reading: Reading) -> None:
+    """Raise ValueError, naming the file, for a file with other columns than the first."""
+    schemas = [(part, _schema(part, reading)) for part in parts if isinstance(part, Path)]
+    for path, schema in schemas:
+        if schema != schemas[0][1]:
             raise ValueError(f"all parts must have the same columns: {path} has {schema}, and "
-                             f"{paths[0]} has {schemas[0]}; convert them apart, or mend it")
+                             f"{schemas[0][0]} has {schemas[0][1]}; convert them apart, or mend it")
 
 
 def _schema(path: Path, reading: Reading) -> str:
     if is_parquet(path):
-        import pyarrow.parquet as pq
-
-        return ", ".join(f"{field.name} {field.type}" for field in pq.read_schema(path))
+        schema = _pyarrow(path)[1].read_schema(path)
+        return ", ".join(f"{field.name} {field.type}" for field in schema)
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
         start = stream.read(1 << 16)
     source = text_of(path.name, start[:start.rfind(b"\n") + 1] or start, reading.encoding)
@@ -279,12 +284,7 @@ def is_parquet(path: Path) -> bool:
 def _of_parquet(path: Path, reading: Reading) -> Columns:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(f"reading {path.name} needs pyarrow: "
-                          f"pip install 'mfcore[parquet]'") from None
+    pa, pq = _pyarrow(path)
     try:
         titles = _titles(path, reading, pq.read_schema(path).names)
         table = pq.read_table(path, columns=list(titles.values()))
@@ -294,15 +294,24 @@ def _of_parquet(path: Path, reading: Reading) -> Columns:
 
 
 def _pieces_of_parquet(path: Path, reading: Reading, rows: int) -> Iterator[Columns]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = _pyarrow(path)
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         titles = _titles(path, reading, file.schema_arrow.names)
         for batch in file.iter_batches(rows, columns=list(titles.values()),
                                        use_threads=False):      # (each keeps memory)
             yield _of_table(path.name, titles, batch)
     pa.default_memory_pool().release_unused()
+
+
+def _pyarrow(path: Path) -> tuple[Any, Any]:
+    """Return pyarrow and its reader of parquet, or say how to get them."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ImportError(f"reading {path.name} needs pyarrow: "
+                          f"pip install 'mfcore[parquet]'") from None
+    return pa, pq
 
 
 def _titles(path: Path, reading: Reading, names: Sequence[str]) -> dict[str, str]:

@@ -160,10 +160,10 @@ def _opened(ratings: Any, folder: Path, client: Any, reading: Reading) -> Any:
         return Ratings.open(ratings)
     if not isinstance(ratings, (str, os.PathLike, list, tuple)):
         return ratings
-    paths = parts_of(ratings)
-    check_parts(paths, reading)
-    futures = [client.submit(read_part, str(path), reading, key=f"read-part-{number}-{folder.name}")
-               for number, path in enumerate(paths)]
+    parts = parts_of(ratings)
+    check_parts(parts, reading)
+    futures = [client.submit(read_part, str(part), reading, key=f"read-part-{number}-{folder.name}")
+               for number, part in enumerate(parts)]
     return convert([future.result for future in futures], folder / "ratings",
                    reading=Reading("user", "item", "rating", "weight"))
 
