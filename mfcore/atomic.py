@@ -1,9 +1,9 @@
-"""Put a file in the place of another, all of it or nothing, and clear away what kills left.
+"""Put a file or a folder in its place, all of it or nothing, and clear away what kills left.
 
-A file is written beside its target under a hidden name, and takes the target's name at the
-end.  While it is written, its writer holds a lock on it, which the system drops when the
-writer ends, however it ends.  So a hidden file whose lock is free belongs to nobody: the next
-write to the folder removes it, and never one that another process or thread still writes.
+It is written next to its target under a hidden name, and takes the target's name at the end.
+While it is written, its writer holds a lock on it, which the system drops when the writer
+ends, however it ends.  So a hidden piece whose lock is free belongs to nobody: the next write
+to the same place removes it, and never one that another process or thread still writes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mfcore import validation
 
@@ -28,55 +28,100 @@ PREFIX, SUFFIX = ".mfcore-", ".part"
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file beside `path` that takes its place at the end, or vanishes on error."""
+    """Open a new file that takes the place of `path` at the end, or vanishes on error."""
     target = Path(os.path.realpath(validation.path("path", path)))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write a model to {path}: it is a folder")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
-    remove_abandoned(target.parent)
-    with _part(target.parent) as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
+    _check_parent(path, target)
+    with _part(target.parent, lambda part: part.touch(exist_ok=False)) as part:
+        with part.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         if target.exists():
-            shutil.copymode(target, stream.name)
-        if fcntl is None:
-            stream.close()                # such systems rename no open file
-        os.replace(stream.name, target)
+            shutil.copymode(target, part)
+        os.replace(part, target)
 
 
 @contextmanager
-def _part(folder: Path) -> Iterator[IO[bytes]]:
-    """Open a new locked file; remove it if it still has its name at the end."""
-    while True:
-        part = folder / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
-        try:
-            with open(part, "xb") as stream:
-                _lock(stream)
-                if part.exists():         # not taken for abandoned before it was locked
-                    yield stream
-                    return
-        finally:                          # (of a closed file: some systems remove no other)
-            part.unlink(missing_ok=True)
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder to fill that takes the name `path` at the end, or vanishes on error."""
+    target = absent(path)
+    with _part(target.parent, Path.mkdir) as part:
+        yield part
+        place_folder(part, target)
+
+
+def absent(folder: str | os.PathLike[str]) -> Path:
+    """Return a path where a folder can be made; raise where something stands or nothing can."""
+    target = Path(os.path.abspath(validation.path("folder", folder)))
+    if target.exists():
+        raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
+    _check_parent(folder, target)
+    return target
+
+
+def place_folder(part: Path, target: Path) -> None:
+    """Give a folder its final name, once all its files are on disk."""
+    for file in part.iterdir():
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
+    os.replace(part, target)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the hidden files in a folder whose writers have ended."""
+    """Remove the hidden pieces in a folder whose writers have ended."""
     for part in folder.glob(f"{PREFIX}*{SUFFIX}"):
-        with suppress(OSError), open(part, "rb") as stream:     # locked, or gone meanwhile
-            if _lock(stream, wait=False):
-                part.unlink()
+        with suppress(OSError), _locked(part, wait=False) as is_ours:     # (gone meanwhile)
+            if is_ours:
+                _remove(part)
 
 
-def _lock(stream: IO[bytes], wait: bool = True) -> bool:
-    """Hold a file until it is closed; return whether the system can."""
+def _check_parent(path: str | os.PathLike[str], target: Path) -> None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
+
+
+@contextmanager
+def _part(folder: Path, make: Callable[[Path], Any]) -> Iterator[Path]:
+    """Make a hidden piece and hold its lock; remove it if it still has its name at the end."""
+    remove_abandoned(folder)
+    with ExitStack() as held:
+        part = _made(folder, make, held)
+        try:
+            yield part
+        finally:
+            _remove(part)
+
+
+def _made(folder: Path, make: Callable[[Path], Any], held: ExitStack) -> Path:
+    while True:
+        part = folder / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
+        make(part)
+        with suppress(FileNotFoundError):      # taken for abandoned before it was locked
+            held.enter_context(_locked(part, wait=True))
+            if part.exists():
+                return part
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(part: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file or folder; give whether there is one, and it was free."""
     if fcntl is None:
-        return False
+        yield False
+        return
+    opened, is_ours = os.open(part, os.O_RDONLY), False
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        if wait:                          # a file system without locks
-            return False
-        raise
-    return True
+        with suppress(OSError):                # held by its writer, or a system without locks
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_ours = True
+        yield is_ours
+    finally:
+        os.close(opened)

@@ -23,6 +23,7 @@ import struct
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -125,6 +126,20 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
     return arrays, header["meta"]
 
 
+def digest(data: Any) -> str:
+    """Return the SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of_file(path: Path, kind: str = "sha256") -> str:
+    """Return a checksum of a file, in hexadecimal, read a piece at a time."""
+    total = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            total.update(piece)
+    return total.hexdigest()
+
+
 # ------------------------------------------------------------------------ writing
 
 def _entry(name: str, array: np.ndarray) -> _Entry:
@@ -137,13 +152,13 @@ def _entry(name: str, array: np.ndarray) -> _Entry:
     spec = {"dtype": dtype, "shape": list(array.shape)}
     if dtype == _LIST:
         data: Any = _id_list(name, array)
-        return _Entry({**spec, "sha256": _digest(data)}, (data,))
+        return _Entry({**spec, "sha256": digest(data)}, (data,))
     if not _DTYPE.fullmatch(dtype):
         raise TypeError(f"{name} has dtype {array.dtype}, which a model file does not store")
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     flat = np.ascontiguousarray(array.T if fortran else array).reshape(-1)
     data = flat.view(np.uint8) if flat.size else b""
-    return _Entry({**spec, "sha256": _digest(data)}, (_npy_header(spec, fortran), data))
+    return _Entry({**spec, "sha256": digest(data)}, (_npy_header(spec, fortran), data))
 
 
 def _npy_header(spec: dict[str, Any], fortran: bool) -> bytes:
@@ -241,7 +256,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo,
         for start in range(0, data.size, _PIECE):
             piece = stream.read(_PIECE)
             data[start:start + len(piece)] = np.frombuffer(piece, np.uint8)
-    if _digest(data) != spec["sha256"]:
+    if digest(data) != spec["sha256"]:
         raise ModelFileError(f"{info.filename} does not match its checksum")
     if spec["dtype"] == _LIST:
         return _ids(data.tobytes(), spec["shape"])
@@ -269,7 +284,3 @@ def _ids(text: bytes, shape: list[int]) -> np.ndarray:
     ids = np.empty(len(values), object)
     ids[:] = values
     return ids
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -258,8 +258,9 @@ def _written(target: Path, arrays: dict[str, np.ndarray], header: dict[str, Any]
     if isinstance(entries, dict) and source.number(8):
         for path in target.iterdir():
             if path.name in entries or source.number(2):
-                entries[path.name] = {"bytes": path.stat().st_size, "sha256": files.digest(path)}
-    text = {"header": header, "sha256": files._digest_of(header)}
+                entries[path.name] = {"bytes": path.stat().st_size,
+                                      "sha256": persistence.digest_of_file(path)}
+    text = {"header": header, "sha256": files.digest_of_header(header)}
     (target / files.HEADER).write_text(json.dumps(text))
     return True
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from mfcore import atomic, persistence
-from mfcore.atomic import PREFIX, SUFFIX, replacing
+from mfcore.atomic import PREFIX, SUFFIX, new_folder, replacing
 
 pytest.importorskip("fcntl")                   # elsewhere pieces stay
 FORK = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -33,6 +33,35 @@ def test_the_next_write_removes_the_piece_of_a_writer_that_was_killed(tmp_path):
     assert part.startswith(PREFIX)
     persistence.write(tmp_path / "another", {}, {})
     assert names(tmp_path) == ["another"]
+
+
+@FORK
+def test_the_next_write_removes_the_folder_of_a_writer_that_was_killed(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with new_folder(tmp_path / "ratings") as part:
+            (part / "half").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(names(tmp_path)) == 1
+    with new_folder(tmp_path / "ratings") as part, new_folder(tmp_path / "others") as other:
+        (part / "whole").write_text("whole")
+        assert len(names(tmp_path)) == 2           # the other one is still being written
+        (other / "whole").write_text("whole")
+    assert names(tmp_path) == ["others", "ratings"]
+    assert names(tmp_path / "ratings") == ["whole"]
+
+
+def test_a_folder_that_fails_leaves_nothing_and_replaces_nothing(tmp_path):
+    with suppress(KeyError), new_folder(tmp_path / "a") as part:
+        (part / "half").write_text("half")
+        raise KeyError
+    assert names(tmp_path) == []
+    with pytest.raises(OSError, match="a"), new_folder(tmp_path / "a"):       # noqa: PT012
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "first").touch()
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["first"]
 
 
 @FORK

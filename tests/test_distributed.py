@@ -500,7 +500,7 @@ def test_without_a_client_a_cluster_of_this_machine_is_started(given, here, monk
 
 
 def test_a_part_is_read_with_its_columns(tmp_path):
-    from mfcore.data.parts import Reading
+    from mfcore.data.layout import Reading
     (tmp_path / "a.csv").write_text("who,what\n1,2\n")
     found = read_part(str(tmp_path / "a.csv"), Reading("who", "what", None))
     assert found["user"].tolist() == [1]

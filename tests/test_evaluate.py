@@ -59,12 +59,6 @@ class Stub:
         self.Q = rng.integers(-3, 4, (self.n_items_, self.n_factors)).astype(np.float32)
         return self
 
-    def _user_positions(self, ids):
-        return self.ratings_.user_positions(ids)
-
-    def _item_positions(self, ids):
-        return self.ratings_.item_positions(ids)
-
     def _factors(self, rows, ratings):
         if ratings is not None:
             return (ratings.by_user != 0).astype(np.float32) @ self.Q
@@ -77,15 +71,11 @@ class Stub:
         self.scorer_ = Product(self._factors(rows, new), self.Q)
         return self.scorer_
 
-    def _seen_rows(self, rows):
-        empty = sp.csr_array((1, self.n_items_), dtype=np.float32)
-        return sp.vstack([self.ratings_.by_user, empty]).tocsr()[rows]
-
     def predict(self, users, items, ratings=None):
-        rows = users if ratings is not None else self._user_positions(users)
+        rows = users if ratings is not None else self.ratings_.user_positions(users)
         P = self._factors(np.asarray(rows), None) if ratings is None else \
             self._factors(None, ratings)[rows]
-        columns = self._item_positions(items)
+        columns = self.ratings_.item_positions(items)
         return np.where(columns >= 0, np.sum(P * self.Q[columns], axis=1, dtype=float), 0.0)
 
 
@@ -318,7 +308,7 @@ def test_ids_in_any_order_equal_the_dense_twin(seed, k):
     items = rng.permutation([0, 10, 20, 30, 40, 70, 100, 200])  # 100 and 200 are new
     test = Ratings(samples.random_array((6, 8), density=0.4, format="csr", rng=rng),
                    user_ids=users, item_ids=items)
-    rows, columns = model._user_positions(users), model._item_positions(items)
+    rows, columns = model.ratings_.user_positions(users), model.ratings_.item_positions(items)
     P = np.vstack([model.P, np.zeros((1, 2))])
     relevant, stored = np.zeros((6, 10), bool), dense(test.by_user)
     relevant[:, columns[columns >= 0]] = stored[:, columns >= 0]
@@ -348,7 +338,7 @@ def test_folded_in_users_equal_the_dense_twin(seed):
     parts = Ratings(both, item_ids=names)
     fold_in, test = parts.select_cells(~held), parts.select_cells(held)
     known = np.flatnonzero(names != "z")
-    place = model._item_positions(names)[known]
+    place = model.ratings_.item_positions(names)[known]
     seen, relevant = np.zeros((9, 7), bool), np.zeros((9, 8), bool)
     seen[:, place] = dense(fold_in.by_user)[:, known]
     relevant[:, place] = dense(test.by_user)[:, known]
@@ -356,7 +346,7 @@ def test_folded_in_users_equal_the_dense_twin(seed):
     S = seen @ model.Q @ model.Q.T
     got = evaluate(model, test, fold_in=fold_in, k=3, metrics=[*NAMES, "rmse"])
     check(got, naive(model, S, seen, relevant, np.ones((9, 7), bool), 3), 3)
-    users, columns = test.users_of_cells, model._item_positions(names)[test.by_user.indices]
+    users, columns = test.users_of_cells, model.ratings_.item_positions(names)[test.by_user.indices]
     predicted = np.where(columns >= 0, S[users, columns], 0).clip(*model.rating_range_)
     assert got["rmse"] == pytest.approx(
         np.sqrt(np.mean((predicted - test.by_user.data) ** 2)))

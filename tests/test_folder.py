@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mfcore import ImplicitMF, MatrixFactorization, Ratings, evaluate
+from mfcore import ImplicitMF, MatrixFactorization, Ratings, evaluate, persistence
 from mfcore.data import convert as converting
 from mfcore.data import folder as files
 from mfcore.data.chunks import is_mapped, rows_of_cells
 from mfcore.data.convert import convert
 from mfcore.data.folder import RatingsFolderError
-from mfcore.data.parts import Reading
+from mfcore.data.layout import Reading
 
 ARRAYS = ("indptr", "indices", "data")
 
@@ -157,10 +157,10 @@ def _sealed(folder, **changes):
     path = folder / "header.json"
     header = json.loads(path.read_text())["header"]
     header["files"] = {name: {"bytes": (folder / name).stat().st_size,
-                              "sha256": files.digest(folder / name)}
+                              "sha256": persistence.digest_of_file(folder / name)}
                        for name in header["files"] if (folder / name).exists()}
     header.update(changes)
-    path.write_text(json.dumps({"header": header, "sha256": files._digest_of(header)}))
+    path.write_text(json.dumps({"header": header, "sha256": files.digest_of_header(header)}))
 
 
 # --------------------------------------------------------------------------- the sort
@@ -298,7 +298,7 @@ def test_ids_that_are_numbers_here_and_text_there_are_refused(tmp_path):
 def test_a_large_text_file_is_cut_at_ends_of_lines(tmp_path, monkeypatch):
     users, items, values, _ = drawn()
     csv(tmp_path / "a.csv", users, items, values)
-    monkeypatch.setattr("mfcore.data.parts.TEXT_BYTES", 1000)
+    monkeypatch.setattr("mfcore.data.readers.TEXT_BYTES", 1000)
     same(convert(tmp_path / "a.csv", tmp_path / "r"), Ratings.from_arrays(users, items, values))
 
 

@@ -122,7 +122,7 @@ def test_chosen_items_are_drawn_and_named_by_title(model):
     assert sorted(texts(ax)) == ["Three", "Twenty", "i11"]
     in_order = [f"title {row}" for row in range(model.n_items_)]
     assert sorted(texts(plots.plot_embedding(model, chosen, titles=in_order))) == sorted(
-        f"title {row}" for row in model._item_positions(np.array(chosen)))
+        f"title {row}" for row in model.ratings_.item_positions(np.array(chosen)))
 
 
 def test_row_numbers_serve_where_the_model_has_no_ids():

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfcore import Ratings, read_ratings
-from mfcore.data import packed, parsing, textfile
+from mfcore.data import parsing, textfile
 from mfcore.data.convert import convert
-from mfcore.data.layout import find_layout
+from mfcore.data.layout import Reading, find_layout
 from mfcore.data.readers import read_columns, read_dataset
 from mfcore.data.textfile import text_of
 from mfcore.kernels import text as kernel
@@ -176,10 +176,9 @@ def test_line_ends_are_found_across_the_blocks_that_are_searched(monkeypatch) ->
     ("1,2,Action|Comedy|Drama\n", ","), ("1\t2\tAction|Comedy;Drama\n", "\t"),
     ("1::2::Action|Comedy|Drama\n", "::"), ("1;2;Action|Comedy|Drama\n", ";")])
 def test_lists_in_a_further_column_do_not_separate(text, separator) -> None:
-    layout = find_layout("x", [text], {"user": "user", "item": "item"}, separator=None,
-                         header=None)
+    layout = find_layout("x", [text], Reading(rating=None))
     assert layout.separator == separator
-    assert read_columns(text_of("x", text.encode()), rating=None).items.tolist() == [2]
+    assert read_columns(text_of("x", text.encode()), Reading(rating=None)).items.tolist() == [2]
 
 
 @pytest.mark.kernel
@@ -187,14 +186,15 @@ def test_lists_in_a_further_column_do_not_separate(text, separator) -> None:
                                   "user:1,item:1\nuser:2,3\n4,4\n", "a,b\n1,2\n3,4\n"])
 @pytest.mark.parametrize("options", [{}, {"user": 0, "item": 1}], ids=["default", "positions"])
 def test_no_line_is_taken_for_a_header_for_want_of_numbers(text, options) -> None:
-    columns = read_columns(text_of("x", text.encode()), rating=None, **options)
+    columns = read_columns(text_of("x", text.encode()), Reading(rating=None, **options))
     assert columns.users.astype(str).tolist() == [line.split(",")[0] for line in text.split()]
 
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("header", ["user,item", "userId,movie_id", "User ID,sku"])
 def test_a_header_without_a_rating_is_known_by_its_words(header) -> None:
-    columns = read_columns(text_of("x", f"{header}\nann,tea\n".encode()), rating=None, item=1)
+    columns = read_columns(text_of("x", f"{header}\nann,tea\n".encode()),
+                           Reading(rating=None, item=1))
     assert columns.users.tolist() == ["ann"]
 
 
@@ -214,7 +214,7 @@ def test_a_missing_rating_in_the_first_line_makes_no_header(field, ids) -> None:
             f"x, line 1: expected a number in column 3, got {field!r}")):
         read_columns(source)
     with pytest.raises(ValueError, match="x, line 1: expected a number"):
-        read_columns(source, user=0, item=1, rating=2)
+        read_columns(source, Reading(user=0, item=1, rating=2))
 
 
 @pytest.mark.kernel
@@ -234,8 +234,8 @@ def test_a_header_without_the_usual_names_is_no_ground_for_guessing(text, missin
 
 @pytest.mark.kernel
 def test_columns_of_any_header_can_be_told_by_position() -> None:
-    columns = read_columns(text_of("x", b"order,client,sku,qty\n1,2,3,4\n"), user=1, item=2,
-                           rating=3)
+    columns = read_columns(text_of("x", b"order,client,sku,qty\n1,2,3,4\n"),
+                           Reading(user=1, item=2, rating=3))
     assert (columns.users.tolist(), columns.items.tolist()) == ([2], [3])
 
 
@@ -299,7 +299,7 @@ def test_a_dataset_keeps_timestamps_and_line_order(tmp_path) -> None:
 
 @pytest.mark.kernel
 def test_timestamps_with_a_fraction_are_cut_to_seconds() -> None:
-    columns = read_columns(text_of("x", b"1,2,3,881250949.75\n"), timestamp=3)
+    columns = read_columns(text_of("x", b"1,2,3,881250949.75\n"), Reading(timestamp=3))
     assert columns.timestamps is not None
     assert columns.timestamps.tolist() == [881250949]
 
@@ -406,10 +406,12 @@ def test_a_damaged_parquet_file_is_refused(tmp_path) -> None:
         read_ratings(write(tmp_path, b"PAR1 nothing more", "r.parquet"))
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("read", [read_ratings, lambda path: convert(
+    path, path.parent / "out")], ids=["read", "convert"])
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch, read) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'mfcore\[parquet\]'"):
-        read_ratings(write(tmp_path, b"PAR1", "r.parquet"))
+        read(write(tmp_path, b"PAR1", "r.parquet"))
 
 
 # -------------------------------------------------------------------------------- threads
@@ -509,7 +511,7 @@ def test_a_name_asked_of_a_file_without_header_is_refused(tmp_path) -> None:
 @pytest.mark.kernel
 def test_a_date_as_timestamp_is_refused_with_its_line() -> None:
     with pytest.raises(ValueError, match="line 2: expected a whole number of seconds in column 4"):
-        read_columns(text_of("x", b"1,2,3,4\n1,3,4,2020-01-01\n"), timestamp=3)
+        read_columns(text_of("x", b"1,2,3,4\n1,3,4,2020-01-01\n"), Reading(timestamp=3))
 
 
 def test_missing_files_and_folders_are_named(tmp_path) -> None:
@@ -536,10 +538,10 @@ def test_repeated_pairs_are_refused_unless_told_how(tmp_path) -> None:
 @pytest.fixture
 def bomb(tmp_path, monkeypatch):
     """A small file that unpacks to 2 MB, where a tenth of that is the most."""
-    monkeypatch.setattr(packed, "MAX_BYTES", 200_000)
+    monkeypatch.setattr(textfile, "MAX_BYTES", 200_000)
     path = tmp_path / "ratings.csv.gz"
     path.write_bytes(gzip.compress(b"1,2,3\n" + b"\n" * 2_000_000))
-    assert path.stat().st_size * packed.MAX_RATIO < 1_000_000
+    assert path.stat().st_size * textfile.MAX_RATIO < 1_000_000
     return path
 
 
@@ -552,7 +554,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory_or_the_disk(bomb, rea
 
 
 def test_a_file_that_packs_well_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(textfile, "MAX_BYTES", 100_000)
     path = tmp_path / "ratings.csv.gz"
     lines = "".join(f"{user},{item},5\n" for user in range(200) for item in range(100))
     path.write_bytes(gzip.compress(lines.encode()))

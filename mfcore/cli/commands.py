@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import time
 from argparse import Namespace
@@ -13,6 +15,7 @@ import numpy as np
 
 import mfcore
 from mfcore import validation
+from mfcore.atomic import replacing
 from mfcore.cli.inputs import load_data, read_file, writable
 from mfcore.cli.models import new_model, segment, set_running
 from mfcore.cli.output import Answer, number, progress, table
@@ -107,24 +110,15 @@ def _write_csv(data: Dataset, target: Path, quiet: bool) -> None:
     if data.timestamps is not None:
         columns.append(data.timestamps)
         head.append("timestamp")
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        _write_lines(part, head, columns, quiet)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_lines(path: Path, head: list[str], columns: list[np.ndarray], quiet: bool) -> None:
-    import csv
-
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+    with replacing(target) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(head)
-        starts = range(0, len(columns[0]), LINES_AT_A_TIME)
-        for start in progress(starts, quiet, desc=path.name, unit="block"):
+        starts = range(0, ratings.nnz, LINES_AT_A_TIME)
+        for start in progress(starts, quiet, desc=target.name, unit="block"):
             block = [column[start:start + LINES_AT_A_TIME].tolist() for column in columns]
             writer.writerows(zip(*block, strict=True))
+        text.detach()                          # (flushes, and leaves the file open)
 
 
 # ------------------------------------------------------------------------------------ fit

@@ -15,7 +15,7 @@ from mfcore.cli.output import shows_progress
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
-    from mfcore.data.parts import Reading
+    from mfcore.data.layout import Reading
     from mfcore.data.ratings import Ratings
 
 SEPARATORS = ("::", "\t", "|", ";", ",")
@@ -54,7 +54,7 @@ def read_file(path: str, arguments: Namespace) -> Ratings:
 
 def reading_of(arguments: Namespace) -> Reading:
     """Return what the file options say of columns and form."""
-    from mfcore.data.parts import Reading
+    from mfcore.data.layout import Reading
 
     none = arguments.rating_column == "none"
     return Reading(_column(arguments.user_column), _column(arguments.item_column),

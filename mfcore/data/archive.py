@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from mfcore.data.packed import gunzipped
+from mfcore.data.textfile import gunzipped
 
 # The largest member of a published data set, the ratings of ml-25m, has 0.7 GB.
 MAX_BYTES = 2 * 2**30

@@ -16,7 +16,9 @@ was: a run that was interrupted cuts the files to that and goes on.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,14 +28,14 @@ import numpy as np
 from tqdm import tqdm
 
 from mfcore import validation
-from mfcore.data import folder as files
+from mfcore.atomic import absent, place_folder, replacing
 from mfcore.data.canonical import Duplicates, merge, sorted_order
 from mfcore.data.chunks import CELLS
-from mfcore.data.journal import Journal
-from mfcore.data.names import Names
-from mfcore.data.parts import Reading, Source, check_parts, parts_of, pieces
+from mfcore.data.folder import seal
+from mfcore.data.ids import CollectedIds
+from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
-from mfcore.data.readers import Columns
+from mfcore.data.readers import Columns, Part, check_parts, parts_of, pieces
 from mfcore.parallel import row_chunks
 
 # Bytes in memory for a cell of a range while it is sorted, and the least memory.  Measured, as
@@ -76,52 +78,81 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     """
     validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
     validation.integer("memory", memory, low=LEAST)
-    target, reading = files.absent(out), reading or Reading()
-    parts = _sources(sources)
-    check_parts([part for part in parts if isinstance(part, Path)], reading)
+    target, reading = absent(out), reading or Reading()
+    parts = parts_of(sources)
+    check_parts(parts, reading)
     work = target.with_name(f".{target.name}.converting")
     sort = _Sort(work, parts, reading, int(memory) // CELL_BYTES, duplicates,
-                 Journal(work, _identity(parts, reading, memory, duplicates)))
+                 _Journal(work, _identity(parts, reading, memory, duplicates)))
     with tqdm(total=len(STAGES) * 100, unit="%", desc="convert", disable=not verbose) as bar:
         for number, stage in enumerate((sort.read, sort.spread, sort.by_user, sort.by_item)):
             bar.set_postfix_str(STAGES[number])
             for share in stage():
                 bar.update(number * 100 + round(100 * share) - bar.n)
     sort.finish()
-    os.replace(work, target)
+    place_folder(work, target)
     return Ratings.open(target, verify=False)
 
 
-def _sources(given: Any) -> list[Source]:
-    if isinstance(given, (str, os.PathLike)):
-        return list(parts_of(Path(given)))
-    found = [[each] if callable(each) else parts_of(Path(each)) for each in given]
-    if not found:
-        raise ValueError("sources must name at least one part, got none")
-    return [part for some in found for part in some]
-
-
-def _identity(parts: Sequence[Source], reading: Reading, memory: int,
+def _identity(parts: Sequence[Part], reading: Reading, memory: int,
               duplicates: str) -> list[Any]:
     named = [[str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns]
              if isinstance(part, Path) else getattr(part, "__name__", "part") for part in parts]
     return [named, list(reading), int(memory), duplicates]
 
 
+class _Journal:
+    """What is done, and how long each file was then; starts anew for another run."""
+
+    def __init__(self, work: Path, identity: list[Any]) -> None:
+        self.path = work / "journal.json"
+        self.state: dict[str, Any] = {"identity": identity, "sizes": {}}
+        if self.path.exists():
+            found = json.loads(self.path.read_text())
+            same = found["identity"] == json.loads(json.dumps(identity))
+            if same and not found.get("finishing"):
+                self.state = found
+                self._cut(work)
+                return
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+
+    def _cut(self, work: Path) -> None:
+        for path in work.iterdir():
+            size = self.state["sizes"].get(path.name)
+            if size is not None and path.stat().st_size > size:
+                os.truncate(path, size)
+            elif size is None and path.suffix == ".raw":
+                path.unlink()
+
+    def note(self, **done: Any) -> None:
+        """Write down what is done, with the sizes of the files that grow."""
+        work = self.path.parent
+        sizes = {path.name: path.stat().st_size for path in work.iterdir()
+                 if path.suffix in (".raw", ".npy")}
+        self.state.update(done, sizes=sizes)
+        with replacing(self.path) as stream:
+            stream.write(json.dumps(self.state).encode())
+
+    def done(self, stage: str) -> int:
+        """Return how many pieces of a stage are done."""
+        return int(self.state.get(stage, 0))
+
+
 @dataclass
 class _Sort:
     work: Path
-    parts: Sequence[Source]
+    parts: Sequence[Part]
     reading: Reading
     cells: int                      # M
     duplicates: Duplicates
-    journal: Journal
-    users: Names = field(init=False)
-    items: Names = field(init=False)
+    journal: _Journal
+    users: CollectedIds = field(init=False)
+    items: CollectedIds = field(init=False)
 
     def read(self) -> Iterator[float]:
         """Append the cells of each part to cells.raw and collect its ids."""
-        self.users, self.items = (Names.load(self.work / f"{side}.names", side)
+        self.users, self.items = (CollectedIds.load(self.work / f"{side}.ids", side)
                                   for side in ("users", "items"))
         for number in range(self.journal.done("read"), len(self.parts)):
             weighted = bool(self.journal.state.get("weighted"))
@@ -129,8 +160,8 @@ class _Sort:
                                   self.cells * CELL_BYTES):
                 _append(self.work / "cells.raw", self._raw(columns))
                 weighted |= columns.weights is not None
-            self.users.save(self.work / "users.names")
-            self.items.save(self.work / "items.names")
+            self.users.save(self.work / "users.ids")
+            self.items.save(self.work / "items.ids")
             self.journal.note(read=number + 1, weighted=weighted)
             yield (number + 1) / len(self.parts)
 
@@ -171,9 +202,8 @@ class _Sort:
                 cells = self._numbered(start, stop)
                 for count, side in zip(counts, ("user", "item"), strict=True):
                     count += np.bincount(cells[side], minlength=len(count))
-            np.savez(kept.with_suffix(".new.npz"), *(_ranges(each, self.cells)
-                                                     for each in counts))
-            os.replace(kept.with_suffix(".new.npz"), kept)
+            with replacing(kept) as stream:
+                np.savez(stream, *(_ranges(each, self.cells) for each in counts))
         with np.load(kept) as found:
             return found["arr_0"], found["arr_1"]
 
@@ -254,8 +284,8 @@ class _Sort:
         for path in self.work.iterdir():
             if path.suffix != ".npy":
                 path.unlink()
-        files.seal(self.work, (len(self.users), len(self.items)), self.users.sorted_ids,
-                   self.items.sorted_ids)
+        seal(self.work, (len(self.users), len(self.items)), self.users.sorted_ids,
+             self.items.sorted_ids)
 
 
 def _ranges(counts: np.ndarray, most: int) -> np.ndarray:
@@ -283,10 +313,8 @@ def _narrowest(path: Path) -> type:
 def _with_head(path: Path, stored: type, wanted: type) -> None:
     """Turn raw numbers into a .npy file of the wanted type, a chunk at a time."""
     size = path.stat().st_size // np.dtype(stored).itemsize
-    fresh = path.with_suffix(".headed")
-    with path.open("rb") as raw, fresh.open("wb") as stream:
+    with replacing(path) as stream, path.open("rb") as raw:
         np.lib.format.write_array_header_1_0(stream, {
             "descr": np.dtype(wanted).str, "fortran_order": False, "shape": (size,)})
         for start, stop in row_chunks(size, CELLS):
             np.fromfile(raw, stored, stop - start).astype(wanted).tofile(stream)
-    os.replace(fresh, path)

@@ -1,23 +1,20 @@
 """Files from the net: checked, whole or not there at all.
 
-A file grows under a name of its own beside its target and takes the target's name in one
-step, after its checksum agrees.  So an interrupted download leaves nothing behind, and two
-processes may download the same file at once.
+A file takes its name in one step, after its checksum agrees.  So an interrupted download
+leaves nothing behind, and two processes may download the same file at once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
+from mfcore.atomic import new_folder, replacing
 from mfcore.data.archive import Archive
+from mfcore.persistence import digest_of_file
 
 # Seconds without any answer before a server counts as out of reach.
 TIMEOUT = 10.0
@@ -46,11 +43,11 @@ def download(url: str, target: Path, digest: str, *, progress: bool = True) -> N
     ValueError
         What came has another checksum.
     """
-    with _whole_or_nothing(target) as part:
-        with part.open("xb") as out:
-            _receive(url, out, progress)
-        _check(url, digest, part)
-        os.replace(part, target)
+    _make_writable(target.parent, target.name)
+    with replacing(target) as out:
+        _receive(url, out, progress)
+        out.flush()
+        _check(url, digest, Path(out.name))
 
 
 def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> None:
@@ -75,41 +72,32 @@ def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> No
     ValueError
         A file has another checksum.
     """
-    with tempfile.TemporaryDirectory() as folder, _whole_or_nothing(target) as part:
+    _make_writable(target.parent, target.name)
+    with tempfile.TemporaryDirectory() as folder:
         wheel = Archive(_pip_download(requirement, Path(folder)))
-        part.mkdir()
-        for name, digest in digests.items():
-            (part / name).write_bytes(wheel.read(name))
-            _check(f"{requirement}: {name}", digest, part / name)
         try:
-            part.rename(target)
+            with new_folder(target) as part:
+                for name, digest in digests.items():
+                    (part / name).write_bytes(wheel.read(name))
+                    _check(f"{requirement}: {name}", digest, part / name)
         except OSError:             # another process was first
             if not target.is_dir():
                 raise
 
 
-@contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` that is gone afterwards, whatever happens."""
+def _make_writable(folder: Path, name: str) -> None:
+    """Make the folder that `name` goes to, or raise a PermissionError that says what to do."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(target.parent, os.W_OK)
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
     except OSError:
         writable = False
     if not writable:
-        raise PermissionError(f"cannot write to {target.parent}: name another folder, by data_dir "
-                              f"or by MFCORE_CACHE, or put {target.name} there")
-    part = target.with_name(f"{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        yield part
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
+        raise PermissionError(f"cannot write to {folder}: name another folder, by data_dir "
+                              f"or by MFCORE_CACHE, or put {name} there")
 
 
-def _receive(url: str, out: BinaryIO, progress: bool) -> None:
+def _receive(url: str, out: IO[bytes], progress: bool) -> None:
     """Write all of `url` to `out`, going on where a broken connection stopped."""
     total = None
     for _ in range(ATTEMPTS):
@@ -147,7 +135,7 @@ def _goes_on(answer: Any, place: int) -> bool:
     return bool(answer.status == 206 and sent.startswith(f"bytes {place}-"))
 
 
-def _copy(answer: Any, out: BinaryIO, bar: Any) -> bool:
+def _copy(answer: Any, out: IO[bytes], bar: Any) -> bool:
     """Write what comes; return whether it ended without an error."""
     from http.client import HTTPException
 
@@ -172,12 +160,9 @@ def _bar(url: str, done: int, total: int | None, progress: bool) -> Any:
 
 def _check(what: str, digest: str, path: Path) -> None:
     kind, _, wanted = digest.partition(":")
-    hashed = hashlib.new(kind, usedforsecurity=False)
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(_BLOCK), b""):
-            hashed.update(block)
-    if hashed.hexdigest() != wanted:
-        raise ValueError(f"{what} arrived with {kind} {hashed.hexdigest()}, expected {wanted}; "
+    found = digest_of_file(path, kind)
+    if found != wanted:
+        raise ValueError(f"{what} arrived with {kind} {found}, expected {wanted}; "
                          f"nothing was kept")
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.canonical import frozen
 from mfcore.data.ratings import as_ratings
 
 HISTORY = "rated"           # the field of `history`
@@ -55,9 +56,7 @@ class Features:
         validation.finite("features", validation.numeric("features", self.matrix.data))
         matrix = sp.csr_array(self.matrix, dtype=np.float64, copy=True)
         matrix.sum_duplicates()
-        for array in (matrix.data, matrix.indices, matrix.indptr):
-            array.flags.writeable = False
-        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "matrix", frozen(matrix))
         object.__setattr__(self, "names", _checked_names(self.names, matrix.shape[1]))
 
     @property

@@ -13,13 +13,8 @@ memory: the system reads what is used and drops it again when memory is wanted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import persistence, validation
+from mfcore.atomic import new_folder
 from mfcore.data.canonical import check_layout
 from mfcore.data.chunks import CELLS
 from mfcore.data.ids import Ids
@@ -34,8 +30,6 @@ from mfcore.parallel import row_chunks
 
 FORMAT, VERSION = "mfcore ratings", 1
 HEADER, IDS = "header.json", "ids.mfcore"
-# Bytes that are hashed at a time.
-BYTES = 1 << 24
 
 
 class RatingsFolderError(ValueError):
@@ -55,30 +49,6 @@ def write(ratings: Any, folder: str | os.PathLike[str]) -> None:
         seal(part, ratings.shape, ratings.user_ids, ratings.item_ids)
 
 
-@contextmanager
-def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to fill that takes its name at the end, or vanishes on error."""
-    target = absent(folder)
-    part = target.with_name(f".{target.name}-{secrets.token_hex(8)}.part")
-    part.mkdir()
-    try:
-        yield part
-        os.replace(part, target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-
-
-def absent(folder: str | os.PathLike[str]) -> Path:
-    """Return a path where a folder can be made; raise where something stands or nothing can."""
-    target = Path(os.path.abspath(validation.path("folder", folder)))
-    if target.exists():
-        raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {folder}: there is no folder {target.parent}")
-    return target
-
-
 def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
          item_ids: np.ndarray | None) -> None:
     """Write ids and header for the arrays that stand in a folder."""
@@ -86,14 +56,16 @@ def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
     arrays = {name: ids for name, ids in named.items() if ids is not None}
     if arrays:
         persistence.write(part / IDS, arrays, {})
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": persistence.digest_of_file(path)}
              for path in sorted(part.iterdir()) if path.name != HEADER}
     header = {"format": FORMAT, "version": VERSION, "shape": list(shape), "files": files}
-    text = {"header": header, "sha256": _digest_of(header)}
+    text = {"header": header, "sha256": digest_of_header(header)}
     (part / HEADER).write_text(json.dumps(text, sort_keys=True, indent=1))
-    for path in part.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+
+
+def digest_of_header(header: dict[str, Any]) -> str:
+    """Return the checksum that stands next to the header."""
+    return persistence.digest(json.dumps(header, sort_keys=True).encode())
 
 
 def read(folder: str | os.PathLike[str], verify: bool) -> dict[str, Any]:
@@ -144,7 +116,7 @@ def _header(place: Path) -> dict[str, Any]:
     try:
         text = json.loads(path.read_text())
         header: dict[str, Any] = text["header"]
-        altered = text["sha256"] != _digest_of(header)
+        altered = text["sha256"] != digest_of_header(header)
     except (ValueError, KeyError, TypeError) as error:
         raise RatingsFolderError(f"{path} is damaged ({error}); write the folder again") from None
     if altered:
@@ -162,7 +134,7 @@ def _check_file(path: Path, entry: dict[str, Any], verify: bool) -> None:
         found = "is missing" if size < 0 else f"has {size} bytes"
         raise RatingsFolderError(f"{path} {found}, and the header says {entry['bytes']} bytes: "
                                  f"the folder was not copied to the end; copy or write it again")
-    if verify and digest(path) != entry["sha256"]:
+    if verify and persistence.digest_of_file(path) != entry["sha256"]:
         raise RatingsFolderError(f"{path} does not match its checksum; write the folder again")
 
 
@@ -184,19 +156,6 @@ def _check_cells(name: Path, matrix: sp.csr_array) -> None:
         if not np.isin(falls, indptr).all() or not np.isfinite(matrix.data[start:stop]).all():
             raise RatingsFolderError(f"{name} has cells out of order, or values that are not "
                                      f"finite; write the folder again")
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, read a piece at a time."""
-    total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(BYTES):
-            total.update(piece)
-    return total.hexdigest()
-
-
-def _digest_of(header: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
 
 
 def _mapped(path: Path) -> np.ndarray:

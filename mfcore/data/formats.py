@@ -12,7 +12,7 @@ import numpy as np
 from mfcore.data.archive import Archive
 from mfcore.data.dataset import Dataset
 from mfcore.data.features import Features, concatenate, multi_hot, one_hot
-from mfcore.data.layout import split
+from mfcore.data.layout import Reading, split_line
 from mfcore.data.readers import dataset_of, read_columns
 from mfcore.data.textfile import text_of
 
@@ -83,7 +83,7 @@ def online_retail(archive: Archive) -> Dataset:
     """Read UCI Online Retail, aggregated to pairs: the rating is the number of invoices."""
     data = dataset_of(read_columns(
         text_of("online_retail_pairs.csv", archive.read("online_retail_pairs.csv")),
-        user="CustomerID", item="StockCode", rating="invoices", separator=","))
+        Reading("CustomerID", "StockCode", "invoices", separator=",")))
     countries = _table(archive, "customer_country.csv", ",", 2, header=True)
     goods = _table(archive, "item_description.csv", ",", 2, header=True, whole=())
     country = [row[1] for row in _looked_up("customer_country.csv", data, countries)]
@@ -97,8 +97,8 @@ def online_retail(archive: Archive) -> Dataset:
 
 def _ratings(archive: Archive, name: str, separator: str, *, header: bool) -> Dataset:
     source = text_of(name, archive.read(name))
-    return dataset_of(read_columns(source, user=0, item=1, rating=2, timestamp=3,
-                                   separator=separator, header=header))
+    return dataset_of(read_columns(source, Reading(0, 1, 2, timestamp=3, separator=separator,
+                                                   header=header)))
 
 
 def _table(archive: Archive, name: str, separator: str, n_columns: int, *,
@@ -110,7 +110,7 @@ def _table(archive: Archive, name: str, separator: str, n_columns: int, *,
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not (header and number == 1):
             line = line.rstrip("\r")
-            fields = split(line, separator) if separator == "," else line.split(separator)
+            fields = split_line(line, separator) if separator == "," else line.split(separator)
             if len(fields) < n_columns or not all(_WHOLE.fullmatch(fields[c]) for c in whole):
                 raise ValueError(f"{archive.path.name}/{name}, line {number} is not as "
                                  f"published: {line[:60]!r}")

@@ -1,4 +1,4 @@
-"""How a ratings file is laid out: its separator, its header, which column holds what."""
+"""How a ratings file is laid out: what a caller says of it, and what its first lines show."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mfcore import validation
 
@@ -27,9 +28,35 @@ _NO_NAMES = {"", "na", "nan", "null", "none", "nil", "missing", "inf", "infinity
              "false"}
 
 
+class Reading(NamedTuple):
+    """Which columns of a file to read, and what is known of its form: see `read_ratings`."""
+
+    user: Column = "user"
+    item: Column = "item"
+    rating: Column = "rating"
+    weight: Column = None
+    separator: str | None = None
+    header: bool | None = None
+    encoding: str = "utf-8"
+    text_ids: bool = False
+    timestamp: Column = None
+
+    @property
+    def asked(self) -> dict[str, Column]:
+        """The column of each meaning that is asked for.
+
+        Raises ValueError where those of users or of items are not.
+        """
+        columns = {what: getattr(self, what) for what in _SPELLINGS}
+        for what in "user", "item":
+            if columns[what] is None:
+                raise ValueError(f"{what} must name a column or a position, got None")
+        return {what: column for what, column in columns.items() if column is not None}
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Say how to read a file: `columns` maps what is wanted to its place, from 0."""
+    """Where things stand in a file: `columns` maps what is wanted to its place, from 0."""
 
     separator: str
     header: tuple[str, ...] | None
@@ -46,8 +73,7 @@ class Layout:
         return f"column {column + 1}{named}"
 
 
-def find_layout(name: str, lines: Sequence[str], wanted: Mapping[str, Column], *,
-                separator: str | None, header: bool | None) -> Layout:
+def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
     """Work out the layout of a text file from its first lines.
 
     Parameters
@@ -56,27 +82,26 @@ def find_layout(name: str, lines: Sequence[str], wanted: Mapping[str, Column], *
         What messages call the file.
     lines : sequence of str
         Its first lines that are not blank, at least one.
-    wanted : dict
-        For "user", "item", "rating", ...: a position from 0, a name of the header, or None
-        to leave it out.  The word itself also stands for its usual spellings, and only
-        without a header for the usual position (user, item, rating, timestamp).
-    separator, header : given, or None to find out
+    reading : Reading
+        Where "user", "item", "rating", ... stand: a position from 0, a name of the header, or
+        None to leave it out.  The word itself also stands for its usual spellings, and only
+        without a header for the usual position (user, item, rating, timestamp).  The separator
+        and whether there is a header: given, or None to find out.
 
     Raises
     ------
     ValueError
         No separator, no such column, two uses of one column, no line after the header.
     """
-    asked = {what: column for what, column in wanted.items() if column is not None}
+    asked, separator = reading.asked, reading.separator
     if separator is not None and (not isinstance(separator, str) or not separator
                                   or set(separator) & set("\r\n\"")):
         raise ValueError(f"separator must be ',', ';', '|', a tab, '::' or ' ' for spaces and "
                          f"tabs, got {separator!r}")
     if separator is None:
         separator = _sniff_separator(name, lines, _columns_needed(asked))
-    rows = [split(line, separator) for line in lines]
-    if header is None:
-        header = _sniff_header(rows, asked)
+    rows = [split_line(line, separator) for line in lines]
+    header = _sniff_header(rows, asked) if reading.header is None else reading.header
     if header and len(rows) < 2:
         raise ValueError(f"{name} has a header and no line of ratings: {lines[0]!r}")
     names = tuple(field.strip() for field in rows[0]) if header else None
@@ -84,7 +109,7 @@ def find_layout(name: str, lines: Sequence[str], wanted: Mapping[str, Column], *
     return Layout(separator, names, find_columns(name, asked, names, first))
 
 
-def split(line: str, separator: str) -> list[str]:
+def split_line(line: str, separator: str) -> list[str]:
     """Cut one line into fields; quotes protect a separator of one character."""
     if separator == " ":
         return line.split()
@@ -158,7 +183,7 @@ def _columns_needed(asked: Mapping[str, Column]) -> int:
 def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
     """Take the separator that gives enough columns on the most lines."""
     for enough in (needed, 2):
-        fits = [sum(len(split(line, each)) >= enough for line in lines) for each in SEPARATORS]
+        fits = [sum(len(split_line(line, each)) >= enough for line in lines) for each in SEPARATORS]
         if max(fits) > 0:
             return SEPARATORS[fits.index(max(fits))]
     raise ValueError(f"{name}, line 1: expected at least two columns separated by a comma, a "

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mfcore.data.layout import Layout, split
+from mfcore.data.layout import Layout, split_line
 from mfcore.data.textfile import TextFile
 from mfcore.kernels import text as kernel
 from mfcore.parallel import Pool
@@ -111,7 +111,7 @@ def _refuse(source: TextFile, layout: Layout, status: int, column: int, place: i
     if status in (kernel.QUOTED, kernel.NOT_INTEGER) or source.data[place:place + 1] == ord('"'):
         return
     line = source.line_at(place)
-    fields = split(line, layout.separator)
+    fields = split_line(line, layout.separator)
     number = source.line_number(place)
     if status == kernel.TOO_SHORT:
         raise _too_short(source.name, number, layout, fields)
@@ -128,7 +128,7 @@ def _settle_hard(source: TextFile, layout: Layout, reals: np.ndarray,
         if not np.isfinite(reals[slot, t]):
             column = layout.columns[_REALS[slot]]
             raise _wrong(source.name, source.line_number(place), layout, column,
-                         split(source.line_at(place), layout.separator)[column])
+                         split_line(source.line_at(place), layout.separator)[column])
 
 
 # --------------------------------------------------------------------- field by field
@@ -153,7 +153,7 @@ def _rows(source: TextFile, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """Give (line number, fields) of each line that is not blank, after the header."""
     stream = io.TextIOWrapper(io.BytesIO(source.data.data), source.encoding, newline="")
     rows = _quoted_rows(stream, layout.separator) if len(layout.separator) == 1 and \
-        layout.separator != " " else ((number, split(line, layout.separator))
+        layout.separator != " " else ((number, split_line(line, layout.separator))
                                       for number, line in enumerate(stream, 1) if line.strip())
     number = 0
     try:

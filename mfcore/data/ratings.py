@@ -15,7 +15,6 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data import canonical
-from mfcore.data import folder as files
 from mfcore.data.ids import Ids, factorize, known_positions, named_or_none, positions_of
 
 
@@ -123,6 +122,8 @@ class Ratings:
         folder : str or path-like
             Must not exist; its parent must.
         """
+        from mfcore.data import folder as files
+
         files.write(self, folder)
 
     @classmethod
@@ -138,6 +139,8 @@ class Ratings:
         verify : bool
             Whether the checksums of the arrays are compared, which reads all of them.
         """
+        from mfcore.data import folder as files
+
         return _from_state(files.read(folder, verify))
 
     @property

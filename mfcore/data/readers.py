@@ -9,8 +9,10 @@ Columns are named by position, from 0, or by the file's header.
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +23,26 @@ from mfcore import validation
 from mfcore.data.canonical import Duplicates, merge
 from mfcore.data.dataset import Dataset
 from mfcore.data.ids import factorize
-from mfcore.data.layout import Column, find_columns, find_layout
+from mfcore.data.layout import Column, Reading, find_columns, find_layout
 from mfcore.data.parsing import parse
 from mfcore.data.ratings import Ratings
-from mfcore.data.textfile import TextFile, load_text
+from mfcore.data.textfile import TextFile, load_text, pieces_of_gzip, text_of
 
 FilePath = str | os.PathLike[str]
+Frame = dict[str, Any]
+Part = Path | Callable[[], Frame]
+# Bytes of text, and rows of a parquet file, that are parsed at a time, at most; and what one of
+# them takes in memory meanwhile (measured, with what stays of the one before).
+TEXT_BYTES, ROWS = 1 << 25, 1 << 20
+TEXT_COST, ROW_COST = 12, 300
+_PARTS = (".csv", ".tsv", ".dat", ".txt", ".gz", ".parquet", ".pq")
 
 
 class Columns(NamedTuple):
-    """Columns of a ratings file in the order of its lines; None where not asked for."""
+    """Columns of a ratings file in the order of its lines; None where not asked for.
+
+    Ids are int64 or objects (strings), values and weights float64, timestamps int64.
+    """
 
     users: np.ndarray
     items: np.ndarray
@@ -85,9 +97,8 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     ValueError
         Not a ratings file: the message names the line and shows what stands there.
     """
-    columns = read_columns(path, user=user, item=item, rating=rating, weight=weight,
-                           separator=separator, header=header, encoding=encoding,
-                           text_ids=text_ids, n_threads=n_threads)
+    reading = Reading(user, item, rating, weight, separator, header, encoding, text_ids)
+    columns = read_columns(path, reading, n_threads)
     return Ratings.from_arrays(columns.users, columns.items, columns.values, columns.weights,
                                duplicates=duplicates)
 
@@ -104,35 +115,30 @@ def read_dataset(path: FilePath, *, timestamp: Column = "timestamp", user: Colum
     timestamp : int, str or None
         Where the seconds stand; without a header the fourth column.
     """
-    return dataset_of(read_columns(
-        path, user=user, item=item, rating=rating, timestamp=timestamp, separator=separator,
-        header=header, encoding=encoding, text_ids=text_ids, n_threads=n_threads))
+    reading = Reading(user, item, rating, None, separator, header, encoding, text_ids, timestamp)
+    return dataset_of(read_columns(path, reading, n_threads))
 
 
-def read_columns(path: FilePath | TextFile, *, user: Column = "user", item: Column = "item",
-                 rating: Column = "rating", weight: Column = None, timestamp: Column = None,
-                 separator: str | None = None, header: bool | None = None,
-                 encoding: str = "utf-8", text_ids: bool = False,
+def read_columns(source: FilePath | TextFile, reading: Reading | None = None,
                  n_threads: int | None = None) -> Columns:
-    """Read the columns of a ratings file as arrays, one entry a line; see `read_ratings`.
+    """Read the columns of a ratings file as arrays, one entry a line; see `read_ratings`."""
+    reading = reading or Reading()
+    if not isinstance(source, TextFile):
+        if is_parquet(path := validation.path("path", source)):
+            return _of_parquet(path, reading)
+        source = load_text(source, reading.encoding)
+    return _of_text(source, reading, source.first_lines(), n_threads)
 
-    Returns
-    -------
-    columns : Columns
-        Ids int64 or strings in object arrays, values and weights float64, timestamps int64.
-    """
-    wanted = {"user": user, "item": item, "rating": rating, "weight": weight,
-              "timestamp": timestamp}
-    for name in "user", "item":
-        if wanted[name] is None:
-            raise ValueError(f"{name} must name a column or a position, got None")
-    if not isinstance(path, TextFile) and is_parquet(validation.path("path", path)):
-        found = _parse_parquet(Path(path), wanted)
-    else:
-        source = path if isinstance(path, TextFile) else load_text(path, encoding)
-        layout = find_layout(source.name, source.first_lines(), wanted,
-                             separator=separator, header=header)
-        found = parse(source, layout, text_ids=text_ids, n_threads=n_threads)
+
+def _of_text(source: TextFile, reading: Reading, head: list[str], n_threads: int | None,
+             first: bool = True) -> Columns:
+    """Parse a file, or a piece of one, whose first lines are `head`."""
+    layout = find_layout(source.name, head, reading)
+    layout = layout if first else replace(layout, header=None)
+    return _columns(parse(source, layout, text_ids=reading.text_ids, n_threads=n_threads))
+
+
+def _columns(found: Mapping[str, np.ndarray]) -> Columns:
     return Columns(found["user"], found["item"], found.get("rating"), found.get("weight"),
                    found.get("timestamp"))
 
@@ -160,10 +166,113 @@ def dataset_of(columns: Columns) -> Dataset:
     return Dataset(ratings, timestamps=cells.get("timestamps"), file_order=cells["file_order"])
 
 
+# ---------------------------------------------------- several files, a piece at a time
+
+
+def parts_of(sources: Any) -> list[Part]:
+    """Return the parts that are named, with the ratings files of a folder in order of names.
+
+    Raises FileNotFoundError for what is not there, ValueError for a folder without parts, or
+    for no part at all.
+    """
+    given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    found = [part for each in given for part in ([each] if callable(each) else
+                                                 _files_of(Path(each)))]
+    if not found:
+        raise ValueError("sources must name at least one part, got none")
+    return found
+
+
+def _files_of(place: Path) -> list[Path]:
+    if not place.exists():
+        raise FileNotFoundError(f"there is no file {place}")
+    inside = [place] if place.is_file() else sorted(
+        path for path in place.iterdir() if path.suffix in _PARTS and path.is_file())
+    if not inside:
+        raise ValueError(f"{place} holds no parts: no {', '.join(_PARTS)} file")
+    return inside
+
+
+def check_parts(parts: Sequence[Part], reading: Reading) -> None:
+    """Raise ValueError, naming the file, for a file with other columns than the first."""
+    schemas = [(part, _schema(part, reading)) for part in parts if isinstance(part, Path)]
+    for path, schema in schemas:
+        if schema != schemas[0][1]:
+            raise ValueError(f"all parts must have the same columns: {path} has {schema}, and "
+                             f"{schemas[0][0]} has {schemas[0][1]}; convert them apart, or mend it")
+
+
+def _schema(path: Path, reading: Reading) -> str:
+    if is_parquet(path):
+        schema = _pyarrow(path)[1].read_schema(path)
+        return ", ".join(f"{field.name} {field.type}" for field in schema)
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        start = stream.read(1 << 16)
+    source = text_of(path.name, start[:start.rfind(b"\n") + 1] or start, reading.encoding)
+    layout = find_layout(source.name, source.first_lines(), reading)
+    names = "no header" if layout.header is None else f"header {list(layout.header)}"
+    return f"{names}, separator {layout.separator!r}"
+
+
+def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
+    """Yield the columns of a part, a piece at a time; text stays where it is on disk.
+
+    Pieces are parsed within `memory` bytes; what a function returns is one piece.
+    """
+    most = min(TEXT_BYTES, memory // TEXT_COST)
+    if callable(part):
+        yield _of_frame(part(), reading)
+    elif is_parquet(part):
+        yield from _pieces_of_parquet(part, reading, min(ROWS, memory // ROW_COST))
+    elif part.suffix == ".gz":
+        plain = scratch / "unpacked"
+        with part.open("rb") as packed, plain.open("wb") as stream:
+            stream.writelines(pieces_of_gzip(part.name, packed, part.stat().st_size))
+        yield from _pieces_of_text(plain, part.name, reading, most)
+        plain.unlink()
+    else:
+        yield from _pieces_of_text(part, part.name, reading, most)
+
+
+def _pieces_of_text(path: Path, name: str, reading: Reading, most: int) -> Iterator[Columns]:
+    if path.stat().st_size <= most:
+        whole = load_text(path, reading.encoding)
+        yield _of_text(TextFile(name, whole.data, whole.encoding), reading,
+                       whole.first_lines(), 1)
+        return
+    data = np.memmap(path, np.uint8, "r")
+    head = text_of(name, data[:1 << 16].tobytes(), reading.encoding).first_lines()[:-1]
+    start = 0
+    while start < data.size:
+        stop = min(start + most, data.size)
+        if stop < data.size:
+            stop = start + data[start:stop].tobytes().rfind(b"\n") + 1
+        if stop <= start:
+            raise ValueError(f"{name} has a line of more than {most} bytes")
+        piece = text_of(f"{name} (lines counted from byte {start})", data[start:stop].tobytes(),
+                        reading.encoding)
+        yield _of_text(piece, reading, head, 1, first=start == 0)
+        start = stop
+
+
+def _of_frame(frame: Frame, reading: Reading) -> Columns:
+    taken = [None if name is None or name not in frame else np.asarray(frame[name])
+             for name in (reading.user, reading.item, reading.rating, reading.weight)]
+    users, items, values, weights = taken
+    if users is None or items is None:
+        raise KeyError(f"a part must have columns {reading.user!r} and {reading.item!r}, got "
+                       f"{sorted(frame)}")
+    for name, array in (("rating", values), ("weight", weights)):
+        if array is not None:
+            validation.finite(name, validation.vector(name, array, len(users)))
+    return Columns(users, items, values, weights, None)
+
+
 # ------------------------------------------------------------------------------- parquet
 
 
 def is_parquet(path: Path) -> bool:
+    """Tell a parquet file by its name or its first bytes."""
     if path.suffix in (".parquet", ".pq"):
         return True
     if not path.is_file():
@@ -172,42 +281,47 @@ def is_parquet(path: Path) -> bool:
         return stream.read(4) == b"PAR1"
 
 
-def arrow_columns(path: Path, wanted: Mapping[str, Column], rows: int) -> Iterator[Columns]:
-    """Yield the columns of a parquet file, so many rows at a time; see `read_columns`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _of_parquet(path: Path, reading: Reading) -> Columns:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    pa, pq = _pyarrow(path)
+    try:
+        titles = _titles(path, reading, pq.read_schema(path).names)
+        table = pq.read_table(path, columns=list(titles.values()))
+    except pa.ArrowException as error:
+        raise ValueError(f"{path.name} is a damaged parquet file: {error}") from None
+    return _of_table(path.name, titles, table)
 
+
+def _pieces_of_parquet(path: Path, reading: Reading, rows: int) -> Iterator[Columns]:
+    pa, pq = _pyarrow(path)
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        names = tuple(file.schema_arrow.names)
-        asked = {what: column for what, column in wanted.items() if column is not None}
-        places = find_columns(path.name, asked, names, names)
-        for batch in file.iter_batches(rows, columns=[names[p] for p in places.values()],
+        titles = _titles(path, reading, file.schema_arrow.names)
+        for batch in file.iter_batches(rows, columns=list(titles.values()),
                                        use_threads=False):      # (each keeps memory)
-            found = {what: _arrow_column(path.name, what, names[place], batch.column(names[place]))
-                     for what, place in places.items()}
-            yield Columns(found["user"], found["item"], found.get("rating"),
-                          found.get("weight"), None)
+            yield _of_table(path.name, titles, batch)
     pa.default_memory_pool().release_unused()
 
 
-def _parse_parquet(path: Path, wanted: Mapping[str, Column]) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+def _pyarrow(path: Path) -> tuple[Any, Any]:
+    """Return pyarrow and its reader of parquet, or say how to get them."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise ImportError(f"reading {path.name} needs pyarrow: "
                           f"pip install 'mfcore[parquet]'") from None
-    try:
-        names = tuple(pq.read_schema(path).names)
-        asked = {what: column for what, column in wanted.items() if column is not None}
-        places = find_columns(path.name, asked, names, names)
-        table = pq.read_table(path, columns=[names[place] for place in places.values()])
-    except pa.ArrowException as error:
-        raise ValueError(f"{path.name} is a damaged parquet file: {error}") from None
-    return {what: _arrow_column(path.name, what, names[place], table.column(names[place]))
-            for what, place in places.items()}
+    return pa, pq
+
+
+def _titles(path: Path, reading: Reading, names: Sequence[str]) -> dict[str, str]:
+    places = find_columns(path.name, reading.asked, names, names)
+    return {what: names[place] for what, place in places.items()}
+
+
+def _of_table(name: str, titles: Mapping[str, str], table: Any) -> Columns:
+    return _columns({what: _arrow_column(name, what, title, table.column(title))
+                     for what, title in titles.items()})
 
 
 def _arrow_column(name: str, what: str, title: str, column: Any) -> np.ndarray:

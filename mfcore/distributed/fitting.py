@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.atomic import absent
 from mfcore.data.chunks import Mapped
 from mfcore.data.convert import convert
-from mfcore.data.folder import HEADER, absent
-from mfcore.data.parts import Reading, check_parts, parts_of
+from mfcore.data.folder import HEADER
+from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
-from mfcore.data.readers import read_columns
+from mfcore.data.readers import check_parts, parts_of, read_columns
 from mfcore.distributed.cluster import (
     check_room,
     check_versions,
@@ -71,7 +72,7 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         A folder to make, seen by client and workers under one name, in which the factors stay:
         `user_factors_` and `item_factors_` are files, mapped, of which `recommend` and
         `evaluate` of this module ship the names alone.  None: the client holds them.
-    reading : mfcore.data.parts.Reading or None
+    reading : mfcore.data.layout.Reading or None
         Columns of files.
     shared : bool or None
         Whether workers map one copy of the factors from files of `scratch`, or each ships to the
@@ -156,20 +157,17 @@ def _opened(ratings: Any, folder: Path, client: Any, reading: Reading) -> Any:
         return Ratings.open(ratings)
     if not isinstance(ratings, (str, os.PathLike, list, tuple)):
         return ratings
-    paths = parts_of(ratings)
-    check_parts(paths, reading)
-    futures = [client.submit(read_part, str(path), reading, key=f"read-part-{number}-{folder.name}")
-               for number, path in enumerate(paths)]
+    parts = parts_of(ratings)
+    check_parts(parts, reading)
+    futures = [client.submit(read_part, str(part), reading, key=f"read-part-{number}-{folder.name}")
+               for number, part in enumerate(parts)]
     return convert([future.result for future in futures], folder / "ratings",
                    reading=Reading("user", "item", "rating", "weight"))
 
 
 def read_part(path: str, reading: Reading) -> dict[str, np.ndarray]:
     """Read one file on a worker; return its columns by meaning."""
-    found = read_columns(path, user=reading.user, item=reading.item, rating=reading.rating,
-                         weight=reading.weight, separator=reading.separator,
-                         header=reading.header, encoding=reading.encoding,
-                         text_ids=reading.text_ids, n_threads=1)
+    found = read_columns(path, reading, n_threads=1)
     columns = {"user": found.users, "item": found.items, "rating": found.values,
                "weight": found.weights}
     return {name: column for name, column in columns.items() if column is not None}
