@@ -20,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.chunks import column_counts
 from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded
@@ -68,8 +69,11 @@ class Side:
     # ------------------------------------------------------------------ at the fit
 
     def take(self, features: Features | None) -> None:
-        """Keep the features of the fit."""
+        """Keep the features of the fit; raise for those of which an average has no shares."""
         if features is not None:
+            if self.averaged and features.matrix.nnz:
+                validation.nonnegative(f"{self.name}_features of features='average'",
+                                       features.matrix.data)
             self.features, self.feature_names = features, list(features.names)
             self.feature_mean = np.asarray(self.shares(features.matrix).mean(axis=0)).ravel()
 
@@ -219,6 +223,17 @@ class Sides(NamedTuple):
     items: Any
 
 
+def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:
+    """Return both sides of a model as they are before the first epoch."""
+    averaged = getattr(model, "features", "learned") == "average"
+    users, items = model.side_type("user", averaged), model.side_type("item", averaged)
+    for number, (side, given) in enumerate(((users, user_features), (items, item_features))):
+        side.take(with_history(f"{side.name}_features", given, ratings, number))
+    users.counts = np.diff(ratings.by_user.indptr)
+    items.counts = column_counts(ratings.by_user.indices, ratings.shape[1])
+    return Sides(users, items)
+
+
 def part_of(side: str, name: str, doc: str) -> property:
     """Return a property of a model that is a part of one of its sides."""
     read = attrgetter(f"{side}.{name}")
@@ -278,20 +293,6 @@ def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features
     if any(asked):
         found.append(history(ratings if side == 0 else ratings.transposed))
     return concatenate(*found) if found else None
-
-
-def check_shares(user: Features | None, item: Features | None) -> None:
-    """Raise for features of which features="average" can make no shares."""
-    for name, part in (("user", user), ("item", item)):
-        if part is not None and part.matrix.nnz:
-            validation.nonnegative(f"{name}_features of features='average'", part.matrix.data)
-
-
-def check_grouping(model: Any) -> None:
-    """Raise for a setting of features that is out of range."""
-    validation.choice("features", model.features, ("learned", "average"))
-    validation.real("feature_reg", model.feature_reg, above=0)
-    validation.real("history_reg", model.history_reg, above=0)
 
 
 def n_of_history(names: Sequence[str] | None) -> int:

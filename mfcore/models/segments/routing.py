@@ -141,7 +141,7 @@ class Routed:
 By = str | Mapping[Any, Hashable] | Sequence[Hashable] | np.ndarray
 
 
-def check_by(by: Any) -> None:
+def check_by(name: str, by: Any) -> None:
     """Raise a TypeError for what is no `by`: a name, a mapping, or a sequence of labels."""
     if not isinstance(by, (str, Mapping, Sequence, np.ndarray)):
         raise TypeError(f"by must be the name of a field of user_features, a mapping from user "
