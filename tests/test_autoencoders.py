@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import samples
 import scipy.sparse as sp
-from mfcore.models.corrupted import Rows
 
 import mfcore
 from mfcore import MultDAE, MultVAE, RatingAutoencoder, Ratings, RecVAE, evaluate
 from mfcore.data.split import random_split
+from mfcore.models.autoencoders.corrupted import CorruptedRows
+from mfcore.models.autoencoders.network import corrupted, offsets
 from mfcore.nn.layers import Run
 from mfcore.validation import DivergenceError
 
@@ -300,8 +301,8 @@ def test_beta_presses_the_posterior_towards_the_prior():
 def test_beta_grows_to_its_value_and_stays():
     model = samples.small(MultVAE, beta=0.4, anneal=8)
     random = np.random.default_rng(0)
-    network = model._network(CELLS.shape, random)
-    (stage,) = model._solver(network, Ratings(CELLS), random).stages
+    network = model.recipe.network(model, CELLS.shape, random)
+    (stage,) = model.recipe.solver(model, network, Ratings(CELLS), random).stages
     found = []
     for stage.trainer.optimizer.t in (0, 2, 8, 50):
         found.append(stage.make(np.arange(3), random, None)[2])
@@ -311,8 +312,8 @@ def test_beta_grows_to_its_value_and_stays():
 def test_recvae_moves_the_encoder_then_the_decoder_and_remembers_between():
     model = samples.small(RecVAE, n_epochs=1)
     random = np.random.default_rng(0)
-    network = model._network(CELLS.shape, random)
-    solver = model._solver(network, Ratings(CELLS), random)
+    network = model.recipe.network(model, CELLS.shape, random)
+    solver = model.recipe.solver(model, network, Ratings(CELLS), random)
     encoder, decoder = solver.stages
     (past,) = solver.memory
 
@@ -356,7 +357,7 @@ def test_weights_of_ratings_count(name):
 @pytest.mark.parametrize("name", ["plain", "item", "unknown", "no bias", "range"])
 def test_the_score_is_the_formula(name):
     model = rated(name, dtype="float64")
-    network, x = model._learned(), model._rows(model.ratings_).t
+    network, x = model.learned(), corrupted(model, model.ratings_).t
     s = model.scale_ * network.head.forward(network.encode(x, Run().pool), Run())[0]
     s = (s.T if name == "item" else s) + model.global_mean_
     if model.user_bias_ is not None:
@@ -371,7 +372,7 @@ def test_the_score_is_the_formula(name):
 def test_a_new_users_part_of_the_formula_is_at_its_minimum_for_items_rows():
     model = rated("item", dtype="float64", reg=0.8)
     new = model.fold_in_users(CELLS[5:6])
-    H, t = model.item_factors_, model._scaled(Ratings(CELLS[5:6]), new.bias)
+    H, t = model.item_factors_, offsets(model).scaled(Ratings(CELLS[5:6]), new.bias)
 
     def part(v):
         return ((H[t.indices] @ v - t.data) ** 2).sum() + 0.8 * (v[:-1] ** 2).sum()
@@ -384,7 +385,7 @@ def test_full_batches_reach_a_stationary_point_by_l_bfgs():
                           dtype="float64", hidden=(3,)).fit(CELLS)
     losses = np.array([record["loss"] for record in model.history_])
     assert (np.diff(losses) <= 0).all()
-    network, rows = model._learned(), model._rows(model.ratings_)
+    network, rows = model.learned(), corrupted(model, model.ratings_)
     from mfcore.solvers.rows import RowLBFGS
 
     solver = RowLBFGS(network, rows.whole(), CELLS.nnz, 3.0)
@@ -399,7 +400,7 @@ def test_tied_weights_are_one_matrix():
 
 def test_masks_hide_their_share_and_weigh_both_sides():
     t = sp.csr_array(np.random.default_rng(0).normal(size=(200, 100)))
-    x, target = Rows(t, None, mask=0.3, mask_weights=(1.5, 0.25)).make(
+    x, target = CorruptedRows(t, None, mask=0.3, mask_weights=(1.5, 0.25)).make(
         np.arange(200), np.random.default_rng(1), None)
     hidden = np.asarray(target.weights == 1.5)
     assert hidden.mean() == pytest.approx(0.3, abs=0.01)
@@ -411,7 +412,7 @@ def test_masks_hide_their_share_and_weigh_both_sides():
 @pytest.mark.parametrize(("noise", "scale"), [("gaussian", 0.4), ("salt", 0.4)])
 def test_noise_is_on_the_input_alone_and_of_its_size(noise, scale):
     t = sp.csr_array(np.random.default_rng(0).uniform(-1, 1, size=(200, 100)))
-    x, target = Rows(t, None, noise=noise, noise_scale=scale).make(
+    x, target = CorruptedRows(t, None, noise=noise, noise_scale=scale).make(
         np.arange(200), np.random.default_rng(1), None)
     np.testing.assert_array_equal(target.x.toarray(), t.toarray())
     moved = x.data - t.data
@@ -427,10 +428,10 @@ def test_refeeding_makes_completions_complete_themselves():
     def gap(refeed):
         model = samples.small(RatingAutoencoder, refeed=refeed, n_epochs=60, reg=0.0,
                               learning_rate=0.01).fit(CELLS)
-        from mfcore.models.corrupted import completed, on_blocks
+        from mfcore.models.autoencoders.corrupted import completed, on_blocks
 
-        network = model._learned()
-        y = completed(network, model._rows(model.ratings_).t, Run().pool)
+        network = model.learned()
+        y = completed(network, corrupted(model, model.ratings_).t, Run().pool)
         again = completed(on_blocks(network), y, Run().pool)
         return float(((again - y) ** 2).mean() / y.var())
 
@@ -441,7 +442,7 @@ def test_the_contractive_penalty_makes_codes_move_less():
     def jacobian(contractive):
         model = samples.small(RatingAutoencoder, contractive=contractive, n_epochs=60, reg=0.0,
                               learning_rate=0.01).fit(CELLS)
-        first = model._learned().encoder.layers[1]
+        first = model.learned().encoder.layers[1]
         h = model.user_factors_
         slope = h * (1 - h)
         return float((slope ** 2 @ (first.W.value ** 2).sum(axis=0)).mean())

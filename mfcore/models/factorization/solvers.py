@@ -1,4 +1,4 @@
-"""Which solver a factorization's name for it means."""
+"""Which solver a factorization's name for it means; each is read when it is first asked for."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import Any
 
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.solvers.als import ALS
-from mfcore.solvers.gradient import LBFGS
-from mfcore.solvers.logistic import LogisticSGD
 from mfcore.solvers.loop import Solver
-from mfcore.solvers.minibatch import Adam
-from mfcore.solvers.sgd import SGD
-from mfcore.solvers.subspace import Subspace
 
 ALTERNATING = ("cg", "cholesky", "subspace")
 SCHEDULES = ("inverse", "constant", "adagrad")
 
 
+def _subspace(model: Any, problem: Quadratic, seed: int) -> Solver:
+    from mfcore.solvers.subspace import Subspace
+
+    return Subspace(problem, model.block_size)
+
+
 def _sgd(model: Any, problem: Quadratic, seed: int) -> Solver:
+    from mfcore.solvers.logistic import LogisticSGD
+    from mfcore.solvers.sgd import SGD
+
     bias_rate = model.bias_learning_rate
     kind = LogisticSGD if model.loss == "logistic" else SGD
     return kind(problem, model.learning_rate,
@@ -27,18 +31,23 @@ def _sgd(model: Any, problem: Quadratic, seed: int) -> Solver:
 
 
 def _adam(model: Any, problem: Quadratic, seed: int) -> Solver:
+    from mfcore.solvers.minibatch import Adam
+
     slowing = model.decay if model.schedule == "inverse" else 0.0
     return Adam(problem, model.learning_rate, model.batch_size, model.weight_decay, slowing,
                 random_state=seed)
 
 
+def _lbfgs(model: Any, problem: Quadratic, seed: int) -> Solver:
+    from mfcore.solvers.gradient import LBFGS
+
+    return LBFGS(problem)
+
+
 SOLVERS: dict[str, Callable[[Any, Quadratic, int], Solver]] = {
     "cg": lambda model, problem, seed: ALS(problem, False, model.cg_steps),
     "cholesky": lambda model, problem, seed: ALS(problem, True),
-    "subspace": lambda model, problem, seed: Subspace(problem, model.block_size),
-    "sgd": _sgd,
-    "adam": _adam,
-    "lbfgs": lambda model, problem, seed: LBFGS(problem),
+    "subspace": _subspace, "sgd": _sgd, "adam": _adam, "lbfgs": _lbfgs,
 }
 
 
