@@ -13,6 +13,7 @@ from mfcore.data.split import random_split
 from mfcore.models.autoencoders.corrupted import CorruptedRows
 from mfcore.models.autoencoders.network import corrupted, offsets
 from mfcore.nn.layers import Run
+from mfcore.parallel import Pool
 from mfcore.validation import DivergenceError
 
 EVERY = [RatingAutoencoder, MultDAE, MultVAE, RecVAE]
@@ -265,13 +266,7 @@ def test_draws_have_the_moments_of_the_posterior(made):
 
 
 def samples_of_codes(model, n):
-    import copy
-
-    from mfcore.parallel import Pool
-
-    drawn = copy.copy(model)
-    drawn._sample = np.random.default_rng(0)
-    return drawn._vectors(np.full(n, 5), None, Pool(1)).factors
+    return model.answers().drawn(np.full(n, 5), np.random.default_rng(0), Pool(1)).factors
 
 
 @pytest.mark.parametrize("made", [MultVAE, RecVAE])
@@ -320,7 +315,6 @@ def test_recvae_moves_the_encoder_then_the_decoder_and_remembers_between():
     def numbers(stage):
         return [p.value.copy() for p in stage.moved]
 
-    from mfcore.parallel import Pool
 
     before = numbers(decoder)
     encoder.enter()

@@ -224,7 +224,7 @@ class Coded:
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
         """Return what scores users against all items, by their codes or by a draw of them."""
         users = self.vectors(asked, pool) if query.sample is None else \
-            self._drawn(asked, query.sample, pool)
+            self.drawn(asked, query.sample, pool)
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
         beta = np.full(len(users.factors), self.model.global_mean_)
@@ -261,7 +261,7 @@ class Coded:
         mean, log_variance = (np.concatenate(each) for each in zip(*parts, strict=True))
         return mean, np.exp(log_variance)
 
-    def _drawn(self, asked: Asked, random: Random, pool: Pool) -> Folded:
+    def drawn(self, asked: Asked, random: Random, pool: Pool) -> Folded:
         """Return a draw from each user's posterior."""
         mean, variance = self.posterior(asked, pool)
         draw = random.standard_normal(mean.shape).astype(mean.dtype)
