@@ -50,14 +50,15 @@ class Estimator:
     verbose: int = setting(default=0, check=validation.flag_or_count)
 
     shaped_: dict[str, Any] = fitted()
-    ratings_: Ratings = fitted()
+    ratings_: Ratings = fitted(doc="Ratings of the fit.")
     has_seen_: bool = fitted()
     users_: Any = fitted()
     items_: Any = fitted()
-    global_mean_: float = fitted()
-    mean_rating_: float = fitted()
-    rating_range_: tuple[float, float] = fitted()
-    history_: list[dict[str, Any]] = fitted()
+    global_mean_: float = fitted(doc="What scores are measured from.")
+    mean_rating_: float = fitted(doc="Mean of the training ratings, weighted.")
+    rating_range_: tuple[float, float] = fitted(doc="Least and largest rating.")
+    history_: list[dict[str, Any]] = fitted(
+        doc="A dict per epoch: epoch, loss, seconds, and the metric of the eval_set.")
 
     rules: ClassVar[dict[str, Rule]] = {}
     together: ClassVar[tuple[Callable[[Any], None], ...]] = ()

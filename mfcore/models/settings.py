@@ -5,9 +5,10 @@
         n_factors: int = setting(default=64, low=1, kw_only=False)     # Model(64)
         reg: float = setting(default=1.0, low=0)                       # Model(reg=1.0)
         solver: str = setting(default="cg", among=("cg", "cholesky"))
-        weights_: np.ndarray = fitted()                                # what a fit leaves
+        weights_: np.ndarray = fitted(doc="All numbers of the network.")
 
 `__init__` stores them untouched, in this order; `Estimator.validate` holds them to their ranges.
+What a fit leaves, of this class and of those above it, is listed in the docstring.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def setting(*, default: Any = MISSING, kw_only: bool = True, among: Collection[A
                  metadata={"among": among, "check": check, "limits": limits})
 
 
-def fitted(*, init: Literal[False] = False) -> Any:
-    """Return what is no hyper-parameter: an attribute that a fit leaves."""
-    return field(init=init)
+def fitted(*, doc: str = "", init: Literal[False] = False) -> Any:
+    """Return what is no hyper-parameter: an attribute that a fit leaves, listed if described."""
+    return field(init=init, metadata={"doc": doc})
 
 
 def _rule(kind: str, among: Any, check: Check | None, limits: dict[str, Any]) -> Rule | None:
@@ -101,9 +102,41 @@ def settings(*shared: str) -> Callable[[Made], Made]:
         made.__annotations__ = own
         made.rules = {name: rule for name, kind in own.items()
                       if (rule := _rule_of(kind, vars(made).get(name)))}
+        made.__doc__ = _with_attributes(made)
         return dataclass(made, repr=False, eq=False, kw_only=True, match_args=False)
 
     return decorated
+
+
+def _with_attributes(made: Any) -> str:
+    """Return the docstring of a class with the attributes that a fit leaves, before its notes."""
+    text = inspect.cleandoc(made.__doc__ or "")
+    if "\nAttributes\n---" in text:
+        return text
+    listed = "".join(f"{name}\n    {doc}\n" for name, doc in _attributes(made).items())
+    places = [text.find(f"\n{head}\n---") for head in ("Notes", "References")]
+    place = min((each for each in places if each >= 0), default=len(text))
+    head = text[:place].rstrip()
+    return f"{head}\n\nAttributes\n----------\n{listed}{text[place:]}"
+
+
+def _attributes(made: Any) -> dict[str, str]:
+    """Return what a fit of a class leaves, with what is said of it."""
+    own = {name for side in ("user", "item") for name in made.side_type(side).named()}
+    found = {name: member.__doc__ or "" for base in made.__mro__[::-1]
+             for name, member in vars(base).items()
+             if isinstance(member, property) and name.endswith("_")
+             and (name in own or name.endswith("_ids_") or name[:5] not in ("user_", "item_"))}
+    for base in made.__mro__[::-1]:
+        found.update({name: doc for name, doc in (vars(base).get("left") or _left(base)).items()
+                      if doc})
+    return found
+
+
+def _left(base: type) -> dict[str, str]:
+    """Return what a fit leaves by the annotations of a class, with what is said of it."""
+    return {name: each.metadata.get("doc", "") for name, each in vars(base).items()
+            if isinstance(each, Field)}
 
 
 def _rule_of(kind: str, given: Any) -> Rule | None:
@@ -120,7 +153,7 @@ def offers(base: Any) -> Any:
 
     A class that does not take one has its default.
     """
-    base.offered = {}
+    base.offered, base.left = {}, _left(base)
     for name, kind in inspect.get_annotations(base).items():
         given = vars(base).get(name)
         if isinstance(given, Field):

@@ -82,9 +82,9 @@ class BayesianMF(Recommender):
     burn_in: int = 50
     keep: int = 125
 
-    unknown_weight_: float = fitted()
-    origin_: float = fitted()
-    noise_precision_: np.ndarray = fitted()
+    unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    origin_: float = fitted(doc="The rating that the objective measures from.")
+    noise_precision_: np.ndarray = fitted(doc="τ of each sample, shape (S,).")
 
     side_type = SampledSide
     together = (check_target, check_sweeps)

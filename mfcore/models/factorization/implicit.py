@@ -81,8 +81,8 @@ class ImplicitMF(Recommender):
     block_size: int = setting(default=32, low=1)
     init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
 
-    unknown_weight_: float = fitted()
-    origin_: float = fitted()
+    unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    origin_: float = fitted(doc="The rating that the objective measures from.")
 
     predicts_ratings = False
     side_type = FeaturedSide

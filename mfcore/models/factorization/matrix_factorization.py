@@ -158,8 +158,8 @@ class MatrixFactorization(Recommender):
     weight_decay: str = setting(default="lazy", among=("lazy", "decoupled"))
     init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
 
-    unknown_weight_: float = fitted()
-    origin_: float = fitted()
+    unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    origin_: float = fitted(doc="The rating that the objective measures from.")
 
     side_type = FeaturedSide
     together = (check_target, check_schedule, check_label_parameters)

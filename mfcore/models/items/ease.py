@@ -69,7 +69,7 @@ class EASE(Recommender):
     values: str = setting(default="binary", among=("binary", "raw"))
     memory: float = setting(default=8.0, above=0)
 
-    weights_: np.ndarray = fitted()
+    weights_: np.ndarray = fitted(doc="B, shape (n_items, n_items).")
 
     predicts_ratings = False
     side_type = RowsSide

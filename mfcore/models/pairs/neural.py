@@ -132,7 +132,7 @@ class NeuralMF(Recommender):
     init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
     n_epochs: int = setting(default=8, low=1)
 
-    weights_: np.ndarray = fitted()
+    weights_: np.ndarray = fitted(doc="All numbers of f, one vector.")
 
     side_type = FeaturedSide
     together = (check_loss,)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
@@ -100,8 +101,9 @@ class Routed:
                  for code, own, some in self._routed(asked)]
         order = np.argsort(np.concatenate([own for own, _ in parts]), kind="stable")
         factors, bias = zip(*(folded for _, folded in parts), strict=True)
-        joined = None if bias[0] is None else np.concatenate(bias)[order]
-        return Folded(np.concatenate(factors)[order], joined)
+        joined = sp.vstack(factors, format="csr") if sp.issparse(factors[0]) else \
+            np.concatenate(factors)
+        return Folded(joined[order], None if bias[0] is None else np.concatenate(bias)[order])
 
     def fold_in(self, new: NewRows, pool: Pool) -> Folded:
         """Return the vectors of new users, each in the space of its segment."""
