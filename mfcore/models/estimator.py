@@ -24,7 +24,7 @@ from mfcore.validation import NotFittedError
 
 Model = TypeVar("Model", bound="Estimator")
 
-# Hyper-parameters that say what the learned numbers are: a fitted model has no use for others.
+# Hyper-parameters that decide what the learned numbers mean: they must stay as in the fit.
 SHAPING = ("n_factors", "dtype", "loss", "bias", "item_bias", "fusion", "hidden", "n_hidden",
            "n_layers", "n_latent", "activation", "output", "orientation", "tied", "scale",
            "likelihood", "values")

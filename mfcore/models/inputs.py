@@ -40,7 +40,7 @@ def aligned_ratings(given: Any, model: Any) -> Ratings:
 
 
 def aligned_to_users(given: Any, model: Any) -> Ratings:
-    """Return ratings, transposed, whose columns are the model's users; raises alike."""
+    """Return ratings, transposed, whose columns are the model's users; raises the same."""
     return _aligned("users", as_ratings("ratings", given).transposed, model.ratings_.user_ids,
                     model.ratings_.user_positions, model.ratings_.shape[::-1])
 

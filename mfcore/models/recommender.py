@@ -248,7 +248,7 @@ class Recommender(Estimator):
         Parameters
         ----------
         ratings : Ratings or scipy sparse, shape (n_new, n_items), or None
-            One row per new user; None: users of whom only features are known.
+            One row per new user; None: only features are known.
         user_features : Features, scipy sparse or lists of names, or None
             Row by row as the ratings; their vectors are the prior of the row.  None: those of
             an average row of the fit.
@@ -270,8 +270,7 @@ class Recommender(Estimator):
         Parameters
         ----------
         ratings : Ratings or scipy sparse, shape (n_users, n_new), or None
-            Users are rows here too: one column per new item.  None: items of which only
-            features are known.
+            Users are rows here too: one column per new item.  None: only features are known.
         item_features : Features, scipy sparse or lists of names, or None
             One row per new item; None: those of an average item of the fit.
 

@@ -69,7 +69,7 @@ class Side:
     # ------------------------------------------------------------------ at the fit
 
     def take(self, features: Features | None) -> None:
-        """Keep the features of the fit; raise for those of which an average has no shares."""
+        """Keep the features of the fit; raise for negative ones where they are averaged."""
         if features is not None:
             if self.averaged and features.matrix.nnz:
                 validation.nonnegative(f"{self.name}_features of features='average'",
@@ -149,7 +149,7 @@ class Side:
     def means(self, F: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return F G and F g in float64; of the mean row, (1, k) and (1,), where F is None.
 
-        A row of which no features are given is taken for an average row of the fit.
+        A row without features counts as an average row of the fit.
         """
         G, g = self.feature_factors, self.feature_bias
         if G is None:
@@ -164,14 +164,14 @@ class Side:
                        bias_means=penalty.bias_means + bias_means)
 
     def default_row(self) -> Row | None:
-        """Return vector and bias of a row of which nothing is known; None: zeros."""
+        """Return vector and bias of an unknown row; None: zeros."""
         if self.feature_factors is None:
             return None
         means, bias_means = self.means(None, 0)
         return Row(means[0], float(bias_means[0]))
 
     def from_features(self, means: np.ndarray, bias_means: np.ndarray, real: np.dtype) -> Folded:
-        """Return the vectors of rows of which nothing but features is known: their means."""
+        """Return the vectors of rows of which only features are known: their means."""
         return Folded(means.astype(real), None if self.bias is None else bias_means.astype(real))
 
     # --------------------------------------------------------------- rows that come later

@@ -70,7 +70,7 @@ def batches(model: Any, ratings: Ratings) -> Make:
 
 
 def optimizer_of(model: Any, n_rows: int) -> Any:
-    """Return the optimizer that a model names, with its penalty for so many rows."""
+    """Return the optimizer that a model names, with its penalty for n_rows rows."""
     return optimizer(model.optimizer, model.learning_rate, decay=2 * model.reg / n_rows)
 
 

@@ -2,7 +2,7 @@
 
     code_u = encoder(row_u)        s_ui = μ + b_u + b̃_i + scale · φ(decoder(code_u)·W_i + c_i)
 
-A user's vector is its code, of old and new users alike: nothing is trained for a new one.
+A user's vector is its code, for old and new users: nothing is trained for a new one.
 An item's vector is the code of a user who gave it, and it alone, the top rating.
 
 What differs between autoencoders is a recipe of functions: rows, network and solver.

@@ -142,7 +142,7 @@ def _head(model: Any, first: Parameter, n: int, options: dict[str, Any]) -> Head
         "head.W", Linear(model.hidden[0], n, model.output, **options).W.value.T)
     if model.unknown_weight == 0:
         return KnownSquared(W, model.output)
-    t0 = 0.0                                     # (serving has no use for it)
+    t0 = 0.0                                     # (serving does not use it)
     if options["random"] is not None and not isinstance(model.unknown_value, str):
         t0 = (model.unknown_value - model.global_mean_) / model.scale_
     return EverySquared(W, model.output, w0=model.unknown_weight, r0=t0)

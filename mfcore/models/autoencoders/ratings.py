@@ -139,7 +139,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (500,), "orientation": "item", "bias": None, "reg": 50.0,
                       "optimizer": "lbfgs", "n_epochs": 200, **params})
@@ -151,7 +151,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (500,), "orientation": "user", "bias": None, "reg": 50.0,
                       "optimizer": "rprop", "learning_rate": 1e-3, "decay": 0.0,
@@ -166,7 +166,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (700,), "orientation": "item", "activation": "tanh", "bias": None,
                       "scale": "range", "mask": 0.138, "mask_weights": (1.108, 0.720),
@@ -181,7 +181,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (512, 512, 1024), "activation": "selu", "output": "selu",
                       "bias": None, "dropout": 0.8, "refeed": 1, "reg": 0.0,

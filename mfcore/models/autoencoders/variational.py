@@ -227,7 +227,7 @@ class RecVAE(Autoencoder):
     Parameters
     ----------
     n_hidden : int, >= 1
-        Width of the encoder's layers, of which each sees the sum of all before it.
+        Width of the encoder's layers; each sees the sum of all before it.
     n_latent : int, >= 1
         Length k of the code; the decoder is linear.
     n_layers : int, >= 1

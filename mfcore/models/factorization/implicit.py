@@ -45,7 +45,7 @@ class ImplicitMF(Recommender):
     reg : float, >= 0
         Penalty weight of the vectors.
     reg_scaling : "none", "count", or float
-        λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
+        λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     feature_reg, history_reg, features
         As in `MatrixFactorization`.
     solver : {"cg", "cholesky", "subspace"}
@@ -99,7 +99,7 @@ class ImplicitMF(Recommender):
         Parameters
         ----------
         n_factors, alpha, reg, **params
-            As in `ImplicitMF`; reg is its `regularization`, paid alike by every row.
+            As in `ImplicitMF`; reg is its `regularization`, the same for every row.
         """
         return cls(n_factors, alpha=alpha, confidence="raw", negatives="zero", reg=reg,
                    reg_scaling="none", **params)
@@ -125,7 +125,7 @@ class ImplicitMF(Recommender):
                   reg: float = 0.003, nu: float = 1.0, **params: Any) -> Self:
         """Return the model that minimises the loss of iALS (Rendle et al. 2021).
 
-        Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items alike,
+        Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items,
         whatever the counts; α₀ is `unknown_weight`, λ is `reg`.
 
         Parameters

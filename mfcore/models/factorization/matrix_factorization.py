@@ -50,7 +50,7 @@ class MatrixFactorization(Recommender):
         Length k of the vectors.
     loss : {"squared", "logistic"}
         "logistic" needs solver="sgd" and bias "learned" or None.  With likes alone it needs
-        an unknown_weight > 0; unknown cells are then sampled, anew in each epoch.  Labels
+        an unknown_weight > 0; unknown cells are then sampled afresh in each epoch.  Labels
         want smaller penalties and longer steps than ratings: reg=0.1, learning_rate=0.1.
     bias : {"learned", "mean", None}
         B_ui: learned b_u and b̃_i about the mean μ; or fixed, μ + c (b_u + b̃_i), from the
@@ -67,7 +67,7 @@ class MatrixFactorization(Recommender):
     bias_reg : float >= 0, or None
         Penalty weight of learned biases; None: `reg`.
     reg_scaling : "count", "none", or float
-        λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
+        λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     bias_reg_scaling : as `reg_scaling`, or None
         λᵇ likewise, of `bias_reg`; None: as `reg_scaling`.  With "none" few ratings count
         little: a user with n of them gets n / (n + λᵇ) of their mean.
@@ -76,7 +76,7 @@ class MatrixFactorization(Recommender):
         item_features=...)`).
     history_reg : float, > 0
         λ_g of the features that "history" builds: user_features="history" (or a tuple with
-        other features) gives a user a vector for each rated item, SVD++; items alike.
+        other features) gives a user a vector for each rated item, SVD++; likewise for items.
     features : {"learned", "average"}
         Vectors of features are learned with the rest, as prior means of the rows that have
         them; or are the mean of their members' vectors, found after a fit without them.
@@ -112,7 +112,7 @@ class MatrixFactorization(Recommender):
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
     patience : int >= 1, or None
-        Stop after so many epochs without a better `eval_metric` on the eval_set, and
+        Stop after this many epochs without a better `eval_metric` on the eval_set, and
         restore the best epoch.
     eval_metric : str or None
         Such as "rmse" (the default) or "ndcg@10".

@@ -52,7 +52,7 @@ class ExplicitRatings:
 
     bias : "learned", "mean" or None; share : c of the fixed bias
     mean_rating : of the ratings, from which mean biases are measured
-    subtracts : whether B is the value of unknown cells, and taken off known ones alike
+    subtracts : whether B is the value of unknown cells, and subtracted from known ones too
     """
 
     real: np.dtype
@@ -192,7 +192,7 @@ class BinaryLabels(ExplicitRatings):
     link = staticmethod(expit)
 
     def cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
-        """Return a and b; ValueError for values that are no labels, also of new rows."""
+        """Return a and b; raise ValueError for values that are not labels, of new rows too."""
         check_values(ratings)
         return super().cells(ratings, beta, gamma)
 
@@ -217,7 +217,7 @@ def check_label_parameters(model: Any) -> None:
 
 
 def check_values(ratings: Ratings) -> None:
-    """Raise ValueError for values that are no labels."""
+    """Raise ValueError for values that are not labels."""
     y = ratings.by_user.data
     bad = y[(y < 0) | (y > 1)]
     if bad.size:
@@ -227,7 +227,7 @@ def check_values(ratings: Ratings) -> None:
 
 
 def check_labels(ratings: Ratings, weight: float | str) -> None:
-    """Raise ValueError for values that are no labels, or that any score can satisfy."""
+    """Raise ValueError for values that are not labels, or that any score would satisfy."""
     check_values(ratings)
     y = ratings.by_user.data
     if weight == 0 and (y == y[0]).all() and y[0] in (0, 1):
@@ -299,7 +299,7 @@ class ImplicitCounts:
         from_w = 0.0 if self.whole else self.w0
         line = np.array([slope, start - from_w, slope, start])
         y = x
-        if self.has_zeros:                                    # p = 0: b = w p is no line in x
+        if self.has_zeros:                                    # p = 0: b = w p is not a line in x
             y = filled_beside(x, lambda chunk: (slope * x[chunk] + start)
                               * (matrix.data[chunk] > 0), ratings.nnz, x.dtype)
             line[2:] = 1.0, 0.0

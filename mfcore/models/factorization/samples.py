@@ -177,8 +177,8 @@ class Sampled:
     def _drawn(self, new: NewRows, pool: Pool) -> list[tuple[np.ndarray, np.ndarray]]:
         """Draw new users under each sample; return their vectors and biases.
 
-        The noise of a sample is the same for every row, so that a row does not depend on
-        those beside it, and turns its sign in the next sample.
+        The noise of a sample is the same for every row, so that a row does not depend on the
+        others, and changes its sign in the next sample.
         """
         ratings, observed = new.known(len(self.items.factors)), self.core.observed
         F = self.users.completed(new.features, ratings)
@@ -205,7 +205,7 @@ class Sampled:
         return P, held - observed.real.type(observed.start) if observed.learns_bias else own
 
     def _noise(self, side: SampledSide, number: int, d: int, pool: Pool) -> np.ndarray:
-        """Return normal numbers (1, d) for one sample, which turn their sign in the next."""
+        """Return normal numbers (1, d) for one sample, which change their sign in the next."""
         S, real = len(self.tau), self.core.observed.real
         noise = row_noise((1, d), (int(side.name == "item"), number // 2), real, pool)
         noise *= real.type((number < S - S % 2) * (-1) ** number)

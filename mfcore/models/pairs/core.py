@@ -125,7 +125,7 @@ class Network:
         return mean + means - average, bias_mean + bias_means - bias_average
 
     def _default(self, side: Side) -> Row | None:
-        """Return the row of which nothing is known: an average one, where there are groups."""
+        """Return the vector of an unknown row: an average one where there are groups."""
         if side.feature_factors is None:
             return None
         means, bias_means = self._means(side, None)

@@ -7,8 +7,8 @@
 MLP ends in a linear layer with one output.  B_ui = b_u + b̃_i, tables of one column.
 
 A side (users or items) has tables: [p], or [p, p'], and [b] where there are biases; `factors`
-has p and p' side by side.  With features F each table is what rows have of their own, U, beside
-vectors G of the groups (nn/grouped.py), and p = U_u + F_u G.  A side may be replaced without the
+has p and p' side by side.  With features F each table holds what rows have of their own, U, and
+there are vectors G of the groups (nn/grouped.py): p = U_u + F_u G.  A side may be replaced without the
 rest: new users are tables of their own before the same head.
 
 Source: He, Liao, Zhang, Nie, Hu, Chua 2017 (gmf+mlp).
@@ -53,7 +53,7 @@ class Tables:
     group_reg: np.ndarray | None = None
 
     def embedding(self, number: int, column: int, reg: float, n_visited: int) -> Embedding:
-        """Return the layer of a table, whose groups pay their penalty in so many uses."""
+        """Return the layer of a table; its groups pay their penalty over n_visited uses."""
         table = self.tables[number]
         if self.group_reg is None or number >= len(self.groups):
             return Embedding(table, column, reg=reg)
@@ -69,7 +69,7 @@ class Tables:
         return together
 
     def settle(self, silent: np.ndarray) -> None:
-        """Give rows of which nothing was learned the mean of the others, as a new row has it.
+        """Give rows without ratings the mean of the others, which a new row has too.
 
         silent : ndarray of bool, shape (n_rows,)
         """
@@ -84,7 +84,7 @@ class Tables:
 
 
 class Known(NamedTuple):
-    """What is known of the rows of a side beside their ratings.
+    """What is known of the rows of a side besides their ratings.
 
     features : F, shape (n_rows, n_groups); reg : λ_g, shape (n_groups,)
     vectors, biases : G, shape (n_groups, width), and g, shape (n_groups,), to start from; None: 0
@@ -145,7 +145,7 @@ class Architecture:
         return Tables(tables)
 
     def grouped(self, name: str, side: Tables, known: Known, learns_bias: bool) -> Tables:
-        """Return a side of the same sums, with the vectors of groups that are known beside it."""
+        """Return tables of the same sums, with the vectors of known groups split off."""
         n_groups = known.features.shape[1]
         G = np.zeros((n_groups, self.width)) if known.vectors is None else known.vectors
         groups = self.side(f"{name}_group", G, known.biases).tables

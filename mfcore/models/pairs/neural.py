@@ -41,7 +41,7 @@ class NeuralMF(Recommender):
     Minimises, by mini-batch gradient steps on all parameters at once,
 
         Σ_known w [ (r − s)² + λ (‖P_u‖² + ‖Q_i‖²) + λᵇ (b_u² + b̃_i²) ]          "squared"
-        Σ_known w ℓ(s, [r > 0]) + w0 Σ_unknown ℓ(s, 0) + penalties alike         "logistic"
+        Σ_known w ℓ(s, [r > 0]) + w0 Σ_unknown ℓ(s, 0) + the same penalties      "logistic"
 
     with ℓ(s, y) = ln(1 + e^s) − y s.  Unknown cells are drawn, with weights that make the
     expected gradient that of the formula; every drawn cell pays the penalty of its rows.
@@ -77,7 +77,7 @@ class NeuralMF(Recommender):
         λᵇ; None: `reg`.
     features, feature_reg, history_reg
         As in `MatrixFactorization`: with features F of users, P_u = U_u + F_u G, and λ is paid
-        for U_u, λ_g ‖G‖² once; biases and items alike.
+        for U_u, λ_g ‖G‖² once; the same for biases and items.
     weight_decay : float, >= 0
         Penalty of the network's weights, added to each step's gradient (for "adamw"
         beside it).

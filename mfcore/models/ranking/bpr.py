@@ -55,7 +55,7 @@ class BPR(Recommender):
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
     patience : int >= 1, or None
-        Stop after so many epochs without a better `eval_metric` on the eval_set, and
+        Stop after this many epochs without a better `eval_metric` on the eval_set, and
         restore the best epoch.
     eval_metric : str or None
         "ndcg@10" by default.

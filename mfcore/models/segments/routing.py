@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 class SegmentScorer:
-    """Scores of rows each of which belongs to the scorer of one segment."""
+    """Scores of rows that belong to the scorers of several segments."""
 
     def __init__(self, n_rows: int, n_items: int, parts: Sequence[Part]) -> None:
         self.n_rows, self.n_items, self.parts = n_rows, n_items, parts
@@ -144,7 +144,7 @@ By = str | Mapping[Any, Hashable] | Sequence[Hashable] | np.ndarray
 
 
 def check_by(name: str, by: Any) -> None:
-    """Raise a TypeError for what is no `by`: a name, a mapping, or a sequence of labels."""
+    """Raise a TypeError unless `by` is a name, a mapping, or a sequence of labels."""
     if not isinstance(by, (str, Mapping, Sequence, np.ndarray)):
         raise TypeError(f"by must be the name of a field of user_features, a mapping from user "
                         f"to label, or one label a user, got {type(by).__name__}")

@@ -41,7 +41,7 @@ class CountedSide(Side):
 
 
 def check_estimator(name: str, value: Any) -> None:
-    """Raise for what is no model of this library, or is set as it cannot be."""
+    """Raise unless a value is a model of this library whose parameters are valid."""
     if not isinstance(value, Recommender) or isinstance(value, Segmented):
         raise TypeError(f"estimator must be a model to fit to each segment, got "
                         f"{type(value).__name__}")
@@ -58,9 +58,9 @@ class Segmented(Recommender):
         Stays as it is; its copies run on its `n_threads`.
     by : str, mapping, or sequence
         The segment of each user: the name of a field of the `user_features` given to
-        `fit`, with one value a user ("country" for the columns country=...); a mapping from
+        `fit`, with one value per user ("country" for the columns country=...); a mapping from
         user id (row number where there are none) to label, which may leave users out; or
-        one label a user, in the order of the rows.
+        one label per user, in the order of the rows.
     min_ratings : int, >= 1
         Segments with fewer ratings have no model of their own.
 
