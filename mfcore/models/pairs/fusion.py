@@ -8,8 +8,8 @@ MLP ends in a linear layer with one output.  B_ui = b_u + b̃_i, tables of one c
 
 A side (users or items) has tables: [p], or [p, p'], and [b] where there are biases; `factors`
 has p and p' side by side.  With features F each table holds what rows have of their own, U, and
-there are vectors G of the groups (nn/grouped.py): p = U_u + F_u G.  A side may be replaced without the
-rest: new users are tables of their own before the same head.
+there are vectors G of the groups (nn/grouped.py): p = U_u + F_u G.  A side may be replaced without
+the rest: new users are tables of their own before the same head.
 
 Source: He, Liao, Zhang, Nie, Hu, Chua 2017 (gmf+mlp).
 """
