@@ -35,7 +35,7 @@ from mfcore.data.folder import seal
 from mfcore.data.ids import CollectedIds
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
-from mfcore.data.readers import Columns, Part, check_parts, parts_of, pieces
+from mfcore.data.readers import Part, check_parts, parts_of, pieces
 from mfcore.parallel import row_chunks
 
 # Bytes in memory per cell of a range while it is sorted, and the least memory.  Measured, as
@@ -157,17 +157,15 @@ class _Sort:
             weighted = bool(self.journal.state.get("weighted"))
             for columns in pieces(self.parts[number], self.reading, self.work,
                                   self.cells * CELL_BYTES):
-                _append(self.work / "cells.raw", self._raw(columns))
+                _append(self.work / "cells.raw", _records(
+                    self.users.keys(columns.users), self.items.keys(columns.items),
+                    1.0 if columns.values is None else columns.values,
+                    1.0 if columns.weights is None else columns.weights))
                 weighted |= columns.weights is not None
             self.users.save(self.work / "users.ids")
             self.items.save(self.work / "items.ids")
             self.journal.note(read=number + 1, weighted=weighted)
             yield (number + 1) / len(self.parts)
-
-    def _raw(self, columns: Columns) -> np.ndarray:
-        return _records(self.users.keys(columns.users), self.items.keys(columns.items),
-                        1.0 if columns.values is None else columns.values,
-                        1.0 if columns.weights is None else columns.weights)
 
     def spread(self) -> Iterator[float]:
         """Append each cell, with its ids numbered, to the file of its range of users."""

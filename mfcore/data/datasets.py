@@ -39,23 +39,13 @@ _RETAIL = "CC0 as stated by its distributor (UCI Online Retail, aggregated to pa
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set may be found and how it is read.
+    """Where a data set may be found and how it is read."""
 
-    Parameters
-    ----------
-    readers : mapping
-        For each published form: a file that identifies it, and the function that reads it.
-    licence : str
-    digest : str or None
-        Of the zip that GroupLens publishes; None if nothing can be downloaded.
-    folders : tuple of str
-        Other names that the folder or zip may have.
-    """
-
+    # For each published form: a file that identifies it, and the function that reads it.
     readers: Mapping[str, Callable[[Archive], Dataset]]
     licence: str
-    digest: str | None = None
-    folders: tuple[str, ...] = ()
+    digest: str | None = None           # of GroupLens' zip; None if nothing can be downloaded
+    folders: tuple[str, ...] = ()       # other names that the folder or zip may have
 
 
 _FILMS = {"ratings.csv": formats.films_csv}

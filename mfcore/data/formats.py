@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +44,10 @@ def movielens_100k(archive: Archive) -> Dataset:
     data = _ratings(archive, "u.data", "\t", header=False)
     users = _table(archive, "u.user", "|", 4, encoding="latin-1", whole=(0, 1))
     films = _table(archive, "u.item", "|", 24, encoding="latin-1")
+    flags = {item: [flag.strip() == "1" for flag in row[5:24]] for item, row in films.items()}
     return _of_films(_of_people(data, users),
-                     {item: Film(row[1], _flagged(row[5:24])) for item, row in films.items()})
+                     {item: Film(row[1], tuple(compress(GENRES_100K, flags[item])))
+                      for item, row in films.items()})
 
 
 def recbole_100k(archive: Archive) -> Dataset:
@@ -90,9 +93,6 @@ def online_retail(archive: Archive) -> Dataset:
                                item_titles=as_objects(titles))
 
 
-# ------------------------------------------------------------------------------ the parts
-
-
 def _ratings(archive: Archive, name: str, separator: str, *, header: bool) -> Dataset:
     reading = Reading(0, 1, 2, timestamp=3, separator=separator, header=header)
     return dataset_of(read_columns(text_of(name, archive.read(name)), reading))
@@ -136,11 +136,6 @@ def _of_films(data: Dataset, films: Mapping[int, Film]) -> Dataset:
               for film in rated]
     return dataclasses.replace(data, item_titles=as_objects(film.title for film in rated),
                                item_features=multi_hot(genres, "genre"))
-
-
-def _flagged(flags: list[str]) -> tuple[str, ...]:
-    return tuple(genre for genre, flag in zip(GENRES_100K, flags, strict=True)
-                 if flag.strip() == "1")
 
 
 def _dated(title: str, year: str) -> str:

@@ -95,7 +95,7 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
         raise ValueError(f"separator must be ',', ';', '|', a tab, '::' or ' ' for spaces and "
                          f"tabs, got {separator!r}")
     if separator is None:
-        separator = _sniff_separator(name, lines, _columns_needed(asked))
+        separator = _sniff_separator(name, lines, asked)
     rows = [split_line(line, separator) for line in lines]
     header = _sniff_header(rows, asked) if reading.header is None else reading.header
     if header and len(rows) < 2:
@@ -162,15 +162,11 @@ def _plain(field: str) -> str:
     return re.sub(r"[\W_]", "", untyped)
 
 
-def _columns_needed(asked: Mapping[str, Column]) -> int:
+def _sniff_separator(name: str, lines: Sequence[str], asked: Mapping[str, Column]) -> str:
+    """Return the separator that gives enough columns in the most lines."""
     places = [column if isinstance(column, int) else _POSITIONS.get(what, 0)
               for what, column in asked.items() if isinstance(column, int) or column == what]
-    return max([1, *places]) + 1
-
-
-def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
-    """Return the separator that gives enough columns in the most lines."""
-    for enough in (needed, 2):
+    for enough in (max([1, *places]) + 1, 2):
         fits = [sum(len(split_line(line, each)) >= enough for line in lines) for each in SEPARATORS]
         if max(fits) > 0:
             return SEPARATORS[fits.index(max(fits))]

@@ -202,9 +202,6 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any], type]] = {
     "timestamp": ("a whole number of seconds", _whole_seconds, np.int64)}
 
 
-# -------------------------------------------------------------------------------- errors
-
-
 def _wrong(name: str, line: int, layout: Layout, column: int, field: str) -> ValueError:
     what = next(what for what, place in layout.columns.items() if place == column)
     return ValueError(f"{name}, line {line}: expected {_FIELDS[what][0]} in "

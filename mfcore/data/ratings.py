@@ -76,18 +76,7 @@ class Ratings:
             What to do with a repeated (user, item) pair, and with its weights.
         """
         validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
-        user_ids, rows = factorize("users", users)
-        item_ids, columns = factorize("items", items)
-        validation.same_length(users=rows, items=columns)
-        columns_of = {"values": np.ones(len(rows), np.float32) if values is None else
-                      validation.vector("values", values, len(rows))}
-        if weights is not None:
-            columns_of["weights"] = validation.vector("weights", weights, len(rows))
-        shape = (len(user_ids), len(item_ids))
-        indptr, columns, merged = canonical.merge(rows, columns, shape, columns_of, duplicates)
-        matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
-        return cls(matrix, weights=merged.get("weights"), user_ids=user_ids,
-                   item_ids=item_ids, copy=False)
+        return assembled(users, items, duplicates, values=values, weights=weights)[0]
 
     @classmethod
     def from_frame(cls, frame: Any, user: str = "user", item: str = "item",
@@ -314,6 +303,25 @@ def _from_state(state: dict[str, Any]) -> Ratings:
     made = object.__new__(Ratings)
     made.__setstate__(state)
     return made
+
+
+def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, values: Any,
+              **others: Any) -> tuple[Ratings, dict[str, np.ndarray]]:
+    """Return Ratings as `Ratings.from_arrays`, and all columns but ids in `by_user` order.
+
+    Of the `others`, "weights" become those of the ratings; None is left out.
+    """
+    user_ids, rows = factorize("users", users)
+    item_ids, columns = factorize("items", items)
+    validation.same_length(users=rows, items=columns)
+    given = {"values": np.ones(len(rows), np.float32) if values is None else values, **others}
+    arrays = {name: validation.vector(name, array, len(rows))
+              for name, array in given.items() if array is not None}
+    shape = (len(user_ids), len(item_ids))
+    indptr, columns, merged = canonical.merge(rows, columns, shape, arrays, duplicates)
+    matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
+    return Ratings(matrix, weights=merged.get("weights"), user_ids=user_ids, item_ids=item_ids,
+                   copy=False), merged
 
 
 def as_ratings(name: str, given: Any) -> Ratings:

@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.canonical import Duplicates, merge
+from mfcore.data.canonical import Duplicates
 from mfcore.data.dataset import Dataset
-from mfcore.data.ids import factorize
 from mfcore.data.layout import Column, Reading, find_columns, find_layout
 from mfcore.data.parsing import parse
-from mfcore.data.ratings import Ratings
+from mfcore.data.ratings import Ratings, assembled
 from mfcore.data.textfile import TextFile, load_text, pieces_of_gzip, text_of
 
 FilePath = str | os.PathLike[str]
@@ -129,18 +127,9 @@ def _columns(found: Mapping[str, np.ndarray]) -> Columns:
 
 def dataset_of(columns: Columns) -> Dataset:
     """Build a Dataset, timestamps in the order of its ratings; ValueError for a repeated pair."""
-    user_ids, rows = factorize("users", columns.users)
-    item_ids, places = factorize("items", columns.items)
-    values, weights, timestamps = columns[2:]
-    given = {"values": np.ones(len(rows), np.float32) if values is None else values,
-             "weights": weights, "timestamps": timestamps,
-             "file_order": np.arange(len(rows), dtype=np.int64)}
-    shape = (len(user_ids), len(item_ids))
-    indptr, places, cells = merge(rows, places, shape, {
-        name: array for name, array in given.items() if array is not None}, "error")
-    ratings = Ratings(sp.csr_array((cells["values"], places, indptr), shape=shape),
-                      weights=cells.get("weights"), user_ids=user_ids, item_ids=item_ids,
-                      copy=False)
+    ratings, cells = assembled(
+        columns.users, columns.items, "error", values=columns.values, weights=columns.weights,
+        timestamps=columns.timestamps, file_order=np.arange(len(columns.users), dtype=np.int64))
     return Dataset(ratings, timestamps=cells.get("timestamps"), file_order=cells["file_order"])
 
 

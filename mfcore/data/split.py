@@ -90,8 +90,7 @@ def file_folds(ratings: Any, file_order: Any,
     lines = validation.vector("file_order", file_order, ratings.nnz)
     if lines.dtype.kind not in "iu":
         raise TypeError(f"file_order must be line numbers (integers), got dtype {lines.dtype}")
-    inside = lines.min() >= 0 and lines.max() < ratings.nnz
-    if not inside or np.bincount(lines).max() > 1:
+    if not np.array_equal(np.sort(lines), np.arange(ratings.nnz)):
         raise ValueError(f"file_order must name each line from 0 to {ratings.nnz - 1} once")
     folds = folds[lines]
     return (_cut(ratings, folds == fold) for fold in range(n_folds))
@@ -149,10 +148,8 @@ def time_split(ratings: Any, timestamps: Any,
     ratings = as_ratings("ratings", ratings)
     size = round(validation.share("test_size", test_size) * ratings.nnz)
     moments = _moments(ratings, timestamps)
-    held_out = np.zeros(ratings.nnz, bool)
-    if size > 0:
-        held_out = moments >= np.partition(moments, -size)[-size]
-    return _cut(ratings, held_out)
+    cut = np.partition(moments, -size)[-size] if size > 0 else np.inf
+    return _cut(ratings, moments >= cut)
 
 
 def user_split(ratings: Any, test_size: float = 0.2, fold_in_size: float = 0.8,
@@ -190,9 +187,6 @@ def user_split(ratings: Any, test_size: float = 0.2, fold_in_size: float = 0.8,
     shown = _rounded_share(fold_in_size, counts).clip(1)
     fold_in, test = _cut(held, _drawn_of_each_user(held, counts - shown, rng))
     return ratings.select_users(np.flatnonzero(~chosen)), fold_in, test
-
-
-# --------------------------------------------------------------------- shared by the splits
 
 
 def _cut(ratings: Ratings, held_out: np.ndarray) -> tuple[Ratings, Ratings]:

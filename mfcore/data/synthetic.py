@@ -76,13 +76,7 @@ class Planted:
 
 @dataclass(frozen=True, eq=False)
 class PlantedDataset(Dataset):
-    """A `Dataset` with its truth.
-
-    Parameters
-    ----------
-    truth : Planted
-        The factors, biases and noise behind the ratings.
-    """
+    """A `Dataset` with its `truth`: the factors, biases and noise behind the ratings."""
 
     truth: Planted = field(kw_only=True, repr=False)
 
@@ -178,9 +172,6 @@ def planted_audiences(n_users: int = 2000, n_items: int = 1000, n_audiences: int
     matrix = _rated(rng, truth, habits, _activity(rng, typical, catalogue), groups)
     names = _words(AUDIENCES, n_audiences)
     return _described(rng, matrix, truth, groups, (names, names))
-
-
-# ------------------------------------------------------------------------------- parts
 
 
 @dataclass(frozen=True)

@@ -29,19 +29,11 @@ class TextFile:
     """The bytes of a text file, unpacked, without a byte-order mark.
 
     Lines end in a line feed, perhaps after a carriage return.
-
-    Parameters
-    ----------
-    name : str
-        The name used in messages.
-    data : ndarray of uint8, read-only
-    encoding : str
-        Separators and numbers must be ASCII in it.
     """
 
-    name: str
-    data: np.ndarray
-    encoding: str = "utf-8"
+    name: str                   # used in messages
+    data: np.ndarray            # uint8, read-only
+    encoding: str = "utf-8"     # in which separators and numbers must be ASCII
 
     def first_lines(self, count: int = 20) -> list[str]:
         """Return up to `count` of the first lines that are not blank."""
@@ -111,9 +103,6 @@ def _with_line_feeds(data: np.ndarray) -> np.ndarray:
             data = given.copy() if data is given else data
             data[lone] = ord("\n")
     return data
-
-
-# ---------------------------------------------------------------------------------- gzip
 
 
 def pieces_of_gzip(name: str, packed: BinaryIO | Any, size: int) -> Iterator[bytes]:
