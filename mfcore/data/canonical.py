@@ -79,7 +79,7 @@ def _check_range(what: str, indices: np.ndarray, size: int) -> None:
 
 
 def _compact_values(name: str, values: np.ndarray, csr: sp.csr_array) -> np.ndarray:
-    """Check `values` and return them as float32 where that loses nothing, else float64."""
+    """Check `values` and return them as float32 if that loses nothing, else float64."""
     values = validation.numeric(name, values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         place = int(np.argmin(np.isfinite(values)))

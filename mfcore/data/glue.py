@@ -79,7 +79,7 @@ def _ratings_of(name: str, part: Any) -> Ratings:
 
 
 def _values(part: Ratings, ranked: bool) -> sp.csr_array:
-    """Return the cells, if `ranked` with values by the share of values that are lower."""
+    """Return the cells; if `ranked`, each value depends only on the share of lower ones."""
     cells = part.by_user
     if not ranked:
         return cells

@@ -137,7 +137,7 @@ class Ids:
         return np.argsort(self.values, kind="stable")
 
     def positions(self, values: Any) -> np.ndarray:
-        """Return the row number of each id as int64, -1 where the id is unknown."""
+        """Return the row number of each id as int64, -1 if it is unknown."""
         if self.values.dtype == object:
             return np.fromiter((self._by_value.get(value, -1) for value in values), np.int64)
         array = np.asarray(values)
@@ -161,7 +161,7 @@ def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
 
 
 def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    """Return row numbers, -1 for unknown rows; `values` are numbers themselves without `ids`."""
+    """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
     if ids is not None:
         return ids.positions(values)
     array = np.atleast_1d(validation.numeric(name, values))
@@ -173,7 +173,7 @@ def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarr
 
 
 def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    """Return row numbers as `positions_of`; KeyError for an unknown id, IndexError for a number."""
+    """Return row numbers; KeyError for an unknown id, IndexError for a number out of range."""
     if ids is None:
         return validation.positions(name, values, size)
     rows = ids.positions(values := as_vector(values))

@@ -25,7 +25,7 @@ class Ratings:
     ----------
     matrix : scipy sparse array or matrix, shape (n_users, n_items)
         Stored cells are ratings, stored zeros included.
-    weights : sparse of the same pattern, or ndarray, shape (nnz,), or None
+    weights : sparse with the same cells, or ndarray, shape (nnz,), or None
         Weight of each stored cell, finite and >= 0, 1-D in `by_user` order; None: all 1.
     user_ids, item_ids : sequence of distinct integers, strings or hashables, or None
         Names of rows and columns; None: row numbers.
@@ -37,13 +37,13 @@ class Ratings:
     TypeError
         Dense arrays, objects, complex numbers.
     ValueError
-        NaN or infinite ratings, repeated cells, weights of another pattern, negative
-        weights, ids that repeat or are not as many as rows.
+        NaN or infinite ratings, repeated cells, weights of other cells, negative weights,
+        ids that repeat or are not one per row.
 
     Notes
     -----
-    Values are float32 where that loses nothing (whole and half stars, counts below
-    2**24), else float64.  Indices are int32 where they fit, else int64.
+    Values are float32 if that loses nothing (whole and half stars, counts below 2**24),
+    else float64.  Indices are int32 if they fit, else int64.
     """
 
     by_user: sp.csr_array
@@ -214,7 +214,7 @@ class Ratings:
         return positions_of("items", items, self._items, self.shape[1])
 
     def known_users(self, users: Any) -> np.ndarray:
-        """Return the row of each user; KeyError for an unknown id, IndexError for a number.
+        """Return the row of each user; KeyError or IndexError for an unknown id or number.
 
         Parameters
         ----------

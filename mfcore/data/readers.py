@@ -161,7 +161,7 @@ def _files_of(place: Path) -> list[Path]:
 
 
 def check_parts(parts: Sequence[Part], reading: Reading) -> None:
-    """Raise a ValueError that names the first file whose columns are not those of the first."""
+    """Raise a ValueError that names a file whose columns differ from those of the first."""
     schemas = [(part, _schema(part, reading)) for part in parts if isinstance(part, Path)]
     for path, schema in schemas:
         if schema != schemas[0][1]:
