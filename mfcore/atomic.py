@@ -1,9 +1,9 @@
-"""Put a file or a folder in its place, all of it or nothing, and clear away what kills left.
+"""Write a file or folder whole or not at all, and remove what killed writers left behind.
 
 It is written next to its target under a hidden name, and takes the target's name at the end.
-While it is written, its writer holds a lock on it, which the system drops when the writer
-ends, however it ends.  So a hidden piece whose lock is free belongs to nobody: the next write
-to the same place removes it, and never one that another process or thread still writes.
+Meanwhile its writer holds a lock on it, which the system drops when the writer ends, however
+it ends.  So a hidden piece whose lock is free is abandoned, and the next write to the same
+folder removes it, but never one that another process or thread is still writing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX, SUFFIX = ".mfcore-", ".part"
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the place of `path` at the end, or vanishes on error."""
+    """Open a new file that replaces `path` at the end, or is removed on error."""
     target = Path(os.path.realpath(validation.path("path", path)))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write a model to {path}: it is a folder")
@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to fill that takes the name `path` at the end, or vanishes on error."""
+    """Make a folder to fill that takes the name `path` at the end, or is removed on error."""
     target = absent(path)
     with _part(target.parent, Path.mkdir) as part:
         yield part
@@ -53,7 +53,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def absent(folder: str | os.PathLike[str]) -> Path:
-    """Return a path where a folder can be made; raise where something stands or nothing can."""
+    """Return the absolute path of a folder that can be made; raise if it exists or cannot be."""
     target = Path(os.path.abspath(validation.path("folder", folder)))
     if target.exists():
         raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
@@ -69,14 +69,6 @@ def place_folder(part: Path, target: Path) -> None:
     os.replace(part, target)
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove the hidden pieces in a folder whose writers have ended."""
-    for part in folder.glob(f"{PREFIX}*{SUFFIX}"):
-        with suppress(OSError), _locked(part, wait=False) as is_ours:     # (gone meanwhile)
-            if is_ours:
-                _remove(part)
-
-
 def _check_parent(path: str | os.PathLike[str], target: Path) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
@@ -84,8 +76,14 @@ def _check_parent(path: str | os.PathLike[str], target: Path) -> None:
 
 @contextmanager
 def _part(folder: Path, make: Callable[[Path], Any]) -> Iterator[Path]:
-    """Make a hidden piece and hold its lock; remove it if it still has its name at the end."""
-    remove_abandoned(folder)
+    """Make a hidden piece and hold its lock; remove it if it still has its name at the end.
+
+    Removes abandoned pieces in the same folder first.
+    """
+    for other in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with suppress(OSError), _locked(other, wait=False) as is_free:     # (gone meanwhile)
+            if is_free:
+                _remove(other)
     with ExitStack() as held:
         part = _made(folder, make, held)
         try:
@@ -113,7 +111,7 @@ def _remove(part: Path) -> None:
 
 @contextmanager
 def _locked(part: Path, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a file or folder; give whether there is one, and it was free."""
+    """Hold the lock of a file or folder; yield whether it could be had."""
     if fcntl is None:
         yield False
         return

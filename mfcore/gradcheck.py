@@ -6,17 +6,17 @@ For a function f, a point x, a direction d and the claimed gradient g, let phi(h
     r(h) = |phi(h) - phi(0) - h g.d|                                        remainder
          = |h (phi'(0) - g.d) + h^2/2 phi''(0) + O(h^3)|                 put in Taylor
 
-so log2 r(h) / r(h/2) tends to 2 where g.d = phi'(0), and to 1 where it does not, however
-small the difference.  The even terms drop out of the central difference,
+so log2 r(h) / r(h/2) tends to 2 if g.d = phi'(0), and to 1 if not, however small the
+difference.  The even terms drop out of the central difference,
 
     D(h) = (phi(h) - phi(-h)) / 2h = phi'(0) + h^2/6 phi'''(0) + O(h^4)
 
 whose error is at most |D(2h) - D(h)| + |D(4h) - D(2h)| once the steps are small, plus the
-rounding of phi divided by h.  The step where that sum is least gives the derivative that
-g.d is held against.
+rounding of phi divided by h.  The step with the least sum of the two gives the derivative
+that g.d is compared with.
 
 Rounding is measured, not guessed: over steps so small that f is nearly a parabola, third
-differences hold little else.  Where it hides f's change along a block, nothing can be said
+differences contain little else.  If it hides f's change along a block, nothing can be said
 about the gradient, and that is an error too.
 
 A direction is the gradient plus noise of half its length, in one block of parameters at a
@@ -40,21 +40,12 @@ from mfcore import validation
 Point = np.ndarray | Mapping[str, np.ndarray]
 Function = Callable[[Any], tuple[Any, Any]]
 
-# Largest step, in units of max(1, |x|), and how often it is halved.
-FIRST_STEP = 1 / 8
-HALVINGS = 16
-# Steps of the third differences that measure rounding, and their number.
-NOISE_STEP = 1e-6
-NOISE_POINTS = 8
-# A remainder counts for the slope where it is so many times the rounding.
-CLEAR = 50.0
-# Slopes between 1 (wrong) and 2 (right) are told apart here, over so many halvings.
-LEAST_SLOPE = 1.5
-SLOPES = 5
-# Tolerated difference of the two directional derivatives, relative.
-TOLERANCE = 1e-8
-# The derivative must be known to this share of f's mean slope over the first step.
-RESOLUTION = 1e-4
+FIRST_STEP, HALVINGS = 1 / 8, 16    # largest step, in units of max(1, |x|); how often it is halved
+NOISE_STEP, NOISE_POINTS = 1e-6, 8  # of the third differences that measure rounding
+CLEAR = 50.0                        # times the rounding: a remainder above it counts for the slope
+LEAST_SLOPE, SLOPES = 1.5, 5        # between 1 (wrong) and 2 (right); halvings it is taken over
+TOLERANCE = 1e-8                    # relative difference allowed of the directional derivatives
+RESOLUTION = 1e-4                   # share of f's mean slope to which the derivative must be known
 
 
 class GradientError(ValueError):
@@ -63,7 +54,7 @@ class GradientError(ValueError):
     Attributes
     ----------
     result : GradientCheck or None
-        What was measured, where it came to that.
+        What was measured; None if nothing was.
     """
 
     def __init__(self, message: str, result: GradientCheck | None = None) -> None:
@@ -73,18 +64,18 @@ class GradientError(ValueError):
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """Hold what `gradcheck` measured, by block; the worst of all directions.
+    """What `gradcheck` measured, per block: the worst of all directions.
 
     Attributes
     ----------
     slopes : dict of str to float
         Slope of the remainder: about 2 for a right gradient, 3 or more where curvature
-        vanishes, infinite where no remainder stands above rounding (a linear function).
+        vanishes, infinite where no remainder exceeds rounding (a linear function).
     relative_errors : dict of str to float
         |D - g.d| / max(|D|, |g.d|), D the directional derivative by central differences;
         0 where both are within its error (a stationary point).
     ok : bool
-        True: every block passed.
+        Whether every block passed.
     """
 
     slopes: dict[str, float]
@@ -105,10 +96,10 @@ def gradcheck(value_and_gradient: Function, x: Point, *, directions: int = 2,
     Parameters
     ----------
     value_and_gradient : callable
-        Takes what `x` is and returns (value, gradient): a real number, and float64 of the
-        shape of `x`; for a dict of blocks, a dict with the same keys.
+        Takes a point like `x` and returns (value, gradient): a float64 number, and float64
+        of the shape of `x`; for a dict of blocks, a dict with the same keys.
     x : float64 ndarray, or dict of str to float64 ndarray
-        Where to check: away from kinks and from stationary points, as many coefficients as
+        Where to check: away from kinks and stationary points, with as many coefficients as
         possible away from 0 and 1, where a wrong factor hides.  It is not written to.
     directions : int
         Directions per block, >= 1; each costs about 40 evaluations.
@@ -118,13 +109,13 @@ def gradcheck(value_and_gradient: Function, x: Point, *, directions: int = 2,
     Returns
     -------
     result : GradientCheck
-        Slopes and relative errors by block (the block "x" for an array).
+        Slopes and relative errors per block (the block "x" for an array).
 
     Raises
     ------
     GradientError
         Naming block, slope and error: if a directional derivative is off by more than
-        1e-8 and the error of the differences, if the remainder falls too slowly, if a
+        1e-8 plus the error of the differences, if the remainder falls too slowly, if a
         value is not finite, or if rounding hides the block's effect on the value.
     TypeError
         For anything but float64.
@@ -150,9 +141,8 @@ def _verdict(findings: dict[str, list[_Finding]]) -> GradientCheck:
     complaints = [next(filter(None, (each.complaint for each in found)), "")
                   for found in findings.values()]
     result = GradientCheck(
-        slopes={name: min(each.slope for each in found) for name, found in findings.items()},
-        relative_errors={name: max(each.error for each in found)
-                         for name, found in findings.items()},
+        {name: min(each.slope for each in found) for name, found in findings.items()},
+        {name: max(each.error for each in found) for name, found in findings.items()},
         ok=not any(complaints))
     if not result.ok:
         raise GradientError("; ".join(filter(None, complaints)), result)
@@ -163,7 +153,7 @@ def _verdict(findings: dict[str, list[_Finding]]) -> GradientCheck:
 
 def _check_direction(name: str, function: Callable[..., Any], blocks: dict[str, np.ndarray],
                      gradient: np.ndarray, rng: np.random.Generator) -> _Finding:
-    """Hold g.d against the values of f along one direction of block `name`."""
+    """Compare g.d with the values of f along one direction of block `name`."""
     block = blocks[name]
     direction = _direction(gradient, rng)
     unit = max(1.0, float(np.linalg.norm(block)))
@@ -180,7 +170,7 @@ def _check_direction(name: str, function: Callable[..., Any], blocks: dict[str, 
 
 
 def _direction(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the unit vector along gradient plus noise; half its length cannot cancel it."""
+    """Return the unit vector along the gradient plus noise of half its length."""
     noise = rng.normal(size=gradient.shape)
     noise /= 2 * np.linalg.norm(noise)
     length = np.linalg.norm(gradient)
@@ -189,7 +179,7 @@ def _direction(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class _Samples(NamedTuple):
-    """phi around 0: at 0, at steps h and -h (largest first), with the rounding of each."""
+    """Values of phi at 0 and at steps h and -h (largest first), with the rounding of each."""
 
     centre: float
     h: np.ndarray
@@ -203,15 +193,10 @@ def _sample(phi: Callable[[float], float], unit: float) -> _Samples:
     ahead, behind = (np.array([phi(s) for s in sign * h]) for sign in (1.0, -1.0))
     inside = np.isfinite(ahead) & np.isfinite(behind)
     start = HALVINGS - int(np.argmin(inside[::-1])) if not inside.all() else 0
-    largest = np.maximum(np.abs(ahead), np.abs(behind))
-    noise = _rounding(phi, unit) + 2 * np.finfo(float).eps * largest
+    near = [phi(s) for s in (np.arange(NOISE_POINTS) - NOISE_POINTS // 2) * NOISE_STEP * unit]
+    noise = np.abs(np.diff(near, 3)).max() \
+        + 2 * np.finfo(float).eps * np.maximum(np.abs(ahead), np.abs(behind))
     return _Samples(phi(0.0), *(each[start:] for each in (h, ahead, behind, noise)))
-
-
-def _rounding(phi: Callable[[float], float], unit: float) -> float:
-    """Return the size of the rounding errors of phi near 0."""
-    near = (np.arange(NOISE_POINTS) - NOISE_POINTS // 2) * NOISE_STEP * unit
-    return float(np.abs(np.diff([phi(h) for h in near], 3)).max())
 
 
 def _judge(name: str, phi: _Samples, claimed: float) -> _Finding:
@@ -237,7 +222,7 @@ def _judge(name: str, phi: _Samples, claimed: float) -> _Finding:
 
 
 def _slope(phi: _Samples, claimed: float) -> float:
-    """Return the median slope of the remainder over the last halvings above rounding."""
+    """Return the median slope of the remainder over the last halvings that exceed rounding."""
     remainder = np.abs(phi.ahead - phi.centre - phi.h * claimed)
     clear = remainder > CLEAR * phi.noise
     pairs = clear[:-1] & clear[1:]
@@ -246,7 +231,7 @@ def _slope(phi: _Samples, claimed: float) -> float:
 
 
 def _derivative(phi: _Samples) -> tuple[float, float]:
-    """Return the central difference of the best step, and the bound of its error."""
+    """Return the central difference of the best step, and a bound on its error."""
     D = (phi.ahead - phi.behind) / (2 * phi.h)
     change = np.abs(np.diff(D))
     margins = change[:-1] + change[1:] + phi.noise[2:] / phi.h[2:]
@@ -257,7 +242,7 @@ def _derivative(phi: _Samples) -> tuple[float, float]:
 # -------------------------------------------------------------------------- blocks
 
 def _on_blocks(value_and_gradient: Function, single: bool) -> Callable[..., Any]:
-    """Return the function with dicts for points and gradients, also for a single array."""
+    """Return the function with dicts for point and gradient, even for a single array."""
     def function(blocks: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
         value, gradient = value_and_gradient(blocks["x"] if single else dict(blocks))
         if np.asarray(value).dtype != np.float64:

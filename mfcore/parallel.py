@@ -1,11 +1,11 @@
-"""Equal-cost chunks on a thread pool, with results that do not depend on the threads.
+"""Equal-cost chunks on a thread pool, with results that do not depend on the number of threads.
 
 Chunk boundaries are a function of the data alone, each chunk writes only its own rows,
 and partial sums are added in chunk order.  So 1, 2 and 8 threads give the same bits.
 
-BLAS changes its bits with its own number of threads.  One process-wide guard therefore
-holds it at one thread while any of our work runs (first in limits, last out restores),
-and large products are cut into fixed tiles that run on our pool.
+The bits that BLAS gives depend on its own number of threads.  So one guard for the whole
+process holds BLAS at one thread while any of our work runs, and restores its threads when the
+last work ends; large products are cut into fixed tiles that run on our pool.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,9 +25,8 @@ from mfcore import validation
 
 Result = TypeVar("Result")
 
-# A chunk of CSR rows holds at least this many cells, and a sweep at most so many chunks.
-CHUNK_CELLS = 8_000
-MAX_CHUNKS = 256
+# The fewest cells in a chunk of CSR rows, and the most chunks in a sweep.
+CHUNK_CELLS, MAX_CHUNKS = 8_000, 256
 # Rows of a Gram are summed in chunks of this size, in order, in float64.
 GRAM_ROWS = 2048
 
@@ -40,11 +40,11 @@ def thread_count(n_threads: int | None) -> int:
 
 
 class _BlasGuard:
-    """Holds BLAS at one thread while at least one holder is inside.
+    """Hold BLAS at one thread while at least one holder is inside.
 
-    The number of threads is the process's, not a thread's, but threadpoolctl (from 3.7 on)
-    lets only the thread that set it first change it again.  The guard takes that right for
-    each change and gives it back, so that the last one out can restore what the first set.
+    The setting belongs to the whole process, but threadpoolctl (from 3.7 on) lets only the
+    thread that first set it change it again.  So the guard releases that claim before and
+    after each change, and whichever thread leaves last can restore the setting.
     """
 
     def __init__(self) -> None:
@@ -74,12 +74,10 @@ class _BlasGuard:
 
 def _set_threads(limits: list[tuple[Any, int]]) -> None:
     for library, n_threads in limits:
-        release = getattr(library, "clear_controlling_thread", None)
-        if release is not None:
-            release(force=True)
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
         library.set_num_threads(n_threads)
-        if release is not None:
-            release(force=True)
+        release(force=True)
 
 
 _guard = _BlasGuard()
@@ -110,14 +108,14 @@ class Pool:
             _guard.leave()
 
     def _start(self) -> None:
-        """Start all threads now: an interrupt while one starts would lose sight of it."""
+        """Start all threads at once: one that an interrupt met while starting would be lost."""
         if self.n_threads > 1:
             self._executor = ThreadPoolExecutor(self.n_threads, "mfcore")
             gate = threading.Barrier(self.n_threads)
             try:
                 wait([self._executor.submit(gate.wait) for _ in range(self.n_threads)])
             except BaseException:
-                gate.abort()            # or those that wait for the others never end
+                gate.abort()            # else the threads that wait at it never end
                 self._stop()
                 raise
 
@@ -125,9 +123,9 @@ class Pool:
             cost: Sequence[float] | None = None) -> list[Result]:
         """Call `function(*a)` for each a in `arguments`; return results in that order.
 
-        Dearest calls start first where `cost` is given; a single call wakes no thread.  When
-        one fails, or on Ctrl-C, queued calls are cancelled and running ones finish (they still
-        write) before the exception leaves.
+        If `cost` is given, the most expensive calls start first.  A single call runs in the
+        calling thread.  If a call fails, or on Ctrl-C, queued calls are cancelled and running
+        ones, which still write, finish before the exception is raised.
         """
         if self._executor is None or len(arguments) == 1:
             return [function(*each) for each in arguments]
@@ -153,9 +151,8 @@ class Pool:
 
     def over_chunks(self, kernel: Callable[[int, int], Result], bounds: np.ndarray
                     ) -> list[Result]:
-        """Call `kernel(lo, hi)` for every two neighbours of `bounds`; results in their order."""
-        ends = bounds.tolist()
-        return self.map(kernel, list(zip(ends[:-1], ends[1:], strict=True)))
+        """Call `kernel(lo, hi)` for each pair of neighbouring `bounds`; results in that order."""
+        return self.map(kernel, list(pairwise(bounds.tolist())))
 
     def _stop(self) -> None:
         """Cancel queued calls and wait for running ones, however often Ctrl-C is pressed."""
@@ -214,18 +211,16 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
     G : ndarray of float64, shape (k + len(beside), k + len(beside))
     """
     width = X.shape[1] + len(beside)
-    total = np.zeros((width, width))
-    for product in gram_parts(X, pool, beside=beside, dtype=dtype, weights=weights):
-        total += product
-    return total
+    parts = gram_parts(X, pool, beside=beside, dtype=dtype, weights=weights)
+    return sum(parts, np.zeros((width, width)))
 
 
 def gram_parts(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
                dtype: type | None = None, weights: np.ndarray | None = None
                ) -> list[np.ndarray]:
-    """Return the products that `gram` adds: of the rows of each chunk, in order.
+    """Return the products that `gram` adds, one per chunk of rows, in order.
 
-    What overflows is infinite in silence: whoever goes on with it names the remedy.
+    Overflow gives infinity without a warning: the caller's error names the remedy.
     """
     def part(start: int, stop: int) -> np.ndarray:
         columns = [block[start:stop] for block in (X, *beside)]
@@ -234,8 +229,7 @@ def gram_parts(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
         with np.errstate(over="ignore", invalid="ignore"):
             left = rows if weights is None else \
                 rows * weights[start:stop, None].astype(rows.dtype, copy=False)
-            product: np.ndarray = left.T @ rows
-        return product
+            return np.asarray(left.T @ rows)
 
     return pool.map(part, row_chunks(X.shape[0], GRAM_ROWS))
 

@@ -9,7 +9,7 @@ A model file is a zip archive, stored uncompressed, that `numpy.load` opens as .
 
 No pickle: reading a file never runs code.  Nothing is allocated before the declared sizes
 agree with the size of the file.  The bytes are a function of the content alone.  Writing is
-atomic: the file of the final name is the old one or the new one, whole.
+atomic: at any moment the path holds the whole old file or the whole new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -33,27 +33,19 @@ from mfcore.atomic import replacing
 
 FORMAT, VERSION = "mfcore", 1
 HEADER = "header.json"
-# Names and dtypes that may stand in a file: no folders, no objects, no structures.
+# Names and dtypes that a file may contain: no folders, no objects, no structures.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _DTYPE = re.compile(r"[<>|][biufcSU]\d{1,9}")
 _LIST = "list"
 _TEXT = "utf-8", "surrogatepass"         # ids may hold any code point, lone surrogates too
-# Arrays are read in pieces of this many bytes, so that the peak is one copy.
-_PIECE = 1 << 24
-# What a broken file makes zipfile, json and numpy raise.
+_PIECE = 1 << 24                         # bytes read at a time, so that no second copy is held
+# What zipfile, json and numpy raise for a broken file.
 _BROKEN = (zipfile.BadZipFile, struct.error, EOFError, ValueError, TypeError, LookupError,
            AttributeError, ArithmeticError, RuntimeError)
 
 
 class ModelFileError(ValueError):
     """A model file is truncated, altered, of another kind or of a newer version."""
-
-
-class _Entry(NamedTuple):
-    """One array: its line in the header, and the bytes of its part of the archive."""
-
-    spec: dict[str, Any]
-    parts: tuple[Any, ...]
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
@@ -63,7 +55,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     Parameters
     ----------
     path : str or path-like
-        File to write or replace; the name is taken as it is, with any suffix or none.
+        File to write or replace; no suffix is added.
     arrays : mapping of str to ndarray
         Booleans, numbers, fixed-width text; or 1-D object arrays of strings and integers.
     meta : mapping of str to JSON values
@@ -81,12 +73,12 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     """
     entries = {name: _entry(name, array) for name, array in sorted(arrays.items())}
     header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
-              "arrays": {name: entry.spec for name, entry in entries.items()}}
+              "arrays": {name: spec for name, (spec, _) in entries.items()}}
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         _add(archive, HEADER, (text,))
-        for name, entry in entries.items():
-            _add(archive, _file_name(name, entry.spec), entry.parts)
+        for name, (spec, parts) in entries.items():
+            _add(archive, _file_name(name, spec), parts)
 
 
 def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
@@ -96,7 +88,6 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
     Parameters
     ----------
     path : str or path-like
-        The model file.
     only : collection of str, or None
         Names of the arrays to read; None: all.  `only=()` reads the description alone.
 
@@ -105,14 +96,12 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
     arrays : dict of str to ndarray
         Writable, with the dtype, shape, order and bits that were written; names sorted.
     meta : dict
-        The description.
 
     Raises
     ------
     ModelFileError
-        Naming file and cause: truncated, altered, no model file, or of a newer version.
+        Naming file and cause: truncated, altered, not a model file, or of a newer version.
     FileNotFoundError
-        If there is no such file.
     """
     with open(validation.path("path", path), "rb") as stream, _complaints(path):
         archive = zipfile.ZipFile(stream)
@@ -142,8 +131,8 @@ def digest_of_file(path: Path, kind: str = "sha256") -> str:
 
 # ------------------------------------------------------------------------ writing
 
-def _entry(name: str, array: np.ndarray) -> _Entry:
-    """Describe an array and lay out its bytes, without copying contiguous ones."""
+def _entry(name: str, array: np.ndarray) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """Return an array's entry in the header and its bytes, without copying contiguous ones."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"array names must be letters, digits, '_' and '.', got {name!r}")
     if not isinstance(array, np.ndarray):
@@ -152,13 +141,13 @@ def _entry(name: str, array: np.ndarray) -> _Entry:
     spec = {"dtype": dtype, "shape": list(array.shape)}
     if dtype == _LIST:
         data: Any = _id_list(name, array)
-        return _Entry({**spec, "sha256": digest(data)}, (data,))
+        return {**spec, "sha256": digest(data)}, (data,)
     if not _DTYPE.fullmatch(dtype):
         raise TypeError(f"{name} has dtype {array.dtype}, which a model file does not store")
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     flat = np.ascontiguousarray(array.T if fortran else array).reshape(-1)
     data = flat.view(np.uint8) if flat.size else b""
-    return _Entry({**spec, "sha256": digest(data)}, (_npy_header(spec, fortran), data))
+    return {**spec, "sha256": digest(data)}, (_npy_header(spec, fortran), data)
 
 
 def _npy_header(spec: dict[str, Any], fortran: bool) -> bytes:
@@ -170,7 +159,7 @@ def _npy_header(spec: dict[str, Any], fortran: bool) -> bytes:
 
 
 def _id_list(name: str, array: np.ndarray) -> bytes:
-    """Return an object array of strings and integers as UTF-8 JSON, exact to the last bit."""
+    """Return an object array of strings and integers as exact UTF-8 JSON."""
     if array.ndim != 1:
         raise TypeError(f"{name} must be one-dimensional to be stored as a list of ids")
     for position, value in enumerate(array):
@@ -182,7 +171,7 @@ def _id_list(name: str, array: np.ndarray) -> bytes:
 
 
 def _plain(where: str, value: Any) -> Any:
-    """Return `value` as JSON holds it, or raise a TypeError that says where it does not."""
+    """Return `value` as JSON can hold it; raise a TypeError that says which part it cannot."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -208,7 +197,7 @@ def _add(archive: zipfile.ZipFile, file_name: str, parts: tuple[Any, ...]) -> No
 
 @contextmanager
 def _complaints(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what a broken file makes the readers raise into a ModelFileError."""
+    """Turn what is raised for a broken file into a ModelFileError."""
     try:
         yield
     except _BROKEN as error:
@@ -218,7 +207,7 @@ def _complaints(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by name, once their sizes are seen to fit into the file."""
+    """Return the members by name, after checking that their sizes fit into the file."""
     infos = archive.infolist()
     members = {info.filename: info for info in infos}
     if len(members) < len(infos):
@@ -249,7 +238,7 @@ def _file_name(name: str, spec: dict[str, Any]) -> str:
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo,
                 spec: dict[str, Any]) -> np.ndarray:
-    """Read one array; its declared and its actual size agree before it is allocated."""
+    """Read one array, after checking its declared size against its actual one."""
     with archive.open(info) as stream:
         fortran = spec["dtype"] != _LIST and _read_npy_header(stream, spec, info)
         data = np.empty(info.file_size - stream.tell(), np.uint8)
@@ -265,7 +254,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo,
 
 
 def _read_npy_header(stream: IO[bytes], spec: dict[str, Any], info: zipfile.ZipInfo) -> bool:
-    """Return whether the order is Fortran, if head and size are those of `spec`."""
+    """Return whether the order is Fortran; raise if head or size are not those of `spec`."""
     if not _DTYPE.fullmatch(spec["dtype"]):
         raise ModelFileError(f"{info.filename} has a dtype that is never stored")
     start = stream.read(10)
@@ -281,6 +270,4 @@ def _ids(text: bytes, shape: list[int]) -> np.ndarray:
     values = json.loads(text.decode(*_TEXT))
     if not isinstance(values, list) or shape != [len(values)]:
         raise ModelFileError("a list of ids is not of the length in the header")
-    ids = np.empty(len(values), object)
-    ids[:] = values
-    return ids
+    return np.array([*values, None], object)[:-1]       # (the None keeps lists from nesting)

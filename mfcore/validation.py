@@ -1,4 +1,4 @@
-"""Every complaint about an input, in one voice: name, demand, what came, the cure.
+"""Checks of input, whose messages all give the name, the demand, what came and the cure.
 
 Each function returns the checked value, so that a check reads as an assignment:
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-MOST = 2**31 - 1            # of what is counted: entries of a list, rows
+MOST = 2**31 - 1            # largest count, of rows or of entries in a list
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -34,7 +34,7 @@ def integer(name: str, value: Any, *, low: int = 0, high: int | None = None) -> 
 
     Raises TypeError for another type (booleans included), ValueError out of range.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if _is_boolean(value) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {_shown(value)}")
     number = int(value)
     if number < low or (high is not None and number > high):
@@ -44,7 +44,7 @@ def integer(name: str, value: Any, *, low: int = 0, high: int | None = None) -> 
 
 
 def count(name: str, value: Any) -> int:
-    """Return `value` as an int in [1, MOST]: the length of a list; raises as `integer`."""
+    """Return `value` as an int in [1, MOST], or raise as `integer` does."""
     number = integer(name, value, low=1)
     if number > MOST:
         raise ValueError(f"{name} must be <= {MOST}, got {value}")
@@ -57,7 +57,7 @@ def real(name: str, value: Any, *, low: float = -math.inf, high: float = math.in
 
     Raises TypeError for another type (booleans included), ValueError out of range.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if _is_boolean(value) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {_shown(value)}")
     number = float(value)
     inside = low <= number <= high and (above is None or number > above)
@@ -76,17 +76,17 @@ def choice(name: str, value: Any, known: Collection[Any]) -> Any:
 
 def real_or_choice(name: str, value: Any, known: Collection[Any], *,
                    low: float = -math.inf, high: float = math.inf) -> Any:
-    """Return a name out of `known` or a finite number in [low, high]."""
-    if isinstance(value, (str, type(None))):
-        if value in known:
-            return value
+    """Return `value` if it is one of `known` or a finite number in [low, high], else raise."""
+    if not isinstance(value, (str, type(None))):
+        return real(name, value, low=low, high=high)
+    if value not in known:
         listed = ", ".join(map(repr, known))
         raise ValueError(f"{name} must be a number or one of {listed}, got {value!r}")
-    return real(name, value, low=low, high=high)
+    return value
 
 
 def path(name: str, value: Any) -> Path:
-    """Return `value` as a Path; raise if it is no path or its name cannot be one."""
+    """Return `value` as a Path; raise if it is not a path or no file can have that name."""
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a path (str or pathlib.Path), got {_shown(value)}")
@@ -97,7 +97,7 @@ def path(name: str, value: Any) -> Path:
 
 
 def iterable(name: str, value: Any) -> list[Any]:
-    """Return the entries of `value`, or raise a TypeError if it has none to go through."""
+    """Return the entries of `value` as a list, or raise a TypeError if it is not iterable."""
     if not hasattr(value, "__iter__") or hasattr(value, "tocsr"):     # (SciPy is heavy)
         raise TypeError(f"{name} must be a sequence, got {_shown(value)}")
     return list(value)
@@ -105,7 +105,7 @@ def iterable(name: str, value: Any) -> list[Any]:
 
 def boolean(name: str, value: Any) -> bool:
     """Return `value` as a bool, or raise a TypeError."""
-    if not isinstance(value, (bool, np.bool_)):
+    if not _is_boolean(value):
         raise TypeError(f"{name} must be True or False, got {_shown(value)}")
     return bool(value)
 
@@ -195,15 +195,13 @@ def share(name: str, value: Any) -> float:
 
 
 def random_generator(name: str, value: Any) -> np.random.Generator:
-    """Return a Generator: from a seed >= 0, a Generator as it is, fresh entropy for None.
+    """Return a Generator: seeded by an integer >= 0, the one given, or a fresh one for None.
 
     Raises TypeError for another type (booleans included), ValueError for a negative seed.
     """
-    if isinstance(value, np.random.Generator):
-        return value
-    if value is None:
-        return np.random.default_rng()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if value is None or isinstance(value, np.random.Generator):
+        return np.random.default_rng(value)         # (which returns a Generator as it is)
+    if _is_boolean(value) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, a numpy Generator or None, "
                         f"got {_shown(value)}")
     return np.random.default_rng(integer(name, value))
@@ -237,14 +235,16 @@ def flag_or_count(name: str, value: Any) -> None:
         integer(name, value)
 
 
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
+
+
 def _interval(low: float, high: float, above: float | None) -> str:
-    if above is not None:
-        return f" and > {above:g}" + (f" and <= {high:g}" if high < math.inf else "")
-    if low > -math.inf and high < math.inf:
+    if above is None and math.isfinite(low) and math.isfinite(high):
         return f" and in [{low:g}, {high:g}]"
-    if low > -math.inf:
-        return f" and >= {low:g}"
-    return f" and <= {high:g}" if high < math.inf else ""
+    least = (">=", low) if above is None else (">", above)
+    return "".join(f" and {sign} {bound:g}" for sign, bound in (least, ("<=", high))
+                   if math.isfinite(bound))
 
 
 def _shown(value: Any) -> str:

@@ -267,6 +267,26 @@ def test_an_interrupted_sort_goes_on_to_the_same_bytes(tmp_path, narrow, monkeyp
         (tmp_path / "whole" / "header.json").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["user.data.npy", "item.data.npy", "item.0.raw"])
+def test_a_sort_interrupted_in_its_first_range_writes_no_cell_twice(tmp_path, narrow, monkeypatch,
+                                                                     name):
+    users, items, values, _ = drawn()
+    csv(tmp_path / "a.csv", users, items, values)
+    true_append = converting._append
+
+    def failing(path, array):
+        true_append(path, array)
+        if path.name == name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(converting, "_append", failing)
+    with pytest.raises(KeyboardInterrupt):
+        convert(tmp_path, tmp_path / "r", memory=converting.LEAST)
+    monkeypatch.setattr(converting, "_append", true_append)
+    same(convert(tmp_path, tmp_path / "r", memory=converting.LEAST),
+         Ratings.from_arrays(users, items, values))
+
+
 def test_a_part_with_another_schema_is_named_before_any_work(tmp_path):
     (tmp_path / "a.csv").write_text("user,item,rating\n1,2,3\n")
     (tmp_path / "b.csv").write_text("user,rating,item\n1,3,2\n")

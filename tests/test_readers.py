@@ -17,7 +17,7 @@ from mfcore import Ratings, read_ratings
 from mfcore.data import parsing, textfile
 from mfcore.data.convert import convert
 from mfcore.data.layout import Reading, find_layout
-from mfcore.data.readers import read_columns, read_dataset
+from mfcore.data.readers import dataset_of, read_columns
 from mfcore.data.textfile import text_of
 from mfcore.kernels import text as kernel
 
@@ -289,7 +289,8 @@ def test_weights_are_read_beside_the_ratings(tmp_path) -> None:
 
 @pytest.mark.kernel
 def test_a_dataset_keeps_timestamps_and_line_order(tmp_path) -> None:
-    data = read_dataset(write(tmp_path, "user,item,rating,timestamp\n" + lines()))
+    path = write(tmp_path, "user,item,rating,timestamp\n" + lines())
+    data = dataset_of(read_columns(path, Reading(timestamp="timestamp")))
     assert data.file_order is not None
     assert data.timestamps is not None
     assert data.file_order.tolist() == [0, 2, 1, 3]
@@ -302,6 +303,13 @@ def test_timestamps_with_a_fraction_are_cut_to_seconds() -> None:
     columns = read_columns(text_of("x", b"1,2,3,881250949.75\n"), Reading(timestamp=3))
     assert columns.timestamps is not None
     assert columns.timestamps.tolist() == [881250949]
+
+
+@pytest.mark.kernel
+def test_a_timestamp_beyond_64_bits_is_named() -> None:
+    source = text_of("x", b"1,2,3,4\n1,3,3,99999999999999999999\n")
+    with pytest.raises(ValueError, match="x, line 2: expected a whole number of seconds"):
+        read_columns(source, Reading(timestamp=3))
 
 
 # ----------------------------------------------------------------------------------- ids
@@ -373,7 +381,7 @@ def test_parquet_gives_what_csv_gives(tmp_path) -> None:
                       "timestamp": pa.array(moments, pa.timestamp("s"))})
     pq.write_table(table, tmp_path / "r.parquet")
     assert triples(read_ratings(tmp_path / "r.parquet")) == EXPECTED
-    data = read_dataset(tmp_path / "r.parquet")
+    data = dataset_of(read_columns(tmp_path / "r.parquet", Reading(timestamp="timestamp")))
     assert data.timestamps is not None
     assert data.timestamps.tolist() == [100, 102, 101, 99]
 
@@ -529,7 +537,7 @@ def test_repeated_pairs_are_refused_unless_told_how(tmp_path) -> None:
     with pytest.raises(ValueError, match="must come once"):
         read_ratings(path)
     with pytest.raises(ValueError, match="must come once"):
-        read_dataset(path, timestamp=None)
+        dataset_of(read_columns(path))
     assert triples(read_ratings(path, duplicates="last")) == [(1, 2, 5.0)]
 
 

@@ -18,6 +18,8 @@ import samples
 
 import mfcore
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Popularity, Ratings, persistence
+from mfcore.data.features import Features
+from mfcore.models.sides import Side
 from mfcore.persistence import ModelFileError
 
 CASES = [*samples.CONFIGURATIONS, *samples.IMPLICIT]
@@ -40,9 +42,25 @@ def assert_same(one: Any, other: Any) -> None:
         got = getattr(one, name)
         if isinstance(value, Ratings):
             assert_same_ratings(got, value)
+        elif isinstance(value, Side):
+            assert_same_parts(got.named(), value.named())
         elif isinstance(value, np.ndarray):
             assert got.dtype == value.dtype
             assert got.tobytes() == value.tobytes()
+        else:
+            assert (type(got), got) == (type(value), value)
+
+
+def assert_same_parts(one: Any, other: Any) -> None:
+    """The parts of two sides, bit for bit."""
+    assert list(one) == list(other)
+    for name, value in other.items():
+        got = one[name]
+        if isinstance(value, Features):
+            assert got.names == value.names
+            got, value = got.matrix.toarray(), value.matrix.toarray()
+        if isinstance(value, np.ndarray):
+            assert (got.dtype, got.tobytes()) == (value.dtype, value.tobytes())
         else:
             assert (type(got), got) == (type(value), value)
 

@@ -1,7 +1,7 @@
-"""Members of a folder or a zip, read by name; nothing is ever unpacked to disk.
+"""Members of a folder or a zip, read by name.
 
-What a zip says about paths is therefore never followed: a member `../../x` can do no more
-than not be found.
+Nothing is unpacked to disk, so the paths in a zip are never followed: a member `../../x` is
+harmless.
 """
 
 from __future__ import annotations
@@ -13,22 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from mfcore.data.textfile import gunzipped
 
-# The largest member of a published data set, the ratings of ml-25m, has 0.7 GB.
-MAX_BYTES = 2 * 2**30
+MAX_BYTES = 2 * 2**30       # the largest member of a known data set, ml-25m's ratings, has 0.7 GB
 
 
 class Archive:
-    """Read files of a data set from its folder or zip, by their bare names.
+    """Read files of a data set from a folder or zip (such as a wheel), by their bare names.
 
-    Parameters
-    ----------
-    path : Path
-        A folder, or a zip file (a wheel is one).
-
-    Raises
-    ------
-    ValueError
-        A damaged zip.
+    Raises ValueError for a damaged zip.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,26 +27,21 @@ class Archive:
         self._entries = {} if path.is_dir() else _entries(path)
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a member of this name, gzipped or not."""
+        """Return whether there is a member of this name, gzipped or not."""
         return self._found(name) is not None
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a member, unzipped.
 
-        Raises
-        ------
-        FileNotFoundError
-            No such member.
-        ValueError
-            A damaged or encrypted one, a link, one of more than `MAX_BYTES`.
+        Raises FileNotFoundError if there is none, ValueError if it is damaged, encrypted, a
+        link, or larger than `MAX_BYTES`.
         """
         found = self._found(name)
         if found is None:
             raise FileNotFoundError(f"{self.path} holds no {name}")
         data = found.read_bytes() if isinstance(found, Path) else self._unzipped(found)
-        if data[:2] != b"\x1f\x8b":
-            return data
-        return bytes(gunzipped(f"{self.path.name}/{name}", data))
+        gzipped = data[:2] == b"\x1f\x8b"
+        return bytes(gunzipped(f"{self.path.name}/{name}", data)) if gzipped else data
 
     def _found(self, name: str) -> Path | zipfile.ZipInfo | None:
         for each in (name, f"{name}.gz"):
@@ -84,7 +70,7 @@ class Archive:
 
 
 def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by bare name; the one least deep wins."""
+    """Return the members by bare name; of several, the one in the fewest folders."""
     try:
         with zipfile.ZipFile(path) as opened:
             members = [each for each in opened.infolist() if not each.is_dir()]

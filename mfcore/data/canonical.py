@@ -14,7 +14,7 @@ Duplicates = Literal["error", "last", "mean", "sum"]
 
 
 def sparse_matrix(name: str, given: Any) -> Any:
-    """Return a scipy sparse matrix as it is; raise a TypeError for anything else."""
+    """Return a scipy sparse matrix as it is, or raise a TypeError."""
     if not sp.issparse(given):
         raise TypeError(f"{name} must be Ratings or a scipy sparse matrix, got "
                         f"{type(given).__name__}; scipy.sparse.csr_array(dense) makes one "
@@ -23,7 +23,7 @@ def sparse_matrix(name: str, given: Any) -> Any:
 
 
 def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_array:
-    """Return a read-only canonical CSR of any scipy sparse matrix; refuse what is not one."""
+    """Return a read-only canonical CSR of any scipy sparse matrix."""
     sparse_matrix(name, matrix)
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have two dimensions, got shape {matrix.shape}")
@@ -48,8 +48,8 @@ def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_arra
 def check_layout(name: str, matrix: Any) -> Any:
     """Return the matrix as CSR, CSC or COO whose stored indices lie inside its shape.
 
-    SciPy trusts stored indices: a wrong one would write to foreign memory in its
-    conversions, or read it in a kernel.
+    SciPy trusts stored indices: its conversions would write outside an array for a wrong one,
+    and a kernel would read there.
     """
     n_users, n_items = matrix.shape
     if matrix.format == "csr":
@@ -79,7 +79,7 @@ def _check_range(what: str, indices: np.ndarray, size: int) -> None:
 
 
 def _compact_values(name: str, values: np.ndarray, csr: sp.csr_array) -> np.ndarray:
-    """Check `values` and return them as float32 where that loses nothing, else float64."""
+    """Check `values` and return them as float32 if that loses nothing, else float64."""
     values = validation.numeric(name, values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         place = int(np.argmin(np.isfinite(values)))
@@ -94,14 +94,13 @@ def _compact_values(name: str, values: np.ndarray, csr: sp.csr_array) -> np.ndar
 
 
 def aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
-    """Return weights as a read-only vector in `by_user` order; refuse another pattern."""
+    """Return weights as a read-only vector in `by_user` order; ValueError for other cells."""
     if weights is None:
         return None
     if sp.issparse(weights):
         csr = canonical_csr(weights, False, "weights")
-        same = csr.shape == by_user.shape and np.array_equal(csr.indptr, by_user.indptr) \
-            and np.array_equal(csr.indices, by_user.indices)
-        if not same:
+        if csr.shape != by_user.shape or not np.array_equal(csr.indptr, by_user.indptr) \
+                or not np.array_equal(csr.indices, by_user.indices):
             raise ValueError(f"weights must have the pattern of the ratings, {by_user.shape} "
                              f"with {by_user.nnz} cells, got {csr.shape} with {csr.nnz}")
         weights = csr.data
@@ -113,9 +112,9 @@ def aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
 def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
           arrays: dict[str, np.ndarray], duplicates: Duplicates
           ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Sort cells by (row, column) and settle repeated ones; return indptr, columns, arrays.
+    """Sort cells by (row, column) and merge repeated ones; return indptr, columns, arrays.
 
-    Raises ValueError for repeated cells where `duplicates` is "error".
+    Raises ValueError for repeated cells if `duplicates` is "error".
     """
     order = sorted_order(columns, np.arange(len(columns)), shape[1])[0]
     order, indptr = sorted_order(rows, order, shape[0])
@@ -132,18 +131,18 @@ def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
                          f"\"sum\" says how to merge")
     starts = np.flatnonzero(first)
     return np.searchsorted(starts, indptr), columns[starts], {
-        name: _settle(array, starts, duplicates) for name, array in arrays.items()}
+        name: _merged(array, starts, duplicates) for name, array in arrays.items()}
 
 
 def sorted_order(keys: np.ndarray, order: np.ndarray, n_keys: int
                  ) -> tuple[np.ndarray, np.ndarray]:
-    """Return `order` stably sorted by keys in [0, n_keys), and the first place of each key."""
+    """Return `order` stably sorted by keys in [0, n_keys), and where each key begins."""
     out, starts = np.empty_like(order), np.zeros(n_keys + 1, np.int64)
     counting_order(keys, order, starts, out)
     return out, starts
 
 
-def _settle(array: np.ndarray, starts: np.ndarray, duplicates: Duplicates) -> np.ndarray:
+def _merged(array: np.ndarray, starts: np.ndarray, duplicates: Duplicates) -> np.ndarray:
     counts = np.diff(np.append(starts, len(array)))
     if duplicates == "last":
         return np.take(array, starts + counts - 1)
@@ -167,24 +166,19 @@ def frozen(matrix: sp.csr_array) -> sp.csr_array:
 def column_of(frame: Any, name: str | None) -> Any:
     """Return a column of a frame, table or mapping, None for None.
 
-    Raises KeyError where there is none of that name, and ValueError for masked values.
+    Raises KeyError for an unknown name, ValueError for masked values.
     """
     if name is None:
         return None
-    known = column_names(frame)
-    if known is not None and name not in known:
-        raise KeyError(f"no column {name!r} in the frame; it has {known}")
+    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
+        names = getattr(frame, attribute, None)
+        if names is not None:
+            known = list(names() if callable(names) else names)
+            if name not in known:
+                raise KeyError(f"no column {name!r} in the frame; it has {known}")
+            break
     values = frame[name]
     if np.ma.is_masked(values):
         raise ValueError(f"column {name!r} has {values.mask.sum()} missing values; "
                          f"drop or fill these rows first")
     return values if isinstance(values, (list, tuple)) else np.asarray(values)
-
-
-def column_names(frame: Any) -> list[Any] | None:
-    """Return the names of a frame's columns, or None where it does not tell."""
-    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
-        names = getattr(frame, attribute, None)
-        if names is not None:
-            return list(names() if callable(names) else names)
-    return None

@@ -1,8 +1,8 @@
-"""Arrays as long as the ratings: computed a chunk at a time, and kept on disk where those are.
+"""Arrays as long as the ratings: computed in chunks, and kept on disk if the ratings are.
 
 Ratings that are mapped from a folder may be larger than memory.  So nothing that grows with
 them is made in one piece: sums and arrays are computed over chunks of `CELLS` cells, and a new
-array is a file where the ratings are files.
+array is a file if the ratings are files.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import numpy as np
 
 from mfcore.parallel import row_chunks
 
-# Cells that are computed or copied at a time.
-CELLS = 1 << 22
+CELLS = 1 << 22         # computed or copied at a time
 
 
 def summed(values: Callable[[slice], float], size: int) -> float:
@@ -45,7 +44,7 @@ def rows_of_cells(indptr: np.ndarray, chunk: slice) -> np.ndarray:
 
 def filled_beside(array: np.ndarray, values: Callable[[slice], np.ndarray], size: int,
                   dtype: Any) -> np.ndarray:
-    """Return `values(slice(0, size))`, computed a chunk at a time; placed as by `empty_beside`."""
+    """Return `values(slice(0, size))`, computed in chunks; placed as by `empty_beside`."""
     out = empty_beside(array, size, dtype)
     for start, stop in row_chunks(size, CELLS):
         out[start:stop] = values(slice(start, stop))
@@ -53,10 +52,7 @@ def filled_beside(array: np.ndarray, values: Callable[[slice], np.ndarray], size
 
 
 def empty_beside(array: np.ndarray, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return a new array: in memory, or where `array` is mapped in a file without a name.
-
-    What grows with the ratings must not live in memory where the ratings do not.
-    """
+    """Return a new array: in memory, or if `array` is mapped, in a file without a name."""
     if not is_mapped(array) or 0 in np.atleast_1d(shape):
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile(dir=os.environ.get("MFCORE_SCRATCH")) as stream:
@@ -64,7 +60,7 @@ def empty_beside(array: np.ndarray, shape: int | tuple[int, ...], dtype: Any) ->
 
 
 def is_mapped(array: np.ndarray) -> bool:
-    """Whether an array lies in a file that is mapped into memory."""
+    """Return whether an array is part of a file that is mapped into memory."""
     base: Any = array
     while base is not None:
         if isinstance(base, np.memmap):
@@ -74,17 +70,17 @@ def is_mapped(array: np.ndarray) -> bool:
 
 
 class Mapped(np.memmap):
-    """An array that is a file: another process maps the file, where a pickle would copy it."""
+    """An array that is a file, which another process maps instead of copying it."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle as the name of the file; a part of the array as the numbers in it."""
+        """Pickle the name of the file; for a part of the array, its numbers."""
         if isinstance(self.base, mmap.mmap):
             return _open_mapped, (str(self.filename), "r")
         return np.asarray(self).__reduce_ex__(protocol)
 
     @classmethod
     def new(cls, path: Path, shape: tuple[int, int], dtype: Any) -> Mapped:
-        """Make a .npy file, of zeros, and map it for writing."""
+        """Make a .npy file of zeros, and map it for writing."""
         np.lib.format.open_memmap(path, "w+", dtype, shape)
         return _open_mapped(str(path.resolve()), "r+")
 

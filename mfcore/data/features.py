@@ -6,13 +6,14 @@
     concatenate(age, job, genre)
     history(ratings)                                            # rated=10, rated=20
 
-Rows follow the rows (for items the columns) of the ratings.  For rows that come later,
-`categories=` fixes the columns: an unknown category is then an error, not a new column.
+Rows follow the rows (for items the columns) of the ratings.  For later rows, `categories=`
+fixes the columns: an unknown category is then an error, not a new column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,12 @@ from mfcore import validation
 from mfcore.data.canonical import frozen
 from mfcore.data.ratings import as_ratings
 
-HISTORY = "rated"           # the field of `history`
+HISTORY = "rated"           # prefix of the columns of `history`
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A sparse matrix of features with a name for each column; frozen.
+    """A frozen sparse matrix of features with a name for each column.
 
     Parameters
     ----------
@@ -40,9 +41,9 @@ class Features:
     Raises
     ------
     TypeError
-        A dense matrix, or entries that are no numbers.
+        A dense matrix, or entries that are not numbers.
     ValueError
-        NaN, infinity, names that repeat or are not as many as columns.
+        NaN, infinity, repeated names, or not one name per column.
     """
 
     matrix: sp.csr_array
@@ -56,8 +57,15 @@ class Features:
         validation.finite("features", validation.numeric("features", self.matrix.data))
         matrix = sp.csr_array(self.matrix, dtype=np.float64, copy=True)
         matrix.sum_duplicates()
+        names = tuple(self.names)
+        if len(names) != matrix.shape[1]:
+            raise ValueError(f"names must have {matrix.shape[1]} entries, got {len(names)}")
+        if len(set(names)) < len(names):
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
+            raise ValueError(f"feature names must be distinct, got more than once: "
+                             f"{', '.join(twice[:5])}")
         object.__setattr__(self, "matrix", frozen(matrix))
-        object.__setattr__(self, "names", _checked_names(self.names, matrix.shape[1]))
+        object.__setattr__(self, "names", names)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,7 +74,7 @@ class Features:
         return n_rows, n_features
 
     def select(self, rows: Any) -> Features:
-        """Keep the rows of the given numbers, in that order."""
+        """Return the rows of the given numbers, in that order."""
         return Features(self.matrix[validation.positions("rows", rows, self.shape[0])],
                         self.names)
 
@@ -77,69 +85,68 @@ class Features:
 
 def one_hot(values: Iterable[Hashable], prefix: str = "", *,
             categories: Sequence[Hashable] | None = None) -> Features:
-    """Turn one category a row into one column a category.
+    """Turn one category per row into one column per category.
 
     Parameters
     ----------
     values : iterable of integers, strings or other hashables, shape (n_rows,)
     prefix : str
-        Columns are called `prefix=category`, or just the category where it is empty.
+        Columns are called `prefix=category`, or just the category if it is empty.
     categories : sequence or None
-        The categories and their order, as when the columns must be those of an earlier
-        matrix; None: those that occur, sorted.
+        The categories and their order, for example those of an earlier matrix; None: those
+        that occur, sorted.
 
     Raises
     ------
     ValueError
         A missing value (None, NaN), or one that is not in `categories`.
     """
-    return _indicators([[value] for value in validation.iterable("values", values)], prefix,
-                       categories)
+    rows = [[value] for value in validation.iterable("values", values)]
+    return _indicators(rows, prefix, categories)
 
 
 def multi_hot(values: Iterable[str | Iterable[Hashable]], prefix: str = "", *,
               separator: str = "|", categories: Sequence[Hashable] | None = None) -> Features:
-    """Turn any number of categories a row into one column a category.
+    """Turn any number of categories per row into one column per category.
 
     Parameters
     ----------
     values : iterable of lists of categories, or of strings such as "Comedy|Drama"
-        An empty list or string is a row without any.
+        An empty list or string is a row without categories.
     separator : str
-        Stands between the categories of a string.
+        What separates the categories of a string.
     prefix, categories
         As in `one_hot`.
 
     Raises
     ------
-    TypeError
-        A row that is neither a string nor a list.
-    ValueError
-        A missing value (None, NaN), or one that is not in `categories`.
+    TypeError, ValueError
+        A row that is neither a string nor a list; what `one_hot` refuses.
     """
-    return _indicators([_listed(row, value, separator) for row, value in
-                        enumerate(validation.iterable("values", values))], prefix, categories)
+    rows = [_listed(row, value, separator)
+            for row, value in enumerate(validation.iterable("values", values))]
+    return _indicators(rows, prefix, categories)
 
 
 def numeric(values: Any, name: str) -> Features:
-    """Turn one number a row into one column; zeros are not stored.
+    """Turn one number per row into one column; zeros are not stored.
 
     Raises
     ------
     TypeError, ValueError
-        What is no number; NaN and infinity, by position.
+        Anything but numbers; NaN and infinity, by position.
     """
     column = validation.finite(name, validation.vector(name, values))
     return Features(sp.csr_array(column.astype(np.float64)[:, np.newaxis]), (name,))
 
 
 def history(ratings: Any) -> Features:
-    """Return the bag of what each row has rated: 1/√n in the column of each of its n items.
+    """Return what each row has rated: 1/√n in the column of each of its n items.
 
-    As features of users these make SVD++ of P = U + F G (Koren 2008); fit(user_features=
+    As features of users these turn P = U + F G into SVD++ (Koren 2008); fit(user_features=
     "history") builds them, and completes them for new rows.  Columns are called
-    rated=item, by id or number.  What counts is that a cell is stored, not its rating; build
-    it from training ratings, never from those to be predicted.
+    rated=item, by id or number.  It counts that a cell is stored, not its rating; build
+    them from training ratings, never from those to be predicted.
     """
     ratings = as_ratings("ratings", ratings)
     cells = ratings.by_user
@@ -156,7 +163,7 @@ def concatenate(*blocks: Features) -> Features:
     Raises
     ------
     ValueError
-        No block, blocks with other numbers of rows, a name that comes twice.
+        No block, blocks with different numbers of rows, a repeated name.
     """
     rows = {block.shape[0] for block in blocks}
     if len(rows) != 1:
@@ -180,11 +187,18 @@ def _listed(row: int, value: Any, separator: str) -> list[Hashable]:
 
 def _indicators(rows: list[list[Hashable]], prefix: str,
                 categories: Sequence[Hashable] | None) -> Features:
-    _refuse_missing(rows, prefix)
+    missing = [t for t, row in enumerate(rows) if any(v is None or v != v for v in row)]
+    if missing:
+        raise ValueError(f"{prefix or 'values'}: row {missing[0]} is missing ({len(missing)} "
+                         f"in all); name a category for it or drop it")
     known = _sorted({value for row in rows for value in row}) if categories is None \
         else list(categories)
     column = {value: place for place, value in enumerate(known)}
-    _refuse_unknown(rows, prefix, column)
+    for t, value in ((t, value) for t, row in enumerate(rows) for value in row):
+        if value not in column:
+            shown = ", ".join(map(repr, list(column)[:20]))
+            raise ValueError(f"{prefix or 'values'}: row {t} has the unknown category "
+                             f"{value!r}; known: {shown}")
     places = [sorted({column[value] for value in row}) for row in rows]
     indptr = np.cumsum([0, *map(len, places)])
     indices = np.array([place for row in places for place in row], np.int64)
@@ -194,37 +208,8 @@ def _indicators(rows: list[list[Hashable]], prefix: str,
                                   for value in known))
 
 
-def _refuse_missing(rows: list[list[Hashable]], prefix: str) -> None:
-    missing = [t for t, row in enumerate(rows) if any(v is None or v != v for v in row)]
-    if missing:
-        raise ValueError(f"{prefix or 'values'}: row {missing[0]} is missing ({len(missing)} "
-                         f"in all); name a category for it or drop it")
-
-
-def _refuse_unknown(rows: list[list[Hashable]], prefix: str,
-                    known: Mapping[Hashable, int]) -> None:
-    for t, row in enumerate(rows):
-        for value in row:
-            if value not in known:
-                shown = ", ".join(map(repr, list(known)[:20]))
-                raise ValueError(f"{prefix or 'values'}: row {t} has the unknown category "
-                                 f"{value!r}; known: {shown}")
-
-
 def _sorted(values: set[Hashable]) -> list[Hashable]:
     try:
         return sorted(values)  # type: ignore[type-var]
     except TypeError:
         return sorted(values, key=repr)
-
-
-def _checked_names(names: Sequence[str], n_features: int) -> tuple[str, ...]:
-    names = tuple(names)
-    if len(names) != n_features:
-        raise ValueError(f"names must have {n_features} entries, got {len(names)}")
-    twice = sorted({name for name in names if names.count(name) > 1}) if \
-        len(set(names)) < len(names) else []
-    if twice:
-        raise ValueError(f"feature names must be distinct, got more than once: "
-                         f"{', '.join(twice[:5])}")
-    return names

@@ -3,12 +3,12 @@
     header.json          {"header": {...}, "sha256": of the header as it is written}
     user.indptr.npy, user.indices.npy, user.data.npy          CSR by user
     item.indptr.npy, item.indices.npy, item.data.npy          CSR by item
-    user.weights.npy, item.weights.npy                        where there are weights
-    ids.mfcore                                                where rows have names
+    user.weights.npy, item.weights.npy                        if there are weights
+    ids.mfcore                                                if rows have names
 
-The header names shape, dtypes, sizes and the checksum of every array, and is written last;
-the folder takes its name when all of it is on disk.  Whoever opens it maps the arrays into
-memory: the system reads what is used and drops it again when memory is wanted.
+The header gives the shape, and the size and checksum of every file, and is written last;
+the folder takes its name when all of it is on disk.  Opening it maps the arrays into memory:
+the system reads what is used and drops it again when memory is needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mfcore import persistence, validation
 from mfcore.atomic import new_folder
 from mfcore.data.canonical import check_layout
 from mfcore.data.chunks import CELLS
-from mfcore.data.ids import Ids
+from mfcore.data.ids import named_or_none
 from mfcore.parallel import row_chunks
 
 FORMAT, VERSION = "mfcore ratings", 1
@@ -33,17 +33,15 @@ HEADER, IDS = "header.json", "ids.mfcore"
 
 
 class RatingsFolderError(ValueError):
-    """A folder of ratings is not finished, altered, of another kind or of a newer version."""
+    """A folder of ratings is incomplete, altered, of another kind or of a newer version."""
 
 
 def write(ratings: Any, folder: str | os.PathLike[str]) -> None:
     """Write Ratings to a new folder; see `Ratings.write`."""
     with new_folder(folder) as part:
         for side, given in (("user", ratings), ("item", ratings.transposed)):
-            matrix = given.by_user
-            arrays = {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data,
-                      "weights": given.weights}
-            for name, array in arrays.items():
+            arrays = {name: getattr(given.by_user, name) for name in ("indptr", "indices", "data")}
+            for name, array in {**arrays, "weights": given.weights}.items():
                 if array is not None:
                     np.save(part / f"{side}.{name}.npy", array)
         seal(part, ratings.shape, ratings.user_ids, ratings.item_ids)
@@ -51,7 +49,7 @@ def write(ratings: Any, folder: str | os.PathLike[str]) -> None:
 
 def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
          item_ids: np.ndarray | None) -> None:
-    """Write ids and header for the arrays that stand in a folder."""
+    """Write ids and header for the arrays that are in a folder."""
     named = {"user_ids": user_ids, "item_ids": item_ids}
     arrays = {name: ids for name, ids in named.items() if ids is not None}
     if arrays:
@@ -102,9 +100,9 @@ def _state(place: Path, header: dict[str, Any], verify: bool) -> dict[str, Any]:
         if weighted and state[weights].shape != (matrix.nnz,):
             raise RatingsFolderError(f"{place} has another number of weights than of cells")
     ids = persistence.read(place / IDS)[0] if IDS in header["files"] else {}
-    for side in ("user", "item"):
-        values = ids.get(f"{side}_ids")
-        state[f"_{side}s"] = None if values is None else Ids(f"{side}_ids", values)
+    for side, size in zip(("user", "item"), shape, strict=True):
+        name = f"{side}_ids"
+        state[f"_{side}s"] = named_or_none(name, ids.get(name), size)
     return state
 
 
@@ -139,9 +137,9 @@ def _check_file(path: Path, entry: dict[str, Any], verify: bool) -> None:
 
 
 def _check_cells(name: Path, matrix: sp.csr_array) -> None:
-    """Raise RatingsFolderError for cells that no Ratings hold: kernels trust them.
+    """Raise RatingsFolderError for cells that Ratings cannot have, for kernels trust them.
 
-    The checksums agree in a folder that somebody made up, too.
+    A folder made up by somebody has matching checksums too.
     """
     indptr, indices = matrix.indptr, matrix.indices
     if {indptr.dtype.kind, indices.dtype.kind} != {"i"} or matrix.data.dtype.kind not in "iufb":
@@ -159,12 +157,7 @@ def _check_cells(name: Path, matrix: sp.csr_array) -> None:
 
 
 def _mapped(path: Path) -> np.ndarray:
-    head = np.lib.format.open_memmap(path, "r") if _holds(path) else np.load(path)
-    return np.asarray(head)
-
-
-def _holds(path: Path) -> bool:
-    """Whether an array has entries: nothing cannot be mapped."""
     with path.open("rb") as stream:
         np.lib.format.read_magic(stream)
-        return 0 not in np.lib.format.read_array_header_1_0(stream)[0]
+        empty = 0 in np.lib.format.read_array_header_1_0(stream)[0]     # and cannot be mapped
+    return np.asarray(np.load(path) if empty else np.lib.format.open_memmap(path, "r"))

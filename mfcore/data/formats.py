@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mfcore.data.archive import Archive
 from mfcore.data.dataset import Dataset
-from mfcore.data.features import Features, concatenate, multi_hot, one_hot
+from mfcore.data.features import concatenate, multi_hot, one_hot
+from mfcore.data.ids import as_objects
 from mfcore.data.layout import Reading, split_line
 from mfcore.data.readers import dataset_of, read_columns
 from mfcore.data.textfile import text_of
@@ -42,9 +44,10 @@ def movielens_100k(archive: Archive) -> Dataset:
     data = _ratings(archive, "u.data", "\t", header=False)
     users = _table(archive, "u.user", "|", 4, encoding="latin-1", whole=(0, 1))
     films = _table(archive, "u.item", "|", 24, encoding="latin-1")
-    return _of_films(_of_people(data, {user: (int(row[1]), row[2], row[3])
-                                       for user, row in users.items()}),
-                     {item: Film(row[1], _flagged(row[5:24])) for item, row in films.items()})
+    flags = {item: [flag.strip() == "1" for flag in row[5:24]] for item, row in films.items()}
+    return _of_films(_of_people(data, users),
+                     {item: Film(row[1], tuple(compress(GENRES_100K, flags[item])))
+                      for item, row in films.items()})
 
 
 def recbole_100k(archive: Archive) -> Dataset:
@@ -52,8 +55,7 @@ def recbole_100k(archive: Archive) -> Dataset:
     data = _ratings(archive, "ml-100k.inter", "\t", header=True)
     users = _table(archive, "ml-100k.user", "\t", 4, header=True, whole=(0, 1))
     films = _table(archive, "ml-100k.item", "\t", 4, header=True)
-    return _of_films(_of_people(data, {user: (int(row[1]), row[2], row[3])
-                                       for user, row in users.items()}),
+    return _of_films(_of_people(data, users),
                      {item: Film(_dated(row[1], row[2]), tuple(row[3].split()))
                       for item, row in films.items()})
 
@@ -61,10 +63,9 @@ def recbole_100k(archive: Archive) -> Dataset:
 def movielens_1m(archive: Archive) -> Dataset:
     """Read ml-1m: `ratings.dat`, `users.dat`, `movies.dat`, in Latin-1."""
     users = _table(archive, "users.dat", "::", 4, whole=(0, 2))
-    occupations = {str(code): name for code, name in enumerate(OCCUPATIONS_1M)}
-    return _of_people(films_dat(archive, "latin-1"),
-                      {user: (int(row[2]), row[1], occupations.get(row[3], row[3]))
-                       for user, row in users.items()})
+    jobs = {str(code): name for code, name in enumerate(OCCUPATIONS_1M)}
+    return _of_people(films_dat(archive, "latin-1"), {
+        user: [row[0], row[2], row[1], jobs.get(row[3], row[3])] for user, row in users.items()})
 
 
 def films_dat(archive: Archive, encoding: str = "utf-8") -> Dataset:
@@ -89,22 +90,18 @@ def online_retail(archive: Archive) -> Dataset:
     country = [row[1] for row in _looked_up("customer_country.csv", data, countries)]
     titles = [goods.get(str(item), ["", ""])[1] for item in _ids(data.ratings.item_ids)]
     return dataclasses.replace(data, user_features=one_hot(country, "country"),
-                               item_titles=_objects(titles))
-
-
-# ------------------------------------------------------------------------------ the parts
+                               item_titles=as_objects(titles))
 
 
 def _ratings(archive: Archive, name: str, separator: str, *, header: bool) -> Dataset:
-    source = text_of(name, archive.read(name))
-    return dataset_of(read_columns(source, Reading(0, 1, 2, timestamp=3, separator=separator,
-                                                   header=header)))
+    reading = Reading(0, 1, 2, timestamp=3, separator=separator, header=header)
+    return dataset_of(read_columns(text_of(name, archive.read(name)), reading))
 
 
 def _table(archive: Archive, name: str, separator: str, n_columns: int, *,
            encoding: str = "utf-8", header: bool = False,
            whole: tuple[int, ...] = (0,)) -> dict[Any, list[str]]:
-    """Return the fields of each line under its first field; `whole` columns hold integers."""
+    """Return the fields of each line by its first field; `whole` columns hold integers."""
     text = archive.read(name).decode(encoding, "replace").removeprefix("\ufeff")
     rows: dict[Any, list[str]] = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -122,31 +119,23 @@ def _catalogue(films: Mapping[Any, list[str]]) -> dict[int, Film]:
     return {item: Film(row[1], tuple(row[2].split("|"))) for item, row in films.items()}
 
 
-def _of_people(data: Dataset, people: Mapping[int, tuple[int, str, str]]) -> Dataset:
-    """Add age band, gender and occupation of each user."""
+def _of_people(data: Dataset, people: Mapping[int, list[str]]) -> Dataset:
+    """Add features of each user, out of fields that begin with id, age, gender, occupation."""
     rows = _looked_up("the table of users", data, people)
-    bands = [AGES[np.searchsorted(_AGE_STARTS, age, side="right")] for age, _, _ in rows]
-    features = concatenate(one_hot(bands, "age", categories=AGES),
-                           one_hot([gender for _, gender, _ in rows], "gender"),
-                           one_hot([occupation for _, _, occupation in rows], "occupation"))
+    ages, genders, occupations = ([row[column] for row in rows] for column in (1, 2, 3))
+    bands = [AGES[np.searchsorted(_AGE_STARTS, int(age), side="right")] for age in ages]
+    features = concatenate(one_hot(bands, "age", categories=AGES), one_hot(genders, "gender"),
+                           one_hot(occupations, "occupation"))
     return dataclasses.replace(data, user_features=features)
 
 
 def _of_films(data: Dataset, films: Mapping[int, Film]) -> Dataset:
     """Add titles and genres; a film that the catalogue lacks has neither."""
     rated = [films.get(item, Film()) for item in _ids(data.ratings.item_ids)]
-    return dataclasses.replace(data, item_titles=_objects(film.title for film in rated),
-                               item_features=_genres(rated))
-
-
-def _genres(films: Iterable[Film]) -> Features:
-    return multi_hot([[genre for genre in film.genres if genre and genre not in _NO_GENRE]
-                      for film in films], "genre")
-
-
-def _flagged(flags: list[str]) -> tuple[str, ...]:
-    return tuple(genre for genre, flag in zip(GENRES_100K, flags, strict=True)
-                 if flag.strip() == "1")
+    genres = [[genre for genre in film.genres if genre and genre not in _NO_GENRE]
+              for film in rated]
+    return dataclasses.replace(data, item_titles=as_objects(film.title for film in rated),
+                               item_features=multi_hot(genres, "genre"))
 
 
 def _dated(title: str, year: str) -> str:
@@ -167,7 +156,3 @@ def _looked_up(name: str, data: Dataset, table: Mapping[int, Any]) -> list[Any]:
 
 def _ids(ids: np.ndarray | None) -> list[Any]:
     return [] if ids is None else ids.tolist()
-
-
-def _objects(values: Iterable[str]) -> np.ndarray:
-    return np.array([*values, None], object)[:-1]

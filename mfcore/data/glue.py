@@ -1,10 +1,10 @@
-"""Two data sets glued into one, whose parts have nothing in common: folding with known truth.
+"""Two data sets glued into one, whose parts share nothing: folding with a known truth.
 
     films, goods = fetch("movietweetings-100k"), fetch("online-retail")
     both = glue(films, goods)
     both.user_groups, both.item_groups            # 0 for the first data set, 1 for the second
 
-No user of the one has rated an item of the other, so every recommendation across is a
+No user of one has rated an item of the other, so every recommendation across them is a
 mistake, and `cross_group_rate` says how many there are.
 """
 
@@ -24,32 +24,31 @@ LOW, HIGH = 1.0, 5.0        # range of ranked values
 
 def glue(first: Any, second: Any, *, names: tuple[str, str] = ("a", "b"),
          ranked: bool = True) -> Dataset:
-    """Set two data sets side by side, without a cell between them.
+    """Put two data sets into one matrix, without a cell between them.
 
     Parameters
     ----------
     first, second : Dataset, Ratings or scipy sparse
-        What describes their users and items, but for titles, is left behind.
+        Of what describes their users and items, only the titles are kept.
     names : (str, str)
-        Distinct.  User 7 of the first becomes "a:7", its item 7 likewise.
+        Distinct.  User 7 of the first becomes "a:7", and so does its item 7.
     ranked : bool
         Ratings become 1 + 4·(share of lower ratings in their own data set, ties by
-        halves), so that stars and counts can stand in one matrix.  False keeps them.
+        halves), so that stars and counts can share a matrix.  False keeps them.
 
     Returns
     -------
     data : Dataset
-        Users and items of the first come first; titles where either has some.
+        Users and items of the first come first; with titles if either has some.
 
     Raises
     ------
     TypeError, ValueError
-        Names that are no two distinct strings; what `Ratings` refuses.
+        Names that are not two distinct strings; what `Ratings` refuses.
     """
     names = _two_names(names)
     validation.boolean("ranked", ranked)
-    parts = [_ratings_of(name, part) for name, part in
-             zip(("first", "second"), (first, second), strict=True)]
+    parts = [_ratings_of("first", first), _ratings_of("second", second)]
     matrix = sp.block_diag([_values(part, ranked) for part in parts], format="csr")
     weights = None if all(part.weights is None for part in parts) else \
         np.concatenate([np.ones(part.nnz) if part.weights is None else part.weights
@@ -80,7 +79,7 @@ def _ratings_of(name: str, part: Any) -> Ratings:
 
 
 def _values(part: Ratings, ranked: bool) -> sp.csr_array:
-    """Return the cells, their values replaced by what share of them is lower."""
+    """Return the cells; if `ranked`, each value depends only on the share of lower ones."""
     cells = part.by_user
     if not ranked:
         return cells

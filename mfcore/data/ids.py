@@ -1,4 +1,4 @@
-"""Names of rows: integers, strings or any hashable, looked up in batches."""
+"""Names of rows: integers, strings or other hashables, looked up in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_id_array(name: str, values: Any) -> np.ndarray:
     """Return ids as a 1-D array: int64 for integers, else objects (strings, tuples, ...).
 
     Raises TypeError for floats (NaN is not equal to itself) and booleans, ValueError for
-    masked entries and integers beyond int64.  Objects are checked by `factorize`.
+    masked entries and integers beyond int64.  `factorize` checks the objects.
     """
     if np.ma.is_masked(values):
         raise ValueError(f"{name} must not be missing, got {values.mask.sum()} masked entries; "
@@ -43,36 +43,33 @@ def _from_sequence(values: Any) -> np.ndarray:
            for value in values):
         with suppress(OverflowError):       # larger ones are objects
             return np.array(values, np.int64)
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
+    return as_objects(values)
+
+
+def as_objects(values: Iterable[Any]) -> np.ndarray:
+    """Return values as a 1-D object array, in which tuples and lists are one entry each."""
+    return np.array([*values, None], object)[:-1]
 
 
 def as_vector(ids: Any) -> np.ndarray:
-    """Return ids (one, or a sequence) as a vector; tuples in a list stay one id each."""
-    if isinstance(ids, np.ndarray):
-        if ids.ndim > 1:
-            raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
-        return ids.reshape(1) if ids.ndim == 0 else ids
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
-        ids = [ids]
-    ids = list(ids)
-    if any(isinstance(value, (str, bytes, tuple)) for value in ids):
-        array = np.empty(len(ids), object)
-        array[:] = ids
-        return array
-    array = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
-    if array.ndim > 1:
-        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
-    return array
+    """Return ids (one, or a sequence) as a vector; each tuple in a list is one id."""
+    if not isinstance(ids, np.ndarray):
+        single = isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__")
+        ids = [ids] if single else list(ids)
+        if any(isinstance(value, (str, bytes, tuple)) for value in ids):
+            return as_objects(ids)
+        ids = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
+    if ids.ndim > 1:
+        raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
+    return np.atleast_1d(ids)
 
 
 def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return (distinct ids, row number of each value).
 
-    Integers come out sorted; other ids sorted where they compare, else as they came.
+    The distinct ids are sorted if they compare, else in order of first appearance.
     Raises as `as_id_array` does, ValueError for missing ids (None, NaN, NaT, NA), TypeError
-    for what cannot be one: floats and booleans among the objects, unhashable objects.
+    for floats and booleans among the objects, and for unhashable objects.
     """
     array = as_id_array(name, values)
     if array.dtype != object:
@@ -83,7 +80,11 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
                            np.int64, len(array))
     except TypeError as error:
         raise TypeError(f"{name} must be hashable: {error}") from None
-    _check_objects(name, codes)
+    for value in codes:
+        if _is_missing(value):
+            raise ValueError(f"{name} must not be missing, got {value!r}; drop these rows first")
+        if isinstance(value, (bool, float, complex, np.inexact, np.bool_)):
+            raise TypeError(f"{name} must be integers, strings or other hashables, got {value!r}")
     distinct = as_id_array(name, list(codes)).astype(object)
     try:
         order = np.argsort(distinct, kind="stable")
@@ -92,14 +93,6 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     place = np.empty_like(order)
     place[order] = np.arange(order.size)
     return distinct[order], place[rows]
-
-
-def _check_objects(name: str, values: Iterable[Any]) -> None:
-    for value in values:
-        if _is_missing(value):
-            raise ValueError(f"{name} must not be missing, got {value!r}; drop these rows first")
-        if isinstance(value, (bool, float, complex, np.inexact, np.bool_)):
-            raise TypeError(f"{name} must be integers, strings or other hashables, got {value!r}")
 
 
 def _is_missing(value: Any) -> bool:
@@ -121,10 +114,7 @@ def _factorize_integers(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Ids:
-    """Distinct ids of the rows of a matrix; `positions` finds rows, -1 where unknown.
-
-    Raises ValueError for repeated ids.
-    """
+    """Distinct ids of the rows of a matrix; ValueError for repeated ones."""
 
     def __init__(self, name: str, values: Any) -> None:
         self.values = as_id_array(name, values).copy()
@@ -136,7 +126,7 @@ class Ids:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.values.flags.writeable = False         # pickling forgets it
+        self.values.flags.writeable = False         # a pickle does not keep it
 
     @cached_property
     def _by_value(self) -> dict[Any, int]:
@@ -147,7 +137,7 @@ class Ids:
         return np.argsort(self.values, kind="stable")
 
     def positions(self, values: Any) -> np.ndarray:
-        """Return the row number of each id as int64, -1 where the id is unknown."""
+        """Return the row number of each id as int64, -1 if it is unknown."""
         if self.values.dtype == object:
             return np.fromiter((self._by_value.get(value, -1) for value in values), np.int64)
         array = np.asarray(values)
@@ -161,7 +151,7 @@ class Ids:
 
 
 def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
-    """Return the ids of `size` rows, checked; None where rows have numbers alone."""
+    """Return the checked ids of `size` rows, or None if rows have only numbers."""
     if ids is None:
         return None
     named = ids if isinstance(ids, Ids) else Ids(name, ids)
@@ -171,7 +161,7 @@ def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
 
 
 def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    """Return the numbers of rows called by id, or by number where there are no ids; -1: unknown."""
+    """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
     if ids is not None:
         return ids.positions(values)
     array = np.atleast_1d(validation.numeric(name, values))
@@ -183,10 +173,7 @@ def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarr
 
 
 def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    """Return the numbers of rows as `positions_of` does; refuse unknown ones.
-
-    Raises KeyError for an unknown id, IndexError for a number outside where there are no ids.
-    """
+    """Return row numbers; KeyError for an unknown id, IndexError for a number out of range."""
     if ids is None:
         return validation.positions(name, values, size)
     rows = ids.positions(values := as_vector(values))
@@ -195,11 +182,11 @@ def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.nd
 
 
 class CollectedIds:
-    """Distinct ids that come a piece at a time.
+    """Distinct ids, collected in pieces.
 
     Each id has a key at once, and a row number once all are known.  The key of an integer is
-    the integer; of any other id, its place among those seen.  Row numbers go by sorted id, as
-    `Ratings.from_arrays` numbers them.
+    the integer; of any other id, its place among those seen.  Rows are numbered by sorted id,
+    as in `Ratings.from_arrays`.
     """
 
     def __init__(self, name: str, known: np.ndarray | None = None) -> None:
@@ -208,31 +195,29 @@ class CollectedIds:
         self._codes: dict[Any, int] = {}
         if known is not None and known.dtype == object:
             self._codes = {value: code for code, value in enumerate(known.tolist())}
-        self._order: tuple[np.ndarray, np.ndarray] | None = None
         self._places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self._codes) or (0 if self._known is None else len(self._known))
 
     def keys(self, values: Any) -> np.ndarray:
-        """Return the key of each id, int64, and remember new ones.
+        """Return the key of each id, int64, and remember new ids.
 
-        Raises ValueError where some pieces hold integers and others do not.
+        Raises ValueError if some pieces hold integers and others do not.
         """
         array = as_id_array(self.name, values)
         if self._known is not None and (array.dtype == object) != (self._known.dtype == object):
             raise ValueError(f"{self.name} are whole numbers in some parts and text in others; "
                              f"read them all as they are written (text_ids=True, --text-ids)")
+        self._places = None
         distinct, rows = factorize(self.name, array)
         if array.dtype != object:
             self._known = distinct if self._known is None else _united(self._known, distinct)
-            self._places = None
             return array
         codes = np.array([self._codes.setdefault(value, len(self._codes)) for value in distinct],
                          np.int64)
         self._known = self._known if self._known is not None else np.empty(0, object)
-        keys: np.ndarray = codes[rows]
-        return keys
+        return np.asarray(codes[rows])
 
     @property
     def sorted_ids(self) -> np.ndarray:
@@ -243,23 +228,17 @@ class CollectedIds:
 
     def numbers(self, keys: np.ndarray) -> np.ndarray:
         """Return the row number of each key, once all ids are known."""
-        if not self._codes:
-            return self._places_of(keys)
-        if self._order is None:
-            self._order = factorize(self.name, list(self._codes))
-        numbers: np.ndarray = self._order[1][keys]
-        return numbers
-
-    def _places_of(self, keys: np.ndarray) -> np.ndarray:
-        """Return the places of integer ids: out of a table where they lie close together."""
+        if self._codes:
+            if self._places is None:
+                self._places = factorize(self.name, list(self._codes))[1]
+            return np.asarray(self._places[keys])
         ids = self.sorted_ids
         if not ids.size or int(ids[-1]) - int(ids[0]) > 4 * ids.size + 1_000_000:
             return np.searchsorted(ids, keys)
-        if self._places is None:
+        if self._places is None:            # a table is faster where ids lie close together
             self._places = np.zeros(ids[-1] - ids[0] + 1, np.int64)
             self._places[ids - ids[0]] = np.arange(ids.size)
-        places: np.ndarray = self._places[keys - ids[0]]
-        return places
+        return np.asarray(self._places[keys - ids[0]])
 
     def save(self, path: Path) -> None:
         """Write the ids to a file."""
@@ -268,16 +247,14 @@ class CollectedIds:
 
     @classmethod
     def load(cls, path: Path, name: str) -> CollectedIds:
-        """Read what `save` wrote; no ids where there is no file."""
-        if not path.exists():
-            return cls(name)
-        return cls(name, persistence.read(path)[0]["ids"])
+        """Read what `save` wrote; there are no ids if there is no file."""
+        return cls(name, persistence.read(path)[0]["ids"] if path.exists() else None)
 
 
 def _united(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the union of two sorted arrays, sorted.
 
-    A stable sort merges runs; np.union1d hashes every entry anew, which takes 200 times as long.
+    A stable sort merges runs; np.union1d hashes every entry again, which takes 200 times as long.
     """
     both = np.sort(np.concatenate([a, b]), kind="stable")
     fresh = np.ones(both.size, bool)

@@ -1,4 +1,4 @@
-"""How a ratings file is laid out: what a caller says of it, and what its first lines show."""
+"""How a ratings file is laid out: what the caller says, and what its first lines show."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mfcore import validation
 
 Column = int | str | None
 
-# Where several fit as well, the first is meant; " " stands for any run of spaces and tabs.
+# If several fit equally well, the first is taken; " " means any run of spaces and tabs.
 SEPARATORS = (",", "\t", "::", ";", "|", " ")
-# Where a file without a header keeps what was not asked for by number.
+# Columns of a file without a header, unless they are given by number.
 _POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
 _SPELLINGS = {
     "user": ("user", "userid", "users", "uid", "customer", "customerid"),
@@ -23,13 +23,13 @@ _SPELLINGS = {
     "weight": ("weight", "weights"),
     "timestamp": ("timestamp", "time", "unixtime", "ts"),
 }
-# What stands for a missing rating, or a yes and no, and so names no column.
+# Spellings of a missing rating, or of yes and no, which are not names of columns.
 _NO_NAMES = {"", "na", "nan", "null", "none", "nil", "missing", "inf", "infinity", "true",
              "false"}
 
 
 class Reading(NamedTuple):
-    """Which columns of a file to read, and what is known of its form: see `read_ratings`."""
+    """Which columns of a file to read, and what is known of its format: see `read_ratings`."""
 
     user: Column = "user"
     item: Column = "item"
@@ -43,10 +43,7 @@ class Reading(NamedTuple):
 
     @property
     def asked(self) -> dict[str, Column]:
-        """The column of each meaning that is asked for.
-
-        Raises ValueError where those of users or of items are not.
-        """
+        """The columns asked for; ValueError if those of users or items are not among them."""
         columns = {what: getattr(self, what) for what in _SPELLINGS}
         for what in "user", "item":
             if columns[what] is None:
@@ -56,7 +53,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand in a file: `columns` maps what is wanted to its place, from 0."""
+    """Where things are in a file: `columns` maps what is wanted to its position, from 0."""
 
     separator: str
     header: tuple[str, ...] | None
@@ -79,14 +76,13 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
     Parameters
     ----------
     name : str
-        What messages call the file.
+        The name of the file in messages.
     lines : sequence of str
         Its first lines that are not blank, at least one.
     reading : Reading
-        Where "user", "item", "rating", ... stand: a position from 0, a name of the header, or
-        None to leave it out.  The word itself also stands for its usual spellings, and only
-        without a header for the usual position (user, item, rating, timestamp).  The separator
-        and whether there is a header: given, or None to find out.
+        Columns are positions from 0 or names in the header.  The words "user", "item", ... also
+        match their usual spellings and, only without a header, their usual positions (user,
+        item, rating, timestamp).  Separator and header are found out if None.
 
     Raises
     ------
@@ -99,7 +95,7 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
         raise ValueError(f"separator must be ',', ';', '|', a tab, '::' or ' ' for spaces and "
                          f"tabs, got {separator!r}")
     if separator is None:
-        separator = _sniff_separator(name, lines, _columns_needed(asked))
+        separator = _sniff_separator(name, lines, asked)
     rows = [split_line(line, separator) for line in lines]
     header = _sniff_header(rows, asked) if reading.header is None else reading.header
     if header and len(rows) < 2:
@@ -135,54 +131,42 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
 
 def _place(name: str, what: str, column: Column, header: Sequence[str] | None,
            first: Sequence[str]) -> int:
-    if not isinstance(column, str):
-        place = validation.integer(what, column)
-    else:
-        place = _named_place(name, what, column, header)
+    cure = "; rating=None counts every line as 1" if what == "rating" else ""
+    place = _named_place(name, what, column, header, cure) if isinstance(column, str) else \
+        validation.integer(what, column)
     if place >= len(first):
-        cure = "; rating=None counts every line as 1" if what == "rating" else ""
         raise ValueError(f"{name} must have {place + 1} columns for {what}={column!r}, got "
                          f"{len(first)}: {', '.join(map(repr, first))[:60]}{cure}")
     return place
 
 
-def _named_place(name: str, what: str, column: str, header: Sequence[str] | None) -> int:
+def _named_place(name: str, what: str, column: str, header: Sequence[str] | None,
+                 cure: str) -> int:
     names = header or ()
     if column in names:
         return names.index(column)
     if column == what:
         for place, field in enumerate(names):
-            if _plain(field) in _SPELLINGS[what]:
+            if _names_any([field], what):
                 return place
         if header is None and what in _POSITIONS:
             return _POSITIONS[what]
-    raise ValueError(f"{name} has no column {column!r} for {what}; {_choice(what, names)}")
-
-
-def _choice(what: str, names: Sequence[str]) -> str:
-    """Say what there is to choose from, and how."""
-    if not names:
-        return "it has no header"
-    cure = "; rating=None counts every line as 1" if what == "rating" else ""
-    return (f"its columns: {', '.join(names)}; name them: user=..., item=..., rating=..."
-            f"{cure}")
+    choice = (f"its columns: {', '.join(names)}; name them: user=..., item=..., rating=..."
+              f"{cure}") if names else "it has no header"
+    raise ValueError(f"{name} has no column {column!r} for {what}; {choice}")
 
 
 def _plain(field: str) -> str:
-    """Reduce `user_id:token`, `userId` and `User ID` to `userid`, and keep digits."""
+    """Reduce `user_id:token`, `userId` and `User ID` to `userid`; keep digits."""
     untyped = re.sub(r":(token|float)(_seq)?$", "", field.strip().lower())
     return re.sub(r"[\W_]", "", untyped)
 
 
-def _columns_needed(asked: Mapping[str, Column]) -> int:
+def _sniff_separator(name: str, lines: Sequence[str], asked: Mapping[str, Column]) -> str:
+    """Return the separator that gives enough columns in the most lines."""
     places = [column if isinstance(column, int) else _POSITIONS.get(what, 0)
               for what, column in asked.items() if isinstance(column, int) or column == what]
-    return max([1, *places]) + 1
-
-
-def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
-    """Take the separator that gives enough columns on the most lines."""
-    for enough in (needed, 2):
+    for enough in (max([1, *places]) + 1, 2):
         fits = [sum(len(split_line(line, each)) >= enough for line in lines) for each in SEPARATORS]
         if max(fits) > 0:
             return SEPARATORS[fits.index(max(fits))]
@@ -191,7 +175,7 @@ def _sniff_separator(name: str, lines: Sequence[str], needed: int) -> str:
 
 
 def _sniff_header(rows: list[list[str]], asked: Mapping[str, Column]) -> bool:
-    """Tell whether the first line names columns, and is no rating that would be lost."""
+    """Return whether the first line names columns, and is not a rating that would be lost."""
     if any(isinstance(column, str) and column != what for what, column in asked.items()):
         return True
     if "rating" not in asked:
@@ -203,7 +187,7 @@ def _sniff_header(rows: list[list[str]], asked: Mapping[str, Column]) -> bool:
         return True
     if len(rows) < 2 or place >= min(len(rows[0]), len(rows[1])):
         return False
-    # Where the second line has no rating either, this only chooses which error is shown.
+    # If the second line has no rating either, this only chooses which error is shown.
     numeric = [any(map(_is_number, row)) for row in rows[:2]]
     return _is_number(rows[1][place]) or numeric == [False, True]
 
@@ -220,7 +204,7 @@ def _rating_place(first: Sequence[str], column: Column) -> int:
 
 
 def _may_be_name(field: str) -> bool:
-    """Tell names from numbers, `5 stars`, `-` and the spellings of a missing value."""
+    """Distinguish names from numbers, `5 stars`, `-` and spellings of a missing value."""
     plain = _plain(field)
     return plain[:1].isalpha() and plain not in _NO_NAMES and field.strip() != r"\N"
 

@@ -1,4 +1,4 @@
-"""Columns out of lines: compiled where every wanted column is numeric, else field by field."""
+"""Columns out of lines: by a compiled kernel if every column is numeric, else field by field."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from mfcore.data.textfile import TextFile
 from mfcore.kernels import text as kernel
 from mfcore.parallel import Pool
 
-# Bytes of a chunk, before its end is moved to the next end of a line.
-CHUNK_BYTES = 4_000_000
+CHUNK_BYTES = 4_000_000     # before the end of a chunk is moved to the next end of a line
 _INTEGERS, _REALS = ("user", "item", "timestamp"), ("rating", "weight")
-_DEMANDS = {"user": "a user id", "item": "an item id", "rating": "a number",
-            "weight": "a number", "timestamp": "a whole number of seconds"}
 _WHOLE = re.compile("[+-]?[0-9]+", re.ASCII)
 _NUMBER = re.compile(rb"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?")
 
@@ -31,12 +28,8 @@ def parse(source: TextFile, layout: Layout, *, text_ids: bool = False,
     """Return the columns of `layout`, one array each, in the order of the lines.
 
     Ratings and weights are float64, timestamps int64.  Ids are int64 if the whole column
-    is and `text_ids` is False, else strings in an object array.
-
-    Raises
-    ------
-    ValueError
-        A line that is too short or a field that is no finite number, by line and column.
+    is and `text_ids` is False, else strings in an object array.  Raises ValueError, with line
+    and column, for a line that is too short or a field that is not a finite number.
     """
     if not text_ids and re.fullmatch(r"([\x01-\x7f])\1?", layout.separator):
         columns = _parse_numbers(source, layout, n_threads)
@@ -45,23 +38,25 @@ def parse(source: TextFile, layout: Layout, *, text_ids: bool = False,
     return _parse_fields(source, layout, text_ids)
 
 
-# ---------------------------------------------------------------- all wanted is numeric
+# ------------------------------------------------------------- if every column is numeric
 
 
 def _parse_numbers(source: TextFile, layout: Layout,
                    n_threads: int | None) -> dict[str, np.ndarray] | None:
-    """Run the kernel over chunks of lines; None if a field needs the slower way."""
-    spans = _chunks(source.data, source.body(layout.header is not None))
+    """Run the kernel over chunks of lines; None if a field must be read by Python."""
+    data = source.data
+    spans = _chunks(data, source.body(layout.header is not None))
     with Pool(n_threads) as pool:
-        lines = pool.map(lambda start, stop: _count_lines(source.data[start:stop]), spans)
-        first = np.concatenate([[0], np.cumsum(lines)])
+        lines = pool.map(lambda start, stop: np.count_nonzero(data[start:stop] == ord("\n"))
+                         + (data[stop - 1] != ord("\n")), spans)
+        first = np.concatenate([[0], np.cumsum(lines, dtype=np.int64)])
         out = (np.empty((len(_INTEGERS), first[-1]), np.int64),
                np.empty((len(_REALS), first[-1])),
                np.zeros((len(_REALS), first[-1]), bool))
         width = 0 if layout.separator == " " else len(layout.separator)
         fixed = (ord(layout.separator[0]), width, _slots(layout))
         done = pool.map(kernel.parse_lines, [
-            (source.data, *span, *fixed, row, *out)
+            (data, *span, *fixed, row, *out)
             for span, row in zip(spans, first[:-1].tolist(), strict=True)])
     for _, status, column, place in done:
         if status != kernel.DONE:
@@ -69,13 +64,13 @@ def _parse_numbers(source: TextFile, layout: Layout,
             return None
     integers, reals, hard = (_without_gaps(each, first, [stored for stored, *_ in done])
                              for each in out)
-    _settle_hard(source, layout, reals, hard)
+    _round_hard(source, layout, reals, hard)
     return {what: integers[_INTEGERS.index(what)] if what in _INTEGERS
             else reals[_REALS.index(what)] for what in layout.columns}
 
 
 def _chunks(data: np.ndarray, start: int) -> list[tuple[int, int]]:
-    """Cut at ends of lines; a function of the bytes alone."""
+    """Divide at ends of lines; a function of the bytes alone."""
     spans = []
     while start < data.size:
         place = start + CHUNK_BYTES
@@ -86,12 +81,8 @@ def _chunks(data: np.ndarray, start: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _count_lines(data: np.ndarray) -> int:
-    return int(np.count_nonzero(data == ord("\n"))) + int(data[-1] != ord("\n"))
-
-
 def _without_gaps(out: np.ndarray, first: np.ndarray, stored: list[int]) -> np.ndarray:
-    """Close the gaps that blank lines left at the ends of chunks."""
+    """Close the gaps that blank lines leave at the ends of chunks."""
     if sum(stored) == out.shape[1]:
         return out
     return np.concatenate([out[:, row:row + count] for row, count in
@@ -107,28 +98,23 @@ def _slots(layout: Layout) -> np.ndarray:
 
 
 def _refuse(source: TextFile, layout: Layout, status: int, column: int, place: int) -> None:
-    """Raise what the kernel found, unless a quote or an id asks for the slower way."""
+    """Raise an error for what the kernel found, unless a quote or an id is for Python to read."""
     if status in (kernel.QUOTED, kernel.NOT_INTEGER) or source.data[place:place + 1] == ord('"'):
         return
-    line = source.line_at(place)
-    fields = split_line(line, layout.separator)
-    number = source.line_number(place)
+    fields, number = split_line(source.line_at(place), layout.separator), source.line_number(place)
     if status == kernel.TOO_SHORT:
         raise _too_short(source.name, number, layout, fields)
     raise _wrong(source.name, number, layout, column, fields[column])
 
 
-def _settle_hard(source: TextFile, layout: Layout, reals: np.ndarray,
-                 hard: np.ndarray) -> None:
-    """Let Python round the decimals that the kernel left: too many digits, huge exponents."""
+def _round_hard(source: TextFile, layout: Layout, reals: np.ndarray, hard: np.ndarray) -> None:
+    """Round the decimals that the kernel left to Python: too many digits, huge exponents."""
     for slot, t in zip(*np.nonzero(hard), strict=True):
         place = int(reals[slot, t])
         found = _NUMBER.match(source.data[place:place + 2000].tobytes())
         reals[slot, t] = float(found[0]) if found else np.nan
         if not np.isfinite(reals[slot, t]):
-            column = layout.columns[_REALS[slot]]
-            raise _wrong(source.name, source.line_number(place), layout, column,
-                         split_line(source.line_at(place), layout.separator)[column])
+            _refuse(source, layout, kernel.NOT_NUMBER, layout.columns[_REALS[slot]], place)
 
 
 # --------------------------------------------------------------------- field by field
@@ -150,11 +136,12 @@ def _parse_fields(source: TextFile, layout: Layout, text_ids: bool) -> dict[str,
 
 
 def _rows(source: TextFile, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """Give (line number, fields) of each line that is not blank, after the header."""
+    """Yield (line number, fields) of each line that is not blank, after the header."""
     stream = io.TextIOWrapper(io.BytesIO(source.data.data), source.encoding, newline="")
-    rows = _quoted_rows(stream, layout.separator) if len(layout.separator) == 1 and \
-        layout.separator != " " else ((number, split_line(line, layout.separator))
-                                      for number, line in enumerate(stream, 1) if line.strip())
+    quoted = len(layout.separator) == 1 and layout.separator != " "
+    rows = _quoted_rows(stream, layout.separator) if quoted else (
+        (number, split_line(line, layout.separator))
+        for number, line in enumerate(stream, 1) if line.strip())
     number = 0
     try:
         for count, (number, fields) in enumerate(rows):
@@ -175,14 +162,16 @@ def _quoted_rows(stream: Any, separator: str) -> Iterator[tuple[int, list[str]]]
 
 def _column(source: TextFile, layout: Layout, what: str, texts: list[str], lines: array[int],
             text_ids: bool) -> np.ndarray:
-    read, dtype = _READERS[what]
+    _, read, dtype = _FIELDS[what]
     if what in ("user", "item") and not text_ids and all(map(_fits_int64, set(texts))):
         read, dtype = int, np.int64
-    try:
-        return np.fromiter(map(read, texts), dtype, len(texts))
-    except (ValueError, OverflowError):
-        t = next(t for t, text in enumerate(texts) if _fails(read, text))
-        raise _wrong(source.name, lines[t], layout, layout.columns[what], texts[t]) from None
+    values: np.ndarray = np.empty(len(texts), dtype)
+    for t, text in enumerate(texts):
+        try:
+            values[t] = read(text)
+        except (ValueError, OverflowError):
+            raise _wrong(source.name, lines[t], layout, layout.columns[what], text) from None
+    return values
 
 
 def _fits_int64(text: str) -> bool:
@@ -206,25 +195,16 @@ def _whole_seconds(text: str) -> int:
     return int(text) if _WHOLE.fullmatch(text) else int(_finite(text))
 
 
-_READERS: dict[str, tuple[Callable[[str], Any], type]] = {
-    "user": (_present, object), "item": (_present, object), "rating": (_finite, np.float64),
-    "weight": (_finite, np.float64), "timestamp": (_whole_seconds, np.int64)}
-
-
-def _fails(read: Callable[[str], Any], text: str) -> bool:
-    try:
-        read(text)
-    except (ValueError, OverflowError):
-        return True
-    return False
-
-
-# ---------------------------------------------------------------------------- complaints
+# What a message demands of a field, and how the field is read.
+_FIELDS: dict[str, tuple[str, Callable[[str], Any], type]] = {
+    "user": ("a user id", _present, object), "item": ("an item id", _present, object),
+    "rating": ("a number", _finite, np.float64), "weight": ("a number", _finite, np.float64),
+    "timestamp": ("a whole number of seconds", _whole_seconds, np.int64)}
 
 
 def _wrong(name: str, line: int, layout: Layout, column: int, field: str) -> ValueError:
     what = next(what for what, place in layout.columns.items() if place == column)
-    return ValueError(f"{name}, line {line}: expected {_DEMANDS[what]} in "
+    return ValueError(f"{name}, line {line}: expected {_FIELDS[what][0]} in "
                       f"{layout.described(column)}, got {field.strip()[:60]!r}")
 
 

@@ -1,6 +1,6 @@
 """`Ratings`: who rated what, by user and by item, with weights and names.
 
-Users are rows, everywhere.  A stored zero is a rating of 0 and is never dropped.
+Users are always rows.  A stored zero is a rating of 0 and is never dropped.
 Both orientations are canonical CSR (sorted, no duplicates) and read-only.
 """
 
@@ -25,7 +25,7 @@ class Ratings:
     ----------
     matrix : scipy sparse array or matrix, shape (n_users, n_items)
         Stored cells are ratings, stored zeros included.
-    weights : sparse of the same pattern, or ndarray, shape (nnz,), or None
+    weights : sparse with the same cells, or ndarray, shape (nnz,), or None
         Weight of each stored cell, finite and >= 0, 1-D in `by_user` order; None: all 1.
     user_ids, item_ids : sequence of distinct integers, strings or hashables, or None
         Names of rows and columns; None: row numbers.
@@ -37,13 +37,13 @@ class Ratings:
     TypeError
         Dense arrays, objects, complex numbers.
     ValueError
-        NaN or infinite ratings, repeated cells, weights of another pattern, negative
-        weights, ids that repeat or are not as many as rows.
+        NaN or infinite ratings, repeated cells, weights of other cells, negative weights,
+        ids that repeat or are not one per row.
 
     Notes
     -----
-    Values are float32 where that loses nothing (whole and half stars, counts below
-    2**24), else float64.  Indices are int32 where they fit, else int64.
+    Values are float32 if that loses nothing (whole and half stars, counts below 2**24),
+    else float64.  Indices are int32 if they fit, else int64.
     """
 
     by_user: sp.csr_array
@@ -54,17 +54,17 @@ class Ratings:
     def __init__(self, matrix: Any, *, weights: Any = None, user_ids: Any = None,
                  item_ids: Any = None, copy: bool = True) -> None:
         by_user = canonical.canonical_csr(matrix, copy)
-        state = {"by_user": by_user, "weights": canonical.aligned_weights(weights, by_user),
-                 "_users": named_or_none("user_ids", user_ids, by_user.shape[0]),
-                 "_items": named_or_none("item_ids", item_ids, by_user.shape[1])}
-        self.__setstate__(state)
+        self.__setstate__({
+            "by_user": by_user, "weights": canonical.aligned_weights(weights, by_user),
+            "_users": named_or_none("user_ids", user_ids, by_user.shape[0]),
+            "_items": named_or_none("item_ids", item_ids, by_user.shape[1])})
 
-    # ------------------------------------------------------------ other ways in
+    # ------------------------------------------------------ other ways to make them
 
     @classmethod
     def from_arrays(cls, users: Any, items: Any, values: Any = None, weights: Any = None, *,
                     duplicates: canonical.Duplicates = "error") -> Ratings:
-        """Build from one id pair a rating; distinct ids become rows and columns.
+        """Build from one pair of ids per rating; distinct ids become rows and columns.
 
         Parameters
         ----------
@@ -73,41 +73,30 @@ class Ratings:
         values, weights : array-like, shape (nnz,), or None
             Ratings and weights; None: 1 everywhere.
         duplicates : {"error", "last", "mean", "sum"}
-            What to do with a repeated (user, item) pair; applies to weights likewise.
+            What to do with a repeated (user, item) pair, and with its weights.
         """
         validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
-        user_ids, rows = factorize("users", users)
-        item_ids, columns = factorize("items", items)
-        validation.same_length(users=rows, items=columns)
-        columns_of = {"values": np.ones(len(rows), np.float32) if values is None else
-                      validation.vector("values", values, len(rows))}
-        if weights is not None:
-            columns_of["weights"] = validation.vector("weights", weights, len(rows))
-        shape = (len(user_ids), len(item_ids))
-        indptr, columns, merged = canonical.merge(rows, columns, shape, columns_of, duplicates)
-        matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
-        return cls(matrix, weights=merged.get("weights"), user_ids=user_ids,
-                   item_ids=item_ids, copy=False)
+        return assembled(users, items, duplicates, values=values, weights=weights)[0]
 
     @classmethod
     def from_frame(cls, frame: Any, user: str = "user", item: str = "item",
                    rating: str | None = "rating", weight: str | None = None, *,
                    duplicates: canonical.Duplicates = "error") -> Ratings:
-        """Build from anything that answers `frame[name]` with a column.
+        """Build from anything whose `frame[name]` is a column.
 
-        Raises KeyError without such a column, and ValueError or TypeError as `Ratings` does.
+        Raises KeyError if there is no such column, ValueError or TypeError as `Ratings` does.
 
         Parameters
         ----------
         frame : mapping of columns
-            A pandas or polars frame, a pyarrow table, a dict of arrays, or what a database query
-            gives (DuckDB's `fetchnumpy()`).
+            A pandas or polars frame, a pyarrow table, a dict of arrays, or the result of a
+            database query (DuckDB's `fetchnumpy()`).
         user, item : str
             Names of the columns of ids.
         rating, weight : str or None
             Names of the columns of values; None: every row counts as 1.
         duplicates : {"error", "sum", "last", "mean"}
-            What becomes of a pair that comes twice, as in `from_arrays`.
+            As in `from_arrays`.
         """
         columns = [canonical.column_of(frame, name) for name in (user, item, rating, weight)]
         return cls.from_arrays(*columns, duplicates=duplicates)
@@ -115,7 +104,7 @@ class Ratings:
     # -------------------------------------------------------------------- on disk
 
     def write(self, folder: str | PathLike[str]) -> None:
-        """Write both orientations to a new folder, all of it or nothing.
+        """Write both orientations to a new folder, whole or not at all.
 
         Parameters
         ----------
@@ -130,14 +119,13 @@ class Ratings:
     def open(cls, folder: str | PathLike[str], *, verify: bool = True) -> Ratings:
         """Open what `write` or `mfcore convert` wrote: mapped from disk, not read into memory.
 
-        Raises RatingsFolderError for a folder that is not whole or not what was written.
+        Raises RatingsFolderError for a folder that is incomplete or was altered.
 
         Parameters
         ----------
         folder : str or path-like
-            Where they lie.
         verify : bool
-            Whether the checksums of the arrays are compared, which reads all of them.
+            Whether to compare the checksums of the arrays, which reads all of them.
         """
         from mfcore.data import folder as files
 
@@ -145,11 +133,11 @@ class Ratings:
 
     @property
     def folder(self) -> str | None:
-        """Where opened ratings lie; None for those in memory."""
+        """Folder of opened ratings; None for those in memory."""
         return self.__dict__.get("folder")
 
     def __reduce__(self) -> Any:
-        """Pickle opened ratings as their folder: another process maps it."""
+        """Pickle opened ratings as the name of their folder, which another process maps."""
         if self.folder is not None:
             return partial(Ratings.open, verify=False), (self.folder,)
         return _from_state, (self.__dict__,)
@@ -192,9 +180,11 @@ class Ratings:
         """The weights in `by_item` order, or None."""
         if self.weights is None:
             return None
-        pattern = self.by_user
-        turned = sp.csr_array((self.weights, pattern.indices, pattern.indptr), pattern.shape)
-        return canonical.read_only(turned.T.tocsr().data)
+        return canonical.read_only(self._weight_matrix().T.tocsr().data)
+
+    def _weight_matrix(self) -> sp.csr_array:
+        cells = self.by_user
+        return sp.csr_array((self.weights, cells.indices, cells.indptr), cells.shape)
 
     @cached_property
     def users_of_cells(self) -> np.ndarray:
@@ -205,10 +195,9 @@ class Ratings:
     @property
     def transposed(self) -> Ratings:
         """The same cells with users and items exchanged; shares memory."""
-        state = {"by_user": self.by_item, "by_item": self.by_user,
-                 "weights": self.weights_by_item, "weights_by_item": self.weights,
-                 "_users": self._items, "_items": self._users}
-        return _from_state(state)
+        return _from_state({"by_user": self.by_item, "by_item": self.by_user,
+                            "weights": self.weights_by_item, "weights_by_item": self.weights,
+                            "_users": self._items, "_items": self._users})
 
     def user_positions(self, users: Any) -> np.ndarray:
         """Return the row of each user, -1 if unknown.
@@ -216,7 +205,7 @@ class Ratings:
         Parameters
         ----------
         users : sequence
-            Ids, or numbers where there are no ids.
+            Ids, or row numbers if there are no ids.
         """
         return positions_of("users", users, self._users, self.shape[0])
 
@@ -225,22 +214,17 @@ class Ratings:
         return positions_of("items", items, self._items, self.shape[1])
 
     def known_users(self, users: Any) -> np.ndarray:
-        """Return the row of each user; raise where one is unknown.
+        """Return the row of each user; KeyError or IndexError for an unknown id or number.
 
         Parameters
         ----------
         users : id or sequence
-            Ids, or numbers where there are no ids.
-
-        Raises
-        ------
-        KeyError, IndexError
-            For an unknown id; for a number that is no row.
+            Ids, or row numbers if there are no ids.
         """
         return known_positions("users", users, self._users, self.shape[0])
 
     def known_items(self, items: Any) -> np.ndarray:
-        """Return the column of each item; raise as `Ratings.known_users`."""
+        """Return the column of each item: see `Ratings.known_users`."""
         return known_positions("items", items, self._items, self.shape[1])
 
     # ------------------------------------------------------------- parts of it
@@ -251,7 +235,7 @@ class Ratings:
         Parameters
         ----------
         rows : sequence of int
-            Numbers of rows; -1 stands for a row without cells.
+            Row numbers; -1 gives a row without cells.
         """
         rows = np.asarray(rows)
         known = rows >= 0
@@ -262,12 +246,12 @@ class Ratings:
                             shape=(len(known), self.shape[1]))
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
-        """Return the chosen cells, shape and ids as they are.
+        """Return the chosen cells, with the same shape and ids.
 
         Parameters
         ----------
         chosen : ndarray of bool, shape (nnz,)
-            In the order of `by_user`; TypeError for anything but booleans.
+            In `by_user` order; TypeError for anything but booleans.
         """
         chosen = validation.vector("chosen", chosen, self.nnz)
         if chosen.dtype != bool:
@@ -280,20 +264,18 @@ class Ratings:
                        item_ids=self.item_ids, copy=False)
 
     def select_users(self, rows: Any) -> Ratings:
-        """Return some users' rows; items and ids stay.
+        """Return some users' rows, with all items.
 
         Parameters
         ----------
         rows : sequence of int
-            Numbers of rows, in the order wanted.
+            Row numbers, in the order wanted.
         """
         rows = validation.positions("rows", rows, self.shape[0])
-        pattern = self.by_user
-        weights = None if self.weights is None else sp.csr_array(
-            (self.weights, pattern.indices, pattern.indptr), pattern.shape)[rows].data
+        weights = None if self.weights is None else self._weight_matrix()[rows].data
         ids = None if self.user_ids is None else self.user_ids[rows]
-        return Ratings(pattern[rows], weights=weights, user_ids=ids, item_ids=self.item_ids,
-                       copy=False)
+        return Ratings(self.by_user[rows], weights=weights, user_ids=ids,
+                       item_ids=self.item_ids, copy=False)
 
     # ---------------------------------------------------------------- frozenness
 
@@ -323,11 +305,25 @@ def _from_state(state: dict[str, Any]) -> Ratings:
     return made
 
 
-def as_ratings(name: str, given: Any) -> Ratings:
-    """Return Ratings as they are, or made from a scipy sparse matrix.
+def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, values: Any,
+              **others: Any) -> tuple[Ratings, dict[str, np.ndarray]]:
+    """Return Ratings as `Ratings.from_arrays`, and all columns but ids in `by_user` order.
 
-    Raises TypeError, which calls the argument `name`, for anything else.
+    Of the `others`, "weights" become those of the ratings; None is left out.
     """
-    if isinstance(given, Ratings):
-        return given
-    return Ratings(canonical.sparse_matrix(name, given))
+    user_ids, rows = factorize("users", users)
+    item_ids, columns = factorize("items", items)
+    validation.same_length(users=rows, items=columns)
+    given = {"values": np.ones(len(rows), np.float32) if values is None else values, **others}
+    arrays = {name: validation.vector(name, array, len(rows))
+              for name, array in given.items() if array is not None}
+    shape = (len(user_ids), len(item_ids))
+    indptr, columns, merged = canonical.merge(rows, columns, shape, arrays, duplicates)
+    matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
+    return Ratings(matrix, weights=merged.get("weights"), user_ids=user_ids, item_ids=item_ids,
+                   copy=False), merged
+
+
+def as_ratings(name: str, given: Any) -> Ratings:
+    """Return Ratings as they are, or made from a scipy sparse matrix, or raise a TypeError."""
+    return given if isinstance(given, Ratings) else Ratings(canonical.sparse_matrix(name, given))

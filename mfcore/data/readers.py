@@ -1,10 +1,10 @@
-"""Ratings out of files: csv, tsv, `::`, gzip and parquet, laid out one rating a line.
+"""Ratings out of files: csv, tsv, `::`, gzip and parquet, with one rating per line.
 
     read_ratings("ratings.csv")                                  # user, item, rating, ...
     read_ratings("plays.tsv.gz", user="listener", item="artist", rating="plays")
     read_ratings("clicks.txt", rating=None, duplicates="sum")    # two columns, each line 1
 
-Columns are named by position, from 0, or by the file's header.
+Columns are given by position, from 0, or by their name in the file's header.
 """
 
 from __future__ import annotations
@@ -17,29 +17,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.canonical import Duplicates, merge
+from mfcore.data.canonical import Duplicates
 from mfcore.data.dataset import Dataset
-from mfcore.data.ids import factorize
 from mfcore.data.layout import Column, Reading, find_columns, find_layout
 from mfcore.data.parsing import parse
-from mfcore.data.ratings import Ratings
+from mfcore.data.ratings import Ratings, assembled
 from mfcore.data.textfile import TextFile, load_text, pieces_of_gzip, text_of
 
 FilePath = str | os.PathLike[str]
 Frame = dict[str, Any]
 Part = Path | Callable[[], Frame]
-# Bytes of text, and rows of a parquet file, that are parsed at a time, at most; and what one of
-# them takes in memory meanwhile (measured, with what stays of the one before).
+# The most bytes of text, and rows of a parquet file, that are parsed at a time, and the bytes of
+# memory that each of them takes meanwhile (measured, with what remains of the piece before).
 TEXT_BYTES, ROWS = 1 << 25, 1 << 20
 TEXT_COST, ROW_COST = 12, 300
 _PARTS = (".csv", ".tsv", ".dat", ".txt", ".gz", ".parquet", ".pq")
 
 
 class Columns(NamedTuple):
-    """Columns of a ratings file in the order of its lines; None where not asked for.
+    """Columns of a ratings file in the order of its lines; None if not asked for.
 
     Ids are int64 or objects (strings), values and weights float64, timestamps int64.
     """
@@ -56,26 +54,26 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
                  separator: str | None = None, header: bool | None = None,
                  duplicates: Duplicates = "error", encoding: str = "utf-8",
                  text_ids: bool = False, n_threads: int | None = None) -> Ratings:
-    """Read a file with one rating a line.
+    """Read a file with one rating per line.
 
     Parameters
     ----------
     path : str or path-like
         A text file, plain or gzipped, or a parquet file (needs `mfcore[parquet]`).
     user, item, rating, weight : int, str or None
-        Where they stand: a position from 0, or a name of the header.  The defaults also
-        find `userId`, `movie_id`, `score` and the like, and without a header, but only
-        then, the first three columns.  `rating=None`: every line counts as 1.
-        `weight=None`: no weights.
+        Their columns: a position from 0, or a name in the header.  The defaults also find
+        `userId`, `movie_id`, `score` and the like, and without a header, but only then, the
+        first three columns.  `rating=None`: every line counts as 1.  `weight=None`: no
+        weights.
     separator : str or None
         "," ";" "|" a tab, "::", any other text, or " " for runs of spaces and tabs; quotes
         protect a single character.  None: found from the first lines.
     header : bool or None
         Whether the first line names the columns.  None: it does if columns are asked for
-        by other names than the defaults, or if a name stands where the rating should;
-        with `rating=None` if it has a usual name of users or items, such as `userId`.
+        by other names than the defaults, or if it has a name in place of a rating; with
+        `rating=None` if it has a usual name of users or items, such as `userId`.
     duplicates : {"error", "last", "mean", "sum"}
-        What to do with a (user, item) pair that comes again.
+        What to do with a repeated (user, item) pair.
     encoding : str
         Of the text.
     text_ids : bool
@@ -87,7 +85,7 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     Returns
     -------
     ratings : Ratings
-        Ids sorted, rows and columns only for users and items that the file names.
+        Ids sorted; rows and columns only for users and items in the file.
 
     Raises
     ------
@@ -95,7 +93,7 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     ImportError
         A parquet file without pyarrow.
     ValueError
-        Not a ratings file: the message names the line and shows what stands there.
+        Not a ratings file: the message names the line and shows what it says.
     """
     reading = Reading(user, item, rating, weight, separator, header, encoding, text_ids)
     columns = read_columns(path, reading, n_threads)
@@ -103,25 +101,9 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
                                duplicates=duplicates)
 
 
-def read_dataset(path: FilePath, *, timestamp: Column = "timestamp", user: Column = "user",
-                 item: Column = "item", rating: Column = "rating",
-                 separator: str | None = None, header: bool | None = None,
-                 encoding: str = "utf-8", text_ids: bool = False,
-                 n_threads: int | None = None) -> Dataset:
-    """Read ratings with their timestamps and line order; see `read_ratings`.
-
-    Parameters
-    ----------
-    timestamp : int, str or None
-        Where the seconds stand; without a header the fourth column.
-    """
-    reading = Reading(user, item, rating, None, separator, header, encoding, text_ids, timestamp)
-    return dataset_of(read_columns(path, reading, n_threads))
-
-
 def read_columns(source: FilePath | TextFile, reading: Reading | None = None,
                  n_threads: int | None = None) -> Columns:
-    """Read the columns of a ratings file as arrays, one entry a line; see `read_ratings`."""
+    """Read the columns of a ratings file as arrays, one entry per line; see `read_ratings`."""
     reading = reading or Reading()
     if not isinstance(source, TextFile):
         if is_parquet(path := validation.path("path", source)):
@@ -144,36 +126,21 @@ def _columns(found: Mapping[str, np.ndarray]) -> Columns:
 
 
 def dataset_of(columns: Columns) -> Dataset:
-    """Build ratings, and bring what goes with each line into their order.
-
-    Raises
-    ------
-    ValueError
-        A (user, item) pair that comes twice.
-    """
-    user_ids, rows = factorize("users", columns.users)
-    item_ids, places = factorize("items", columns.items)
-    values, weights, timestamps = columns[2:]
-    given = {"values": np.ones(len(rows), np.float32) if values is None else values,
-             "weights": weights, "timestamps": timestamps,
-             "file_order": np.arange(len(rows), dtype=np.int64)}
-    shape = (len(user_ids), len(item_ids))
-    indptr, places, cells = merge(rows, places, shape, {
-        name: array for name, array in given.items() if array is not None}, "error")
-    ratings = Ratings(sp.csr_array((cells["values"], places, indptr), shape=shape),
-                      weights=cells.get("weights"), user_ids=user_ids, item_ids=item_ids,
-                      copy=False)
+    """Build a Dataset, timestamps in the order of its ratings; ValueError for a repeated pair."""
+    ratings, cells = assembled(
+        columns.users, columns.items, "error", values=columns.values, weights=columns.weights,
+        timestamps=columns.timestamps, file_order=np.arange(len(columns.users), dtype=np.int64))
     return Dataset(ratings, timestamps=cells.get("timestamps"), file_order=cells["file_order"])
 
 
-# ---------------------------------------------------- several files, a piece at a time
+# ------------------------------------------------------------- several files, in pieces
 
 
 def parts_of(sources: Any) -> list[Part]:
     """Return the parts that are named, with the ratings files of a folder in order of names.
 
-    Raises FileNotFoundError for what is not there, ValueError for a folder without parts, or
-    for no part at all.
+    Raises FileNotFoundError for a missing file, ValueError for a folder without parts, or if
+    there is no part at all.
     """
     given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     found = [part for each in given for part in ([each] if callable(each) else
@@ -194,7 +161,7 @@ def _files_of(place: Path) -> list[Path]:
 
 
 def check_parts(parts: Sequence[Part], reading: Reading) -> None:
-    """Raise ValueError, naming the file, for a file with other columns than the first."""
+    """Raise a ValueError that names a file whose columns differ from those of the first."""
     schemas = [(part, _schema(part, reading)) for part in parts if isinstance(part, Path)]
     for path, schema in schemas:
         if schema != schemas[0][1]:
@@ -215,9 +182,9 @@ def _schema(path: Path, reading: Reading) -> str:
 
 
 def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
-    """Yield the columns of a part, a piece at a time; text stays where it is on disk.
+    """Yield the columns of a part in pieces, each parsed within `memory` bytes.
 
-    Pieces are parsed within `memory` bytes; what a function returns is one piece.
+    The result of a function is one piece.
     """
     most = min(TEXT_BYTES, memory // TEXT_COST)
     if callable(part):
@@ -236,9 +203,8 @@ def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator
 
 def _pieces_of_text(path: Path, name: str, reading: Reading, most: int) -> Iterator[Columns]:
     if path.stat().st_size <= most:
-        whole = load_text(path, reading.encoding)
-        yield _of_text(TextFile(name, whole.data, whole.encoding), reading,
-                       whole.first_lines(), 1)
+        whole = text_of(name, np.fromfile(path, np.uint8), reading.encoding)
+        yield _of_text(whole, reading, whole.first_lines(), 1)
         return
     data = np.memmap(path, np.uint8, "r")
     head = text_of(name, data[:1 << 16].tobytes(), reading.encoding).first_lines()[:-1]
@@ -256,23 +222,23 @@ def _pieces_of_text(path: Path, name: str, reading: Reading, most: int) -> Itera
 
 
 def _of_frame(frame: Frame, reading: Reading) -> Columns:
-    taken = [None if name is None or name not in frame else np.asarray(frame[name])
-             for name in (reading.user, reading.item, reading.rating, reading.weight)]
-    users, items, values, weights = taken
+    users, items, values, weights = (
+        None if name is None or name not in frame else np.asarray(frame[name])
+        for name in (reading.user, reading.item, reading.rating, reading.weight))
     if users is None or items is None:
         raise KeyError(f"a part must have columns {reading.user!r} and {reading.item!r}, got "
                        f"{sorted(frame)}")
     for name, array in (("rating", values), ("weight", weights)):
         if array is not None:
             validation.finite(name, validation.vector(name, array, len(users)))
-    return Columns(users, items, values, weights, None)
+    return Columns(users, items, values, weights)
 
 
 # ------------------------------------------------------------------------------- parquet
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell a parquet file by its name or its first bytes."""
+    """Recognize a parquet file by its name or its first bytes."""
     if path.suffix in (".parquet", ".pq"):
         return True
     if not path.is_file():

@@ -1,15 +1,17 @@
-"""Cut ratings into a part to learn from and a part to test on.
+"""Split ratings into a part to learn from and a part to test on.
 
-Every split gives both parts, `train` and `test`, the shape and ids of the whole, so that row
-7 is the same user and column 3 the same item everywhere; only `user_split` cuts rows.
-`ratings` may be Ratings or a scipy sparse matrix, shape (n_users, n_items).  A split is a
-function of its arguments alone: the same `random_state` gives the same cells.
+Both parts, `train` and `test`, have the shape and ids of the whole, so that row 7 is the same
+user and column 3 the same item everywhere; only `user_split` divides rows.  `ratings` may be
+Ratings or a scipy sparse matrix, shape (n_users, n_items).  A split is a function of its
+arguments alone: the same `random_state`, an int or numpy Generator, gives the same cells, and
+None draws another split each time.  All raise ValueError for a share outside (0, 1), missing
+timestamps, and if a part would be empty.
 
 | split            | held out                                | asks                              |
 |------------------|-----------------------------------------|-----------------------------------|
 | `random_split`   | cells anywhere                          | how well are gaps filled?         |
-| `k_fold`         | cells anywhere, each in one fold        | the same, without luck            |
-| `per_user_split` | a share of each user's cells            | the same, for each user alike     |
+| `k_fold`         | cells anywhere, each in one fold        | the same, less subject to luck    |
+| `per_user_split` | a share of each user's cells            | the same, for every user          |
 | `leave_last_out` | the last cells of each user             | what comes next for this user?    |
 | `time_split`     | all cells from a moment on              | what would today's model be worth?|
 | `user_split`     | whole users, with some cells to fold in | how well are new users served?    |
@@ -38,12 +40,6 @@ def random_split(ratings: Any, test_size: float = 0.2,
     test_size : float in (0, 1)
         Share of the cells to hold out, to the nearest cell.
     random_state : int, numpy Generator or None
-        Seed of the draw; None draws another split each time.
-
-    Raises
-    ------
-    ValueError
-        A share outside (0, 1), or one that leaves a part without cells.
     """
     ratings = as_ratings("ratings", ratings)
     size = round(validation.share("test_size", test_size) * ratings.nnz)
@@ -60,18 +56,13 @@ def k_fold(ratings: Any, n_folds: int = 5,
     Parameters
     ----------
     n_folds : int in [2, nnz]
-        Folds of equal size, up to one cell.
+        Folds whose sizes differ by at most one cell.
     random_state : int, numpy Generator or None
 
     Returns
     -------
     iterator over (train, test)
-        Arguments are checked at the call, folds are cut one at a time.
-
-    Raises
-    ------
-    ValueError
-        Fewer than 2 folds or more folds than cells.
+        Arguments are checked at the call; folds are made one at a time.
     """
     ratings = as_ratings("ratings", ratings)
     folds = _fold_numbers(ratings, n_folds)
@@ -89,22 +80,17 @@ def file_folds(ratings: Any, file_order: Any,
     Parameters
     ----------
     file_order : array-like of int, shape (nnz,)
-        Line number of each cell, from 0, in `by_user` order: `Dataset.file_order`.
+        Line number of each cell, each from 0 to nnz - 1 once, in `by_user` order:
+        `Dataset.file_order`.
     n_folds : int in [2, nnz]
-        Folds of equal size, up to one line.
-
-    Raises
-    ------
-    ValueError
-        A `file_order` that does not name each line from 0 to nnz - 1 once.
+        Folds whose sizes differ by at most one line.
     """
     ratings = as_ratings("ratings", ratings)
     folds = np.sort(_fold_numbers(ratings, n_folds))
     lines = validation.vector("file_order", file_order, ratings.nnz)
     if lines.dtype.kind not in "iu":
         raise TypeError(f"file_order must be line numbers (integers), got dtype {lines.dtype}")
-    inside = lines.min() >= 0 and lines.max() < ratings.nnz
-    if not inside or np.bincount(lines).max() > 1:
+    if not np.array_equal(np.sort(lines), np.arange(ratings.nnz)):
         raise ValueError(f"file_order must name each line from 0 to {ratings.nnz - 1} once")
     folds = folds[lines]
     return (_cut(ratings, folds == fold) for fold in range(n_folds))
@@ -118,13 +104,8 @@ def per_user_split(ratings: Any, test_size: float = 0.2,
     ----------
     test_size : float in (0, 1)
         Share of each user's cells, rounded to the nearest cell (half upwards): with 0.2,
-        users of one or two cells are only trained on.
+        users with one or two cells are only trained on.
     random_state : int, numpy Generator or None
-
-    Raises
-    ------
-    ValueError
-        A share outside (0, 1), or one at which no user has a cell to hold out.
     """
     ratings = as_ratings("ratings", ratings)
     test_size = validation.share("test_size", test_size)
@@ -139,15 +120,10 @@ def leave_last_out(ratings: Any, timestamps: Any, n: int = 1) -> tuple[Ratings, 
     Parameters
     ----------
     timestamps : array-like of numbers or datetime64, shape (nnz,)
-        Moment of each cell, in `by_user` order; of two cells of one moment, the one of
+        Moment of each cell, in `by_user` order; of two cells at the same moment, the one in
         the higher column is the later.
     n : int >= 1
-        Cells to hold out per user.  Users of `n` or fewer cells are only trained on.
-
-    Raises
-    ------
-    ValueError
-        NaN or NaT timestamps, another length, or no user with more than `n` cells.
+        Cells to hold out per user.  Users with `n` or fewer cells are only trained on.
     """
     ratings = as_ratings("ratings", ratings)
     n = validation.count("n", n)
@@ -166,22 +142,14 @@ def time_split(ratings: Any, timestamps: Any,
     timestamps : array-like of numbers or datetime64, shape (nnz,)
         Moment of each cell, in `by_user` order.
     test_size : float in (0, 1)
-        Share of the cells to hold out; more where several cells share the moment of the
+        Share of the cells to hold out; more if several cells share the moment of the
         cut, which all go to the test part.
-
-    Raises
-    ------
-    ValueError
-        NaN or NaT timestamps, another length, a share outside (0, 1), or no cell before
-        the cut.
     """
     ratings = as_ratings("ratings", ratings)
     size = round(validation.share("test_size", test_size) * ratings.nnz)
     moments = _moments(ratings, timestamps)
-    held_out = np.zeros(ratings.nnz, bool)
-    if size > 0:
-        held_out = moments >= np.partition(moments, -size)[-size]
-    return _cut(ratings, held_out)
+    cut = np.partition(moments, -size)[-size] if size > 0 else np.inf
+    return _cut(ratings, moments >= cut)
 
 
 def user_split(ratings: Any, test_size: float = 0.2, fold_in_size: float = 0.8,
@@ -189,7 +157,8 @@ def user_split(ratings: Any, test_size: float = 0.2, fold_in_size: float = 0.8,
     """Hold out whole users: strong generalisation.
 
     A model is trained without the held-out users, is shown a share of their cells (to fold
-    them in) and tested on the rest.  For a validation part as well, split `train` again.
+    them in) and tested on the rest.  For a validation part too, split `train` again.  The
+    protocol is that of Liang, Krishnan, Hoffman, Jebara (WWW 2018), section 4.2.
 
     Parameters
     ----------
@@ -206,16 +175,6 @@ def user_split(ratings: Any, test_size: float = 0.2, fold_in_size: float = 0.8,
         All cells of the other users.
     fold_in, test : Ratings, shape (n_held, n_items)
         The cells of the held-out users; row h is the same user in both.
-
-    Raises
-    ------
-    ValueError
-        A share outside (0, 1), one that leaves a part without users, or fewer users with
-        two cells than are to be held out.
-
-    Notes
-    -----
-    The protocol of Liang, Krishnan, Hoffman, Jebara (WWW 2018), section 4.2.
     """
     ratings = as_ratings("ratings", ratings)
     size = round(validation.share("test_size", test_size) * ratings.shape[0])
@@ -230,9 +189,6 @@ def user_split(ratings: Any, test_size: float = 0.2, fold_in_size: float = 0.8,
     return ratings.select_users(np.flatnonzero(~chosen)), fold_in, test
 
 
-# --------------------------------------------------------------------- what they share
-
-
 def _cut(ratings: Ratings, held_out: np.ndarray) -> tuple[Ratings, Ratings]:
     size = int(held_out.sum())
     if not 0 < size < ratings.nnz:
@@ -243,7 +199,7 @@ def _cut(ratings: Ratings, held_out: np.ndarray) -> tuple[Ratings, Ratings]:
 
 
 def _fold_numbers(ratings: Ratings, n_folds: int) -> np.ndarray:
-    """Return a fold number per cell, folds equal in size up to one cell."""
+    """Return a fold number per cell; the sizes of folds differ by at most one cell."""
     n_folds = validation.integer("n_folds", n_folds, low=2)
     if n_folds > ratings.nnz:
         raise ValueError(f"n_folds must be <= the number of cells, {ratings.nnz}, got {n_folds}")
@@ -251,17 +207,15 @@ def _fold_numbers(ratings: Ratings, n_folds: int) -> np.ndarray:
 
 
 def _rounded_share(size: float, counts: np.ndarray) -> np.ndarray:
-    """Return that share of each user's cells in whole cells: never all of them."""
-    sizes: np.ndarray = np.floor(size * counts + 0.5).astype(np.int64)
-    return sizes.clip(max=counts - 1)
+    """Return that share of each user's cells in whole cells, but never all of them."""
+    return np.asarray(np.floor(size * counts + 0.5).astype(np.int64).clip(max=counts - 1))
 
 
 def _drawn_of_each_user(ratings: Ratings, sizes: np.ndarray,
                         rng: np.random.Generator) -> np.ndarray:
     """Mark `sizes[u]` cells of each user u, each of them equally likely."""
     places = _places(ratings, rng.integers(0, 2**32, ratings.nnz))
-    drawn: np.ndarray = places < sizes[ratings.users_of_cells]
-    return drawn
+    return np.asarray(places < sizes[ratings.users_of_cells])
 
 
 def _drawn_users(ratings: Ratings, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -281,7 +235,7 @@ def _places(ratings: Ratings, key: np.ndarray) -> np.ndarray:
 
 
 def _order_by_user(users: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Order cells by user, then key, then place: one sort, where both fit in 63 bits."""
+    """Order cells by user, then key, then place, in one sort if both fit in 63 bits."""
     if key.dtype.kind in "iu" and key.size:
         low, high = int(key.min()), int(key.max())
         if high < 2**63 and (high - low + 1) * (int(users[-1]) + 1) < 2**63:

@@ -1,16 +1,16 @@
-"""Generated ratings whose truth is known: a place to see whether a method finds it.
+"""Generated ratings whose truth is known, to see whether a method finds it.
 
     r_ui = μ + b_u + b̃_i + P_u·Q_i + ε,      ε ~ N(0, noise²),
 
 rounded to half stars and clipped to 1..5.  Rows of P and Q are a group's vector plus a
-deviation of their own.  Who rates what is not left to chance either: user u rates the n_u
-items of largest
+deviation of their own.  Who rates what follows a model too: user u rates the n_u items with
+the largest
 
     ln(popularity_i) + selection·(b̃_i + P_u·Q_i) + γ_ui,      γ ~ Gumbel,
 
-which draws n_u items without replacement with odds popularity_i·exp(selection·…).  Hence a
-few items collect most ratings, and people rate what they like more than what they do not:
-what is missing tells something, as in real data.
+which draws n_u items without replacement with odds popularity_i·exp(selection·…).  So a few
+items collect most ratings, and people rate what they like more often than what they do not:
+what is missing carries information, as in real data.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.dataset import Dataset
-from mfcore.data.features import Features, one_hot
+from mfcore.data.features import one_hot
 from mfcore.data.ratings import Ratings
 
 LOW, HIGH, MEAN = 1.0, 5.0, 3.0
 USER_BIAS, ITEM_BIAS, TASTE = 0.35, 0.35, 0.9    # standard deviations, in stars
-ACTIVITY = 0.5                                   # spread of ln n_u
+ACTIVITY = 0.5                                   # standard deviation of ln n_u
 FEWEST, MOST = 5, 0.8                            # least n_u; greatest share of a catalogue
 YEAR = 31_536_000
 BLOCK_ROWS = 512
@@ -40,7 +40,7 @@ AUDIENCES = ("Cooking", "Chess", "Gardening", "Sailing", "Astronomy", "Knitting"
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """Hold the truth behind generated ratings.
+    """The truth behind generated ratings.
 
     Parameters
     ----------
@@ -71,19 +71,12 @@ class Planted:
         items = validation.positions("items", items, len(self.item_bias))
         validation.same_length(users=users, items=items)
         products = np.einsum("tf,tf->t", self.user_factors[users], self.item_factors[items])
-        total: np.ndarray = self.mean + self.user_bias[users] + self.item_bias[items] + products
-        return total
+        return np.asarray(self.mean + self.user_bias[users] + self.item_bias[items] + products)
 
 
 @dataclass(frozen=True, eq=False)
 class PlantedDataset(Dataset):
-    """A `Dataset` with its truth.
-
-    Parameters
-    ----------
-    truth : Planted
-        The factors, biases and noise behind the ratings.
-    """
+    """A `Dataset` with its `truth`: the factors, biases and noise behind the ratings."""
 
     truth: Planted = field(kw_only=True, repr=False)
 
@@ -92,7 +85,7 @@ def planted(n_users: int = 600, n_items: int = 300, n_factors: int = 4, *, n_gro
             group_share: float = 0.5, density: float = 0.35, skew: float = 0.6,
             selection: float = 1.5, noise: float = 0.4, step: float | None = 0.5,
             random_state: int | np.random.Generator | None = 0) -> PlantedDataset:
-    """Generate ratings by known factors, biases and groups.
+    """Generate ratings from known factors, biases and groups.
 
     Parameters
     ----------
@@ -106,7 +99,7 @@ def planted(n_users: int = 600, n_items: int = 300, n_factors: int = 4, *, n_gro
     skew : float >= 0
         Exponent of Zipf's law: popularity falls as rank**-skew.
     selection : float >= 0
-        How strongly users prefer to rate what they like; 0: not at all.
+        How strongly users prefer to rate what they like.
     noise : float >= 0
         Standard deviation of what no model can predict, in stars.
     step : float > 0 or None
@@ -147,16 +140,14 @@ def planted_audiences(n_users: int = 2000, n_items: int = 1000, n_audiences: int
 
     Parameters
     ----------
-    n_users, n_items : int >= n_audiences
-        Shared out evenly among the audiences.
+    n_users, n_items, n_factors : int >= n_audiences
+        Divided evenly among the audiences.
     n_audiences : int >= 2
     activity_ratio : float >= 1
         Mean number of ratings in the most active audience (number 0) over that in the
         least active one; the others lie between in equal ratios.
-    n_factors : int >= n_audiences
-        Shared out evenly too.
     density : float in (0, 1)
-        Share of its catalogue that a user of the most active audience rates (about).
+        Share of its catalogue that a user of the most active audience rates, on average (about).
     skew, selection, noise, step, random_state
         As in `planted`.
 
@@ -183,12 +174,9 @@ def planted_audiences(n_users: int = 2000, n_items: int = 1000, n_audiences: int
     return _described(rng, matrix, truth, groups, (names, names))
 
 
-# ------------------------------------------------------------------------------- parts
-
-
 @dataclass(frozen=True)
 class _Habits:
-    """How users choose and rate; checked."""
+    """How users choose and rate."""
 
     density: float
     skew: float
@@ -227,7 +215,7 @@ def _activity(rng: np.random.Generator, typical: np.ndarray,
 
 def _rated(rng: np.random.Generator, truth: Planted, habits: _Habits, counts: np.ndarray,
            groups: list[np.ndarray] | None) -> sp.csr_array:
-    """Draw who rates what and how; with `groups`, only within the same group."""
+    """Draw who rates what, and the ratings; with `groups`, only within the same group."""
     shape = (len(truth.user_bias), len(truth.item_bias))
     fame = -habits.skew * np.log1p(rng.permutation(shape[1]))
     columns = []
@@ -237,7 +225,11 @@ def _rated(rng: np.random.Generator, truth: Planted, habits: _Habits, counts: np
         key = fame + habits.selection * liking + rng.gumbel(size=liking.shape)
         if groups is not None:
             key[groups[0][rows, None] != groups[1]] = -np.inf
-        columns.append(_top(key, counts[rows]))
+        order = np.argsort(-key, axis=1, kind="stable")
+        chosen = np.zeros(key.shape, bool)
+        top = np.arange(shape[1]) < counts[rows, None]
+        np.put_along_axis(chosen, order, top, axis=1)
+        columns.append(np.nonzero(chosen)[1])
     indices = np.concatenate(columns)
     users = np.repeat(np.arange(shape[0]), counts)
     values = truth.scores(users, indices) + habits.noise * rng.normal(size=indices.size)
@@ -247,14 +239,6 @@ def _rated(rng: np.random.Generator, truth: Planted, habits: _Habits, counts: np
     return sp.csr_array((values.clip(LOW, HIGH).astype(np.float32), indices, indptr), shape)
 
 
-def _top(key: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the columns of the `counts[r]` largest keys of each row r, sorted."""
-    order = np.argsort(-key, axis=1, kind="stable")
-    chosen = np.zeros(key.shape, bool)
-    np.put_along_axis(chosen, order, np.arange(key.shape[1]) < counts[:, None], axis=1)
-    return np.nonzero(chosen)[1]
-
-
 def _described(rng: np.random.Generator, matrix: sp.csr_array, truth: Planted,
                groups: list[np.ndarray],
                names: tuple[list[str], list[str]]) -> PlantedDataset:
@@ -262,20 +246,18 @@ def _described(rng: np.random.Generator, matrix: sp.csr_array, truth: Planted,
     moments = np.repeat(begin, np.diff(matrix.indptr)) + rng.integers(0, YEAR // 4, matrix.nnz)
     order = np.empty(matrix.nnz, np.int64)
     order[np.argsort(moments, kind="stable")] = np.arange(matrix.nnz)
+    user_features, item_features = (
+        one_hot([known[group] for group in numbers], prefix, categories=known)
+        for prefix, numbers, known in zip(("group", "genre"), groups, names, strict=True))
     return PlantedDataset(
         ratings=Ratings(matrix, copy=False), truth=truth, timestamps=1_600_000_000 + moments,
-        user_features=_features(groups[0], "group", names[0]),
-        item_features=_features(groups[1], "genre", names[1]),
+        user_features=user_features, item_features=item_features,
         item_titles=_titles(groups[1], names[1]), user_groups=groups[0], item_groups=groups[1],
         file_order=order, licence="Generated numbers: free for any use.")
 
 
-def _features(groups: np.ndarray, prefix: str, names: list[str]) -> Features:
-    return one_hot([names[group] for group in groups], prefix, categories=names)
-
-
 def _words(words: tuple[str, ...], n_groups: int) -> list[str]:
-    """Name groups; where the words run out, they come again with a number."""
+    """Name groups; when the words run out, they are repeated with a number."""
     turns = (divmod(group, len(words)) for group in range(n_groups))
     return [words[place] + (f"-{turn + 1}" if turn else "") for turn, place in turns]
 

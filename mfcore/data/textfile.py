@@ -1,7 +1,7 @@
-"""The bytes of a text file, unpacked, checked to be text, with places told as line numbers.
+"""The bytes of a text file: unpacked, checked to be text, with line numbers for messages.
 
-Gzip is unpacked a piece at a time, so that a small file cannot fill the memory or the disk: it
-packs 1032 bytes into one at best, and ratings, which are digits of many ids, into 3 to 10.
+Gzip is unpacked in pieces, so that a small file cannot fill the memory or the disk: it packs
+up to 1032 bytes into one, but ratings, which are digits of many ids, only 3 to 10.
 """
 
 from __future__ import annotations
@@ -20,31 +20,20 @@ import numpy as np
 
 from mfcore import validation
 
-_SAMPLE_BYTES = 65_536
-_BLOCK_BYTES = 1_000_000
-# What unpacks to more than both is no ratings file.
-MAX_BYTES, MAX_RATIO = 2**30, 100
-_PIECE = 1 << 20
+_SAMPLE_BYTES, _BLOCK_BYTES = 65_536, 1 << 20
+MAX_BYTES, MAX_RATIO = 2**30, 100           # no ratings file unpacks to more than both
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """Hold the bytes of a text file, unpacked, without a byte-order mark.
+    """The bytes of a text file, unpacked, without a byte-order mark.
 
-    Lines end in a line feed, maybe after a carriage return.
-
-    Parameters
-    ----------
-    name : str
-        What messages call it.
-    data : ndarray of uint8, read-only
-    encoding : str
-        Of the text; the separators and numbers must be ASCII in it.
+    Lines end in a line feed, perhaps after a carriage return.
     """
 
-    name: str
-    data: np.ndarray
-    encoding: str = "utf-8"
+    name: str                   # used in messages
+    data: np.ndarray            # uint8, read-only
+    encoding: str = "utf-8"     # in which separators and numbers must be ASCII
 
     def first_lines(self, count: int = 20) -> list[str]:
         """Return up to `count` of the first lines that are not blank."""
@@ -74,11 +63,8 @@ class TextFile:
 def load_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> TextFile:
     """Read a text file, unpacking gzip.
 
-    Raises
-    ------
-    FileNotFoundError, IsADirectoryError
-    ValueError
-        An empty file, a binary one, a damaged gzip file.
+    Raises FileNotFoundError, IsADirectoryError, and ValueError for an empty or binary file or
+    a damaged gzip file.
     """
     place = validation.path("path", path)
     if place.is_dir():
@@ -108,34 +94,27 @@ def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
 
 
 def _with_line_feeds(data: np.ndarray) -> np.ndarray:
-    """Turn each carriage return that ends a line by itself into a line feed."""
+    """Turn each carriage return that ends a line by itself into a line feed, in a copy."""
     given = data
     for start in range(0, data.size, _BLOCK_BYTES):
-        block = given[start:start + _BLOCK_BYTES]
-        lone = block == ord("\r")
-        if lone.any():
-            after = given[start + 1:start + 1 + block.size]
-            lone[:after.size] &= after != ord("\n")
-            places = start + np.flatnonzero(lone)
-            if places.size:
-                data = given.copy() if data is given else data
-                data[places] = ord("\n")
+        places = start + np.flatnonzero(given[start:start + _BLOCK_BYTES] == ord("\r"))
+        lone = places[given[np.minimum(places + 1, data.size - 1)] != ord("\n")]
+        if lone.size:
+            data = given.copy() if data is given else data
+            data[lone] = ord("\n")
     return data
 
 
-# ---------------------------------------------------------------------------------- gzip
-
-
 def pieces_of_gzip(name: str, packed: BinaryIO | Any, size: int) -> Iterator[bytes]:
-    """Yield what a gzip stream of `size` bytes holds.
+    """Yield the content of a gzip stream of `size` bytes.
 
-    Raises ValueError for one that is damaged, or grows beyond `MAX_BYTES` and `MAX_RATIO`
+    Raises ValueError if it is damaged, or unpacks to more than `MAX_BYTES` and `MAX_RATIO`
     times its size.
     """
     most, got = max(MAX_BYTES, MAX_RATIO * size), 0
     try:
         with gzip.GzipFile(fileobj=packed) as stream:
-            while piece := stream.read(_PIECE):
+            while piece := stream.read(_BLOCK_BYTES):
                 got += len(piece)
                 if got > most:
                     raise ValueError(f"{name} unpacks to more than {most:,} bytes out of {size:,}, "
@@ -147,7 +126,7 @@ def pieces_of_gzip(name: str, packed: BinaryIO | Any, size: int) -> Iterator[byt
 
 
 def gunzipped(name: str, data: Any) -> bytearray:
-    """Return what gzipped bytes hold; raises as `pieces_of_gzip`."""
+    """Return the content of gzipped bytes; raises as `pieces_of_gzip`."""
     unpacked = bytearray()
     for piece in pieces_of_gzip(name, io.BytesIO(data), len(data)):
         unpacked += piece

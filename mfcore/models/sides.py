@@ -28,7 +28,7 @@ from mfcore.objectives.groups import Prior, averages
 from mfcore.objectives.penalty import Penalty
 
 
-@dataclass
+@dataclass(eq=False)
 class Side:
     """One side of a fitted model.
 

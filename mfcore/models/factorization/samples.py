@@ -35,7 +35,7 @@ from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows
 INIT_SCALE = 1.0
 
 
-@dataclass
+@dataclass(eq=False)
 class SampledSide(FeaturedSide):
     """A side of a sampled factorization.
 
