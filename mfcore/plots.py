@@ -64,7 +64,7 @@ def plot_trace(draws: Any, *, labels: Sequence[str] = (), ax: Any = None) -> Any
     draws : array-like, shape (n_samples,) or (n_samples, n_numbers)
         Such as `BayesianMF.score_draws`; ValueError for another shape.
     labels : sequence of str, shape (n_numbers,)
-        None without a legend; ValueError for another length.
+        Names for a legend, if any; ValueError for another length.
     """
     given = np.asarray(draws, np.float64)
     if given.ndim not in (1, 2) or not given.size:

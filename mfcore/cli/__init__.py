@@ -9,6 +9,7 @@ error, 2 for a command line that makes no sense or asks a model for something th
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mfcore.cli import output
@@ -29,14 +30,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, or None
         Arguments after the name of the program; None: those of the process.
     """
-    shows_traceback = bool(os.environ.get("MFCORE_TRACEBACK"))
     try:
-        arguments = build_parser().parse_args(argv)
-        shows_traceback |= arguments.traceback
-        output.write(arguments.command(arguments), arguments.json)
-        return 0
+        return _run(build_parser().parse_args(argv))
     except SystemExit as end:           # --help, --version, a usage error
         return int(end.code or 0)
+
+
+def _run(arguments: Namespace) -> int:
+    try:
+        output.write(arguments.command(arguments), arguments.json)
+        return 0
     except KeyboardInterrupt:
         output.complain("interrupted")
         return INTERRUPTED
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return FAILED
     except EXPECTED as error:
-        if shows_traceback:
+        if arguments.traceback:
             raise
         output.complain(f"error: {described(error)}")
         return UNABLE if isinstance(error, NotImplementedError) else FAILED

@@ -151,7 +151,8 @@ def fit(arguments: Namespace) -> Answer:
     seconds = time.perf_counter() - start
     set_running(model, verbose=0)
     model.save(target)
-    size, loss = target.stat().st_size, _last_loss(model)
+    size, last = target.stat().st_size, model.history_[-1] if model.history_ else {}
+    loss = None if "segment" in last else last.get("loss")      # (of one model, not of several)
     found = {"model": type(model).__name__, "parameters": model.get_params(),
              "users": ratings.shape[0], "items": ratings.shape[1], "ratings": ratings.nnz,
              "epochs": model.n_epochs_, "loss": loss, "seconds": seconds,
@@ -173,12 +174,6 @@ def _named(model: Recommender) -> str:
         params = {**model.get_params(deep=False), "by": f"{len(model.by)} labels"}
         return repr(mfcore.Segmented(**params))
     return repr(model)
-
-
-def _last_loss(model: Recommender) -> float | None:
-    """Return the loss of the last epoch; a segmented model has none."""
-    last = model.history_[-1] if model.history_ else {}
-    return None if "segment" in last else last.get("loss")
 
 
 # ------------------------------------------------------------------ recommend and similar
@@ -278,10 +273,7 @@ def evaluate(arguments: Namespace) -> Answer:
 
 
 def _rows_of(ratings: Ratings, test: Ratings) -> Ratings:
-    """Return the rows of `ratings` for the users of `test`, in their order.
-
-    Raises KeyError for a test user without a row.
-    """
+    """Return the rows of the users of `test`, in their order; KeyError if one is missing."""
     users = inputs.ids_or_rows(test.user_ids, test.shape[0])
     rows = ratings.user_positions(users)
     validation.known_ids("users of the fold-in file", users, rows)

@@ -289,15 +289,12 @@ def _text(result: dict[str, Any]) -> str:
     if result["folding"] is not None:
         blocks.append(_folding_text(result["folding"], result["picture"]))
     for found in result["recommendations"]:
-        rated = ", ".join(f"{_name(each)} ({each['rating']:g})" for each in found["rated"])
-        best = ", ".join(map(_name, found["items"]))
+        rated = ", ".join(f"{each['title'] or each['item']} ({each['rating']:g})"
+                          for each in found["rated"])
+        best = ", ".join(str(each["title"] or each["item"]) for each in found["items"])
         blocks.append(f"user {found['user']} rated highest: {rated}\n  recommended: {best}")
     return "\n\n".join(blocks) + (f"\n\n{result['seconds']:.0f} s in all, with compilation and "
                                   f"the choice of settings")
-
-
-def _name(each: dict[str, Any]) -> str:
-    return str(each["title"] or each["item"])
 
 
 def _ladder_text(rows: list[dict[str, Any]]) -> str:

@@ -106,12 +106,9 @@ def load_titles(name: str | None, arguments: Namespace) -> Titles:
         return {}
     if name in NAMES:
         return titles_of(load_data(name, arguments))
-    titles: Titles = {}
-    for word, title in (map(str.strip, row[:2]) for row in read_rows(Path(name)) if len(row) > 1):
-        if title:
-            titles[word] = title
-            if word.isdecimal():
-                titles[int(word)] = title
+    rows = (map(str.strip, row[:2]) for row in read_rows(Path(name)) if len(row) > 1)
+    titles: Titles = {word: title for word, title in rows if title}
+    titles |= {int(word): title for word, title in titles.items() if word.isdecimal()}
     if not titles:
         raise ValueError(f"{name} must hold an id and a title a line, and holds none")
     return titles

@@ -143,9 +143,9 @@ def segment(model: Recommender, data: Dataset, *, by_user: bool = False) -> dict
     elif by_user:
         from mfcore.models.segments.routing import labels_of
 
-        labels = labels_of(name, data.ratings, data.user_features)
-        model.by = {user: label for user, label in zip(_users(data.ratings), labels, strict=True)
-                    if label is not None}
+        found = zip(_users(data.ratings), labels_of(name, data.ratings, data.user_features),
+                    strict=True)
+        model.by = {user: label for user, label in found if label is not None}
     else:
         return {"user_features": data.user_features}
     return {}

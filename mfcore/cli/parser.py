@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter, _ActionsContainer
 from collections.abc import Callable
 from textwrap import dedent
@@ -15,7 +16,6 @@ from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
 from mfcore.cli.output import Answer
 from mfcore.models.registry import MODELS
 
-Commands = Any      # what add_subparsers returns has no public name
 DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
 MODEL = "a file written by mfcore fit"
 TITLES = "show titles: of a data set by name, or of a file with an id and a title on each line"
@@ -41,7 +41,7 @@ def build_parser() -> ArgumentParser:
 # -------------------------------------------------------------------------- the commands
 
 
-def _demo(kinds: Commands) -> None:
+def _demo(kinds: Any) -> None:
     parser = _command(kinds, demo, "train a ladder of models and compare them", """
         Train Popularity, BiasOnly and four factorizations, each with one idea more than the
         one before, and print what each idea gains, with recommendations for a few users.
@@ -60,7 +60,7 @@ def _demo(kinds: Commands) -> None:
     _add_file_options(parser)
 
 
-def _fetch(kinds: Commands) -> None:
+def _fetch(kinds: Any) -> None:
     parser = _command(kinds, fetch, "get a data set, or list those known by name", """
         Get a data set: from the folder that MFCORE_DATA names, from the cache, or downloaded
         into the cache.  Without a name, list the data sets and where they are.""", """
@@ -71,7 +71,7 @@ def _fetch(kinds: Commands) -> None:
     parser.add_argument("--csv", metavar="FILE", help="also write the ratings to this file")
 
 
-def _convert(kinds: Commands) -> None:
+def _convert(kinds: Any) -> None:
     parser = _command(kinds, convert, "sort files larger than memory into a folder", """
         Sort ratings files, or folders of such files, into one folder, which is mapped from
         disk and accepted wherever DATA is.  An interrupted run resumes when called again.""", """
@@ -85,7 +85,7 @@ def _convert(kinds: Commands) -> None:
     _add_file_options(parser)
 
 
-def _fit(kinds: Commands) -> None:
+def _fit(kinds: Any) -> None:
     parser = _command(kinds, fit, "learn a model from ratings and save it", """
         Learn a model from ratings and save it to a file.  The defaults are those of the
         Python classes; --set reaches every parameter.""", """
@@ -103,7 +103,7 @@ def _fit(kinds: Commands) -> None:
     _add_file_options(parser)
 
 
-def _recommend(kinds: Commands) -> None:
+def _recommend(kinds: Any) -> None:
     parser = _command(kinds, recommend, "the best items for users, known or new", """
         Print the best items for users of the model, or for new users whose ratings are in a
         file.  Items that a user has rated are left out.""", """
@@ -131,7 +131,7 @@ def _recommend(kinds: Commands) -> None:
     _add_file_options(parser)
 
 
-def _similar(kinds: Commands) -> None:
+def _similar(kinds: Any) -> None:
     parser = _command(kinds, similar, "items like items, or users like users", """
         Print the nearest neighbours of items (or users) among the vectors of a model.""", """
             mfcore similar films.mfcore --item 50 --titles ml-100k
@@ -146,7 +146,7 @@ def _similar(kinds: Commands) -> None:
     _add_threads(parser)
 
 
-def _evaluate(kinds: Commands) -> None:
+def _evaluate(kinds: Any) -> None:
     parser = _command(kinds, evaluate, "measure a saved model, or cross-validate one", """
         Measure a model file on test ratings, or, with --model, fit and measure a model on
         each of several folds of a data set.""", """
@@ -174,7 +174,7 @@ def _evaluate(kinds: Commands) -> None:
     _add_file_options(parser)
 
 
-def _info(kinds: Commands) -> None:
+def _info(kinds: Any) -> None:
     parser = _command(kinds, info, "versions, threads, BLAS and folders", """
         Print what the results and their speed may depend on.""", """
         mfcore info
@@ -186,7 +186,7 @@ def _info(kinds: Commands) -> None:
 # ------------------------------------------------------------------------- shared options
 
 
-def _command(kinds: Commands, function: Callable[..., Answer], short: str, long: str,
+def _command(kinds: Any, function: Callable[..., Answer], short: str, long: str,
              examples: str) -> ArgumentParser:
     """Add a command that has the name of its function."""
     parser: ArgumentParser = kinds.add_parser(
@@ -195,7 +195,8 @@ def _command(kinds: Commands, function: Callable[..., Answer], short: str, long:
     parser.set_defaults(command=function, usage_error=parser.error)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
-    parser.add_argument("--traceback", action="store_true", help=SUPPRESS)
+    parser.add_argument("--traceback", action="store_true", help=SUPPRESS,
+                        default=bool(os.environ.get("MFCORE_TRACEBACK")))
     return parser
 
 

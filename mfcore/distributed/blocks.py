@@ -40,7 +40,7 @@ class BlockRows(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The ratings of some rows, columns renumbered; `wanted[b]` are rows of the other b."""
+    """The ratings of some rows; `wanted[b]` are the rows of block b of the other side to ship."""
 
     cells: Cells
     prior: Prior

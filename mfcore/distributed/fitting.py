@@ -18,14 +18,7 @@ from mfcore.data.folder import HEADER
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import check_parts, parts_of, read_columns
-from mfcore.distributed.cluster import (
-    check_room,
-    check_versions,
-    connected,
-    least_memory,
-    on_this_machine,
-    thread_total,
-)
+from mfcore.distributed import cluster as checks
 from mfcore.distributed.planning import block_bytes
 from mfcore.distributed.sweeps import BlockALS, SharedALS, block_bounds, shared_bounds
 from mfcore.models.factorization.core import Core, Draw
@@ -100,16 +93,16 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         validation.boolean("shared", shared)
     kept = None if factors is None else absent(factors)
     place = None if scratch is None else os.path.abspath(scratch)
-    with connected(client) as cluster, TemporaryDirectory(
+    with checks.connected(client) as cluster, TemporaryDirectory(
             prefix="mfcore-", dir=place, ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        check_versions(cluster)
+        checks.check_versions(cluster)
         given = _opened(ratings, folder, cluster, reading or Reading())
         training = training_ratings(given, None)
         indptr = {"user": training.by_user.indptr, "item": training.by_item.indptr}
         chunks, spans = _cut(indptr, model.n_factors, block_cells, cluster, shared)
-        check_room(block_bytes(training, spans, model.n_factors, np.dtype(model.dtype).itemsize),
-                   block_cells, least_memory(cluster))
+        most = block_bytes(training, spans, model.n_factors, np.dtype(model.dtype).itemsize)
+        checks.check_room(most, block_cells, checks.least_memory(cluster))
         if training.folder is None:
             training.write(folder / "ratings")
         backend = Cluster(cluster, model.cg_steps if model.solver == "cg" else 0,
@@ -122,9 +115,9 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
 def _cut(indptr: dict[str, np.ndarray], k: int, block_cells: int, client: Any,
          shared: bool | None) -> tuple[dict[str, np.ndarray] | None, dict[str, list[int]]]:
     """Return the chunks of both sides if factors are shared, else None; and the blocks."""
-    if not (on_this_machine(client) if shared is None else shared):
+    if not (checks.on_this_machine(client) if shared is None else shared):
         return None, {side: block_bounds(each, block_cells) for side, each in indptr.items()}
-    cuts = {side: shared_bounds(each, k, block_cells, thread_total(client))
+    cuts = {side: shared_bounds(each, k, block_cells, checks.thread_total(client))
             for side, each in indptr.items()}
     return ({side: chunks for side, (chunks, _) in cuts.items()},
             {side: bounds for side, (_, bounds) in cuts.items()})

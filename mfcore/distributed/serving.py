@@ -28,18 +28,15 @@ def recommend(model: Any, users: Any = None, k: int = 10, *, client: Any = None,
     rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     names = rows if model.user_ids_ is None else model.user_ids_[rows]
     blocks = (names[lo:hi] for lo, hi in row_chunks(len(names), block_users))
+
+    def recommended(there: Any, users: np.ndarray) -> Any:
+        return there.set_params(n_threads=1).recommend(users, k, **options)
+
     with connected(client) as cluster:
         check_versions(cluster)
-        parts = _over(cluster, "recommend", partial(_recommended, k=k, **options), model,
-                      blocks)
+        parts = _over(cluster, "recommend", recommended, model, blocks)
     ids, scores = zip(*parts, strict=True)
     return np.concatenate(ids), np.concatenate(scores)
-
-
-def _recommended(model: Any, users: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    found: tuple[np.ndarray, np.ndarray] = model.set_params(n_threads=1).recommend(
-        users, **options)
-    return found
 
 
 def evaluate(model: Any, test: Any, *, client: Any = None, **options: Any) -> dict[str, float]:
@@ -54,7 +51,6 @@ def _over(cluster: Any, name: str, function: Any, shared: Any, parts: Iterable[A
     """Return function(shared, part) for each part; no two calls use the same keys."""
     call = uuid4().hex
     held = cluster.submit(constant, shared, pure=False, key=f"model-{call}")
-    found: list[Any] = cluster.gather([
+    return list(cluster.gather([
         cluster.submit(function, held, part, pure=False, key=f"{name}-{number}-{call}")
-        for number, part in enumerate(parts)])
-    return found
+        for number, part in enumerate(parts)]))

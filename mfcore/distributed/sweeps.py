@@ -11,7 +11,7 @@ A half-sweep over users, items frozen (and the other way round), where factors a
 
 Blocks begin at multiples of the chunks in which one machine adds Grams and turns rows, and a
 row reads the same neighbours in the same order: its bits are those of one machine, wherever
-it is solved.  Only the loss is added by block: equal up to float64 rounding.
+it is solved.  Only the loss is added by block, and equal up to float64 rounding.
 
 Where all workers are on one machine, they map one copy of the factors and ship nothing:
 
@@ -20,9 +20,9 @@ Where all workers are on one machine, they map one copy of the factors and ship 
     solve   every block of users, reading the items' file; its rows go to a new file
 
 Two copies of the frozen side would push each other out of the cache that processors share.  And
-a block that ships nothing may be small, so that workers end together.  A block is here a run of
-the chunks in which one machine solves rows, and returns what each of them adds to the loss: so
-the loss, too, has the bits of one machine, however many blocks there are.
+a block that ships nothing may be small, so that workers finish together.  Here a block is a run
+of the chunks in which one machine solves rows, and returns what each of them adds to the loss:
+so the loss, too, has the bits of one machine, however many blocks there are.
 
 Every task can be done again from files that no other task changes, so a lost worker costs its
 share of an epoch and changes nothing.
@@ -63,8 +63,7 @@ def block_bounds(indptr: np.ndarray, block_cells: int) -> list[int]:
     n_blocks = max(1, -(-nnz // block_cells))
     cuts = np.searchsorted(indptr[tiles], np.linspace(0, nnz, n_blocks + 1))
     cuts[0], cuts[-1] = 0, len(tiles) - 1
-    bounds: list[int] = tiles[np.unique(cuts)].tolist()
-    return bounds
+    return list(tiles[np.unique(cuts)].tolist())
 
 
 def shared_bounds(indptr: np.ndarray, k: int, block_cells: int, threads: int
@@ -74,8 +73,7 @@ def shared_bounds(indptr: np.ndarray, k: int, block_cells: int, threads: int
     cost = np.asarray(indptr)[chunks] + row_cost(k) * chunks
     n_blocks = max(SHARES * threads, -(-int(indptr[-1]) // block_cells))
     cuts = np.searchsorted(cost, np.linspace(0, cost[-1], n_blocks + 1))
-    bounds: list[int] = chunks[np.unique(np.append(cuts[:-1], len(chunks) - 1))].tolist()
-    return chunks, bounds
+    return chunks, chunks[np.unique(np.append(cuts[:-1], len(chunks) - 1))].tolist()
 
 
 @dataclass
@@ -158,7 +156,7 @@ class BlockALS(Solver):
         self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
         G = self._gram(OTHER[side], rows[OTHER[side]], at.P.shape[1])
         frozen = self._frozen(side, at, G, steps)
-        folder = self._empty_files(side, at)
+        folder = self._new_files(side, at, filled=False)
         solved, known = self._solve(side, rows, frozen, folder)
         for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
             array[...] = np.load(path, mmap_mode="r")
@@ -231,24 +229,19 @@ class BlockALS(Solver):
 
     def _begin(self, side: str, at: Factors) -> Any:
         """Write the start of an epoch to files, and have each block read its rows."""
-        folder = self._new_files(side, at)
+        folder = self._new_files(side, at, filled=True)
         return [self._submit(tasks.load_rows, f"begin-{side}s", p, folder, side, span)
                 for p, span in enumerate(self._spans(side))]
 
-    def _new_files(self, side: str, at: Factors) -> str:
-        """Make files of the present rows of a side."""
-        folder = self._empty_files(side, at)
-        for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
-            tasks.put_rows(path, 0, array)
-        return folder
-
-    def _empty_files(self, side: str, at: Factors) -> str:
-        """Make files of zeros for the rows of a side; drop those that no task reads any more."""
+    def _new_files(self, side: str, at: Factors, *, filled: bool) -> str:
+        """Make files of the present rows of a side, or of zeros; drop those no longer read."""
         self._sweeps += 1
         folder = self.scratch / f"rows-{self._sweeps}"
         folder.mkdir()
         for path, array in zip(tasks.row_files(str(folder), side), own(side, at), strict=True):
             np.lib.format.open_memmap(path, "w+", array.dtype, array.shape)
+            if filled:
+                tasks.put_rows(path, 0, array)
         shutil.rmtree(self.scratch / f"rows-{self._sweeps - 12}", ignore_errors=True)
         return str(folder)
 
@@ -270,8 +263,7 @@ class BlockALS(Solver):
                   disable=not self.verbose) as bar:
             for _ in as_completed(futures):
                 bar.update()
-        found: list[Any] = self.client.gather(futures)
-        return found
+        return list(self.client.gather(futures))
 
 
 @dataclass
@@ -295,7 +287,7 @@ class SharedALS(BlockALS):
         if folder is None or not all(
                 np.array_equal(np.load(path, mmap_mode="r"), array) for path, array in
                 zip(tasks.row_files(folder, side), own(side, at), strict=True)):
-            folder = self._files[side] = self._new_files(side, at)
+            folder = self._files[side] = self._new_files(side, at, filled=True)
         return folder
 
     def _gram_tasks(self, side: str, rows: str) -> list[Any]:
