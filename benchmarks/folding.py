@@ -18,7 +18,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from mfcore import MatrixFactorization, evaluate, fetch
-from mfcore.cli.folding import WITHIN, within_audiences
+from mfcore.cli.demo import WITHIN, within_audiences
 from mfcore.data import split
 from mfcore.data.dataset import Dataset
 from mfcore.data.glue import glue

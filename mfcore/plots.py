@@ -1,11 +1,12 @@
 """Figures of a fit: the loss by epoch, draws of a chain, and items on a plane.
 
-matplotlib is imported when a figure is drawn.  All draw on the axes given, or on a new figure,
-return the axes, and leave matplotlib's settings as they are.  Lines differ in dashes and
-markers, groups in markers and in lightness: nothing is told by hue alone.
+matplotlib is imported when a figure is drawn; ModuleNotFoundError says how to get it.  All
+functions draw on the axes given (`ax`), or on a new figure, and return the axes; matplotlib's
+settings stay as they are.  Lines differ in dashes and markers, groups in markers and lightness:
+nothing depends on hue alone.
 
-The plane is that of the two largest principal components.  With Y the item vectors less
-their mean, Y = U S Vᵀ, the coordinates Y V_2 = U_2 S_2 lose least of Σ ‖y‖² among all
+The plane is that of the two largest principal components.  With Y the item vectors minus
+their mean, Y = U S Vᵀ, the coordinates Y V_2 = U_2 S_2 lose the least of Σ ‖y‖² among all
 planes (Eckart, Young 1936).
 """
 
@@ -21,35 +22,29 @@ from mfcore import validation
 
 LINES = ("-", "--", ":", "-.")
 MARKERS = "o^sDvP*Xph<>"
-LABELS = 12                   # items named where none are asked for
+LABELS = 12                   # the most items that are named
 LARGEST_GROUPS = len(MARKERS)
-# Names nearer than this, across and up, in shares of the figure, cover each other.
+# Names that are closer than this, as shares of the width and height, cover each other.
 NEAR = np.array([0.16, 0.045])
 
 
 def plot_history(model: Any, *, ax: Any = None) -> Any:
-    """Draw the loss by epoch, and validation metrics against an axis of their own.
+    """Draw the loss by epoch, and validation metrics on an axis of their own.
 
     Parameters
     ----------
     model : a fitted model, or its `history_`
-        One dict an epoch with "epoch", "loss" and the metrics of the evaluation set.
-    ax : matplotlib Axes, or None
-        None: those of a new figure.
+        One dict per epoch with "epoch", "loss" and the metrics of the evaluation set;
+        ValueError if there is none.
 
     Returns
     -------
     ax : matplotlib Axes
         Of the loss.
-
-    Raises
-    ------
-    ValueError
-        For a history without an epoch.
-    ModuleNotFoundError
-        Without matplotlib.
     """
-    history = _history_of(model)
+    history = list(getattr(model, "history_", model))
+    if not history:
+        raise ValueError("the history holds no epoch; fit the model first")
     ax = _axes(ax)
     epochs = [record["epoch"] for record in history]
     losses = [record["loss"] for record in history]
@@ -62,12 +57,14 @@ def plot_history(model: Any, *, ax: Any = None) -> Any:
 
 
 def plot_trace(draws: Any, *, labels: Sequence[str] = (), ax: Any = None) -> Any:
-    """Draw what a chain drew, sample by sample, and return the axes.
+    """Draw the samples of a chain, one after another.
 
     Parameters
     ----------
     draws : array-like, shape (n_samples,) or (n_samples, n_numbers)
-        Such as `BayesianMF.score_draws`; ValueError for another shape, or other labels.
+        Such as `BayesianMF.score_draws`; ValueError for another shape.
+    labels : sequence of str, shape (n_numbers,)
+        Names for a legend, if any; ValueError for another length.
     """
     given = np.asarray(draws, np.float64)
     if given.ndim not in (1, 2) or not given.size:
@@ -93,27 +90,25 @@ def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: An
         With `item_factors_`.
     items : sequence of ids (row numbers where the model has none), or None
         Items to draw; None: all.  Up to 12 are all named; of more, the 12 with most ratings
-        whose names do not cover another.
+        whose names do not cover each other.
     groups : sequence, shape (n_drawn,), or mapping from item to group, or None
-        A colour and marker each; beyond the twelve largest, groups are drawn as "other".
+        Each has a colour and marker; if there are more than twelve, the smallest are drawn
+        together as "other".
     titles : sequence, shape (n_items,) in the model's order, or mapping from item to title
         What to write; None: the ids.
-    ax : matplotlib Axes, or None
-        None: those of a new figure.
-
-    Returns
-    -------
-    ax : matplotlib Axes
 
     Raises
     ------
     KeyError, IndexError
         For items that the model does not know.
     ValueError
-        For groups that are not as many as items.
+        For no items, or another number of groups than items.
     """
     model.check_fitted()
-    rows = _rows(model, items)
+    rows = np.arange(model.n_items_) if items is None else \
+        np.asarray(model.ratings_.known_items(items))
+    if len(rows) == 0:
+        raise ValueError("items must name at least one item")
     names = rows if model.item_ids_ is None else model.item_ids_[rows]
     labels = _labels(groups, names)
     points, shares = principal_plane(model.item_factors_[rows])
@@ -139,14 +134,11 @@ def compare_embeddings(models: Mapping[str, Any], groups: Any = None, titles: An
     Returns
     -------
     figure : matplotlib Figure
-        Of its own, known to no window: `figure.savefig(path)` writes it.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Without matplotlib.
+        Not shown in any window: `figure.savefig(path)` writes it.
     """
-    figure = _figure(6 * len(models), 5)
+    with _needing_matplotlib():
+        from matplotlib.figure import Figure
+    figure = Figure(figsize=(6 * len(models), 5), layout="constrained")
     for ax, (title, model) in zip(figure.subplots(1, len(models), squeeze=False)[0],
                                   models.items(), strict=True):
         plot_embedding(model, groups=groups, titles=titles, ax=ax).set_title(title)
@@ -154,7 +146,7 @@ def compare_embeddings(models: Mapping[str, Any], groups: Any = None, titles: An
 
 
 def principal_plane(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates on the two largest principal components, and their variances.
+    """Return coordinates on the two largest principal components, and their shares of variance.
 
     Parameters
     ----------
@@ -163,9 +155,9 @@ def principal_plane(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     points : ndarray of float64, shape (n, 2)
-        The largest coordinate of each column, in size, is positive.
+        The coordinate of largest magnitude in each column is positive.
     shares : ndarray, shape (2,)
-        Of the total variance; zeros where there is none.
+        Zeros if there is no variance.
     """
     Y = X.astype(np.float64) - X.mean(axis=0, dtype=np.float64)
     variances, V = np.linalg.eigh(Y.T @ Y)
@@ -177,39 +169,19 @@ def principal_plane(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points * np.where(signs < 0, -1, 1), largest / total
 
 
-# ----------------------------------------------------------------------------- history
-
-def _history_of(model: Any) -> list[dict[str, Any]]:
-    history = list(getattr(model, "history_", model))
-    if not history:
-        raise ValueError("the history holds no epoch; fit the model first")
-    return history
-
-
 def _metric_lines(ax: Any, epochs: list[int], history: list[dict[str, Any]]) -> list[Any]:
-    """Draw what is neither loss nor time on a second axis, to the right."""
+    """Draw the metrics on a second axis, to the right."""
     names = [name for name in history[0] if name not in ("epoch", "loss", "seconds")]
     if not names:
         return []
     right = ax.twinx()
     right.set_ylabel(", ".join(names))
     lines = []
-    for place, name in enumerate(names):
+    for place, name in enumerate(names, 1):
         values = [record.get(name, np.nan) for record in history]
-        lines += right.plot(epochs, values, LINES[(place + 1) % len(LINES)], color="0.45",
-                            marker=MARKERS[(place + 1) % len(MARKERS)], markersize=4, label=name)
+        lines += right.plot(epochs, values, LINES[place % len(LINES)], color="0.45",
+                            marker=MARKERS[place % len(MARKERS)], markersize=4, label=name)
     return lines
-
-
-# --------------------------------------------------------------------------- embedding
-
-def _rows(model: Any, items: Any) -> np.ndarray:
-    if items is None:
-        return np.arange(model.n_items_)
-    rows = model.ratings_.known_items(items)
-    if len(rows) == 0:
-        raise ValueError("items must name at least one item")
-    return np.asarray(rows)
 
 
 def _labels(groups: Any, names: np.ndarray) -> list[str] | None:
@@ -223,7 +195,7 @@ def _labels(groups: Any, names: np.ndarray) -> list[str] | None:
 
 
 def _named(points: np.ndarray, counts: np.ndarray) -> list[int]:
-    """Return the places to name: most rated first, and of many, none too near another."""
+    """Return the places to name: most rated first; if there are many, none too near another."""
     order: list[int] = np.argsort(-counts, kind="stable").tolist()
     if len(order) <= LABELS:
         return order
@@ -237,7 +209,7 @@ def _named(points: np.ndarray, counts: np.ndarray) -> list[int]:
 
 
 def _write(ax: Any, text: str, points: np.ndarray, place: int) -> None:
-    """Write beside a point, on the side that has more room."""
+    """Write to the left or right of a point, where there is more room."""
     right = points[place, 0] > points[:, 0].min() + 0.8 * np.ptp(points[:, 0])
     ax.annotate(text, points[place], xytext=(-4 if right else 4, 3), fontsize=8,
                 ha="right" if right else "left", textcoords="offset points")
@@ -252,6 +224,8 @@ def _title(titles: Mapping[Any, Any] | Sequence[Any] | None, name: Any, row: int
 
 
 def _draw_groups(ax: Any, points: np.ndarray, labels: list[str] | None) -> None:
+    from matplotlib import colormaps
+
     if labels is None:
         ax.scatter(*points.T, s=14, color="0.35", alpha=0.7, linewidths=0)
         return
@@ -262,32 +236,20 @@ def _draw_groups(ax: Any, points: np.ndarray, labels: list[str] | None) -> None:
         kept = kept[:LARGEST_GROUPS - 1]
         drawn[~np.isin(drawn.astype(str), kept)] = "other"
         kept = np.append(kept, "other")
-    for name, colour, marker in zip(kept, _colours(len(kept)), MARKERS, strict=False):
+    # The lightness of these colours rises evenly, so that they differ in grey as well.
+    colours = colormaps["viridis"](np.linspace(0.0, 0.85, len(kept)))
+    for name, colour, marker in zip(kept, colours, MARKERS, strict=False):
         ax.scatter(*points[drawn == name].T, s=22, color=colour, marker=marker, alpha=0.8,
                    linewidths=0, label=name)
     ax.legend(frameon=False, fontsize=8)
 
 
-def _colours(n: int) -> list[Any]:
-    """Return n colours whose lightness rises evenly, so that they differ in grey too."""
-    from matplotlib import colormaps
-
-    return list(colormaps["viridis"](np.linspace(0.0, 0.85, n)))
-
-
 def _axes(ax: Any) -> Any:
-    """Return the axes given, or those of a new figure."""
     if ax is not None:
         return ax
     with _needing_matplotlib():
         from matplotlib import pyplot
     return pyplot.subplots(figsize=(7, 5), layout="constrained")[1]
-
-
-def _figure(width: float, height: float) -> Any:
-    with _needing_matplotlib():
-        from matplotlib.figure import Figure
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 @contextmanager

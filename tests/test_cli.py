@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import mfcore
-from mfcore.cli import described, folding, ladder, main, models, output
+from mfcore.cli import demo, described, main, models, output
 from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 from mfcore.models.registry import MODELS, sentence
@@ -205,7 +205,7 @@ def test_the_demo_shows_what_a_weight_on_unknown_cells_does_to_folding(small_dem
         assert chosen[name] > first[name]
     assert chosen["rmse"] > first["rmse"]
     lines = text.splitlines()
-    assert ["weight", *folding.COLUMNS] in [line.split() for line in lines]
+    assert ["weight", *demo.COLUMNS] in [line.split() for line in lines]
     chosen_line = next(line for line in lines if line.endswith("chosen on validation"))
     assert f"{chosen['cross_group_rate@10']:.3f}" in chosen_line
 
@@ -220,18 +220,18 @@ def test_the_demo_draws_the_items_by_audience(small_demo):
 def test_the_demo_draws_no_picture_where_none_is_wanted_or_nothing_can_draw(monkeypatch):
     data = synthetic.planted_audiences(n_users=40, n_items=40, n_factors=4, random_state=1)
     models = {"one": mfcore.MatrixFactorization(2, n_epochs=1).fit(data.ratings)}
-    assert folding._drawn(models, data, data.item_groups, "none") is None
+    assert demo._drawn(models, data, data.item_groups, "none") is None
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert folding._drawn(models, data, data.item_groups, "picture.png") is None
+    assert demo._drawn(models, data, data.item_groups, "picture.png") is None
 
 
 def test_audiences_are_named_by_their_feature_or_by_number():
     data = synthetic.planted_audiences(n_users=40, n_items=40, n_factors=4)
-    names = folding.audience_names(data, data.item_groups)
+    names = demo.audience_names(data, data.item_groups)
     assert all(title.startswith(name) for title, name in zip(data.item_titles, names, strict=True))
     plain = dataclasses.replace(data, item_features=None)
-    assert folding.audience_names(plain, data.item_groups)[0] == f"audience {data.item_groups[0]}"
-    shuffled = folding.audience_names(data, np.roll(data.item_groups, 1))
+    assert demo.audience_names(plain, data.item_groups)[0] == f"audience {data.item_groups[0]}"
+    shuffled = demo.audience_names(data, np.roll(data.item_groups, 1))
     assert shuffled[1] == f"audience {data.item_groups[0]}"
 
 
@@ -270,11 +270,11 @@ def test_settings_are_chosen_without_the_test_part():
     """Shuffling the test ratings leaves every choice as it was."""
     data = synthetic.planted(n_users=60, n_items=40, n_factors=2, random_state=3)
     arguments = build_parser().parse_args(["demo"])
-    plain = ladder.climb(data, arguments)
+    plain = demo.climb(data, arguments)
     held = plain.test.by_user.copy()
     held.data = np.random.default_rng(0).permutation(held.data)
     mixed = (plain.train.by_user + held).tocsr()
-    shuffled = ladder.climb(mfcore.data.dataset.Dataset(mfcore.Ratings(mixed)), arguments)
+    shuffled = demo.climb(mfcore.data.dataset.Dataset(mfcore.Ratings(mixed)), arguments)
     assert (shuffled.train.by_user != plain.train.by_user).nnz == 0
     assert [step.settings for step in shuffled.steps] == [step.settings for step in plain.steps]
     assert shuffled.steps[-2].figures["rmse"] != plain.steps[-2].figures["rmse"]
@@ -282,9 +282,9 @@ def test_settings_are_chosen_without_the_test_part():
 
 def test_settings_are_chosen_on_a_limited_number_of_ratings(monkeypatch):
     ratings = synthetic.planted(n_users=60, n_items=40, random_state=3).ratings
-    assert ladder._enough(ratings, 0) is ratings
-    monkeypatch.setattr(ladder, "ENOUGH", 200)
-    some = ladder._enough(ratings, 0)
+    assert demo._enough(ratings, 0) is ratings
+    monkeypatch.setattr(demo, "ENOUGH", 200)
+    some = demo._enough(ratings, 0)
     assert 200 <= some.nnz < 300
     assert some.shape[1] == ratings.shape[1]
 
@@ -292,9 +292,9 @@ def test_settings_are_chosen_on_a_limited_number_of_ratings(monkeypatch):
 def test_groups_are_audiences_only_if_no_rating_crosses():
     crossing = synthetic.planted(n_users=40, n_items=30)
     apart = synthetic.planted_audiences(n_users=40, n_items=40)
-    assert ladder.audiences(crossing) is None
-    assert ladder.audiences(apart) is not None
-    assert ladder.audiences(mfcore.data.dataset.Dataset(apart.ratings)) is None
+    assert demo.audiences(crossing) is None
+    assert demo.audiences(apart) is not None
+    assert demo.audiences(mfcore.data.dataset.Dataset(apart.ratings)) is None
 
 
 # ------------------------------------------------------------------------------ fetch
@@ -429,7 +429,7 @@ def test_every_model_is_fitted_saved_and_asked(answer, run, tmp_path, entry):
     for kind in ("item", "user"):
         line = f"similar {path} --{kind} 2 7 --k 3"
         if entry.answer(f"similar_{kind}s") == "no":
-            says = sentence(entry.name, f"similar_{kind}s")
+            says = sentence(type(model), f"similar_{kind}s")
             assert run(line) == (2, "", f"mfcore: error: {says}\n")
         else:
             ids, _ = getattr(model, f"similar_{kind}s")([2, 7], 3)
@@ -501,7 +501,7 @@ def test_an_unknown_model_lists_the_known(run):
 ])
 def test_a_value_is_read_by_the_kind_of_its_parameter(kind, name, text, value):
     made = getattr(mfcore, kind)
-    found = models.value_of(text, models._parameters(made)[name])
+    found = models.value_of(text, models.parameters_of(made)[name])
     assert (type(found), found) == (type(value), value)
 
 

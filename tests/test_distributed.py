@@ -33,8 +33,12 @@ from mfcore.distributed import blocks as tasks  # noqa: E402
 from mfcore.distributed import cluster as checks  # noqa: E402
 from mfcore.distributed import serving, sweeps  # noqa: E402
 from mfcore.distributed.fitting import read_part  # noqa: E402
-from mfcore.distributed.shared import SharedALS, shared_bounds  # noqa: E402
-from mfcore.distributed.sweeps import BlockALS, block_bounds  # noqa: E402
+from mfcore.distributed.sweeps import (  # noqa: E402
+    BlockALS,
+    SharedALS,
+    block_bounds,
+    shared_bounds,
+)
 from mfcore.parallel import equal_cost_chunks  # noqa: E402
 from mfcore.solvers import sample  # noqa: E402
 from mfcore.solvers.als import row_cost  # noqa: E402
@@ -391,7 +395,7 @@ def test_a_cluster_that_cannot_work_is_refused(found, match):
 def test_an_exact_fit_that_fails_in_its_first_epoch_is_finished_by_an_exact_half_sweep(
         monkeypatch):
     dense, at = random_problem(1)
-    solver = BlockALS(None, problem(dense), None, "", Path(), {}, {}, steps=0)
+    solver = BlockALS(None, problem(dense), None, None, "", Path(), {}, {}, steps=0)
     asked = []
 
     def half(self, side, at, rows, steps):

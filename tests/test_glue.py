@@ -8,7 +8,7 @@ import samples
 import scipy.sparse as sp
 
 from mfcore import MatrixFactorization, Ratings, evaluate
-from mfcore.cli.ladder import audiences
+from mfcore.cli.demo import audiences
 from mfcore.data import split, synthetic
 from mfcore.data.dataset import Dataset
 from mfcore.data.datasets import fetch

@@ -184,7 +184,7 @@ def test_without_matplotlib_the_extra_to_install_is_named(monkeypatch):
     for draw in (lambda: plots.plot_history(HISTORY),
                  lambda: plots.compare_embeddings({"one": None}),
                  lambda: plots.plot_embedding(SimpleNamespace(
-                     _check_fitted=lambda: None, n_items_=2, item_ids_=None,
+                     check_fitted=lambda: None, n_items_=2, item_ids_=None,
                      item_factors_=np.eye(2), item_counts_=np.ones(2)))):
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'mfcore\[plots\]'"):
             draw()

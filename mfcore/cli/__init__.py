@@ -1,9 +1,9 @@
 """The command `mfcore`: from a ratings file to recommendations without writing Python.
 
-parser.py says what may be asked, commands.py and the modules beside it answer with an
-`Answer`, and `main` writes that answer and turns errors into one line and an exit code: 0 all
-went well, 1 an error, 2 a command line that makes no sense or asks a model for what it cannot
-do, 130 Ctrl-C.
+parser.py defines the commands and their options, the function of each command returns an
+`Answer`, and `main` writes it.  Errors become one line and an exit code: 0 for success, 1 for an
+error, 2 for a command line that makes no sense or asks a model for something that it cannot do,
+130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mfcore.cli.parser import build_parser
 
 FAILED, UNABLE, INTERRUPTED = 1, 2, 130
 STDOUT = 1          # its file descriptor
-# What inputs, files and numbers can bring about; anything else is a defect and shows itself.
+# What inputs, files and numbers can cause; anything else is a defect and is not caught.
 EXPECTED = (ValueError, TypeError, LookupError, OSError, ImportError, ArithmeticError,
             MemoryError, NotImplementedError)
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, or None
-        Arguments after the name of the program; None takes those of the process.
+        Arguments after the name of the program; None: those of the process.
     """
     try:
         return _run(build_parser().parse_args(argv))
@@ -44,24 +44,20 @@ def _run(arguments: Namespace) -> int:
         output.complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:             # `mfcore ... | head`
-        _close_standard_output()
+        # The interpreter must not complain about the pipe again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return FAILED
     except EXPECTED as error:
-        if arguments.traceback or os.environ.get("MFCORE_TRACEBACK"):
+        if arguments.traceback:
             raise
         output.complain(f"error: {described(error)}")
         return UNABLE if isinstance(error, NotImplementedError) else FAILED
 
 
 def described(error: BaseException) -> str:
-    """Say what went wrong: the message, without the dress that some exceptions give it."""
+    """Return the message of an error, without what some exceptions put around it."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])
     return str(error) or type(error).__name__
-
-
-def _close_standard_output() -> None:
-    """Keep the interpreter from complaining about the pipe again when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)

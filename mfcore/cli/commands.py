@@ -1,10 +1,11 @@
-"""`mfcore fetch`, `fit` and `evaluate`."""
+"""The commands of `mfcore`, without `demo` and `info`: each function returns an answer."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+import re
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -16,9 +17,9 @@ import numpy as np
 import mfcore
 from mfcore import validation
 from mfcore.atomic import replacing
-from mfcore.cli.inputs import load_data, read_file, writable
+from mfcore.cli import inputs
 from mfcore.cli.models import new_model, segment, set_running
-from mfcore.cli.output import Answer, number, progress, table
+from mfcore.cli.output import Answer, number, progress, shows_progress, table
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
@@ -26,22 +27,24 @@ if TYPE_CHECKING:
     from mfcore.models.recommender import Recommender
 
 LINES_AT_A_TIME = 100_000
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 # ---------------------------------------------------------------------------------- fetch
 
 
 def fetch(arguments: Namespace) -> Answer:
-    """Get a data set and describe it, or list those known by name."""
+    """Get a data set and describe it, or list the known ones."""
+    from mfcore.data.datasets import NAMES
+
     if arguments.name is None:
         if arguments.csv:
             raise ValueError("--csv needs the name of a data set")
         return _known()
-    target = writable(arguments.csv) if arguments.csv else None
-    if arguments.name not in _names():
-        raise ValueError(f"there is no data set {arguments.name!r}; known are "
-                         f"{', '.join(_names())}")
-    data = load_data(arguments.name, arguments)
+    target = inputs.writable(arguments.csv) if arguments.csv else None
+    if arguments.name not in NAMES:
+        raise ValueError(f"there is no data set {arguments.name!r}; known are {', '.join(NAMES)}")
+    data = inputs.load_data(arguments.name, arguments)
     if target is not None:
         _write_csv(data, target, arguments.quiet)
     found = {"name": arguments.name, **_described(data), "csv": arguments.csv}
@@ -49,18 +52,12 @@ def fetch(arguments: Namespace) -> Answer:
     return Answer(found, "\n".join(lines))
 
 
-def _names() -> tuple[str, ...]:
-    from mfcore.data.datasets import NAMES
-
-    return NAMES
-
-
 def _known() -> Answer:
-    from mfcore.data.datasets import SOURCES
+    from mfcore.data.datasets import NAMES, SOURCES
 
     rows = [{"name": name, "place": _place(name) if name in SOURCES else "generated",
              "licence": SOURCES[name].licence if name in SOURCES else "free for any use"}
-            for name in _names()]
+            for name in NAMES]
     return Answer({"datasets": rows}, table(
         ["name", "where it is", "licence"],
         [[row["name"], row["place"], shorten(row["licence"], 60, placeholder=" ...")]
@@ -80,12 +77,10 @@ def _place(name: str) -> str:
 
 
 def _described(data: Dataset) -> dict[str, Any]:
-    ratings = data.ratings
-    n_users, n_items = ratings.shape
-    values = ratings.by_user.data
-    features = {side: None if table is None else table.shape[1] for side, table in
+    ratings, values = data.ratings, data.ratings.by_user.data
+    features = {side: None if F is None else F.shape[1] for side, F in
                 (("user_features", data.user_features), ("item_features", data.item_features))}
-    return {"users": n_users, "items": n_items, "ratings": ratings.nnz,
+    return {"users": ratings.shape[0], "items": ratings.shape[1], "ratings": ratings.nnz,
             "density": ratings.density, "lowest": float(values.min()),
             "highest": float(values.max()), "mean": float(values.mean(dtype=np.float64)),
             "timestamps": data.timestamps is not None, "titles": data.item_titles is not None,
@@ -100,25 +95,47 @@ def _shown(value: Any) -> str:
 
 
 def _write_csv(data: Dataset, target: Path, quiet: bool) -> None:
-    """Write user, item, rating and timestamp, one rating a line; the file is whole or absent."""
+    """Write a line of user, item, rating and timestamp per rating; the file is whole or absent."""
     ratings = data.ratings
-    ids = [np.arange(size) if names is None else names for names, size in
-           zip((ratings.user_ids, ratings.item_ids), ratings.shape, strict=True)]
-    columns = [ids[0][ratings.users_of_cells], ids[1][ratings.by_user.indices],
-               ratings.by_user.data]
-    head = ["user", "item", "rating"]
+    users, items = (inputs.ids_or_rows(ids, n_rows) for ids, n_rows in
+                    zip((ratings.user_ids, ratings.item_ids), ratings.shape, strict=True))
+    columns = {"user": users[ratings.users_of_cells], "item": items[ratings.by_user.indices],
+               "rating": ratings.by_user.data}
     if data.timestamps is not None:
-        columns.append(data.timestamps)
-        head.append("timestamp")
+        columns["timestamp"] = data.timestamps
     with replacing(target) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(head)
+        writer.writerow(columns)
         starts = range(0, ratings.nnz, LINES_AT_A_TIME)
         for start in progress(starts, quiet, desc=target.name, unit="block"):
-            block = [column[start:start + LINES_AT_A_TIME].tolist() for column in columns]
+            block = [column[start:start + LINES_AT_A_TIME].tolist()
+                     for column in columns.values()]
             writer.writerows(zip(*block, strict=True))
         text.detach()                          # (flushes, and leaves the file open)
+
+
+# -------------------------------------------------------------------------------- convert
+
+
+def convert(arguments: Namespace) -> Answer:
+    """Sort ratings files, which may be larger than memory, into a folder."""
+    from mfcore.data.convert import convert as sort
+    from mfcore.data.layout import Reading
+
+    ratings = sort(arguments.files, arguments.out, memory=_byte_count(arguments.memory),
+                   duplicates=arguments.duplicates, reading=Reading(**inputs.columns_of(arguments)),
+                   verbose=int(shows_progress(arguments.quiet)))
+    return Answer({"out": arguments.out, "users": ratings.shape[0], "items": ratings.shape[1],
+                   "ratings": ratings.nnz}, f"{arguments.out}: {ratings}")
+
+
+def _byte_count(text: str) -> int:
+    """Return the bytes that "2GB", "512MB" or a plain number stand for."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)b?", text.strip().lower())
+    if found is None:
+        raise ValueError(f"--memory must be a size such as 2GB or 512MB, got {text!r}")
+    return int(float(found[1]) * UNITS[found[2]])
 
 
 # ------------------------------------------------------------------------------------ fit
@@ -126,22 +143,24 @@ def _write_csv(data: Dataset, target: Path, quiet: bool) -> None:
 
 def fit(arguments: Namespace) -> Answer:
     """Learn a model and save it."""
-    target, model = writable(arguments.out), new_model(arguments)
-    data = load_data(arguments.data, arguments)
+    target, model = inputs.writable(arguments.out), new_model(arguments)
+    data = inputs.load_data(arguments.data, arguments)
     ratings, known = data.ratings, segment(model, data)
     start = time.perf_counter()
     model.fit(ratings, **known)
     seconds = time.perf_counter() - start
     set_running(model, verbose=0)
     model.save(target)
-    size = target.stat().st_size
-    loss = _last_loss(model)
+    size, last = target.stat().st_size, model.history_[-1] if model.history_ else {}
+    loss = None if "segment" in last else last.get("loss")      # (of one model, not of several)
     found = {"model": type(model).__name__, "parameters": model.get_params(),
              "users": ratings.shape[0], "items": ratings.shape[1], "ratings": ratings.nnz,
              "epochs": model.n_epochs_, "loss": loss, "seconds": seconds,
              "file": str(target), "bytes": size}
-    return Answer(found, f"{_named(model)}\n{_counted(ratings)}\n{_course(model, seconds, loss)}\n"
-                        f"saved to {target} ({size / 1e6:.1f} MB)")
+    ended = "" if loss is None else f", loss {loss:.6g}"
+    return Answer(found, f"{_named(model)}\n{_counted(ratings)}\n"
+                         f"{model.n_epochs_} epochs in {seconds:.1f} s{ended}\n"
+                         f"saved to {target} ({size / 1e6:.1f} MB)")
 
 
 def _counted(ratings: Ratings) -> str:
@@ -150,22 +169,85 @@ def _counted(ratings: Ratings) -> str:
 
 
 def _named(model: Recommender) -> str:
-    """Return the class and the parameters; of labels only how many there are."""
+    """Return the class and the parameters; labels of users are only counted."""
     if isinstance(model, mfcore.Segmented) and not isinstance(model.by, str):
         params = {**model.get_params(deep=False), "by": f"{len(model.by)} labels"}
         return repr(mfcore.Segmented(**params))
     return repr(model)
 
 
-def _last_loss(model: Recommender) -> float | None:
-    """Return the loss of the last epoch; of several models there is none."""
-    last = model.history_[-1] if model.history_ else {}
-    return None if "segment" in last else last.get("loss")
+# ------------------------------------------------------------------ recommend and similar
 
 
-def _course(model: Recommender, seconds: float, loss: float | None) -> str:
-    ended = "" if loss is None else f", loss {loss:.6g}"
-    return f"{model.n_epochs_} epochs in {seconds:.1f} s{ended}"
+def recommend(arguments: Namespace) -> Answer:
+    """List the best items of each user."""
+    model = _loaded(arguments)
+    titles = inputs.load_titles(arguments.titles, arguments)
+    users, asked = _asked(model, arguments)
+    items, scores = model.recommend(
+        k=arguments.k, similarity="cosine" if arguments.cosine else "dot",
+        exclude_seen=not arguments.include_seen,
+        items=inputs.given_ids("items", arguments.items, arguments.items_file, model.item_ids_),
+        exclude_items=inputs.given_ids("items", arguments.exclude, arguments.exclude_file,
+                                model.item_ids_), **asked)
+    return _lists("recommendations", "user", users, "item", items, scores, titles)
+
+
+def _asked(model: Recommender, arguments: Namespace) -> tuple[Any, dict[str, Any]]:
+    """Return the ids of the users, and what to call `recommend` with for them."""
+    if arguments.ratings is not None:
+        ratings = inputs.read_file(arguments.ratings, arguments)
+        return inputs.ids_or_rows(ratings.user_ids, ratings.shape[0]), {"ratings": ratings}
+    if arguments.all:
+        return inputs.ids_or_rows(model.user_ids_, model.n_users_), {}
+    users = inputs.given_ids("users", arguments.user, arguments.users_file, model.user_ids_)
+    return users, {"users": users}
+
+
+def similar(arguments: Namespace) -> Answer:
+    """List the nearest neighbours of items or users."""
+    model = _loaded(arguments)
+    titles = inputs.load_titles(arguments.titles, arguments)
+    similarity = "dot" if arguments.dot else "cosine"
+    if arguments.item is not None:
+        ids = inputs.ids_of("items", arguments.item, model.item_ids_)
+        found = model.similar_items(ids, arguments.k, similarity=similarity)
+        return _lists("similar", "item", ids, "item", *found, titles)
+    ids = inputs.ids_of("users", arguments.user, model.user_ids_)
+    found = model.similar_users(ids, arguments.k, similarity=similarity)
+    return _lists("similar", "user", ids, "user", *found, {})
+
+
+def _loaded(arguments: Namespace) -> Recommender:
+    model: Recommender = mfcore.load(arguments.model)
+    set_running(model, n_threads=arguments.threads)
+    return model
+
+
+def _lists(title: str, kind: str, owners: Any, entry: str, ids: np.ndarray, scores: np.ndarray,
+           titles: inputs.Titles) -> Answer:
+    """Return one list per owner, best entries first; `titles` are those of items.
+
+    A score of -inf marks what pads a list that is too short, and is left out.
+    """
+    data, blocks = [], []
+    for owner, row, values in zip(np.asarray(owners).tolist(), ids.tolist(), scores, strict=True):
+        head = {kind: owner, **_titled(owner, titles if kind == "item" else {})}
+        entries = [{entry: each, "score": float(score), **_titled(each, titles)}
+                   for each, score in zip(row, values, strict=True) if np.isfinite(score)]
+        lines = [f"{place:4d}  {each['score']:8.4f}  {_labelled(entry, each)}"
+                 for place, each in enumerate(entries, 1)] or ["      nothing left to list"]
+        data.append({**head, f"{entry}s": entries})
+        blocks.append("\n".join([f"{kind} {_labelled(kind, head)}", *lines]))
+    return Answer({title: data}, "\n\n".join(blocks))
+
+
+def _titled(each: Any, titles: inputs.Titles) -> dict[str, str]:
+    return {"title": titles[each]} if each in titles else {}
+
+
+def _labelled(kind: str, found: dict[str, Any]) -> str:
+    return f"{found['title']} ({found[kind]})" if "title" in found else str(found[kind])
 
 
 # ------------------------------------------------------------------------------- evaluate
@@ -175,42 +257,35 @@ def evaluate(arguments: Namespace) -> Answer:
     """Measure a model file on a test set, or a model on the folds of a data set."""
     if (arguments.model is None) == (arguments.test is None):
         arguments.usage_error("give a model file and test ratings, or data and --model")
+    options = {"metrics": arguments.metrics, "k": arguments.k, "threshold": arguments.threshold,
+               "exclude_seen": not arguments.include_seen}
     if arguments.model is not None:
-        return _cross_validated(arguments)
+        return _cross_validated(arguments, options)
     model = mfcore.load(arguments.subject)
-    test = load_data(arguments.test, arguments).ratings
+    test = inputs.load_data(arguments.test, arguments).ratings
     fold_in = None
     if arguments.fold_in is not None:
-        fold_in = rows_of(read_file(arguments.fold_in, arguments), test)
-    values = mfcore.evaluate(model, test, fold_in=fold_in, n_threads=arguments.threads,
-                             **_options(arguments))
+        fold_in = _rows_of(inputs.read_file(arguments.fold_in, arguments), test)
+    values = mfcore.evaluate(model, test, fold_in=fold_in, n_threads=arguments.threads, **options)
     rows = [[name, number(value)] for name, value in values.items()]
     return Answer({"model": _named(model), "test_ratings": test.nnz, "metrics": values},
                   f"{_named(model)} on {_counted(test)}\n\n{table(['metric', 'value'], rows)}")
 
 
-def rows_of(ratings: Ratings, test: Ratings) -> Ratings:
-    """Return the rows of `ratings` for the users of `test`, in their order.
-
-    Raises KeyError for a test user without a row.
-    """
-    users = np.arange(test.shape[0]) if test.user_ids is None else test.user_ids
+def _rows_of(ratings: Ratings, test: Ratings) -> Ratings:
+    """Return the rows of the users of `test`, in their order; KeyError if one is missing."""
+    users = inputs.ids_or_rows(test.user_ids, test.shape[0])
     rows = ratings.user_positions(users)
     validation.known_ids("users of the fold-in file", users, rows)
     return ratings.select_users(rows)
 
 
-def _options(arguments: Namespace) -> dict[str, Any]:
-    return {"metrics": arguments.metrics, "k": arguments.k, "threshold": arguments.threshold,
-            "exclude_seen": not arguments.include_seen}
-
-
-def _cross_validated(arguments: Namespace) -> Answer:
+def _cross_validated(arguments: Namespace, options: dict[str, Any]) -> Answer:
     from mfcore.data import split
 
     model = new_model(arguments)
     set_running(model, verbose=0)   # the bar counts folds
-    data = load_data(arguments.subject, arguments)
+    data = inputs.load_data(arguments.subject, arguments)
     segment(model, data, by_user=True)
     if arguments.file_folds:
         if data.file_order is None:
@@ -220,7 +295,7 @@ def _cross_validated(arguments: Namespace) -> Answer:
     else:
         folds = split.k_fold(data.ratings, arguments.folds, random_state=arguments.seed)
     shown = progress(folds, arguments.quiet, total=arguments.folds, desc="folds", unit="fold")
-    values = mfcore.cross_validate(model, data.ratings, folds=shown, **_options(arguments))
+    values = mfcore.cross_validate(model, data.ratings, folds=shown, **options)
     summary = {name: {"mean": each.mean(), "sd": each.std(ddof=1), "folds": each.tolist()}
                for name, each in values.items()}
     rows = [[name, number(part["mean"]), number(part["sd"])] for name, part in summary.items()]

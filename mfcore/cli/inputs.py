@@ -1,4 +1,4 @@
-"""What a command line names, brought into Python: data, ids, titles."""
+"""Read what a command line names: ratings, ids and titles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from mfcore.cli.output import shows_progress
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
-    from mfcore.data.layout import Reading
     from mfcore.data.ratings import Ratings
 
 SEPARATORS = ("::", "\t", "|", ";", ",")
@@ -45,34 +44,27 @@ def read_file(path: str, arguments: Namespace) -> Ratings:
     """Read a ratings file as the file options say, or open a folder of `mfcore convert`."""
     if Path(path).is_dir():
         return mfcore.Ratings.open(path)
-    return mfcore.read_ratings(
-        path, user=_column(arguments.user_column), item=_column(arguments.item_column),
-        rating=None if arguments.rating_column == "none" else _column(arguments.rating_column),
-        separator=arguments.separator, duplicates=arguments.duplicates,
-        text_ids=arguments.text_ids)
+    return mfcore.read_ratings(path, duplicates=arguments.duplicates, **columns_of(arguments))
 
 
-def reading_of(arguments: Namespace) -> Reading:
-    """Return what the file options say of columns and form."""
-    from mfcore.data.layout import Reading
-
-    none = arguments.rating_column == "none"
-    return Reading(_column(arguments.user_column), _column(arguments.item_column),
-                   None if none else _column(arguments.rating_column),
-                   separator=arguments.separator, text_ids=arguments.text_ids)
-
-
-def _column(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
+def columns_of(arguments: Namespace) -> dict[str, Any]:
+    """Return what the file options say about columns, as `read_ratings` takes it."""
+    columns = {"user": arguments.user_column, "item": arguments.item_column,
+               "rating": arguments.rating_column}
+    found: dict[str, Any] = {name: int(text) if text.isdecimal() else text
+                             for name, text in columns.items()}
+    if found["rating"] == "none":
+        found["rating"] = None
+    return {**found, "separator": arguments.separator, "text_ids": arguments.text_ids}
 
 
 # ------------------------------------------------------------------------- ids and titles
 
 
 def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndarray:
-    """Return ids as the model knows them, from words of the command line.
+    """Return words of the command line as the ids that the model knows.
 
-    Raises ValueError for a word where ids (or row numbers) are whole numbers.
+    Raises ValueError for a word that is no number where ids (or row numbers) are whole numbers.
     """
     if known is not None and known.dtype == object:
         return np.array([_object_id(text, known) for text in texts], object)
@@ -84,7 +76,7 @@ def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndar
 
 
 def _object_id(text: str, known: np.ndarray) -> Any:
-    """Return the number that a word spells where only that is known, else the word."""
+    """Return the number that a word spells if only that is an id, else the word."""
     if text not in known and text.lstrip("-").isdecimal() and int(text) in known:
         return int(text)
     return text
@@ -92,7 +84,7 @@ def _object_id(text: str, known: np.ndarray) -> Any:
 
 def given_ids(name: str, words: Sequence[str] | None, path: str | None,
               known: np.ndarray | None) -> np.ndarray | None:
-    """Return ids from words or from a file with one a line; None where neither is given."""
+    """Return ids from words or from the lines of a file; None if neither is given."""
     if path is not None:
         lines = Path(path).read_text("utf-8").splitlines()
         words = [line.strip() for line in lines if line.strip()]
@@ -101,17 +93,22 @@ def given_ids(name: str, words: Sequence[str] | None, path: str | None,
     return None if words is None else ids_of(name, words, known)
 
 
+def ids_or_rows(ids: np.ndarray | None, n_rows: int) -> np.ndarray:
+    """Return the ids of rows; their numbers if they have none."""
+    return np.arange(n_rows) if ids is None else ids
+
+
 def load_titles(name: str | None, arguments: Namespace) -> Titles:
-    """Return titles by item id: of a data set, or of a file with an id and a title a line."""
+    """Return titles by item id: of a data set, or of a file with an id and a title per line."""
     from mfcore.data.datasets import NAMES
 
     if name is None:
         return {}
     if name in NAMES:
         return titles_of(load_data(name, arguments))
-    rows = read_rows(Path(name))
-    titles = {key: row[1].strip() for row in rows if len(row) > 1 and row[1].strip()
-              for key in _spellings(row[0].strip())}
+    rows = (map(str.strip, row[:2]) for row in read_rows(Path(name)) if len(row) > 1)
+    titles: Titles = {word: title for word, title in rows if title}
+    titles |= {int(word): title for word, title in titles.items() if word.isdecimal()}
     if not titles:
         raise ValueError(f"{name} must hold an id and a title a line, and holds none")
     return titles
@@ -121,13 +118,12 @@ def titles_of(data: Dataset) -> Titles:
     """Return the titles that a data set has, by item id."""
     if data.item_titles is None:
         return {}
-    ids = data.ratings.item_ids
-    keys = range(len(data.item_titles)) if ids is None else ids.tolist()
-    return {key: title for key, title in zip(keys, data.item_titles, strict=True) if title}
+    ids = ids_or_rows(data.ratings.item_ids, len(data.item_titles)).tolist()
+    return {item: title for item, title in zip(ids, data.item_titles, strict=True) if title}
 
 
 def read_rows(path: Path) -> Iterable[list[str]]:
-    """Return the cells of each line of a table, whatever stands between them."""
+    """Return the cells of each line of a table, whatever separates them."""
     raw = path.read_bytes()
     try:
         lines = raw.decode("utf-8-sig").splitlines()
@@ -140,17 +136,13 @@ def read_rows(path: Path) -> Iterable[list[str]]:
     return csv.reader(lines, delimiter=separator)
 
 
-def _spellings(text: str) -> tuple[Any, ...]:
-    return (text, int(text)) if text.isdecimal() else (text,)
-
-
 # ---------------------------------------------------------------------------------- output
 
 
 def writable(path: str) -> Path:
-    """Return where to write, or raise before any work is done: a folder, or in none.
+    """Return the path to write to; raise before any work is done if it cannot be a file.
 
-    Raises IsADirectoryError, FileNotFoundError.
+    Raises IsADirectoryError for a folder, FileNotFoundError where the folder is missing.
     """
     target = Path(path)
     if target.is_dir():

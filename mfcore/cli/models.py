@@ -1,4 +1,4 @@
-"""The model that a command line asks for: its class, its parameters, the segments of its users."""
+"""Make the model that a command line asks for, and find the segments of its users."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import inspect
 import re
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mfcore
-from mfcore.cli.inputs import read_rows
+from mfcore.cli.inputs import ids_or_rows, read_rows
 from mfcore.cli.output import shows_progress
 from mfcore.models.registry import MODELS
 
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
 CLASSES = {entry.command: name for name, entry in MODELS.items()}
 SEGMENTED = MODELS["Segmented"].command
 ESTIMATORS = tuple(command for command in CLASSES if command != SEGMENTED)
-FIRST = ESTIMATORS[0]                   # what is fitted where no model is named
-# Options of the command line: the parameters that they set.
+FIRST = ESTIMATORS[0]                   # fitted if no model is named
+# Each option of the command line, and the parameter that it sets.
 PARAMETERS = {"factors": "n_factors", "reg": "reg", "bias": "bias", "epochs": "n_epochs",
               "threads": "n_threads"}
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-CLOSE = 0.5                             # likeness from which another name may be meant
+CLOSE = 0.5                             # likeness at which another name may be meant
 Parameters = Mapping[str, inspect.Parameter]
 
 
 def command_of(text: str) -> str:
-    """Return the name of a model on the command line, where a class is named; else the text."""
+    """Return the command-line name of a model, which may be given by its class; else the text."""
     found = {name.lower(): entry.command for name, entry in MODELS.items()}
     return found.get(text.lower(), text.lower())
 
@@ -45,36 +46,29 @@ def command_of(text: str) -> str:
 def new_model(arguments: Namespace) -> Recommender:
     """Return an unfitted model with the parameters of the command line.
 
-    Raises ValueError for a parameter that its class does not have.
+    Raises ValueError for a parameter that its class does not have.  Ends with a usage error
+    where --by is missing, or options of segments are out of place.
     """
-    _check_segments(arguments)
     if arguments.model != SEGMENTED:
-        made = _class(arguments.model)
-        model: Recommender = made(**_params(arguments, made.__name__, _parameters(made)))
+        for option in ("estimator", "by"):
+            if getattr(arguments, option) is not None:
+                arguments.usage_error(f"--{option} goes with --model {SEGMENTED}")
+        made: Any = getattr(mfcore, CLASSES[arguments.model])
+        model: Recommender = made(**_params(arguments, made.__name__, parameters_of(made)))
         return model
-    made = _class(arguments.estimator or FIRST)
-    own = {name: each for name, each in _parameters(mfcore.Segmented).items()
+    if arguments.by is None:
+        arguments.usage_error(f"--model {SEGMENTED} needs --by FIELD|FILE, the segments of users")
+    made = getattr(mfcore, CLASSES[arguments.estimator or FIRST])
+    own = {name: each for name, each in parameters_of(mfcore.Segmented).items()
            if name not in ("estimator", "by")}
-    params = _params(arguments, f"Segmented({made.__name__})", {**own, **_parameters(made)})
+    params = _params(arguments, f"Segmented({made.__name__})", {**own, **parameters_of(made)})
     outer = {name: params.pop(name) for name in own if name in params}
     return mfcore.Segmented(made(**params), arguments.by, **outer)
 
 
-def _check_segments(arguments: Namespace) -> None:
-    """End with a usage error where --by is missing, or options of segments are out of place."""
-    if arguments.model == SEGMENTED and arguments.by is None:
-        arguments.usage_error(f"--model {SEGMENTED} needs --by FIELD|FILE, the segments of users")
-    for option in ("estimator", "by"):
-        if arguments.model != SEGMENTED and getattr(arguments, option) is not None:
-            arguments.usage_error(f"--{option} goes with --model {SEGMENTED}")
-
-
-def _class(command: str) -> Any:
-    return getattr(mfcore, CLASSES[command])
-
-
-def _parameters(made: Any) -> Parameters:
-    return dict(list(inspect.signature(made.__init__).parameters.items())[1:])    # without self
+def parameters_of(made: Any) -> Parameters:
+    """Return the parameters of a class by name."""
+    return inspect.signature(made).parameters
 
 
 def _params(arguments: Namespace, owner: str, known: Parameters) -> dict[str, Any]:
@@ -105,9 +99,9 @@ def _check_known(name: str, owner: str, known: Parameters) -> None:
 
 
 def value_of(text: str, parameter: inspect.Parameter) -> Any:
-    """Return the value that a word of the command line is for a parameter, by its kinds.
+    """Return the value that a word of the command line means for a parameter, by its types.
 
-    What is no value of any of them comes back as it can be read: the model says what it wants.
+    A word that fits none of them is returned as it reads: the model then says what it wants.
     """
     kinds = set(re.split(r"\s*\|\s*", str(parameter.annotation)))
     if "None" in kinds and text.lower() == "none" and (
@@ -123,17 +117,11 @@ def value_of(text: str, parameter: inspect.Parameter) -> Any:
         return tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if kinds <= {"str", "None"} and not isinstance(value, str):
         return text                     # a word that looks like a number
-    return _number(value, kinds)
-
-
-def _number(value: Any, kinds: set[str]) -> Any:
     if "int" in kinds and isinstance(value, float) and value.is_integer():
         return int(value)               # 1e3
     if "float" in kinds and "str" not in kinds and isinstance(value, str):
-        try:
+        with suppress(ValueError):
             return float(value)         # nan and inf, which are no literals
-        except ValueError:
-            return value
     return value
 
 
@@ -141,11 +129,11 @@ def _number(value: Any, kinds: set[str]) -> Any:
 
 
 def segment(model: Recommender, data: Dataset, *, by_user: bool = False) -> dict[str, Any]:
-    """Find the segments that --by names; return what `fit` is to be given with the ratings.
+    """Find the segments that --by names; return what `fit` takes besides the ratings.
 
-    With `by_user` a field becomes the labels of the users, so that ratings alone are enough.
+    With `by_user`, a field becomes the labels of the users, so that `fit` needs no features.
 
-    Raises ValueError for what is neither a field of the user features nor a file of labels.
+    Raises ValueError for anything but a field of the user features or a file of labels.
     """
     if not isinstance(model, mfcore.Segmented):
         return {}
@@ -169,12 +157,11 @@ def _fields(data: Dataset) -> list[str]:
 
 
 def _users(ratings: Ratings) -> list[Any]:
-    ids = ratings.user_ids
-    return list(range(ratings.shape[0])) if ids is None else list(ids.tolist())
+    return list(ids_or_rows(ratings.user_ids, ratings.shape[0]).tolist())
 
 
 def _labels(name: str, data: Dataset) -> Any:
-    """Return labels by user, or one for each row, out of a file."""
+    """Return the labels that a file holds, by user or one per row."""
     if not Path(name).exists():
         fields = ", ".join(_fields(data)) or "none here"
         raise ValueError(f"--by must be a field of the user features ({fields}) or a file of "
@@ -215,7 +202,7 @@ def _is_number(word: str) -> bool:
 
 
 def set_running(model: Recommender, **settings: int | None) -> None:
-    """Set what belongs to a run and not to a model (n_threads, verbose), in its parts too."""
+    """Set what belongs to a run and not to a model (n_threads, verbose), in its parts as well."""
     parts = [model]
     if isinstance(model, mfcore.Segmented):
         parts = [model.estimator, *getattr(model, "models_", ())]

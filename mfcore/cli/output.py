@@ -1,7 +1,6 @@
-"""What a command answers, as lines for people and as JSON for programs.
+"""Write the answer of a command: text for people, JSON for programs.
 
-Standard output is written here and nowhere else; complaints and progress bars go to
-standard error.
+Only this module writes to standard output; complaints and progress bars go to standard error.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ NOTHING = "–"
 
 
 class Answer(NamedTuple):
-    """What a command found out: `data` for --json, `text` for people."""
+    """The result of a command: `data` for --json, `text` for people."""
 
     data: dict[str, Any]
     text: str
 
 
 def write(answer: Answer, as_json: bool) -> None:
-    """Write an answer to standard output; what its encoding lacks becomes "?"."""
+    """Write an answer to standard output; characters that its encoding lacks become "?"."""
     text = json.dumps(plain(answer.data), indent=2, allow_nan=False) if as_json else answer.text
     _put(sys.stdout, text)
 
@@ -42,19 +41,19 @@ def _put(stream: TextIO, text: str) -> None:
 
 
 def progress(values: Iterable[Any], quiet: bool, **labels: Any) -> Iterator[Any]:
-    """Go through `values` with a bar on standard error, if that is a terminal."""
+    """Iterate over `values` with a bar on standard error, if that is a terminal."""
     from tqdm import tqdm
 
     return iter(tqdm(values, disable=not shows_progress(quiet), leave=False, **labels))
 
 
 def shows_progress(quiet: bool) -> bool:
-    """Whether bars are wanted: not --quiet, and someone is looking."""
+    """Whether to show bars: not with --quiet, and only on a terminal."""
     return not quiet and sys.stderr.isatty()
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON can hold: NumPy as Python, no NaN, ids that are no JSON as text."""
+    """Return a value as JSON can hold it: no NumPy, null for NaN, text for other ids."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, np.generic):
@@ -74,7 +73,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """Align columns: to the left those numbered in `left`, the others to the right."""
+    """Align columns: those numbered in `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

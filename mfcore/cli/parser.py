@@ -1,28 +1,24 @@
-"""What may be asked of the command `mfcore`, and the help texts."""
+"""The commands of `mfcore`, their options and the help texts."""
 
 from __future__ import annotations
 
-from argparse import (
-    SUPPRESS,
-    ArgumentParser,
-    RawDescriptionHelpFormatter,
-    _ArgumentGroup,
-)
+import os
+from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter, _ActionsContainer
+from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
 
 import mfcore
-from mfcore.cli.commands import evaluate, fetch, fit
-from mfcore.cli.convert import convert
-from mfcore.cli.demo import demo
-from mfcore.cli.folding import PICTURE
+from mfcore.cli.commands import convert, evaluate, fetch, fit, recommend, similar
+from mfcore.cli.demo import PICTURE, demo
 from mfcore.cli.info import info
 from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
-from mfcore.cli.serving import recommend, similar
+from mfcore.cli.output import Answer
 from mfcore.models.registry import MODELS
 
-Commands = Any      # what add_subparsers returns has no public name
 DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
+MODEL = "a file written by mfcore fit"
+TITLES = "show titles: of a data set by name, or of a file with an id and a title on each line"
 
 
 def build_parser() -> ArgumentParser:
@@ -45,55 +41,52 @@ def build_parser() -> ArgumentParser:
 # -------------------------------------------------------------------------- the commands
 
 
-def _demo(kinds: Commands) -> None:
-    parser = _command(kinds, "demo", "train a ladder of models and compare them", """
+def _demo(kinds: Any) -> None:
+    parser = _command(kinds, demo, "train a ladder of models and compare them", """
         Train Popularity, BiasOnly and four factorizations, each with one idea more than the
-        one before, and print what each idea is worth, with recommendations for a few users.
-        Settings are chosen on a validation part of the training ratings.  Where audiences
-        are known that have nothing in common, a second table shows what a weight on unknown
-        cells does to recommendations across them, and a picture where the items lie.""", """
+        one before, and print what each idea gains, with recommendations for a few users.
+        Settings are chosen on a validation part of the training ratings.  If the data have
+        audiences that share no ratings, a second table shows how a weight on unknown cells
+        affects recommendations across them, and a picture shows where the items lie.""", """
             mfcore demo
             mfcore demo --data planted-audiences
             mfcore demo --data ml-100k --json""")
-    parser.set_defaults(command=demo)
     parser.add_argument("--data", default="planted", metavar="DATA", help=f"{DATA} (planted)")
-    parser.add_argument("--seed", type=int, default=0, help="of splits and starts (0)")
-    parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+    parser.add_argument("--seed", type=int, default=0, help="for all random draws (0)")
+    parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
     parser.add_argument("--picture", default=PICTURE, metavar="FILE",
                         help=f"where to draw audiences, if there are any; or none ({PICTURE})")
     _add_threads(parser)
     _add_file_options(parser)
 
 
-def _fetch(kinds: Commands) -> None:
-    parser = _command(kinds, "fetch", "get a data set, or list those known by name", """
+def _fetch(kinds: Any) -> None:
+    parser = _command(kinds, fetch, "get a data set, or list those known by name", """
         Get a data set: from the folder that MFCORE_DATA names, from the cache, or downloaded
         into the cache.  Without a name, list the data sets and where they are.""", """
             mfcore fetch
             mfcore fetch ml-100k
             mfcore fetch planted --csv ratings.csv""")
-    parser.set_defaults(command=fetch)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of the data set")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the data set")
     parser.add_argument("--csv", metavar="FILE", help="also write the ratings to this file")
 
 
-def _convert(kinds: Commands) -> None:
-    parser = _command(kinds, "convert", "sort files larger than memory into a folder", """
-        Sort ratings files, or folders of such parts, into a folder that is mapped from disk
-        and taken wherever DATA is.  An interrupted run goes on when called again.""", """
+def _convert(kinds: Any) -> None:
+    parser = _command(kinds, convert, "sort files larger than memory into a folder", """
+        Sort ratings files, or folders of such files, into one folder, which is mapped from
+        disk and accepted wherever DATA is.  An interrupted run resumes when called again.""", """
             mfcore convert ratings.csv --out ratings.folder
             mfcore convert part-*.parquet --out plays.folder --memory 8GB --duplicates sum
             mfcore fit plays.folder --model implicit --out plays.mfcore""")
-    parser.set_defaults(command=convert)
     parser.add_argument("files", nargs="+", metavar="FILES", help="csv, tsv, ::, gz, parquet")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to make")
     parser.add_argument("--memory", default="2GB", metavar="SIZE",
-                        help="to sort in, besides the ids of users and items (2GB)")
+                        help="memory to sort in, besides the ids of users and items (2GB)")
     _add_file_options(parser)
 
 
-def _fit(kinds: Commands) -> None:
-    parser = _command(kinds, "fit", "learn a model from ratings and save it", """
+def _fit(kinds: Any) -> None:
+    parser = _command(kinds, fit, "learn a model from ratings and save it", """
         Learn a model from ratings and save it to a file.  The defaults are those of the
         Python classes; --set reaches every parameter.""", """
             mfcore fit ml-100k --out films.mfcore
@@ -104,109 +97,106 @@ def _fit(kinds: Commands) -> None:
             mfcore fit ml-100k --model multdae --set hidden=600 --out choices.mfcore
             mfcore fit ml-100k --model segmented --estimator ease --by gender --out two.mfcore
             """)
-    parser.set_defaults(command=fit, usage_error=parser.error)
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--out", required=True, metavar="FILE", help="the model file to write")
     _add_model_options(parser, default=FIRST)
     _add_file_options(parser)
 
 
-def _recommend(kinds: Commands) -> None:
-    parser = _command(kinds, "recommend", "the best items for users, known or new", """
-        Print the best items for users of the model, or for new users whose ratings stand in a
-        file.  What a user has rated is left out.""", """
+def _recommend(kinds: Any) -> None:
+    parser = _command(kinds, recommend, "the best items for users, known or new", """
+        Print the best items for users of the model, or for new users whose ratings are in a
+        file.  Items that a user has rated are left out.""", """
             mfcore recommend films.mfcore --user 196 186 --k 5 --titles ml-100k
             mfcore recommend films.mfcore --ratings new_users.csv --json
             mfcore recommend films.mfcore --all --items-file in_stock.txt --json""")
-    parser.set_defaults(command=recommend)
-    parser.add_argument("model", metavar="MODEL", help="a file that mfcore fit wrote")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", nargs="+", metavar="ID", help="users of the model")
-    who.add_argument("--users-file", metavar="FILE", help="a file with one user a line")
+    who.add_argument("--users-file", metavar="FILE", help="a file with one user per line")
     who.add_argument("--all", action="store_true", help="all users of the model")
     who.add_argument("--ratings", metavar="FILE", help="ratings of new users, as for fit")
-    _add_k(parser)
+    parser.add_argument("--k", type=int, default=10, metavar="K", help="items per list (10)")
     parser.add_argument("--cosine", action="store_true",
-                        help="rank by the angle of the vectors, not by the score")
+                        help="rank by the angle between vectors, not by the score")
     parser.add_argument("--include-seen", action="store_true",
-                        help="do not leave out what a user has rated")
+                        help="also list items that the user has rated")
     for name, text in (("items", "only these items"), ("exclude", "none of these items")):
         either = parser.add_mutually_exclusive_group()
         either.add_argument(f"--{name}", nargs="+", metavar="ID", help=text)
         either.add_argument(f"--{name}-file", metavar="FILE",
-                            help=f"{text}: a file with one a line")
-    parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+                            help=f"{text}: a file with one per line")
+    parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
     _add_threads(parser)
     _add_file_options(parser)
 
 
-def _similar(kinds: Commands) -> None:
-    parser = _command(kinds, "similar", "items like items, or users like users", """
-        Print what lies nearest to items (or users) among the vectors of a model.""", """
+def _similar(kinds: Any) -> None:
+    parser = _command(kinds, similar, "items like items, or users like users", """
+        Print the nearest neighbours of items (or users) among the vectors of a model.""", """
             mfcore similar films.mfcore --item 50 --titles ml-100k
             mfcore similar films.mfcore --user 196 --k 3 --json""")
-    parser.set_defaults(command=similar)
-    parser.add_argument("model", metavar="MODEL", help="a file that mfcore fit wrote")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--item", nargs="+", metavar="ID", help="items of the model")
     what.add_argument("--user", nargs="+", metavar="ID", help="users of the model")
-    _add_k(parser)
-    parser.add_argument("--dot", action="store_true", help="by scalar product, not by angle")
-    parser.add_argument("--titles", metavar="DATA|FILE", help=_TITLES)
+    parser.add_argument("--k", type=int, default=10, metavar="K", help="neighbours per list (10)")
+    parser.add_argument("--dot", action="store_true", help="rank by scalar product, not by angle")
+    parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
     _add_threads(parser)
 
 
-def _evaluate(kinds: Commands) -> None:
-    parser = _command(kinds, "evaluate", "measure a saved model, or cross-validate one", """
+def _evaluate(kinds: Any) -> None:
+    parser = _command(kinds, evaluate, "measure a saved model, or cross-validate one", """
         Measure a model file on test ratings, or, with --model, fit and measure a model on
         each of several folds of a data set.""", """
             mfcore evaluate films.mfcore test.csv --metrics rmse ndcg@10
             mfcore evaluate ml-100k --model mf --folds 5
             mfcore evaluate ml-100k --model mf --file-folds --metrics rmse""")
-    parser.set_defaults(command=evaluate, usage_error=parser.error)
     parser.add_argument("subject", metavar="MODEL|DATA",
                         help="a model file; with --model, the data to cut into folds")
     parser.add_argument("test", nargs="?", metavar="TEST", help=f"test ratings: {DATA}")
     parser.add_argument("--fold-in", metavar="FILE",
-                        help="known ratings of the test users, who are then taken as new")
+                        help="known ratings of the test users, who are then treated as new")
     parser.add_argument("--metrics", nargs="+", metavar="NAME",
                         help="such as rmse ndcg@10 recall (several; see the Python docs)")
     parser.add_argument("--k", type=int, nargs="+", default=[5, 10, 20], metavar="K",
                         help="cut-offs of metrics named without one (5 10 20)")
     parser.add_argument("--threshold", type=float, metavar="RATING",
-                        help="least rating that counts as relevant (all count)")
+                        help="lowest rating that counts as relevant (all count)")
     parser.add_argument("--include-seen", action="store_true",
-                        help="rank what users rated in training too")
+                        help="also rank items that users rated in training")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (5)")
     parser.add_argument("--file-folds", action="store_true",
-                        help="folds are contiguous lines of the source, as ML-100K's u1 to u5")
+                        help="cut folds from consecutive lines of the source, as ML-100K's u1 "
+                             "to u5 are")
     _add_model_options(parser, default=None)
     _add_file_options(parser)
 
 
-def _info(kinds: Commands) -> None:
-    parser = _command(kinds, "info", "versions, threads, BLAS and folders", """
+def _info(kinds: Any) -> None:
+    parser = _command(kinds, info, "versions, threads, BLAS and folders", """
         Print what the results and their speed may depend on.""", """
         mfcore info
         mfcore info --check""")
     parser.add_argument("--check", action="store_true",
-                        help="fit a few small models and hold them against known answers")
-    parser.set_defaults(command=info)
+                        help="fit a few small models and compare with known answers")
 
 
 # ------------------------------------------------------------------------- shared options
 
-_TITLES = "show titles: of a data set by name, or of a file with an id and a title a line"
 
-
-def _command(kinds: Commands, name: str, short: str, long: str, examples: str
-             ) -> ArgumentParser:
+def _command(kinds: Any, function: Callable[..., Answer], short: str, long: str,
+             examples: str) -> ArgumentParser:
+    """Add a command that has the name of its function."""
     parser: ArgumentParser = kinds.add_parser(
-        name, help=short, description=dedent(long).strip(), epilog=_examples(examples),
-        formatter_class=RawDescriptionHelpFormatter)
+        function.__name__, help=short, description=dedent(long).strip(),
+        epilog=_examples(examples), formatter_class=RawDescriptionHelpFormatter)
+    parser.set_defaults(command=function, usage_error=parser.error)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
-    parser.add_argument("--traceback", action="store_true", help=SUPPRESS)
+    parser.add_argument("--traceback", action="store_true", help=SUPPRESS,
+                        default=bool(os.environ.get("MFCORE_TRACEBACK")))
     return parser
 
 
@@ -215,11 +205,7 @@ def _examples(text: str) -> str:
     return "examples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _add_k(parser: ArgumentParser) -> None:
-    parser.add_argument("--k", type=int, default=10, metavar="K", help="how many (10)")
-
-
-def _add_threads(parser: ArgumentParser | _ArgumentGroup) -> None:
+def _add_threads(parser: _ActionsContainer) -> None:
     parser.add_argument("--threads", type=int, metavar="N",
                         help="threads to use (all CPUs); results do not depend on it")
 
@@ -232,19 +218,19 @@ def _add_model_options(parser: ArgumentParser, default: str | None) -> None:
                        metavar="NAME", help="one of the names above"
                                             + (f" ({default})" if default else ""))
     group.add_argument("--estimator", type=command_of, choices=ESTIMATORS, metavar="NAME",
-                       help=f"of segmented: the model that each segment gets ({FIRST})")
+                       help=f"for segmented: the model that each segment gets ({FIRST})")
     group.add_argument("--by", metavar="FIELD|FILE",
-                       help="of segmented: a field of the user features, or a file with a user "
-                            "and a label on each line, or with the label of each user in "
-                            "the order of their ids")
+                       help="for segmented: a field of the user features, or a file with a user "
+                            "and a label on each line, or with only the labels, in the order of "
+                            "the user ids")
     group.add_argument("--factors", type=int, metavar="K", help="length of the vectors")
     group.add_argument("--reg", type=float, metavar="X", help="penalty weight")
-    group.add_argument("--bias", choices=("mean", "learned", "none"), help="of mf")
+    group.add_argument("--bias", choices=("mean", "learned", "none"), help="for mf")
     group.add_argument("--epochs", type=int, metavar="N", help="passes over the ratings")
-    group.add_argument("--seed", type=int, default=0, help="of the start (0)")
+    group.add_argument("--seed", type=int, default=0, help="for all random draws (0)")
     group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                       help="any parameter of the class, such as hidden=200,100; may be given "
-                            "several times")
+                       help="any parameter of the class, such as hidden=200,100; can be given "
+                            "more than once")
     _add_threads(group)
 
 
@@ -254,8 +240,8 @@ def _add_file_options(parser: ArgumentParser) -> None:
         extra = '; "none": every line counts as 1' if name == "rating" else ""
         group.add_argument(f"--{name}-column", default=name, metavar="COLUMN",
                            help=f"name in the header, or number from 0 (the {usual}){extra}")
-    group.add_argument("--separator", metavar="TEXT", help="between columns (found out)")
+    group.add_argument("--separator", metavar="TEXT", help="between columns (detected)")
     group.add_argument("--duplicates", choices=("error", "last", "mean", "sum"),
-                       default="error", help="a pair that comes again (error)")
+                       default="error", help="what to do if a pair occurs again (error)")
     group.add_argument("--text-ids", action="store_true",
                        help="keep ids as they are written, such as 007")

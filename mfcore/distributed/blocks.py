@@ -1,10 +1,14 @@
-"""What a worker does: one function a kind of task.
+"""What a worker does: one function for each kind of task.
 
-Users and items are cut into blocks of rows.  A block holds its ratings with the columns
-renumbered to those that it has, and says which rows of every block of the other side these
-are (`wanted`).  So a half-sweep ships to a block the factors that it needs and no others; the
-rows are then solved by the solver of one machine, which reads the same numbers in the same
-order.
+Users and items are cut into blocks of rows.  The rows of a block are solved by the solver of one
+machine, which reads the same numbers in the same order.  The factors that it reads come in one
+of two ways:
+
+    shipped      The columns of a block's ratings are renumbered to those that occur, and
+                 `wanted` says which rows of each block of the other side these are.  A
+                 half-sweep ships these rows to the block and no others.
+    shared       The factors of the other side are mapped from a file.  The columns stay as
+                 they are, and the rows that a block solves are written to another file.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
@@ -22,12 +27,12 @@ from mfcore.models.sides import Sides
 from mfcore.objectives.groups import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
 from mfcore.objectives.whole import WholeMatrix
-from mfcore.parallel import Pool, gram_parts
-from mfcore.solvers.als import Eigenbasis, improved_parts, solve_exactly
+from mfcore.parallel import GRAM_ROWS, Pool, gram_parts
+from mfcore.solvers.als import Eigenbasis, exact_parts, improved_parts
 
 
 class BlockRows(NamedTuple):
-    """The factors of a block, what its bias column holds, and the Σ_Ω of its last solve."""
+    """The factors of a block, its bias column, and the Σ_Ω of its last solve."""
 
     X: np.ndarray
     bias: np.ndarray
@@ -35,15 +40,27 @@ class BlockRows(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The ratings of some rows, columns renumbered; `wanted[b]` are rows of the other b."""
+    """The ratings of some rows; `wanted[b]` are the rows of block b of the other side to ship."""
 
     cells: Cells
     prior: Prior
     wanted: list[np.ndarray]
 
 
+class Share(NamedTuple):
+    """The ratings of a run of chunks, with empty rows before and after that fill up tiles.
+
+    `first` is the first row, at a multiple of GRAM_ROWS; `chunks` are counted from there.
+    """
+
+    cells: Cells
+    prior: Prior
+    first: int
+    chunks: np.ndarray
+
+
 class Frozen(NamedTuple):
-    """What all blocks of a half-sweep share: sums over the other side, group vectors."""
+    """What all blocks of a half-sweep use: sums over the other side, group vectors."""
 
     whole: WholeMatrix
     basis: Eigenbasis | None
@@ -54,35 +71,54 @@ class Frozen(NamedTuple):
 
 
 def constant(value: Any) -> Any:
-    """Return the value: as a task it can be had again when its worker is lost."""
+    """Return the value: as the result of a task it can be recovered when its worker is lost."""
     return value
+
+
+# -------------------------------------------------------------------------------- ratings
 
 
 def read_block(core: Core, sides: Sides, folder: str, side: str, span: tuple[int, int],
                bounds: list[int], features: Features | None) -> Block:
     """Read rows span[0] to span[1] of a side; `bounds` cut the other side into blocks."""
-    opened = Ratings.open(folder, verify=False)
-    ratings = (opened if side == "user" else opened.transposed).select_users(np.arange(*span))
-    cells, prior = systems_of(core, sides, ratings, side, span, features)
-    columns, places = renumbered(cells.indices, ratings.shape[1])
+    ratings = _opened(folder, side).select_users(np.arange(*span))
+    cells, prior = _systems_of(core, sides, ratings, side, span, features)
+    met = np.zeros(ratings.shape[1], bool)      # (np.unique takes forty bytes per cell)
+    met[cells.indices] = True
+    columns = np.flatnonzero(met)
+    places = (np.cumsum(met, dtype=cells.indices.dtype) - 1)[cells.indices]
     cuts = np.searchsorted(columns, bounds)
     wanted = [columns[lo:hi] - first for lo, hi, first in
               zip(cuts[:-1], cuts[1:], bounds[:-1], strict=True)]
     return Block(cells._replace(indices=places), prior, wanted)
 
 
-def renumbered(indices: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of n columns are met, in order, and for each cell the place of its column.
+def read_share(core: Core, sides: Sides, folder: str, side: str, chunks: np.ndarray,
+               features: Features | None) -> Share:
+    """Read the rows of a run of chunks; rows that fill up tiles come without ratings."""
+    whole = _opened(folder, side)
+    lo, hi = int(chunks[0]), int(chunks[-1])
+    first, last = tiles_around(lo, hi, whole.shape[0])
+    own = whole.select_users(np.arange(lo, hi))
+    filled = sp.csr_array((own.by_user.data, own.by_user.indices, np.pad(
+        own.by_user.indptr, (lo - first, last - hi), "edge")), (last - first, own.shape[1]))
+    cells, prior = _systems_of(core, sides, Ratings(filled, weights=own.weights, copy=False),
+                               side, (first, last), features)
+    return Share(cells, prior, first, chunks - first)
 
-    (np.unique does the same in forty bytes a cell.)
-    """
-    met = np.zeros(n, bool)
-    met[indices] = True
-    return np.flatnonzero(met), (np.cumsum(met, dtype=indices.dtype) - 1)[indices]
+
+def tiles_around(lo: int, hi: int, n_rows: int) -> tuple[int, int]:
+    """Return the rows of the tiles that rows lo to hi touch."""
+    return lo // GRAM_ROWS * GRAM_ROWS, min(-(-hi // GRAM_ROWS) * GRAM_ROWS, n_rows)
 
 
-def systems_of(core: Core, sides: Sides, ratings: Ratings, name: str, span: tuple[int, int],
-               features: Features | None) -> tuple[Cells, Prior]:
+def _opened(folder: str, side: str) -> Ratings:
+    ratings = Ratings.open(folder, verify=False)
+    return ratings if side == "user" else ratings.transposed
+
+
+def _systems_of(core: Core, sides: Sides, ratings: Ratings, name: str, span: tuple[int, int],
+                features: Features | None) -> tuple[Cells, Prior]:
     """Return what a fit on one machine makes of rows span[0] to span[1] of a side."""
     side, other = sides if name == "user" else sides[::-1]
     own = replace(side, features=features,
@@ -94,6 +130,14 @@ def systems_of(core: Core, sides: Sides, ratings: Ratings, name: str, span: tupl
 def wanted_of(block: Block, other: int) -> np.ndarray:
     """Return which rows of the other side's block are wanted."""
     return block.wanted[other]
+
+
+# ---------------------------------------------------------------------------------- files
+
+
+def row_files(folder: str, side: str) -> tuple[Path, Path]:
+    """Return the files of the factors and of the bias column of a side."""
+    return Path(folder) / f"{side}.factors.npy", Path(folder) / f"{side}.bias.npy"
 
 
 def load_rows(folder: str, side: str, span: tuple[int, int]) -> BlockRows:
@@ -110,27 +154,25 @@ def store_rows(folder: str, side: str, span: tuple[int, int], rows: BlockRows) -
 
 
 def put_rows(path: Path, start: int, values: np.ndarray) -> None:
-    """Write rows to a .npy file from row `start` on, and no byte of another row."""
+    """Write rows to a .npy file from row `start` on, and no byte of any other row."""
     there = np.load(path, mmap_mode="r")
     with open(path, "r+b") as stream:
         stream.seek(there.offset + start * there.strides[0])
         stream.write(np.ascontiguousarray(values, there.dtype).data)
 
 
-def row_files(folder: str, side: str) -> tuple[Path, Path]:
-    """Return where the factors and the bias column of a side stand."""
-    return Path(folder) / f"{side}.factors.npy", Path(folder) / f"{side}.bias.npy"
+# -------------------------------------------------------------------- half-sweeps, shipped
 
 
 def gram_of(rows: BlockRows) -> list[np.ndarray]:
-    """Return the products that make the Gram of [X | 1 | bias], one a chunk of rows."""
+    """Return the products that make the Gram of [X | 1 | bias], one per chunk of rows."""
     X, bias = rows[:2]
     with Pool(1) as pool:
         return gram_parts(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias))
 
 
 def turn(rows: BlockRows, frozen: Frozen) -> BlockRows:
-    """Turn the rows of a block into the eigenbasis, where the solver wants that."""
+    """Turn the rows of a block into the eigenbasis, if the solver wants that."""
     if frozen.basis is None:
         return rows
     with Pool(1) as pool:
@@ -147,11 +189,45 @@ def solve(block: Block, rows: BlockRows, frozen: Frozen, *shipped: BlockRows) ->
     X, bias = rows.X.copy(), rows.bias.copy()           # (a task must not change its input)
     Q, gamma = (np.concatenate(parts) for parts in zip(*(part[:2] for part in shipped),
                                                        strict=True))
+    return BlockRows(X, bias, float(sum(_solved_parts(block, Q, gamma, X, bias, frozen))))
+
+
+def _solved_parts(block: Block | Share, Q: np.ndarray, gamma: np.ndarray, X: np.ndarray,
+                  bias: np.ndarray, frozen: Frozen, chunks: np.ndarray | None = None
+                  ) -> list[float]:
+    """Solve rows in place; return what each chunk adds to Σ_Ω."""
     systems = RowSystems(block.cells, block.prior.at(*frozen.groups), Q, gamma, frozen.w0,
                          frozen.learns_bias, whole=frozen.whole)
     with Pool(1) as pool:
         if frozen.basis is None:
-            known = solve_exactly(systems, X, bias, pool)
-        else:
-            known = float(sum(improved_parts(frozen.basis, systems, X, bias, pool, frozen.steps)))
-    return BlockRows(X, bias, known)
+            return exact_parts(systems, X, bias, pool, chunks)
+        return improved_parts(frozen.basis, systems, X, bias, pool, frozen.steps, chunks)
+
+
+# --------------------------------------------------------------------- half-sweeps, shared
+
+
+def gram_in(folder: str, side: str, span: tuple[int, int]) -> list[np.ndarray]:
+    """Return the products that make the Gram of rows in a file."""
+    return gram_of(load_rows(folder, side, span))
+
+
+def turn_in(folder: str, side: str, span: tuple[int, int], frozen: Frozen, target: str) -> None:
+    """Turn rows of a file into the eigenbasis, and write them to another."""
+    put_rows(Path(target), span[0], turn(load_rows(folder, side, span), frozen).X)
+
+
+def solve_share(share: Share, frozen: Frozen, side: str, own: str, others: tuple[str, str],
+                target: str, *_: None) -> list[float]:
+    """Solve the rows of a run of chunks from the files in `own` into those in `target`.
+
+    `others` are the files of the frozen side, its factors and its bias column.  Returns what
+    each chunk adds to Σ_Ω.
+    """
+    first, chunks = share.first, share.chunks
+    X, bias = load_rows(own, side, (first, first + len(share.cells.indptr) - 1))[:2]
+    Q, gamma = (np.asarray(np.load(path, mmap_mode="r")) for path in others)
+    parts = _solved_parts(share, Q, gamma, X, bias, frozen, chunks)
+    lo, hi = int(chunks[0]), int(chunks[-1])
+    store_rows(target, side, (first + lo, first + hi), BlockRows(X[lo:hi], bias[lo:hi]))
+    return parts

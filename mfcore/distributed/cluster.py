@@ -1,4 +1,4 @@
-"""What must hold of a cluster before any work: it has this mfcore, and room for a block."""
+"""Check a cluster before any work: it must have this mfcore, and room for a block."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 import mfcore
 
-# Of a worker's memory, what blocks may take: from here on Dask spills to disk.
+# The share of a worker's memory that blocks may take: above it, Dask spills to disk.
 SHARE = 0.6
-# What Linux calls the time since it was started: one for a machine and all its containers.
+# An id of the last start of Linux: the same for a machine and all its containers.
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @contextmanager
 def connected(client: Any) -> Iterator[Any]:
-    """Give the client; or one of a cluster of this machine, a process a CPU, for a while.
+    """Give the client, or one of a temporary cluster of this machine, one process per CPU.
 
     Raises ImportError without dask.distributed.
     """
@@ -39,7 +39,7 @@ def connected(client: Any) -> Iterator[Any]:
 
 
 def check_versions(client: Any) -> None:
-    """Raise a RuntimeError for a cluster without workers, without mfcore or with another one."""
+    """Raise RuntimeError for a cluster without workers, without mfcore or with another version."""
     def version() -> str:                   # (a closure travels by value: mfcore may be missing)
         from importlib import import_module
         try:
@@ -59,10 +59,10 @@ def check_versions(client: Any) -> None:
 
 
 def machine() -> str:
-    """Return a name that processes of one machine have in common, and no others."""
+    """Return a name that is the same for all processes of a machine, and for no others."""
     try:
         started = BOOT.read_text().strip()
-    except OSError:                       # a system that does not tell: its network's address
+    except OSError:                       # another system: its network address
         started = f"{uuid.getnode():x}"
     return f"{platform.node()} {started}"
 
@@ -79,16 +79,16 @@ def thread_total(client: Any) -> int:
 
 
 def least_memory(client: Any) -> int:
-    """Return the smallest memory limit of a thread of a worker, in bytes; 0 where none has one."""
+    """Return the lowest memory limit in bytes per thread of a worker; 0 if there is none."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [each["memory_limit"] // each["nthreads"] for each in workers if each["memory_limit"]]
     return min(limits, default=0)
 
 
 def check_room(most: dict[str, int], block_cells: int, limit: int) -> None:
-    """Raise a ValueError for blocks that do not fit a worker, with a size that would.
+    """Raise ValueError for blocks that do not fit a worker; it names a size that would.
 
-    `most` holds the bytes of the dearest block of each side.
+    `most` holds the bytes of the largest block of each side.
     """
     side, needed = Counter(most).most_common(1)[0]
     room = int(SHARE * limit)

@@ -1,14 +1,11 @@
-"""`fit` on a cluster: the fit of one machine with another solver under it."""
+"""`fit` on a cluster: the fit of one machine with another solver."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,17 +18,9 @@ from mfcore.data.folder import HEADER
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import check_parts, parts_of, read_columns
-from mfcore.distributed.cluster import (
-    check_room,
-    check_versions,
-    connected,
-    least_memory,
-    on_this_machine,
-    thread_total,
-)
+from mfcore.distributed import cluster as checks
 from mfcore.distributed.planning import block_bytes
-from mfcore.distributed.shared import SharedALS, shared_bounds
-from mfcore.distributed.sweeps import BlockALS, block_bounds
+from mfcore.distributed.sweeps import BlockALS, SharedALS, block_bounds, shared_bounds
 from mfcore.models.factorization.core import Core, Draw
 from mfcore.models.factorization.implicit import ImplicitMF
 from mfcore.models.factorization.matrix_factorization import MatrixFactorization
@@ -57,44 +46,44 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     model : MatrixFactorization or ImplicitMF
         With solver "cg" or "cholesky" and the squared loss.
     ratings : Ratings, scipy sparse, or path
-        A path is a folder that `Ratings.write` or `mfcore convert` made, or ratings files and
+        A path is a folder made by `Ratings.write` or `mfcore convert`, or ratings files and
         folders of them (csv, parquet, ...), which the workers then read.
     client : dask.distributed.Client or None
-        None: a cluster of this machine, a process a CPU, for the time of the fit.
+        None: a cluster of this machine, one process per CPU, which ends with the fit.
     block_cells : int, >= 1
-        Ratings of a block, about.  Where factors are shipped, blocks depend on the ratings and
-        this number alone; where they are shared it is the most, and the threads decide.
+        Approximate number of ratings in a block.  If factors are shipped, the blocks depend only
+        on the ratings and this number; if they are shared, it is an upper limit, and the number
+        of threads decides.
     scratch : path or None
-        A folder that client and workers see under one name, for what they exchange; None: one
-        of the temporary folder, which will do for a cluster of this machine.
+        A folder that client and workers see under the same name, for what they exchange; None:
+        one in the temporary folder, which is enough for a cluster of this machine.
     factors : path or None
-        A folder to make, seen by client and workers under one name, in which the factors stay:
-        `user_factors_` and `item_factors_` are files, mapped, of which `recommend` and
-        `evaluate` of this module ship the names alone.  None: the client holds them.
+        A folder to make, seen by client and workers under the same name, in which the factors
+        stay: `user_factors_` and `item_factors_` are mapped from files, and `recommend` and
+        `evaluate` of this module ship only the names of these.  None: the client holds them.
     reading : mfcore.data.layout.Reading or None
         Columns of files.
     shared : bool or None
-        Whether workers map one copy of the factors from files of `scratch`, or each ships to the
-        others the rows that they want.  None: share if all workers are on this machine.
+        True: workers map one copy of the factors from files in `scratch`.  False: each ships to
+        the others the rows that they want.  None: share if all workers are on this machine.
     **options
         Of `model.fit`: user_features, item_features, eval_set, callbacks, checkpoint.
 
     Returns
     -------
-    model : the same, with the factors of `model.fit(ratings, **options)` to the last bit,
-        whatever the number of workers; the loss, too, where factors are shared, else up to
-        rounding.
+    model : the same, with the factors of `model.fit(ratings, **options)` to the last bit, for
+        any number of workers; the loss, too, if factors are shared, else up to rounding.
 
     Raises
     ------
     RuntimeError
-        A cluster without workers, without mfcore or with another version.
+        For a cluster without workers, without mfcore or with another version of it.
     ValueError
-        Blocks that do not fit a worker (it says which would), parts with other columns.
+        For blocks that do not fit a worker (it says which would), and parts with other columns.
 
     Notes
     -----
-    With `checkpoint=` a fit whose scheduler or client died goes on when called again with
+    With `checkpoint=` a fit whose scheduler or client died resumes when called again with
     another client, to the same bits.  A worker that dies costs its share of an epoch.
     """
     _check_model(model)
@@ -102,29 +91,32 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     if shared is not None:
         validation.boolean("shared", shared)
     kept = None if factors is None else absent(factors)
-    with connected(client) as cluster, _scratch(scratch) as folder:
-        check_versions(cluster)
+    place = None if scratch is None else os.path.abspath(scratch)
+    with checks.connected(client) as cluster, TemporaryDirectory(
+            prefix="mfcore-", dir=place, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        checks.check_versions(cluster)
         given = _opened(ratings, folder, cluster, reading or Reading())
         training = training_ratings(given, None)
         indptr = {"user": training.by_user.indptr, "item": training.by_item.indptr}
         chunks, spans = _cut(indptr, model.n_factors, block_cells, cluster, shared)
-        check_room(block_bytes(training, spans, model.n_factors, np.dtype(model.dtype).itemsize),
-                   block_cells, least_memory(cluster))
+        most = block_bytes(training, spans, model.n_factors, np.dtype(model.dtype).itemsize)
+        checks.check_room(most, block_cells, checks.least_memory(cluster))
         if training.folder is None:
             training.write(folder / "ratings")
-        place = training.folder or str(folder / "ratings")
-        backend = Cluster(cluster, model.cg_steps if model.solver == "cg" else 0, place, folder,
-                          spans, chunks, kept, int(model.verbose))
+        backend = Cluster(cluster, model.cg_steps if model.solver == "cg" else 0,
+                          training.folder or str(folder / "ratings"), folder, spans, chunks, kept,
+                          int(model.verbose))
         fitted: Model = train(model, training, backend=backend, **options)
         return fitted
 
 
 def _cut(indptr: dict[str, np.ndarray], k: int, block_cells: int, client: Any,
          shared: bool | None) -> tuple[dict[str, np.ndarray] | None, dict[str, list[int]]]:
-    """Return the chunks of both sides where factors are shared, else None; and the blocks."""
-    if not (on_this_machine(client) if shared is None else shared):
+    """Return the chunks of both sides if factors are shared, else None; and the blocks."""
+    if not (checks.on_this_machine(client) if shared is None else shared):
         return None, {side: block_bounds(each, block_cells) for side, each in indptr.items()}
-    cuts = {side: shared_bounds(each, k, block_cells, thread_total(client))
+    cuts = {side: shared_bounds(each, k, block_cells, checks.thread_total(client))
             for side, each in indptr.items()}
     return ({side: chunks for side, (chunks, _) in cuts.items()},
             {side: bounds for side, (_, bounds) in cuts.items()})
@@ -140,18 +132,8 @@ def _check_model(model: Any) -> None:
         raise ValueError("a distributed fit needs loss='squared', got 'logistic'")
 
 
-@contextmanager
-def _scratch(given: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Give a folder of our own that is removed at the end."""
-    folder = Path(os.path.abspath(tempfile.mkdtemp(prefix="mfcore-", dir=given)))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _opened(ratings: Any, folder: Path, client: Any, reading: Reading) -> Any:
-    """Return Ratings of a path, read by the workers where it names files; else what came."""
+    """Return the Ratings of a path, read by the workers if it names files; else the argument."""
     if isinstance(ratings, (str, os.PathLike)) and Path(ratings, HEADER).exists():
         return Ratings.open(ratings)
     if not isinstance(ratings, (str, os.PathLike, list, tuple)):
@@ -181,7 +163,7 @@ class Cluster:
     client, steps, ratings, scratch, bounds, verbose
         As in `BlockALS`.
     chunks : dict of str to ndarray, or None
-        Those of `SharedALS`; None: factors are shipped.
+        As in `SharedALS`; None: factors are shipped.
     kept : path or None
         A folder for the factors, which then stay there.
     """
@@ -197,8 +179,7 @@ class Cluster:
 
     def vectors(self, side: str, n_rows: int, random: np.random.Generator, draw: Draw
                 ) -> np.ndarray:
-        """Return the first vectors of a side; in a file, drawn a chunk at a time, they are the
-        same."""
+        """Return the first vectors of a side; a file is drawn in chunks, with the same result."""
         if self.kept is None:
             return draw(n_rows, random)
         self.kept.mkdir(exist_ok=True)
@@ -209,7 +190,7 @@ class Cluster:
         return rows
 
     def solver(self, core: Core, sides: Sides, problem: Quadratic, seed: int) -> Solver:
-        """Return what improves the factors, with all that workers need to know."""
+        """Return the solver, with all that workers need to know of the model."""
         subtracts = getattr(core.observed, "subtracts", False)
         told = Sides(*(Side(side.name, side.averaged, bias=side.bias if subtracts else None)
                        for side in sides))

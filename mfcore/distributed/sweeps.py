@@ -1,40 +1,54 @@
-"""Alternating least squares by blocks on a cluster: a solver as those of one machine.
+"""Alternating least squares by blocks on a cluster: solvers like those of one machine.
 
-A half-sweep over users, items frozen (and the other way round):
+A half-sweep over users, items frozen (and the other way round), where factors are shipped:
 
-    gram    of every block of items: products of chunks, added here in order       w0 > 0 only
+    gram    every block of items: products of chunks, added here in order          w0 > 0 only
     turn    every block of items into the eigenbasis of the sum                    cg, w0 > 0
-    ship    to every block of users the rows of every block of items that it wants, picked where
-            the items are
+    ship    to every block of users the rows of every block of items that it wants, picked on
+            the worker that has them
     solve   every block of users
     store   its rows in the files of the epoch
 
 Blocks begin at multiples of the chunks in which one machine adds Grams and turns rows, and a
 row reads the same neighbours in the same order: its bits are those of one machine, wherever
-it is solved.  Only the loss is added by block: equal up to float64 rounding.
+it is solved.  Only the loss is added by block, and equal up to float64 rounding.
 
-Every task can be done again from the files with which the epoch began, so a lost worker
-costs its share of an epoch and changes nothing.
+Where all workers are on one machine, they map one copy of the factors and ship nothing:
+
+    gram    runs of items: products of chunks, added here in order                 w0 > 0 only
+    turn    these runs into the eigenbasis of the sum, in a file                   cg, w0 > 0
+    solve   every block of users, reading the items' file; its rows go to a new file
+
+Two copies of the frozen side would push each other out of the cache that processors share.  And
+a block that ships nothing may be small, so that workers finish together.  Here a block is a run
+of the chunks in which one machine solves rows, and returns what each of them adds to the loss:
+so the loss, too, has the bits of one machine, however many blocks there are.
+
+Every task can be done again from files that no other task changes, so a lost worker costs its
+share of an epoch and changes nothing.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from mfcore.data.features import Features
 from mfcore.distributed import blocks as tasks
+from mfcore.distributed.planning import SHARES
 from mfcore.models.factorization.core import Core
 from mfcore.models.sides import Sides
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
-from mfcore.parallel import GRAM_ROWS, Pool
-from mfcore.solvers.als import Eigenbasis, run_up, start_on_sample
+from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
+from mfcore.solvers.als import Eigenbasis, row_cost, run_up, start_on_sample
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.sample import STEPS
@@ -49,8 +63,17 @@ def block_bounds(indptr: np.ndarray, block_cells: int) -> list[int]:
     n_blocks = max(1, -(-nnz // block_cells))
     cuts = np.searchsorted(indptr[tiles], np.linspace(0, nnz, n_blocks + 1))
     cuts[0], cuts[-1] = 0, len(tiles) - 1
-    bounds: list[int] = tiles[np.unique(cuts)].tolist()
-    return bounds
+    return list(tiles[np.unique(cuts)].tolist())
+
+
+def shared_bounds(indptr: np.ndarray, k: int, block_cells: int, threads: int
+                  ) -> tuple[np.ndarray, list[int]]:
+    """Return the chunks of one machine, and which of their bounds cut blocks of equal cost."""
+    chunks = equal_cost_chunks(indptr, row_cost(k))
+    cost = np.asarray(indptr)[chunks] + row_cost(k) * chunks
+    n_blocks = max(SHARES * threads, -(-int(indptr[-1]) // block_cells))
+    cuts = np.searchsorted(cost, np.linspace(0, cost[-1], n_blocks + 1))
+    return chunks, chunks[np.unique(np.append(cuts[:-1], len(chunks) - 1))].tolist()
 
 
 @dataclass
@@ -61,16 +84,19 @@ class BlockALS(Solver):
     ----------
     client : dask.distributed.Client
     problem : Quadratic
-        The whole problem, for penalties and group vectors; of its cells, a sample is read here.
+        The whole problem, for penalties and group vectors; a sample is drawn from its cells here.
     core : Core
-        Says what a stored cell means, as the whole ratings decided it.
+        The decisions of the fit, made from all ratings: what a stored cell means, and the
+        penalties.  Sent to the workers.
     sides : Sides
-        Both sides without vectors: the biases that are subtracted from ratings, if any are.
+        Users and items, without vectors or features: only the biases that are subtracted from
+        ratings, if any are.  Sent to the workers.
     ratings : path of a folder of ratings that all workers see
     scratch : path of a folder that all workers see
     bounds : dict of str to list of int
         First row of each block of "user" and "item".
     features : dict of str to Features or None
+        Of "user" and "item"; each block is sent those of its rows.
     steps : int
         Conjugate gradient steps; 0: exact.
     """
@@ -126,26 +152,15 @@ class BlockALS(Solver):
 
     def _half(self, side: str, at: Factors, rows: dict[str, Any], steps: int
               ) -> tuple[Any, np.ndarray, float]:
-        """Solve one side; return its blocks, the Gram of the frozen side and Σ_Ω."""
-        other = OTHER[side]
-        self._look_for_workers()
-        G = self._gram(other, rows[other], at.P.shape[1])
-        frozen = self._submit(tasks.constant, "frozen", 0, self._frozen(side, at, G, steps))
-        turned = [self._submit(tasks.turn, f"turn-{other}s", b, block, frozen)
-                  for b, block in enumerate(rows[other])] if steps else rows[other]
-        folder = self._empty_files(side, at)
-        solved, stored = [], []
-        for p, (block, free) in enumerate(zip(self._held(side), rows[side], strict=True)):
-            shipped = [self._submit(tasks.ship, f"ship-to-{side}s", b, given, wanted, part=p)
-                       for b, (given, wanted) in enumerate(
-                           zip(turned, self._wanted[side][p], strict=True))]
-            solved.append(self._submit(tasks.solve, f"solve-{side}s", p, block, free, frozen,
-                                       *shipped))
-            stored.append(self._submit(tasks.store_rows, f"store-{side}s", p, folder, side,
-                                       self._span(side, p), solved[-1]))
-        known = self._results(stored, f"solve {side}s")
-        self._take(side, at, folder)
-        return solved, G, float(sum(known))
+        """Solve one side; return its rows, the Gram of the frozen side and Σ_Ω."""
+        self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+        G = self._gram(OTHER[side], rows[OTHER[side]], at.P.shape[1])
+        frozen = self._frozen(side, at, G, steps)
+        folder = self._new_files(side, at, filled=False)
+        solved, known = self._solve(side, rows, frozen, folder)
+        for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
+            array[...] = np.load(path, mmap_mode="r")
+        return solved, G, known
 
     def _gram(self, side: str, rows: Any, k: int) -> np.ndarray:
         """Return the Gram of [X | 1 | bias], its parts added in the order of rows."""
@@ -170,62 +185,71 @@ class BlockALS(Solver):
         return tasks.Frozen(whole, basis, (groups[0].copy(), groups[1].copy()), problem.w0,
                             problem.learns_bias, steps)
 
+    def _solve(self, side: str, rows: dict[str, Any], frozen: tasks.Frozen, folder: str
+               ) -> tuple[Any, float]:
+        """Solve the blocks of a side into files; return its rows, as `_begin` does, and Σ_Ω."""
+        other, sent = OTHER[side], self._submit(tasks.constant, "frozen", 0, frozen)
+        turned = [self._submit(tasks.turn, f"turn-{other}s", b, block, sent)
+                  for b, block in enumerate(rows[other])] if frozen.steps else rows[other]
+        solved, stored = [], []
+        for p, (block, free) in enumerate(zip(self._held(side), rows[side], strict=True)):
+            shipped = [self._submit(tasks.ship, f"ship-to-{side}s", b, given, wanted, part=p)
+                       for b, (given, wanted) in enumerate(
+                           zip(turned, self._wanted[side][p], strict=True))]
+            solved.append(self._submit(tasks.solve, f"solve-{side}s", p, block, free, sent,
+                                       *shipped))
+            stored.append(self._submit(tasks.store_rows, f"store-{side}s", p, folder, side,
+                                       self._spans(side)[p], solved[-1]))
+        return solved, float(sum(self._results(stored, f"solve {side}s")))
+
     # ------------------------------------------------------------- blocks and their files
 
-    def _span(self, side: str, number: int) -> tuple[int, int]:
-        return self.bounds[side][number], self.bounds[side][number + 1]
+    def _spans(self, side: str) -> list[tuple[int, int]]:
+        return list(zip(self.bounds[side][:-1], self.bounds[side][1:], strict=True))
 
     def _held(self, side: str) -> list[Any]:
         """Return the blocks of a side; they are read once."""
         if side not in self._blocks:
-            sides = self._submit(tasks.constant, "sides", 0, self.sides)
-            F = self.features[side]
-            self._blocks[side] = [self._submit(
-                tasks.read_block, f"read-{side}s", p, self.core, sides, self.ratings, side, span,
-                self.bounds[OTHER[side]], None if F is None else F.select(np.arange(*span)))
-                for p, span in enumerate(zip(self.bounds[side][:-1], self.bounds[side][1:],
-                                             strict=True))]
-            n_others = len(self.bounds[OTHER[side]]) - 1
-            self._wanted[side] = [[self._submit(tasks.wanted_of, f"want-{side}s", p, block, b,
-                                                part=b) for b in range(n_others)]
-                                  for p, block in enumerate(self._blocks[side])]
+            self._blocks[side] = self._read(side, self._submit(tasks.constant, "sides", 0,
+                                                               self.sides))
         return self._blocks[side]
 
+    def _read(self, side: str, sides: Any) -> list[Any]:
+        bounds = self.bounds[OTHER[side]]
+        found = [self._submit(tasks.read_block, f"read-{side}s", p, self.core, sides, self.ratings,
+                              side, span, bounds, self._features_of(side, span))
+                 for p, span in enumerate(self._spans(side))]
+        self._wanted[side] = [[self._submit(tasks.wanted_of, f"want-{side}s", p, block, b, part=b)
+                               for b in range(len(bounds) - 1)] for p, block in enumerate(found)]
+        return found
+
+    def _features_of(self, side: str, span: tuple[int, int]) -> Features | None:
+        F = self.features[side]
+        return None if F is None else F.select(np.arange(*span))
+
     def _begin(self, side: str, at: Factors) -> Any:
-        """Write where an epoch begins to files, and have each block read its rows."""
-        folder = self._new_files(side, at)
-        return [self._submit(tasks.load_rows, f"begin-{side}s", p, folder, side,
-                             self._span(side, p)) for p in range(len(self.bounds[side]) - 1)]
+        """Write the start of an epoch to files, and have each block read its rows."""
+        folder = self._new_files(side, at, filled=True)
+        return [self._submit(tasks.load_rows, f"begin-{side}s", p, folder, side, span)
+                for p, span in enumerate(self._spans(side))]
 
-    def _new_files(self, side: str, at: Factors) -> str:
-        """Make files of a side as it is; drop those that no task reads any more."""
-        folder = self._empty_files(side, at)
-        for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
-            tasks.put_rows(path, 0, array)
-        return folder
-
-    def _empty_files(self, side: str, at: Factors) -> str:
-        """Make files for the rows of a side, of zeros."""
+    def _new_files(self, side: str, at: Factors, *, filled: bool) -> str:
+        """Make files of the present rows of a side, or of zeros; drop those no longer read."""
         self._sweeps += 1
         folder = self.scratch / f"rows-{self._sweeps}"
         folder.mkdir()
         for path, array in zip(tasks.row_files(str(folder), side), own(side, at), strict=True):
             np.lib.format.open_memmap(path, "w+", array.dtype, array.shape)
+            if filled:
+                tasks.put_rows(path, 0, array)
         shutil.rmtree(self.scratch / f"rows-{self._sweeps - 12}", ignore_errors=True)
         return str(folder)
 
-    def _take(self, side: str, at: Factors, folder: str) -> None:
-        for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
-            array[...] = np.load(path, mmap_mode="r")
-
     # ------------------------------------------------------------------------- tasks
-
-    def _look_for_workers(self) -> None:
-        self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def _submit(self, function: Any, name: str, number: int, *arguments: Any,
                 part: int = 0) -> Any:
-        """Have a task done, preferably by the worker that holds this block of its side."""
+        """Submit a task, preferably to the worker that holds this block of its side."""
         workers = self._workers or [""]        # (the name of the folder is this fit's alone)
         return self.client.submit(
             function, *arguments, key=f"{name}-{self._sweeps}.{number}.{part}.{self.scratch.name}",
@@ -239,8 +263,82 @@ class BlockALS(Solver):
                   disable=not self.verbose) as bar:
             for _ in as_completed(futures):
                 bar.update()
-        found: list[Any] = self.client.gather(futures)
-        return found
+        return list(self.client.gather(futures))
+
+
+@dataclass
+class SharedALS(BlockALS):
+    """Alternating least squares by workers of one machine; see `BlockALS`.
+
+    The rows of a side are the folder with its files.
+
+    Parameters
+    ----------
+    chunks : dict of str to ndarray
+        The chunks of one machine of "user" and "item"; `bounds` are some of them.
+    """
+
+    chunks: dict[str, np.ndarray] = field(default_factory=dict)
+    _files: dict[str, str] = field(default_factory=dict)
+
+    def _begin(self, side: str, at: Factors) -> str:
+        """Return a folder with the present rows of a side: the last one, unless they changed."""
+        folder = self._files.get(side)
+        if folder is None or not all(
+                np.array_equal(np.load(path, mmap_mode="r"), array) for path, array in
+                zip(tasks.row_files(folder, side), own(side, at), strict=True)):
+            folder = self._files[side] = self._new_files(side, at, filled=True)
+        return folder
+
+    def _gram_tasks(self, side: str, rows: str) -> list[Any]:
+        return [self._submit(tasks.gram_in, f"gram-{side}s", r, rows, side, span)
+                for r, span in enumerate(self._runs(side))]
+
+    def _solve(self, side: str, rows: dict[str, str], frozen: tasks.Frozen, folder: str
+               ) -> tuple[str, float]:
+        sent = self._submit(tasks.constant, "frozen", 0, frozen)
+        others, turned = self._turned(OTHER[side], rows[OTHER[side]], frozen, sent)
+        solved = [self._submit(tasks.solve_share, f"solve-{side}s", self._home(p), share, sent,
+                               side, rows[side], others, folder, *turned, part=p)
+                  for p, share in enumerate(self._held(side))]
+        parts = self._results(solved, f"solve {side}s")
+        self._files[side] = folder
+        return folder, float(sum(chain.from_iterable(parts)))
+
+    def _turned(self, side: str, rows: str, frozen: tasks.Frozen, sent: Any
+                ) -> tuple[tuple[str, str], list[Any]]:
+        """Return the files that a half-sweep reads, and the tasks that must come before."""
+        factors, bias = tasks.row_files(rows, side)
+        if frozen.basis is None or frozen.basis.changes_nothing:
+            return (str(factors), str(bias)), []
+        n, V = self.bounds[side][-1], frozen.basis.V
+        place = factors.with_name(f"{side}.turned-{self._sweeps}.npy")
+        np.lib.format.open_memmap(place, "w+", V.dtype, (n, V.shape[1]))
+        return (str(place), str(bias)), [
+            self._submit(tasks.turn_in, f"turn-{side}s", r, rows, side, span, sent, str(place))
+            for r, span in enumerate(self._runs(side))]
+
+    def _runs(self, side: str) -> list[tuple[int, int]]:
+        """Return as many runs of tiles as there are workers, of about equal rows."""
+        n = self.bounds[side][-1]
+        n_tiles = -(-n // GRAM_ROWS)
+        ends = np.unique(np.linspace(0, n_tiles, len(self._workers) + 1).astype(int)) * GRAM_ROWS
+        return [(int(lo), min(int(hi), n)) for lo, hi in zip(ends[:-1], ends[1:], strict=True)]
+
+    def _read(self, side: str, sides: Any) -> list[Any]:
+        chunks, n = self.chunks[side], self.bounds[side][-1]
+        cuts = np.searchsorted(chunks, self.bounds[side])
+        return [self._submit(tasks.read_share, f"read-{side}s", self._home(p), self.core, sides,
+                             self.ratings, side, chunks[lo:hi + 1],
+                             self._features_of(side, tasks.tiles_around(
+                                 int(chunks[lo]), int(chunks[hi]), n)), part=p)
+                for p, (lo, hi) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))]
+
+    def _home(self, number: int) -> int:
+        """Return the worker of a block; they take turns back and forth (0 1 2 2 1 0 ...)."""
+        count = max(1, len(self._workers))
+        turn, place = divmod(number, count)
+        return place if turn % 2 == 0 else count - 1 - place
 
 
 def own(side: str, at: Factors) -> tuple[np.ndarray, np.ndarray]:
