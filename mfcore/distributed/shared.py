@@ -32,7 +32,7 @@ from mfcore.distributed.sweeps import OTHER, BlockALS, own
 from mfcore.models.factorization.core import Core
 from mfcore.models.sides import Sides
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
+from mfcore.objectives.penalty import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
 from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
 from mfcore.solvers.als import exact_parts, improved_parts, row_cost

@@ -28,7 +28,7 @@ from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain, Variational
 from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
-from mfcore.objectives.scores import pair_scores
+from mfcore.objectives.factors import pair_scores
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.rows import Vector
