@@ -19,10 +19,9 @@ from mfcore.models.estimator import check_epochs, check_widths
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.nn.activations import FORMULAS
-from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
+from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Multinomial, Target
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Dropout, Linear, SparseLinear
-from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.optimizers import OPTIMIZERS, optimizer
 from mfcore.nn.parameters import Parameter
 from mfcore.parallel import Pool

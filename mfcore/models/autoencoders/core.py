@@ -261,7 +261,7 @@ class Coded:
             asked, place = np.unique(rows[known], return_inverse=True)
             h = self.network.decode(codes[asked], pool)
             z = pair_scores(place, columns[known], h, W, np.zeros(len(h), h.dtype), c, pool)
-            out[known] = self.scale * head.layer.activation.formula.value(z)
+            out[known] = self.scale * head.activation.formula.value(z)
         return out
 
 
@@ -292,7 +292,7 @@ class DecodedScorer:
         """Return the scores of rows start..stop, shape (stop - start, n_items)."""
         h = self.network.decode(self.codes[start:stop], Pool(1))
         z = h @ self.network.head.W.value.T + self.network.head.b.value
-        scores = self.network.head.layer.activation.formula.value(z)
+        scores = self.network.head.activation.formula.value(z)
         scores *= scores.dtype.type(self.scale)
         if self.gamma is not None:
             scores += self.gamma.astype(scores.dtype)
