@@ -21,7 +21,8 @@ Schur complement of G at j, less Λ_j, and that complement is 1 / P_jj:
 
 Denoising.  Let training see X̃, X with each cell left out with probability p and the others
 scaled by 1 / (1 − p), and ask for X.  The cells of X̃ are independent, with mean x and variance
-x² p/(1−p), so that E Σ (X − X̃ B)² = ‖X − X B‖² + Σ_i p/(1−p) (XᵀX)_ii ‖B_i‖²: dropout is a penalty,
+x² p/(1−p), so that E ‖X − X̃ B‖² = ‖X − X B‖² + Σ_i p/(1−p) (XᵀX)_ii ‖B_i‖².  So dropout is a
+penalty:
 
     Λ_i = λ + p / (1 − p) (XᵀX)_ii
 

@@ -171,7 +171,7 @@ class Prior:
 
     def solve(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
               learns_bias: bool) -> None:
-        """Overwrite G, and g where biases are learned, by the closed form."""
+        """Overwrite G, and g if biases are learned, with the closed form."""
         if self.features is None:
             return
         prior = self.penalty
