@@ -20,8 +20,7 @@ import strategies
 from hypothesis import strategies as st
 
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
-from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 
 

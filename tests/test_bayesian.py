@@ -24,8 +24,7 @@ from mfcore.metrics.convergence import effective_sample_size, r_hat
 from mfcore.objectives import bayesian
 from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
-from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly

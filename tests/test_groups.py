@@ -11,10 +11,8 @@ import samples
 import scipy.sparse as sp
 from naive import problem, random_problem, scores
 
-from mfcore.objectives import groups
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior, averages, ridge_solver
-from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.penalty import Penalty, Prior, averages, ridge_solver
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS
 from mfcore.solvers.gradient import LBFGS
@@ -153,13 +151,12 @@ def test_after_an_epoch_of_a_stochastic_solver_group_vectors_are_at_their_minimu
     np.testing.assert_allclose(gradient.H, 0, atol=1e-10)
 
 
-def test_conjugate_gradient_and_cholesky_agree_on_many_features(monkeypatch):
+def test_conjugate_gradient_and_cholesky_agree_on_many_features():
     random = np.random.default_rng(1)
     F = samples.random_array((40, 25), density=0.3, rng=random, format="csr")
     weights, Y = random.uniform(0.1, 4, 40), random.normal(size=(40, 3))
     exact = ridge_solver(F, weights, 0.7)(Y, np.zeros((25, 3)))
-    monkeypatch.setattr(groups, "DENSE_FEATURES", 10)
-    solve = ridge_solver(F, weights, 0.7)
+    solve = ridge_solver(F, weights, 0.7, most_dense=10)
     np.testing.assert_allclose(solve(Y, np.zeros((25, 3))), exact, atol=1e-7)
     np.testing.assert_allclose(solve(Y[:, 0], np.zeros(25)), exact[:, 0], atol=1e-7)
     np.testing.assert_array_equal(solve(0 * Y, np.zeros((25, 3))), 0)

@@ -12,10 +12,9 @@ from mfcore.gradcheck import GradientError
 from mfcore.nn import heads
 from mfcore.nn.autoencoder import CompositePrior, Halves, Plain, Variational, identity_loss
 from mfcore.nn.contractive import Contractive
-from mfcore.nn.heads import EveryLogistic, EverySquared, KnownSquared, Target
+from mfcore.nn.heads import EveryLogistic, EverySquared, KnownSquared, Multinomial, Target
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Linear, Run, SparseLinear
-from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.network import value_and_gradients
 from mfcore.nn.parameters import Parameter
 from mfcore.parallel import Pool
@@ -113,7 +112,7 @@ def plain(made, first=SparseLinear, tied=False, **options):
 def test_the_gradient_of_a_whole_autoencoder_has_slope_two(name, block, monkeypatch):
     monkeypatch.setattr(heads, "BLOCK", block)
     make, target, _ = NAIVE[name]
-    options = {"activation": make().layer.activation.name}
+    options = {"activation": make().activation.name}
     if name == "every":
         options |= {"w0": 0.3, "r0": 0.4}
     made = plain(lambda W: type(make())(W, **options))
@@ -223,6 +222,18 @@ def test_the_bits_of_a_head_do_not_depend_on_the_threads(monkeypatch):
                 value, dh = made.loss(h, target, run)
             found.add((value, dh.tobytes(), run.gradients.dense(made.W).tobytes()))
         assert len(found) == 1
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_is_finite_at_scores_that_overflow_and_for_silent_users(dtype):
+    scores = np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4], [3.0, 2.0, 1.0]], dtype)
+    x = sp.csr_array(np.array([[0.0, 2.0, 0], [1, 0, 0], [0, 0, 0]], dtype))
+    value, dh = Multinomial(Parameter("W", np.eye(3, dtype=dtype))).loss(scores, Target(x), Run())
+    assert value == pytest.approx(2e4 + np.log(3), rel=1e-6)
+    assert np.isfinite(dh).all()
+    assert dh.dtype == dtype
+    assert not dh[2].any()
 
 
 @pytest.mark.kernel

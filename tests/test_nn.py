@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mfcore.nn import losses
 from mfcore.nn.activations import Activation
 from mfcore.nn.autoencoder import Reparameterise
-from mfcore.nn.joins import Concatenate, Fork, Product, Residual, Sequential
+from mfcore.nn.joins import Concatenate, Fork, Product, Sequential
 from mfcore.nn.layers import Dropout, Embedding, Linear, Run, SparseLinear
 from mfcore.nn.network import Trainer, value_and_gradients
 from mfcore.nn.normalise import LayerNorm
@@ -297,9 +297,9 @@ def test_a_sparse_encoder_trains_to_the_same_bits_for_any_number_of_threads():
         random = rng(0)
         network = Sequential(Dropout(0.5), SparseLinear(3000, 100, "tanh", random=random),
                              Linear(100, 3000, random=random))
-        trainer = Trainer(network, losses.multinomial, optimizer("adam", 0.01))
+        trainer = Trainer(network, losses.logistic, optimizer("adam", 0.01))
         with Pool(n_threads) as pool:
-            history = [trainer.step([(X, (X, 1 / 700))], pool) for _ in range(3)]
+            history = [trainer.step([(X, (X.toarray(), 1 / 700))], pool) for _ in range(3)]
         ends.append([*history, *(p.value for p in network.parameters())])
     assert all(np.array_equal(a, b) for other in ends[1:]
                for a, b in zip(ends[0], other, strict=True))
@@ -332,8 +332,6 @@ def linear():
      r"SparseLinear\(4, 3, 'identity'\) must be given shape \(n, 4\), got \(2, 5\)"),
     (Product(), (block(5, 3), block(5, 2)), r"one shape, got \(5, 3\) and \(5, 2\)"),
     (Concatenate(), (block(5, 3), block(4, 3)), r"same rows, got shapes \[\(5, 3\), \(4, 3\)\]"),
-    (Residual(linear()), block(5, 4).astype(np.float32),
-     r"must keep the shape \(5, 4\), got \(5, 3\)"),
 ])
 def test_shapes_that_do_not_fit_name_the_layer_and_both_shapes(layer, x, message):
     with pytest.raises(ValueError, match=message):

@@ -82,18 +82,26 @@ def test_layer_norm_agrees():
         same(got, expected)
 
 
+def multinomial(s, x, weight=1.0):
+    """Return −Σ w x ln softmax(s) and its gradient by s; x is dense."""
+    s = s - s.max(axis=1, keepdims=True)
+    log_pi = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+    ds = weight * (x.sum(axis=1, keepdims=True) * np.exp(log_pi) - x)
+    return float(-(weight * x * log_pi).sum(dtype=np.float64)), ds
+
+
+LOSSES = {"squared": losses.squared, "logistic": losses.logistic, "multinomial": multinomial}
 TORCH_LOSSES = {
     "squared": lambda s, x: ((x - s)**2).sum(),
     "logistic": lambda s, x: F.binary_cross_entropy_with_logits(s, x, reduction="sum"),
-    "multinomial": lambda s, x: -(x * F.log_softmax(s, 1)).sum(),
-    "known_squared": lambda s, x: (((x - s)**2)[x != 0]).sum()}
+    "multinomial": lambda s, x: -(x * F.log_softmax(s, 1)).sum()}
 
 
 @pytest.mark.parametrize("name", TORCH_LOSSES)
 def test_losses_agree_in_values_and_gradients(name):
-    s, x = block(N, M), counts()
-    x.data = np.minimum(x.data, 1) if name == "logistic" else x.data
-    value, ds = losses.LOSSES[name](s, x)
+    s, x = block(N, M), counts().toarray()
+    x = np.minimum(x, 1) if name == "logistic" else x
+    value, ds = LOSSES[name](s, x)
     S = tensor(s, True)
     expected = TORCH_LOSSES[name](S, tensor(x))
     expected.backward()
@@ -101,17 +109,9 @@ def test_losses_agree_in_values_and_gradients(name):
     same(ds, S.grad)
 
 
-def test_the_gaussian_loss_and_the_divergence_agree():
-    s, ell, x = block(N, M), 0.3 * block(N, M, seed=2), block(N, M, seed=3)
+def test_the_divergence_agrees():
+    s, ell = block(N, M), 0.3 * block(N, M, seed=2)
     S, L = tensor(s, True), tensor(ell, True)
-    normal = torch.distributions.Normal(S, (L / 2).exp())
-    value, (ds, dl) = losses.gaussian((s, ell), x)
-    expected = -normal.log_prob(tensor(x)).sum()
-    expected.backward()
-    assert value == pytest.approx(expected.item(), rel=1e-5)
-    same(ds, S.grad)
-    same(dl, L.grad)
-    S.grad = L.grad = None
     value, (ds, dl) = kl_divergence(s, ell)
     standard = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
     expected = torch.distributions.kl_divergence(
@@ -205,7 +205,7 @@ def steps_beside(make, loss, ours, theirs, n_steps=20):
     for parameter in parameters:
         parameter.value, parameter.penalised = parameter.value.astype(np.float64), True
     tensors = [tensor(p.value, True) for p in parameters]
-    trainer, stepper = Trainer(network, losses.LOSSES[loss], ours), theirs(tensors)
+    trainer, stepper = Trainer(network, LOSSES[loss], ours), theirs(tensors)
     both = []
     with Pool(1) as pool:
         for step in range(n_steps):

@@ -16,11 +16,10 @@ from naive import Dense, as_type, problem, random_problem
 from mfcore import gradcheck, parallel
 from mfcore.data.ratings import Ratings
 from mfcore.gradcheck import GradientError
-from mfcore.objectives import biases, scores
-from mfcore.objectives.factors import Factors
+from mfcore.objectives import biases, factors
+from mfcore.objectives.factors import Factors, augmented_gram
 from mfcore.objectives.penalty import penalty_weights
 from mfcore.objectives.quadratic import Cells, Loss, Quadratic
-from mfcore.objectives.whole import augmented_gram
 from mfcore.parallel import Pool
 
 BLOCKS = ("P", "Q", "beta", "gamma", "G", "H", "g", "h")
@@ -326,17 +325,17 @@ def test_a_copy_shares_no_memory():
 def test_the_scores_of_stored_cells_are_entries_of_the_dense_product(case, pool):
     dense, at = case
     cells = problem(dense).by_user
-    s = scores.cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
+    s = factors.cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
     np.testing.assert_allclose(s, naive.scores(at)[dense.stored], rtol=1e-13, atol=1e-13)
 
 
 def test_the_score_of_an_unknown_user_or_item_leaves_out_its_side(pool, monkeypatch):
-    monkeypatch.setattr(scores, "PAIRS", 2)
+    monkeypatch.setattr(factors, "PAIRS", 2)
     _, at = CASES["learned bias"]
     rows, columns = np.array([0, 2, -1, 1, -1]), np.array([1, -1, 0, 3, -1])
     S = naive.scores(at)
     expected = [S[0, 1], at.beta[2], at.gamma[0], S[1, 3], 0.0]
-    got = scores.pair_scores(rows, columns, at.P, at.Q, at.beta, at.gamma, pool)
+    got = factors.pair_scores(rows, columns, at.P, at.Q, at.beta, at.gamma, pool)
     np.testing.assert_allclose(got, expected, rtol=1e-13)
 
 
@@ -344,10 +343,10 @@ def test_the_score_of_an_unknown_user_or_item_leaves_out_its_side(pool, monkeypa
 def test_a_block_of_scores_is_a_block_of_the_dense_product(biased):
     _, at = CASES["learned bias"]
     if biased:
-        scorer = scores.LinearScorer(at.P, at.Q, at.beta, at.gamma)
+        scorer = factors.LinearScorer(at.P, at.Q, at.beta, at.gamma)
         expected = naive.scores(at)
     else:
-        scorer, expected = scores.LinearScorer(at.P, at.Q), at.P @ at.Q.T
+        scorer, expected = factors.LinearScorer(at.P, at.Q), at.P @ at.Q.T
     assert (scorer.n_rows, scorer.n_items) == expected.shape
     np.testing.assert_allclose(scorer.block(2, 5), expected[2:5], rtol=1e-13)
     assert scorer.block(0, 3).flags.writeable
@@ -355,7 +354,7 @@ def test_a_block_of_scores_is_a_block_of_the_dense_product(biased):
 
 def test_rows_divided_by_their_length_have_length_one_and_zero_rows_stay():
     X = np.array([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]], np.float32)
-    unit = scores.unit_rows(X)
+    unit = factors.unit_rows(X)
     np.testing.assert_allclose(unit, [[0.6, 0.8], [0, 0], [0, -1]], rtol=1e-6)
     assert unit.dtype == np.float32
 

@@ -18,7 +18,7 @@ from benchmarks.case import Case, Contestant, Data, Task, both_reach
 from benchmarks.data import first_rows, halves
 from mfcore import MatrixFactorization
 from mfcore.metrics.rating import rmse
-from mfcore.objectives.scores import pair_scores
+from mfcore.objectives.factors import pair_scores
 from mfcore.parallel import Pool
 
 # Penalties by count, as LIBMF has them: paid once at each rating.

@@ -9,8 +9,7 @@ import numpy as np
 
 from mfcore.gradcheck import GradientCheck, gradcheck
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
-from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
 

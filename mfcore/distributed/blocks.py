@@ -24,9 +24,9 @@ from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models.factorization.core import Core
 from mfcore.models.sides import Sides
-from mfcore.objectives.groups import Prior
+from mfcore.objectives.factors import WholeMatrix
+from mfcore.objectives.penalty import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
-from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import GRAM_ROWS, Pool, gram_parts
 from mfcore.solvers.als import Eigenbasis, exact_parts, improved_parts
 

@@ -44,9 +44,8 @@ from mfcore.distributed import blocks as tasks
 from mfcore.distributed.planning import SHARES
 from mfcore.models.factorization.core import Core
 from mfcore.models.sides import Sides
-from mfcore.objectives.factors import Factors
+from mfcore.objectives.factors import Factors, WholeMatrix, met, whole_matrix
 from mfcore.objectives.quadratic import Quadratic
-from mfcore.objectives.whole import WholeMatrix, met, whole_matrix
 from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
 from mfcore.solvers.als import Eigenbasis, row_cost, run_up, start_on_sample
 from mfcore.solvers.balance import balance

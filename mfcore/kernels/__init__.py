@@ -1,5 +1,5 @@
 """Compiled loops on plain arrays: no classes, no validation, no randomness, no printing.
 
-Numba does not notice a change in a function that a kernel imports from another file,
-so a kernel's helpers stand in the kernel's own file.
+Numba does not notice a change in a function that a kernel imports from another file, so the
+helpers of a kernel are in the kernel's own file.
 """

@@ -2,8 +2,8 @@
 
 Draws are counter-based (draws.py): a hash of (key of the epoch, position of the cell, attempt).
 
-A row's negatives are drawn before its steps.  Inside the steps nothing takes a view of an
-array or passes one on: each view counts references, which cost half as much again.
+The negatives of a row are drawn before its steps.  The steps neither take views of arrays nor
+pass arrays on: each view counts references, which made the steps half as slow again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numba import njit
 from mfcore.kernels.draws import WORD, mix
 from mfcore.kernels.options import INLINE, KERNEL
 
-ATTEMPTS = 16                   # redraws before the next item not rated is taken
+ATTEMPTS = 16                   # draws before the next unrated item is taken
 RANK_SHARE = 0.3                # mean rank of an adaptive draw, as a share of the items
 LARGEST_MARGIN = 500.0          # exp of it is still finite
 SMALLEST_PRODUCT = 1e-80        # times σ(−500) it is still above 0
@@ -27,7 +27,7 @@ def group_cells(indptr: np.ndarray, indices: np.ndarray, stratum: np.ndarray,
                 starts: np.ndarray, out: np.ndarray, lo: int, hi: int) -> None:
     """Sort the items of rows lo..hi by their stratum, stably, into `out`.
 
-    `starts`, shape (n_rows, g + 1): where in `out` each stratum of a row begins.
+    `starts`, shape (n_rows, g + 1), is where in `out` each stratum of a row begins.
     """
     g = starts.shape[1] - 1
     place = np.empty(g, np.int64)
@@ -47,7 +47,7 @@ def group_cells(indptr: np.ndarray, indices: np.ndarray, stratum: np.ndarray,
 
 @njit(**INLINE)
 def _unrated(members: np.ndarray, rated: np.ndarray) -> np.ndarray:
-    """Return the places of the items that are not rated, in order."""
+    """Return the places of the unrated items, in order."""
     places, n = np.empty(members.size, np.int64), 0
     for place in range(members.size):
         if not rated[members[place]]:
@@ -58,7 +58,7 @@ def _unrated(members: np.ndarray, rated: np.ndarray) -> np.ndarray:
 
 @njit(**INLINE)
 def _favour(P: np.ndarray, u: int, sd: np.ndarray, shares: np.ndarray) -> None:
-    """Write the running sums of |p_f| sd_f, what a factor is drawn in proportion to."""
+    """Write the running sums of |p_f| sd_f: a factor is drawn in proportion to its term."""
     total = 0.0
     for f in range(shares.size):
         total += abs(P[u, f]) * sd[f]
@@ -68,7 +68,7 @@ def _favour(P: np.ndarray, u: int, sd: np.ndarray, shares: np.ndarray) -> None:
 @njit(**INLINE)
 def _favoured(P: np.ndarray, u: int, shares: np.ndarray, orders: np.ndarray, x: int, key: int
               ) -> int:
-    """Return a place among the members: a factor by its share, a geometric rank along it."""
+    """Return a place among the members: draw a factor by its share, then a rank along it."""
     f, last, m = 0, shares.size - 1, orders.shape[1]
     aim = shares[last] * x / (WORD + 1.0)
     while f < last and shares[f] <= aim:
@@ -84,9 +84,9 @@ def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: 
              rated: np.ndarray, out: np.ndarray) -> int:
     """Write a negative for each of the cells lo..hi of row u to `out`; return their number.
 
-    A negative is a member that is not among these cells: uniform; or adaptive, if `orders`
-    (k, n_members) holds the members' places by factor.  0 where there is none.
-    `first` counts the first draw; `rated` (n_items,) comes and leaves all False.
+    A negative is a member that is not among these cells.  It is drawn uniformly, or adaptively
+    if `orders` (k, n_members) holds the places of the members by factor.  Without any, returns 0.
+    `first` is the number of the first draw; `rated` (n_items,) is all False before and after.
     """
     m, n = members.size, hi - lo
     shares = np.empty(orders.shape[0], np.float64)
@@ -119,7 +119,7 @@ def draw_row(P: np.ndarray, u: int, items: np.ndarray, lo: int, hi: int, first: 
 
 @njit(**INLINE)
 def _bounded(x: float) -> float:
-    """Return a margin kept within what exp can take; NaN stays."""
+    """Return a margin clipped to what exp can take; NaN stays NaN."""
     if x > LARGEST_MARGIN:
         return LARGEST_MARGIN
     if x < -LARGEST_MARGIN:
@@ -174,8 +174,8 @@ def fold_in_rows(indptr: np.ndarray, indices: np.ndarray, members: np.ndarray,
                  P: np.ndarray, Q: np.ndarray, bias: np.ndarray, lo: int, hi: int) -> None:
     """Take the same steps for rows lo..hi of P, items frozen, once with each of `rates`.
 
-    `rates`, shape (n_passes, 4).  Draws are counted from the start of the row, so that a
-    row's result does not depend on the rows beside it.
+    `rates` has shape (n_passes, 4).  Draws are counted from the start of the row, so that the
+    result of a row does not depend on other rows.
     """
     real, k = P.dtype.type, P.shape[1]
     rated = np.zeros(Q.shape[0], np.bool_)

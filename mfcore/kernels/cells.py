@@ -31,7 +31,7 @@ def cell_scores(indptr: np.ndarray, indices: np.ndarray, P: np.ndarray, Q: np.nd
 def pair_scores(rows: np.ndarray, columns: np.ndarray, P: np.ndarray, Q: np.ndarray,
                 beta: np.ndarray, gamma: np.ndarray, out: np.ndarray, lo: int,
                 hi: int) -> None:
-    """Write s of pairs lo..hi to `out`; a row or column of -1 adds nothing of its side."""
+    """Write s of pairs lo..hi to `out`; the side of a row or column of -1 adds nothing."""
     for t in range(lo, hi):
         u, i = rows[t], columns[t]
         s = 0.0

@@ -1,20 +1,20 @@
 """Rows of a quadratic objective by preconditioned conjugate gradient in an eigenbasis.
 
-The factor columns are rotated by the eigenvectors of the frozen side's Gram, so the sum
-over all columns is diagonal, D, with one more row and column v for a learned bias:
+The factors are rotated by the eigenvectors of the frozen side's Gram, so that the sum over
+all columns is diagonal, D, with one more row and column v for a learned bias:
 
     A (p, β) = ( (D + λ)∘p + β v + Σ_Ω a s q ,  v·p + (w0 n + λᵇ) β + Σ_Ω a s )
     s = p·q + β
 
-The preconditioner is the diagonal of A, held at or above the penalty (a may be negative).
-A step costs O(nnz_u k + k): no k² product.  A fixed bias keeps its value: its residual is
-multiplied by zero.
+The preconditioner is the diagonal of A, but at least the penalty (a may be negative).
+A step costs O(nnz_u k + k), without a k² product.  A fixed bias keeps its value: its residual
+is multiplied by zero.
 
 Kernels are built for a fixed width K, a multiple of 16, so that loops over factors unroll
 into vector registers; narrower factors are padded with zero columns, which stay zero.
-A row's cells come in groups of eight (the last padded with weight 0): eight dot products
-share each load of p.  The first reading brings the q of a row into cache, where the later
-steps find them; copying them to a buffer measured no faster.
+The cells of a row come in groups of eight (the last is padded with weight 0), so that eight dot
+products share each load of p.  The first reading brings the q of a row into cache, where the
+later steps find them; copying them to a buffer measured no faster.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def padded_width(k: int) -> int:
 
 
 def padded(X: np.ndarray, K: int) -> np.ndarray:
-    """Return X with zero columns up to width K; X itself where it has that width."""
+    """Return X with zero columns up to width K; X itself if it has that width."""
     if X.shape[1] == K:
         return X
     wide = np.zeros((len(X), K), X.dtype)
@@ -53,7 +53,7 @@ def _read_cells(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndar
                 a: np.ndarray, b: np.ndarray, o: np.ndarray) -> int:
     """Fill column, a, b and the frozen score o of n cells; return n rounded up to 8.
 
-    The rows of Q that the cells will want are on their way when this returns.
+    The rows of Q that the cells need are on their way into cache when this returns.
     """
     real = a.dtype.type
     a1, a0, b1, b0 = real(line[0]), real(line[1]), real(line[2]), real(line[3])
@@ -77,7 +77,7 @@ def _first_reading(K: int, Q: np.ndarray, column: np.ndarray, a: np.ndarray, b: 
                    diagonal: np.ndarray) -> tuple[float, float, float]:
     """Add the cells' share to the residual r and to the diagonal of A, in one pass.
 
-    Returns Σ (a s² − 2 b s), Σ e and Σ a, with s the score that came in, e = b − a s.
+    Returns Σ (a s² − 2 b s), Σ e and Σ a, where s is the score on entry and e = b − a s.
     """
     known, sum_e, sum_a = 0.0, a.dtype.type(0), a.dtype.type(0)
     for t in range(0, full, 4):
@@ -153,12 +153,12 @@ def row_solver(K: int) -> Any:
                 v: np.ndarray, g: np.ndarray, whole: np.ndarray, reg: np.ndarray,
                 bias_reg: np.ndarray, M: np.ndarray, bias_means: np.ndarray, P: np.ndarray,
                 beta: np.ndarray, steps: int, lo: int, hi: int) -> float:
-        """Improve rows lo..hi of P and beta by `steps` steps, starting where they are.
+        """Improve rows lo..hi of P and beta by `steps` steps from their values on entry.
 
-        Cells, frozen side and penalties as in kernels/exact.py; all factors rotated.
+        Cells, frozen side and penalties are as in kernels/exact.py; all factors are rotated.
         D, v, g : w0 times the eigenvalues, the column sums and Qᵀγ, shape (K,) each.
-        whole : [1 where the bias is learned else 0, w0 n, w0 Σγ].
-        Returns Σ_Ω (a s² − 2 b s) of the values that came in.
+        whole : [1 if the bias is learned else 0, w0 n, w0 Σγ].
+        Returns Σ_Ω (a s² − 2 b s) of the values on entry.
         """
         real = Q.dtype.type
         one = real(1)                    # (1 / x would be computed in float64)

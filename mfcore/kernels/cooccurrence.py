@@ -1,4 +1,4 @@
-"""Kernel: XᵀX of a sparse matrix, a row at a time, so that each thread owns what it writes."""
+"""XᵀX of a sparse matrix, row by row, so that each thread owns what it writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mfcore.kernels.options import KERNEL
 def sparse_gram(starts: np.ndarray, users: np.ndarray, values: np.ndarray, indptr: np.ndarray,
                 indices: np.ndarray, data: np.ndarray, out: np.ndarray, lo: int, hi: int
                 ) -> None:
-    """Write rows lo..hi of the lower triangle of XᵀX to `out`, shape (m, m), zeros before.
+    """Write rows lo..hi of the lower triangle of XᵀX to `out`, shape (m, m), filled with zeros.
 
     starts, users, values : X by column; indptr, indices, data : X by row, rows sorted
     """

@@ -1,6 +1,6 @@
-"""Counter-based draws: a hash of what is drawn for, in place of a generator's state.
+"""Counter-based draws: a hash of the draw's purpose and number, instead of a generator's state.
 
-There is no state to share, so a draw does not depend on which thread makes it.  Arithmetic
+There is no state to share, so a draw does not depend on the thread that makes it.  Arithmetic
 is int64 with products below 2^63, so that plain Python gives the same numbers.
 """
 

@@ -1,17 +1,17 @@
 """Rows of a quadratic objective solved exactly: normal equations and Cholesky.
 
-For row u with stored cells i in Ω_u, the free vector z = [p | β] (β last, and only where
-the bias is learned), x_i = [q_i | 1] and frozen score o_i = γ_i (+ β_u where it is fixed):
+For row u with stored cells i in Ω_u, the free vector z = [p | β] (β last, and only if the
+bias is learned), x_i = [q_i | 1] and frozen score o_i = γ_i (+ β_u if it is fixed):
 
     A = A0 + Σ_Ω a x xᵀ + Λ_u            c = c0 + β_u c1 + Σ_Ω (b − a o) x + Λ_u m_u
 
 A0, c0, c1 are the sums over all columns, weighted by w0 (objectives/quadratic.py).  Cells
-are gathered up to 256 at a time, scaled by √|a|: those of positive a fill the buffer from its
-front, those of negative a from its back, and each part is one symmetric BLAS product of
-its own sign.  The root is of |a|, so no weight can make it NaN.
+are gathered up to 256 at a time, scaled by √|a|: those with positive a fill the buffer from the
+front, those with negative a from the back, and each part is one symmetric BLAS product with
+its own sign.  The root is that of |a|, so no weight can make it NaN.
 
-With noise e the row becomes A⁻¹ c + U⁻¹ e, A = UᵀU: for e ~ N(0, I / τ) a draw from
-N(A⁻¹ c, (τ A)⁻¹), since the covariance of U⁻¹ e is U⁻¹ U⁻ᵀ / τ = A⁻¹ / τ.
+With noise e the row becomes A⁻¹ c + U⁻¹ e, where A = UᵀU.  For e ~ N(0, I / τ) that is a draw
+from N(A⁻¹ c, (τ A)⁻¹), since the covariance of U⁻¹ e is U⁻¹ U⁻ᵀ / τ = A⁻¹ / τ.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def _flush(A: np.ndarray, buffer: np.ndarray, front: int, back: int, sign: np.nd
 @njit(**MELT)
 def _add_ridge(A: np.ndarray, A0: np.ndarray, c: np.ndarray, k: int, reg: float,
                bias_reg: float, m: np.ndarray, m_bias: float) -> None:
-    """Add Λ and Λm; Λ is lifted to the rounding of A where it is smaller than that.
+    """Add Λ and Λm; Λ is at least the rounding error of A.
 
-    Negative a take from A0 what it holds, and leave its rounding: it counts on its own.
+    Negative a subtract from A0 but leave its rounding error, so that A0 counts separately.
     """
     trace = A.dtype.type(SMALL)
     for i in range(c.size):
@@ -103,7 +103,7 @@ def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
 
 @njit(**MELT)
 def _add_noise(c: np.ndarray, U: np.ndarray, e: np.ndarray, y: np.ndarray) -> None:
-    """Add y = U⁻¹ e to c; U is upper triangular, and is read nowhere else."""
+    """Add y = U⁻¹ e to c; only the upper triangle of U is read."""
     for i in range(c.size - 1, -1, -1):
         s = e[i]
         row, tail = U[i, i + 1:], y[i + 1:]
@@ -164,23 +164,23 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     Q, gamma : ndarray, shapes (n_columns, k), (n_columns,)
         The frozen side.
     A0, c0, c1 : ndarray, shapes (d, d), (d,), (d,)
-        Sums over all columns; d = k + 1 where the bias is learned, else k.
+        Sums over all columns; d is k + 1 if the bias is learned, else k.
     reg, bias_reg : ndarray, shape (n_rows,)
-        Λ_u: penalty weight of each row's factors and bias.
+        Λ_u, the penalty weight of each row's factors and bias.
     M, bias_means : ndarray, shapes (n_rows, k), (n_rows,)
-        Prior means; (1, k) and (1,) where all rows share one.
+        Prior means; (1, k) and (1,) if all rows share one.
     noise : ndarray, shape (n_rows, d), or (0, d) for none
         e of each row.
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
-        The free side; rows lo..hi are overwritten (beta only where it is learned).
+        The free side; rows lo..hi are overwritten (beta only if it is learned).
 
     Returns
     -------
     known : float
-        Σ_Ω (a s² − 2 b s) of the values that came in: zᵀ(A − A0) z − 2 zᵀc + Σ (a o² − 2 b o),
+        Σ_Ω (a s² − 2 b s) of the values on entry: zᵀ(A − A0) z − 2 zᵀc + Σ (a o² − 2 b o), for
         c without its sums over all columns.
     failed : int
-        A row whose system has no finite solution, or -1; it keeps the values that came in.
+        A row whose system has no finite solution, or -1; such a row keeps its values.
     """
     k, d = Q.shape[1], c0.size
     learns = d > k
@@ -212,8 +212,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
             c[f] += c0[f] + fixed * c1[f]
         _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior)
         solve_spd(A, c, flags)
-        # LAPACK need not report NaN and infinity.  (isfinite is x - x == 0 inside, and
-        # of a sum that may be reordered that is always so.)
+        # LAPACK need not report NaN and infinity.  (isfinite tests x - x == 0, which is
+        # always true of a sum that may be reordered.)
         if flags[INFO] != 0 or not np.trace(A) + abs(c.sum()) < np.inf:
             failed = u
             continue

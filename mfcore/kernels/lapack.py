@@ -1,11 +1,11 @@
 """BLAS and LAPACK for small symmetric systems, called from inside compiled kernels.
 
-SciPy's own routines are registered by name with LLVM, so that a compiled kernel keeps on
-disk a name and not an address, and a second process compiles nothing.  BLAS must be held
-at one thread (`parallel.Pool` does) while kernels that use this run.
+SciPy's own routines are registered with LLVM by name, so that a compiled kernel on disk holds
+a name and not an address, and a second process compiles nothing.  BLAS must be limited to one
+thread (as `parallel.Pool` does) while kernels that use this run.
 
-Matrices are C-ordered and symmetric: their upper triangle here is the lower triangle
-('L') of the column-major view that BLAS sees.
+Matrices are C-ordered and symmetric: the upper triangle here is the lower triangle ('L') of
+the column-major view that BLAS sees.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numba import types
 from numba.core import config
 from numba.extending import get_cython_function_address, overload
 
-# Lengths and flags of a call live in one small integer array, so that kernels allocate
-# once: [n, gathered, 1, info, "L", "N"].
+# The lengths and flags of a call are in one small integer array, so that kernels allocate it
+# only once: [n, gathered, 1, info, "L", "N"].
 FLAGS = (0, 0, 1, 0, ord("L"), ord("N"))
 GATHERED, INFO = 1, 3
 
@@ -30,7 +30,7 @@ _TYPES = {"s": types.float32, "d": types.float64}
 
 
 def _external(module: Any, name: str, signature: str) -> types.ExternalFunction:
-    """Register SciPy's `name`; signature letters: c char, i integer, x number."""
+    """Register SciPy's `name`; letters of the signature: c char, i integer, x real."""
     if "int *" not in str(module.__pyx_capi__[name]):
         raise ImportError(f"SciPy's {name} does not take 32-bit integers")
     symbol = f"mfcore_{name}"

@@ -1,18 +1,18 @@
 """Stochastic gradient steps of the logistic objective over one block of a stratified grid.
 
-A cell (u, i) counts a h(s) − b s, h(s) = ln(1 + eˢ) (objectives/pointwise.py).  With
-e = b − a σ(s), and the row's share of its penalty, a step of rate η is
+A cell (u, i) contributes a h(s) − b s, h(s) = ln(1 + eˢ) (objectives/pointwise.py).  With
+e = b − a σ(s), and each row's share of its penalty, a step of rate η is
 
     p ← p + η (e q − 2 λ_u (p − m_u)),    q ← q + η (e p − 2 λ_i (q − m_i))    p the old one
     β ← β + η_b (e − 2 λᵇ_u (β − β⁰)),    γ ← γ + η_b (e − 2 λᵇ_i (γ − γ⁰))
 
-Where w0 > 0, every stored cell is followed by DRAWS cells of the same user, drawn uniformly
-from the m items of the block, known or not, with b = 0, no penalty, and
+If w0 > 0, every stored cell is followed by DRAWS cells of the same user, drawn uniformly from
+the m items of the block, known or not, with b = 0, no penalty, and
 
-    a = w0 m / (DRAWS · n)          n the user's stored cells in the block, or 1 without any
+    a = w0 m / (DRAWS · n)          n the user's stored cells in the block, or 1 if there are none
 
-so that a user's n · DRAWS drawn cells have the expected gradient w0 Σ_i σ(s_ui) ∂s_ui of all its
-cells in the block.
+so that the n · DRAWS drawn cells of a user have the expected gradient w0 Σ_i σ(s_ui) ∂s_ui of all
+cells of that user in the block.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def logistic_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
                        item_bias_reg: np.ndarray, M: np.ndarray, N: np.ndarray,
                        bias_means: np.ndarray, item_bias_means: np.ndarray, rate: float,
                        bias_rate: float, h: np.ndarray, item_h: np.ndarray) -> float:
-        """Step through the cells of one block, stored and drawn; as `sgd_block` else.
+        """Step through the stored and drawn cells of one block; otherwise as `sgd_block`.
 
-        members : ndarray, shape (m,), the items of the block; key : of its draws
-        Returns Σ (a h(s) − b s) of the scores met on the way.
+        members : ndarray, shape (m,), the items of the block; key : that of its draws
+        Returns Σ (a h(s) − b s), each score taken before its step.
         """
         real = P.dtype.type
         one_a, one_M, one_N = a.size == 1, M.shape[0] == 1, N.shape[0] == 1

@@ -1,8 +1,8 @@
-"""The gradient of a batch of stored cells, its penalty, and Adam on the rows it touched.
+"""The gradient of a batch of stored cells, its penalty, and Adam on the rows it touches.
 
-Rows of a batch stand in compact buffers: `touched[j]` is a row, `place[row]` its j (−1
-outside the batch), `visits[j]` its cells in the batch, and line j of `gradient` is
-[∂L/∂x | ∂L/∂bias], shape (k + 1,).
+The rows of a batch are kept in compact buffers: `touched[j]` is a row, `place[row]` its j (−1
+outside the batch), `visits[j]` the number of its cells in the batch, and line j of `gradient`
+is [∂L/∂x | ∂L/∂bias], shape (k + 1,).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mfcore.kernels.options import KERNEL, MELT
 @njit(**MELT)
 def _visit(row: int, n: int, touched: np.ndarray, place: np.ndarray, visits: np.ndarray,
            gradient: np.ndarray) -> int:
-    """Count a visit; return the row's place, which is n, cleared, where it had none."""
+    """Count a visit; return the row's place, which is n, cleared, on its first visit."""
     j: int = place[row]
     if j < 0:
         j = n
@@ -38,7 +38,7 @@ def batch_gradient(order: np.ndarray, rows: np.ndarray, indices: np.ndarray, x: 
     """Sum 2 (a s − b)[q | 1] by user and 2 (a s − b)[p | 1] by item over the cells `order`.
 
     order : positions of stored cells; rows, indices : user and item of every stored cell
-    Returns the number of users and of items touched; `place_*` are left as they came.
+    Returns the numbers of users and of items touched; `place_*` are restored.
     """
     real = P.dtype.type
     a1, a0, b1, b0 = real(line[0]), real(line[1]), real(line[2]), real(line[3])
@@ -92,7 +92,7 @@ def add_penalty(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.
 def pull_to_prior(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.ndarray,
                   reg: np.ndarray, bias_reg: np.ndarray, means: np.ndarray, bias_means: np.ndarray,
                   rate: float, learns_bias: bool) -> None:
-    """Move each touched row x to (x + h m) / (1 + h), h = rate · share · 2 λ; bias alike."""
+    """Move each touched row x to (x + h m) / (1 + h), h = rate · share · 2 λ, and its bias."""
     real = X.dtype.type
     k = X.shape[1]
     for j in range(touched.size):
@@ -115,7 +115,7 @@ def adam_rows(touched: np.ndarray, gradient: np.ndarray, X: np.ndarray, bias: np
     """Move each touched row one step of Adam.
 
     first, second : running means of the gradient and of its square, shape (n_rows, k + 1)
-    updates : steps that each row has taken, shape (n_rows,)
+    updates : the number of steps that each row has taken, shape (n_rows,)
     moments : [β1, β2, ε]
     """
     real = X.dtype.type

@@ -4,9 +4,9 @@
     dz = dy where y > 0, else κ dy                   y and z have the same sign where κ > 0,
     db = Σ_rows dz                                   and y = 0 for z <= 0 where κ = 0
 
-Layers one after another, h_j = φ_j(h_{j−1} W_j + b_j) for given h_0, go in one call each way.
-Products are BLAS's.  A block of some hundred rows stays in a core's cache from layer to layer,
-and while it goes through, nothing of it waits for the interpreter.
+Layers one after another, h_j = φ_j(h_{j−1} W_j + b_j) for a given h_0, take one call each way.
+Products are those of BLAS.  A block of some hundred rows stays in the cache of a core from layer
+to layer, and never waits for the interpreter on its way.
 
 h, d : tuples of n_layers + 1 blocks (n, k_j): values, and the gradients by them
 W, b, dW, db : tuples of n_layers arrays, (k_{j−1}, k_j) and (k_j,)
@@ -58,7 +58,7 @@ def layers_forward(W: Arrays, b: Arrays, kappa: np.ndarray, h: Arrays) -> None:
 @njit(**KERNEL)
 def layers_backward(W: Arrays, kappa: np.ndarray, h: Arrays, d: Arrays, dW: Arrays, db: Arrays
                     ) -> None:
-    """Fill d[0], dW and db from d[-1], which is overwritten; an empty dW stays so."""
+    """Fill d[0], dW and db from d[-1], which is overwritten; an empty dW is skipped."""
     for j in range(len(W) - 1, -1, -1):
         leaky_backward(d[j + 1], h[j + 1], kappa[j], db[j])
         if dW[j].size > 0:

@@ -1,4 +1,4 @@
-"""Rows of tables: take them, and sum gradients that meet in the same row."""
+"""Rows of tables: read them, and sum the gradients of the same row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add_products(X: np.ndarray, W: np.ndarray, place: np.ndarray, out: np.ndarra
 @njit(**KERNEL)
 def product_gradients(X: np.ndarray, W: np.ndarray, place: np.ndarray, dout: np.ndarray,
                       dX: np.ndarray, dW: np.ndarray) -> None:
-    """Write the gradients of `add_products` by X and W, for those by `out`.
+    """Write the gradients by X and W of `add_products`, given that by `out`.
 
         dA[p] = Σ_{t: place_t = p} dout_t        dW = Xᵀ dA        dX = dA Wᵀ
     """
@@ -63,8 +63,8 @@ def number_rows(rows: np.ndarray, order: np.ndarray, distinct: np.ndarray, count
                 place: np.ndarray) -> int:
     """Write the distinct rows, ascending, to `distinct`, and the place of each to `place`.
 
-    order : positions that sort `rows`; others keep their place.  `counts` gets how often each
-    is named.  Returns how many there are.
+    order : positions that sort `rows`; `place` is not changed elsewhere
+    Writes how often each row is named to `counts`; returns the number of distinct rows.
     """
     n = 0
     for t in order:
@@ -82,8 +82,8 @@ def sum_by_row(rows: np.ndarray, order: np.ndarray, G: np.ndarray, distinct: np.
                out: np.ndarray) -> int:
     """Sum the lines of G that belong to the same row.
 
-    order : positions that sort `rows`, stably: sums run in the order of the lines.
-    Writes the rows, ascending, to `distinct` and their sums to `out`; returns how many.
+    order : positions that sort `rows`, stably, so that sums run in the order of the lines
+    Writes the rows, ascending, to `distinct` and their sums to `out`; returns their number.
     """
     n = 0
     for t in order:
@@ -104,7 +104,7 @@ def sum_by_row(rows: np.ndarray, order: np.ndarray, G: np.ndarray, distinct: np.
 @njit(**KERNEL)
 def merge_rows(rows: np.ndarray, G: np.ndarray, others: np.ndarray, H: np.ndarray,
                out_rows: np.ndarray, out: np.ndarray) -> int:
-    """Merge ascending rows of two, lines of a row that both have added; return how many."""
+    """Merge two sets of ascending rows, and add the lines of common rows; return their number."""
     a = b = n = 0
     while a < rows.size or b < others.size:
         left = b == others.size or (a < rows.size and rows[a] <= others[b])

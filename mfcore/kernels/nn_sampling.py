@@ -11,10 +11,10 @@ from mfcore.kernels.options import KERNEL
 @njit(**KERNEL)
 def unknown_cells(indptr: np.ndarray, indices: np.ndarray, pairs: np.ndarray, out: np.ndarray,
                   n: int) -> int:
-    """Append the pairs (u, i) that are not stored to `out`, from line n on, until it is full.
+    """Write the pairs (u, i) that are not stored to `out`, from line n on, until it is full.
 
     indptr, indices : a CSR pattern with sorted rows; pairs : shape (n_pairs, 2)
-    Returns the number of lines of `out` that are written now.
+    Returns the number of lines of `out` written so far.
     """
     for t in range(pairs.shape[0]):
         if n == out.shape[0]:

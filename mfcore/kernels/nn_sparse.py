@@ -1,7 +1,7 @@
-"""Products of a sparse batch with dense blocks, and the cells that it names in them.
+"""Products of a sparse batch with dense blocks, and access to its cells in them.
 
-A batch X is CSR (indptr, indices, data), shape (n, m); its transpose comes as CSC of the
-same cells, so that each thread owns the rows it writes.
+A batch X is CSR (indptr, indices, data), shape (n, m).  For its transpose, the same cells are
+sorted by column, so that each thread owns the rows it writes.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 rows : ndarray of int, shape (n,), distinct rows of X, shape (n_rows, k)
 lines, G : ndarray of int, shape (n,), and shape (m, k); the gradient of rows[j] is G[lines[j]]
-S : ndarray, shape (n_rows, n_states, k), what the optimizer remembers of each number
-c : ndarray of float64; c[0] the rate η, c[1] the penalty λ' (g means G + λ' x)
+S : ndarray, shape (n_rows, n_states, k), the optimizer's memory of each number
+c : ndarray of float64; c[0] is the rate η, c[1] the decay λ' (g means G + λ' x)
 
-A dense parameter is a table all of whose rows are listed, in their order; where only some
-rows have a gradient, the others share a line of zeros.
+For a dense parameter all rows are listed, in order; rows without a gradient then share a line
+of zeros.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def adam(rows: np.ndarray, lines: np.ndarray, G: np.ndarray, X: np.ndarray, S: n
          c: np.ndarray) -> None:
     """m ← β1 m + (1 − β1) g,  v ← β2 v + (1 − β2) g²,  x ← x − a m / (√v / r + ε) − d x.
 
-    c[2:] = [β1, β2, ε, a, r, d] with a = η / (1 − β1ᵗ), r = √(1 − β2ᵗ) and d = η λ'' the
-    decay beside the gradient (AdamW).
+    c[2:] = [β1, β2, ε, a, r, d] with a = η / (1 − β1ᵗ), r = √(1 − β2ᵗ) and d = η λ'', the
+    decay outside of the gradient (AdamW).
     """
     real = X.dtype.type
     lam, b1, b2, eps = real(c[1]), real(c[2]), real(c[3]), real(c[4])
@@ -109,7 +109,7 @@ def adam(rows: np.ndarray, lines: np.ndarray, G: np.ndarray, X: np.ndarray, S: n
 @njit(**KERNEL)
 def rprop(rows: np.ndarray, lines: np.ndarray, G: np.ndarray, X: np.ndarray, S: np.ndarray,
           c: np.ndarray) -> None:
-    """Lengthen a step whose sign stays, shorten it where the sign turns, skip that gradient.
+    """Lengthen a step while the sign of g stays; if it turns, shorten it and skip that gradient.
 
     S holds the last gradient and the step; c[2:] = [shorter, longer, least, most].
     """

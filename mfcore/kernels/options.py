@@ -1,9 +1,9 @@
 """The Numba options of every kernel, named once.
 
-* `nogil`: kernels run on threads of a pool, several at a time.
-* `fastmath` as a named subset: sums may be reordered into vector lanes and products
-  fused; NaN and infinity keep their meaning in single values (`isfinite` of a sum may be
-  folded: compare with infinity instead).
+* `nogil`: kernels run on the threads of a pool, several at a time.
+* `fastmath` is a named subset: sums may be reordered into vector lanes, and products
+  fused.  NaN and infinity keep their meaning in single values (`isfinite` of a sum may be
+  folded to True: compare with infinity instead).
 * `boundscheck` stays None, so that NUMBA_BOUNDSCHECK=1 can switch it on.
 """
 
@@ -18,7 +18,7 @@ _KEPT = {"cache": True}
 
 
 def _keeps_kernels() -> bool:
-    """Tell whether Numba finds a folder to keep compiled kernels in; warn where it does not."""
+    """Tell whether Numba finds a folder to keep compiled kernels in; warn if it does not."""
     try:
         njit(**_KEPT)(_keeps_kernels)
     except RuntimeError:                    # Numba refuses the decorator itself
@@ -30,13 +30,13 @@ def _keeps_kernels() -> bool:
 
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-# A kernel: compiled once, kept on disk where that can be.
+# A kernel: compiled once, and kept on disk if possible.
 KERNEL: dict[str, Any] = {"nogil": True, "cache": _keeps_kernels(), "error_model": "numpy",
                           "fastmath": FASTMATH}
-# A helper that must melt into the kernel that calls it (constant sizes propagate).
+# A helper that must be inlined into the kernel that calls it (constant sizes propagate).
 INLINE: dict[str, Any] = {**KERNEL, "forceinline": True}
-# Sums whose order is a promise.
+# A kernel whose order of operations is guaranteed.
 EXACT: dict[str, Any] = {**KERNEL, "fastmath": False}
-# A helper inlined before optimisation: constants of the caller, such as a fixed width,
-# reach its loops.  (Numba optimises other helpers alone, before it links them.)
+# A helper that is inlined before optimisation, so that constants of the caller, such as a
+# fixed width, reach its loops.  (Numba optimises other helpers alone before it links them.)
 MELT: dict[str, Any] = {"inline": "always"}

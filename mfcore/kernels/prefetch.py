@@ -1,8 +1,8 @@
 """Ask the processor to bring a row into cache before it is read.
 
 Rows of the frozen side are read in the order of a user's items, which no hardware
-prefetcher can guess.  Asking a few rows ahead measured 20 to 25 % less time for half-sweeps
-over items, whose frozen side does not fit the cache.  It changes no result.
+prefetcher can guess.  Asking for them a few rows ahead saved 20 to 25 % of the time of
+half-sweeps over items, whose frozen side does not fit into the cache.  It changes no result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CACHE_LINE = 64     # bytes
 
 
 def _prefetch_row(typing_context: Any, X: Any, row: Any) -> Any:
-    """Emit one `llvm.prefetch` (read, keep) for each cache line of X[row]; X is (n, k)."""
+    """Emit one `llvm.prefetch` (read, keep) per cache line of X[row]; X is (n, k)."""
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = signature.args[0]
         array = context.make_array(kind)(context, builder, arguments[0])
@@ -42,7 +42,7 @@ def _prefetch_row(typing_context: Any, X: Any, row: Any) -> Any:
 
 
 def _do_nothing(X: np.ndarray, row: int) -> None:
-    """Stand in where nothing is compiled."""
+    """Replace the intrinsic when nothing is compiled."""
 
 
 prefetch_row: Any = _do_nothing if config.DISABLE_JIT else intrinsic(_prefetch_row)

@@ -1,6 +1,6 @@
-"""Kernels: at which place of a user's ranking the relevant items stand.
+"""The places of the relevant items in a user's ranking.
 
-The rank of item j in a row of scores s, ties by lower column, is
+The rank of item j in a row of scores s, with ties broken by lower column, is
 
     rank(j) = 1 + #{i < j : s_i >= s_j} + #{i > j : s_i > s_j}
 
@@ -21,12 +21,12 @@ NEVER = 1 << 62  # the rank of an item that is not among the candidates
 def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
                   columns: np.ndarray, depth: int, places: np.ndarray,
                   ranks: np.ndarray) -> int:
-    """Write each row's ranks of its relevant items, ascending, as far as `depth`.
+    """Write the ranks of each row's relevant items, ascending, up to `depth`.
 
-    scores (m, n), masked cells -inf; relevant items of a row columns[starts[row]:
-    stops[row]], ascending; its ranks go to ranks[places[row]:], preset to NEVER.  The
-    first rank is always exact, later ones up to the first beyond `depth`; a relevant item
-    of score -inf stays NEVER.  Returns the first row with a NaN, or -1.
+    scores is (m, n), with -inf in masked cells.  The relevant items of a row are
+    columns[starts[row]:stops[row]], ascending; their ranks go to ranks[places[row]:], which is
+    preset to NEVER.  The first rank is always exact, later ones up to the first beyond `depth`;
+    a relevant item with score -inf stays NEVER.  Returns the first row with a NaN, or -1.
     """
     for row in range(scores.shape[0]):
         values, relevant = scores[row], columns[starts[row]:stops[row]]
@@ -49,10 +49,11 @@ def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
 def midrank_sums(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
                  columns: np.ndarray, sums: np.ndarray, found: np.ndarray,
                  candidates: np.ndarray) -> None:
-    """Write for each row what the area under its ROC curve needs.
+    """Write what the area under the ROC curve of each row needs.
 
-    sums (m,): sum of the midranks (1 + #greater + ½ #other equal) of the relevant items
-    of score above -inf; found (m,): their number; candidates (m,): all items above -inf.
+    sums (m,): the sum of the midranks (1 + #greater + ½ #other equal) of the relevant items
+    with a score above -inf; found (m,): their number; candidates (m,): the number of all items
+    above -inf.
     """
     for row in range(scores.shape[0]):
         values = scores[row]

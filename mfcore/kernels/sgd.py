@@ -1,23 +1,23 @@
 """Stochastic gradient steps over one block of a stratified grid, user by user.
 
-For a stored cell (u, i) with e = b − a s, s = p·q + β_u + γ_i, and the row's share of its
-penalty λ (its weight divided by its number of cells), a step of rate η is
+For a stored cell (u, i) with e = b − a s, s = p·q + β_u + γ_i, and each row's share λ of its
+penalty (the weight divided by the number of its cells), a step of rate η is
 
     p ← p + 2η (e q − λ_u (p − m_u)),    q ← q + 2η (e p − λ_i (q − m_i))      p the old one
     β ← β + 2η_b (e − λᵇ_u (β − β⁰)),    γ ← γ + 2η_b (e − λᵇ_i γ)
 
-The 2 is the formula's own: the value is (t − s)², without a half.  With AdaGrad (Duchi,
-Hazan, Singer 2011; a rate a row as in LIBMF, Chin et al. 2015) a row's rate is η / √h, and
-h, from 1, grows by the mean square of the row's gradient.
+The 2 comes from the formula: the value is (t − s)², without a ½.  With AdaGrad (Duchi, Hazan,
+Singer 2011; one rate per row as in LIBMF, Chin et al. 2015) the rate of a row is η / √h, where
+h starts at 1 and grows by the mean square of the row's gradient.
 
-Kernels are built for a fixed width K, a multiple of 16: loops over factors unroll.
+Kernels are built for a fixed width K, a multiple of 16, so that loops over factors unroll.
 
-What it is bound by, on 20M ratings with 64 factors: a block's item rows do not fit the L2
-cache beside the users that pass, so that asking for rows ahead saves 12 to 15 %.  Compiled, a
-cell takes some 150 instructions, 100 of them vector loads, products and stores that the formula
-needs.  What did not help: walking several users in turn, so that their chains dot → e → p
-overlap (in the kernel 10 % slower, by the order of cells 5 % faster), two partial dot products,
-penalties in single precision, unsigned indices, and smaller blocks.
+Limits, on 20M ratings with 64 factors: the item rows of a block and the users that pass do not
+fit into the L2 cache together, so that asking for rows ahead saves 12 to 15 %.  A cell takes some
+150 instructions; 100 of them are vector loads, products and stores that the formula needs.  What
+did not help: alternating between users, so that their chains dot → e → p overlap (10 % slower in
+the kernel, 5 % faster by the order of cells), two partial dot products, penalties in single
+precision, unsigned indices, and smaller blocks.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from numba import njit
 from mfcore.kernels.options import KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row
 
-RUN = 32          # users walked in their own order; runs come in a drawn one
-AHEAD = 4         # cells whose item rows are on their way into cache
+RUN = 32          # users taken in order; the order of the runs is drawn
+AHEAD = 4         # cells between asking for an item row and reading it
 
 
 @njit(**KERNEL)
@@ -42,8 +42,8 @@ def sort_stratum(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.n
     """Sort the cells of one user stratum by (item stratum, user), stably.
 
     The users are first..first + n.  Writes their cells to `items`, `a` and `b`, shape (nnz,)
-    (not `a` where it has one entry, shared by all), and where the cells of each user begin
-    to `starts`, shape (n_strata, n + 1).
+    (but not to an `a` with a single entry, shared by all), and the start of the cells of each
+    user to `starts`, shape (n_strata, n + 1).
     """
     n_strata, n = starts.shape[0], starts.shape[1] - 1
     for c in range(n_strata):
@@ -74,7 +74,7 @@ def sort_stratum(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.n
 @njit(**MELT)
 def step(K: int, pulled: bool, e: float, rate_p: float, rate_q: float, shrink_p: float,
           shrink_q: float, p: np.ndarray, q: np.ndarray, m: np.ndarray, n: np.ndarray) -> None:
-    """Take one step of p and q; rates carry the 2, shrink = rate · λ."""
+    """Take one step of p and q; the rates include the 2, and shrink = rate · λ."""
     step_p, step_q = rate_p * e, rate_q * e
     for f in range(K):
         pf, qf = p[f], q[f]
@@ -113,10 +113,10 @@ def block_kernel(K: int, adagrad: bool, pulled: bool) -> Any:
 
         first : the block's first user; runs : the runs, in the order to take them
         starts : ndarray, shape (n_users_of_the_block + 1,), of each user's cells
-        a, b : ndarray, shape (nnz,) or (1,) where all cells share one
-        M, N : prior means, (n, K), or (1, K) where all rows share one; bias_means alike
+        a, b : ndarray, shape (nnz,), or (1,) for an a that all cells share
+        M, N : prior means, (n, K), or (1, K) if all rows share one; likewise bias_means
         h, item_h : AdaGrad's sums of squares, updated (unused without it)
-        Returns Σ (a s² − 2 b s) of the scores met on the way.
+        Returns Σ (a s² − 2 b s), each score taken before its step.
         """
         real = P.dtype.type
         two = real(2)

@@ -13,8 +13,8 @@ def counting_order(keys: np.ndarray, order: np.ndarray, starts: np.ndarray,
                    out: np.ndarray) -> None:
     """Write to `out` the entries of `order`, stably sorted by their keys.
 
-    `starts`, shape (n_keys + 1,), comes in as zeros and leaves as the first place of each
-    key, so it is the row pointer of a CSR matrix whose rows are the keys.
+    `starts`, shape (n_keys + 1,), must be zeros, and becomes the first place of each key: the
+    row pointer of a CSR matrix whose rows are the keys.
     """
     for t in range(keys.size):
         starts[keys[t] + 1] += 1

@@ -1,21 +1,22 @@
 """Rows of a quadratic objective by exact steps in blocks of dimensions.
 
-For row u with vector p, bias β and stored cells Ω_u, the others' side turned to the
-eigenbasis of its Gram, so that the sum over all columns is diagonal there:
+For row u with vector p, bias β and stored cells Ω_u, and the other side rotated to the
+eigenbasis of its Gram, so that the sum over all columns is diagonal:
 
     e = b − a s                        kept for every stored cell of the row
     M = Σ_Ω a x xᵀ + [D_B  v_B; v_Bᵀ  w0 n] + Λ           x = [q_B | 1]
     c = Σ_Ω e x − [D p + β v + g;  v·p + w0 n β + w0 Σγ] + Λ (m − [p | β]),   in block B
     [p_B | β] += Δ,    e −= a Δ·x      with M Δ = c
 
-M is the second derivative in these coordinates and c minus the first (both halved), so a
-step is the lowest point in them: it cannot raise the loss.  Blocks follow each other (Gauss,
-Seidel), the one of the largest eigenvalues first.  Between two blocks D couples nothing,
-only the stored cells do.  A learned bias is free in every block, a fixed one in none.
+M is the second derivative in these coordinates, and c minus the first (both halved), so a step
+goes to the minimum along them: it cannot raise the loss.  Blocks follow one another (Gauss,
+Seidel), starting with the largest eigenvalues.  D couples no two blocks, only the stored cells
+do.  A learned bias is free in every block, a fixed one in none.
 
-Factors come as (n · n_blocks, width) arrays, a row's blocks below each other.  Cells of
-a ≥ 0 stand before those of a < 0 in the row's working arrays, each part filled up to fours
-with cells of a = e = 0.  `width` is fixed when a kernel is built, so that loops unroll.
+Factors are (n · n_blocks, width) arrays, with the blocks of a row below each other.  In the
+working arrays of a row, cells with a ≥ 0 come before those with a < 0, and each part is filled
+up to a multiple of four with cells of a = e = 0.  `width` is fixed when a kernel is built, so
+that loops unroll.
 
 Sources: Rendle, Krichene, Zhang, Koren 2021 (iALS++); the eigenbasis is this library's.
 """
@@ -41,7 +42,7 @@ SMALL = 1e-12     # sums of squares that count as nothing
 def _read_cells(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
                 n_blocks: int, start: int, stop: int, column: np.ndarray, a: np.ndarray,
                 e: np.ndarray, ends: np.ndarray) -> None:
-    """Write the cells, those of a < 0 last: their block row in Q, a, and b in place of e.
+    """Write the cells, those with a < 0 last: their first block row in Q, a, and b in place of e.
 
     ends[1] and ends[2], multiples of 4, are the ends of the two parts.
     """
@@ -117,7 +118,7 @@ def _gather(width: int, Q: np.ndarray, block: int, column: np.ndarray, a: np.nda
 def _add_cells(width: int, Q: np.ndarray, block: int, column: np.ndarray, a: np.ndarray,
                e: np.ndarray, ends: np.ndarray, buffer: np.ndarray, sign: np.ndarray,
                flags: np.ndarray, A: np.ndarray, c: np.ndarray) -> None:
-    """Add a row's cells to A and c, at most 256 of one sign of a at a time."""
+    """Add a row's cells to A and c, up to 256 with the same sign of a at a time."""
     for part in range(2):
         for start in range(ends[part], ends[part + 1], GATHER):
             stop = min(start + GATHER, ends[part + 1])
@@ -129,7 +130,7 @@ def _add_cells(width: int, Q: np.ndarray, block: int, column: np.ndarray, a: np.
 @njit(**MELT)
 def update_errors(width: int, Q: np.ndarray, block: int, column: np.ndarray, a: np.ndarray,
                    e: np.ndarray, end: int, step: np.ndarray) -> None:
-    """Take a Δ·x off the e of every cell up to `end`, a multiple of 4."""
+    """Subtract a Δ·x from e of every cell up to `end`, a multiple of 4."""
     shift: float = a.dtype.type(0)
     if step.size > width:
         shift = step[width]
@@ -151,7 +152,7 @@ def update_errors(width: int, Q: np.ndarray, block: int, column: np.ndarray, a: 
 @njit(**MELT)
 def _start_block(width: int, D: np.ndarray, v: np.ndarray, g: np.ndarray, p: np.ndarray,
                  m: np.ndarray, bias: float, lam: float, A: np.ndarray, c: np.ndarray) -> None:
-    """Write A and c of the factors without the stored cells."""
+    """Write the part of A and c that does not come from stored cells, for the factors."""
     for i in range(width):
         for h in range(c.size):
             A[i, h] = 0
@@ -182,12 +183,12 @@ def row_solver(width: int) -> Any:
                   hi: int) -> tuple[float, int]:
         """Step once through all blocks of rows lo..hi of P and beta.
 
-        Cells and penalties as in kernels/exact.py; Q, P, M rotated and cut into blocks.
+        Cells and penalties are as in kernels/exact.py; Q, P, M are rotated and cut into blocks.
         sizes : ‖q‖² of every column.
         D, v, g : w0 times the eigenvalues, the column sums and Qᵀγ, (n_blocks, width).
-        whole : [1 where the bias is learned else 0, w0 n, w0 Σγ].
-        Returns Σ_Ω (a s² − 2 b s) of the values that came in, and a row whose block has
-        no finite solution (it keeps what it had there), or -1.
+        whole : [1 if the bias is learned else 0, w0 n, w0 Σγ].
+        Returns Σ_Ω (a s² − 2 b s) of the values on entry, and a row with a block that has no
+        finite solution (it keeps its values from there on), or -1.
         """
         real = Q.dtype.type
         n_blocks, learns = D.shape[0], whole[0] > 0

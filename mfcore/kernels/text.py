@@ -2,8 +2,8 @@
 
 A decimal with at most 15 digits or so and a small exponent is one exact integer times or
 over one exact power of ten, so a single float64 operation rounds it correctly (W. Clinger,
-"How to read floating point numbers accurately", 1990).  The rare others are left to the
-caller, who finds where they stand in `reals` and which they are in `hard`.
+"How to read floating point numbers accurately", 1990).  The caller reads the rare others:
+`hard` says which they are, and `reals` where in the text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numba import njit
 
 from mfcore.kernels.options import EXACT
 
-# What `parse_lines` ends with.
+# How `parse_lines` ends.
 DONE, TOO_SHORT, NOT_INTEGER, NOT_NUMBER, QUOTED = 0, 1, 2, 3, 4
-# What a column holds: SKIP, row s of `integers` for s < REAL, else row s - REAL of `reals`.
+# Where a column goes: SKIP, row s of `integers` for s < REAL, else row s - REAL of `reals`.
 SKIP, REAL = -1, 8
 
 _NEWLINE, _RETURN, _TAB, _SPACE, _QUOTE = 10, 13, 9, 32, 34
@@ -25,13 +25,13 @@ _PLUS, _MINUS, _POINT, _ZERO = 43, 45, 46, 48
 _EXACT_INTEGER = 2**53
 _POWERS = 10.0 ** np.arange(23)
 _LARGEST = 2**63 - 1
-# Division by a power of ten must not become a product with its reciprocal.
+# (EXACT: division by a power of ten must not become a product with its reciprocal.)
 _HELPER = {**EXACT, "forceinline": True}
 
 
 @njit(**_HELPER)
 def _digit(text: np.ndarray, at: int, stop: int) -> int:
-    """Return the digit at `at`, or -1 where there is none."""
+    """Return the digit at `at`, or -1 if there is none."""
     if at >= stop:
         return -1
     digit: Any = np.int64(text[at]) - _ZERO
@@ -45,7 +45,7 @@ def _after_sign(text: np.ndarray, at: int, stop: int) -> int:
 
 @njit(**_HELPER)
 def _integer(text: np.ndarray, at: int, stop: int) -> tuple[int, int]:
-    """Return (value, first byte after it); that byte is `at` if there is no int64 here."""
+    """Return (value, first byte after it); that byte is `at` if there is no int64."""
     first = _after_sign(text, at, stop)
     value: Any = np.int64(0)
     t = first
@@ -83,7 +83,7 @@ def _exponent(text: np.ndarray, at: int, stop: int) -> tuple[int, int]:
 def _digits(text: np.ndarray, at: int, stop: int) -> tuple[int, int, int, int]:
     """Return (mantissa, number of digits, power of ten, first byte after) of `12.50`.
 
-    A mantissa above 2**53 is wrong, but stays above.
+    A mantissa above 2**53 is wrong, but still above 2**53.
     """
     mantissa: Any = np.int64(0)
     count, decimals, pointed, t = 0, 0, 0, at
@@ -103,7 +103,7 @@ def _digits(text: np.ndarray, at: int, stop: int) -> tuple[int, int, int, int]:
 
 @njit(**_HELPER)
 def _real(text: np.ndarray, at: int, stop: int) -> tuple[float, int, bool]:
-    """Return (value, first byte after it, exact); that byte is `at` if it is no number."""
+    """Return (value, first byte after it, exact); that byte is `at` if there is no number."""
     mantissa, count, scale, t = _digits(text, _after_sign(text, at, stop), stop)
     if count == 0:
         return 0.0, at, True
@@ -117,7 +117,7 @@ def _real(text: np.ndarray, at: int, stop: int) -> tuple[float, int, bool]:
 
 @njit(**_HELPER)
 def _blank(byte: int, separator: int, width: int) -> bool:
-    """Tell whether a byte only pads: a space that is not the separator, or a tab likewise."""
+    """Tell whether a byte is padding: a space unless it separates; with width 0, also a tab."""
     return (byte == _SPACE and separator != _SPACE) or \
         (width == 0 and byte in (_SPACE, _TAB))
 
@@ -141,7 +141,7 @@ def _field_end(text: np.ndarray, at: int, stop: int, separator: int, width: int)
 def _parse_line(text: np.ndarray, at: int, stop: int, separator: int, width: int,
                 slots: np.ndarray, row: int, integers: np.ndarray, reals: np.ndarray,
                 hard: np.ndarray) -> tuple[int, int, int]:
-    """Store one line's fields; return (status, column, first byte of the field)."""
+    """Store the fields of one line; return (status, column, first byte of the field)."""
     for column in range(slots.size):
         while at < stop and _blank(text[at], separator, width):
             at += 1
@@ -180,19 +180,19 @@ def parse_lines(text: np.ndarray, start: int, stop: int, separator: int, width: 
     text : ndarray of uint8
         Lines that end in a line feed, maybe after a carriage return; blank ones are skipped.
     separator, width : int
-        The separator's byte and how many of it stand together (`::` has width 2);
-        width 0: any run of spaces and tabs.
+        The byte of the separator, and how many of it there are (`::` has width 2).  Width 0 is
+        any run of spaces and tabs.
     slots : ndarray of int64, shape (n_columns,)
-        What each column holds; the first and the last column read must not be SKIP.
+        Where each column goes; the first and the last column read must not be SKIP.
     integers : ndarray of int64, shape (n_integers, n_lines)
     reals : ndarray of float64, shape (n_reals, n_lines)
-        A value, or where `hard` is set, the place of its first byte in `text`.
+        A value or, if `hard` is set, the place of its first byte in `text`.
     hard : ndarray of bool, shape (n_reals, n_lines)
 
     Returns
     -------
     n_rows, status, column, place : int
-        Lines stored; DONE, or why it stopped, in which column, at which byte of `text`.
+        The number of lines stored; DONE, or why it stopped, in which column, at which byte.
     """
     at, stored = start, row
     while at < stop:

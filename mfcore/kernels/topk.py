@@ -1,8 +1,9 @@
-"""Kernels: masks on a block of scores, and the k best of each row.
+"""Masks on a block of scores, and the k best of each row.
 
-A masked cell holds -inf.  The k best so far of a row stand in a heap with the worst at
-its root, `threshold`.  The row is read in chunks against that threshold; a chunk where
-nothing passes costs one vector comparison, and few pass: about k·(1 + ln(n / k)) in all.
+A masked cell holds -inf.  The k best of a row so far are in a heap whose root is the worst of
+them, `threshold`.  The row is read in chunks, which are compared with the threshold: a chunk
+where nothing passes costs one vector comparison, and few scores pass, about
+k·(1 + ln(n / k)) in all.
 
 For long lists a first look raises the threshold at once: the k-th largest of the maxima
 of more than k disjoint groups is a lower bound on the k-th best score.
@@ -42,10 +43,10 @@ def keep_cells(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
 @njit(**KERNEL)
 def select_top(scores: np.ndarray, n_groups: int, columns: np.ndarray,
                best: np.ndarray) -> int:
-    """Write the k best of each row, best first, ties by lower column.
+    """Write the k best of each row, best first, with ties broken by lower column.
 
-    scores (m, n); columns (m, k) preset to -1, best (m, k) preset to -inf; cells of -inf
-    are never taken.  n_groups: size of the first look, 0 for none.  Returns the first row
+    scores is (m, n); columns (m, k) is preset to -1, best (m, k) to -inf.  Cells of -inf are
+    never taken.  n_groups is the size of the first look, 0 for none.  Returns the first row
     with a NaN, or -1.
     """
     group_best = np.empty(n_groups, scores.dtype)
@@ -63,9 +64,9 @@ def select_top(scores: np.ndarray, n_groups: int, columns: np.ndarray,
 @njit(**INLINE)
 def _lower_bound(values: np.ndarray, group_best: np.ndarray, best: np.ndarray,
                  columns: np.ndarray) -> float:
-    """A score below which nothing is among the k best.
+    """Return a score below which nothing is among the k best.
 
-    The heap serves as scratch: the row itself fills at least as many of its places.
+    The heap serves as scratch: the row itself will fill at least as many places of it.
     """
     group_best[:] = -np.inf
     for start in range(0, values.size, group_best.size):
@@ -84,7 +85,7 @@ def _lower_bound(values: np.ndarray, group_best: np.ndarray, best: np.ndarray,
 @njit(**INLINE)
 def _fill(values: np.ndarray, floor: float, best: np.ndarray,
           columns: np.ndarray) -> np.int64:
-    """Heap the k largest values above `floor`; return how many, or -1 at a NaN."""
+    """Put the k largest values above `floor` into a heap; return their number, or -1 at a NaN."""
     size: np.int64 = np.int64(0)  # a literal 0 would compile the helpers twice
     threshold = floor
     whole = values.size - values.size % CHUNK

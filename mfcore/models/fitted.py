@@ -19,7 +19,7 @@ from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
 from mfcore.models.inputs import item_filter, named
 from mfcore.models.sides import Row, Side
-from mfcore.objectives.scores import LinearScorer, pair_scores, unit_rows
+from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
 
 Default = Callable[[Any], Row | None]

@@ -1,7 +1,7 @@
 """What a fitted model knows of its users, or of its items: vectors, biases and features.
 
 A model has two sides.  A row's prior is the sum of the vectors of its features
-(objectives/groups.py), so a row of which nothing else is known has a vector all the same.
+(objectives/penalty.py), so a row of which nothing else is known has a vector all the same.
 Users, items and groups lie in one space, and any two of them can be compared.
 
     F   features of the rows, (n_rows, n_features)         G, g   vectors and biases of features
@@ -24,8 +24,7 @@ from mfcore.data.chunks import column_counts
 from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded
-from mfcore.objectives.groups import Prior, averages
-from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.penalty import Penalty, Prior, averages
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""A small neural library by hand: every derivative stands below what it derives.
+"""A small neural library derived by hand: each derivative is right below its function.
 
-Read `layers.py` first: what a layer is, and how to add one.
+Read `layers.py` first: it says what a layer is, and how to add one.
 """

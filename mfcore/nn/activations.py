@@ -1,6 +1,6 @@
 """Activations: a table of φ(z), φ'(z) and φ''(z).
 
-With y = φ(z) known, most derivatives need nothing else (σ the logistic function):
+Once y = φ(z) is known, most derivatives need nothing else (σ is the logistic function):
 
     identity     z                          1                   0
     relu         max(z, 0)                  [y > 0]             0
@@ -17,9 +17,9 @@ elu, selu: (α e^z)' = α e^z = y + α.
 selu's λ and α make mean 0 and variance 1 a fixed point of a layer of LeCun weights.
 
 At the kink of relu (and leaky_relu, selu) the derivative is that of the left side.
-Second derivatives serve the contractive penalty of autoencoders.
+Second derivatives are for the contractive penalty of autoencoders.
 
-Piecewise linear ones share a kernel that adds the offset in the same pass; the others are
+The piecewise linear ones share a kernel that adds the offset in the same pass; the others are
 NumPy's vectorised functions.
 
 Sources: Clevert, Unterthiner, Hochreiter 2016 (elu); Klambauer et al. 2017 (selu);
@@ -42,7 +42,7 @@ OF_TWO = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Formula(NamedTuple):
-    """One row of the table; slope and curvature are functions of (z, y)."""
+    """One line of the table; slope and curvature are functions of (z, y)."""
 
     value: Callable[[np.ndarray], np.ndarray]
     slope: OF_TWO
@@ -50,14 +50,14 @@ class Formula(NamedTuple):
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + e^−z), by the side whose exponential cannot overflow."""
+    """Return 1 / (1 + e^−z), from the exponential that cannot overflow."""
     e = np.exp(-np.abs(z))
     y: np.ndarray = np.where(z >= 0, 1, e) / (1 + e)
     return y
 
 
 def _negative(z: np.ndarray) -> np.ndarray:
-    """Return e^z − 1 of negative z, −0 or 0 elsewhere."""
+    """Return e^z − 1 for negative z, and 0 or −0 elsewhere."""
     e: np.ndarray = np.expm1(np.minimum(z, 0))
     return e
 
@@ -102,14 +102,14 @@ FORMULAS: dict[str, Formula] = {
     "softplus": Formula(lambda z: np.logaddexp(0, z, dtype=z.dtype),
                         lambda z, y: sigmoid(z), _softplus_curvature),
 }
-# Those that a kernel computes together with the offset.
+# κ of those that a kernel computes together with the offset.
 KINKS = {"identity": 1.0, "relu": 0.0, "leaky_relu": KAPPA}
 
 
 class Activation:
-    """One activation by name, together with the offset before it: y = φ(a + b).
+    """An activation by name, together with the offset before it: y = φ(a + b).
 
-    Raises ValueError for an unknown name; it lists the known.
+    Raises ValueError for an unknown name, and lists the known ones.
     """
 
     def __init__(self, name: str) -> None:
@@ -119,7 +119,7 @@ class Activation:
     def forward(self, A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return y and z, shape (n, k), for A (n, k) (overwritten) and b (k,).
 
-        Piecewise linear ones return y in place of z, of which nothing else is needed.
+        Piecewise linear ones return y in place of z: their derivatives need only y.
         """
         if self.name in KINKS:
             nn_leaky.leaky_forward(A, b, KINKS[self.name])

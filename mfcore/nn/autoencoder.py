@@ -5,7 +5,7 @@
                   z ~ N(μ, e^ℓ)
 
 Each returns the loss, so that training is `Trainer(network, identity_loss, optimizer)`.
-Where a row is encoded, z is μ.
+A row is encoded as μ.
 
 Sources: Kingma, Welling 2014 (appendix B); Shenbin, Alekseev, Tutubalina, Malykh, Nikolenko
 2020 (RecVAE).
@@ -27,12 +27,12 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def identity_loss(value: float) -> tuple[float, float]:
-    """Return a loss that the network has computed already, and its derivative by itself."""
+    """Return a loss that the network has already computed, and its derivative by itself."""
     return value, 1.0
 
 
 class Plain(Layer):
-    """Encoder, decoder and head, each a layer."""
+    """An encoder, a decoder and a head."""
 
     def __init__(self, encoder: Layer, decoder: Layer, head: Head) -> None:
         self.encoder, self.decoder, self.head = encoder, decoder, head
@@ -68,7 +68,7 @@ class Plain(Layer):
 
 
 class Reparameterise(Layer):
-    """Draw z ~ N(μ, e^ℓ) in training so that gradients pass; z = μ when serving.
+    """Draw z ~ N(μ, e^ℓ) so that gradients pass, in training; z = μ when serving.
 
         z = μ + e^(ℓ/2) ε,   ε ~ N(0, 1)              ℓ the logarithm of the variance
         dμ = dz              dℓ = dz ∘ ½ e^(ℓ/2) ε
@@ -94,14 +94,14 @@ def kl_divergence(mean: np.ndarray, log_variance: np.ndarray, weight: float | np
                   ) -> tuple[float, Pair]:
     """Return Σ β KL(N(μ, e^ℓ) ‖ N(0, 1)), float64, and (dμ, dℓ).
 
-    For one number,
+    For a single number,
 
         KL(N(μ, e^ℓ) ‖ N(0, 1)) = E [ln q(z) − ln p(z)]
             = E [−½ ℓ − ½ (z − μ)² e^−ℓ + ½ z²]       the ln 2π cancel
             = ½ (e^ℓ + μ² − 1 − ℓ)                    E (z − μ)² = e^ℓ,  E z² = μ² + e^ℓ
         ∂/∂μ = μ             ∂/∂ℓ = ½ (e^ℓ − 1)
 
-    β is `weight`, a number or one per row, shape (n, 1).
+    β is `weight`, a number, or one per row, shape (n, 1).
     """
     beta, variance = np.asarray(weight, mean.dtype), np.exp(log_variance)
     each = variance + mean * mean - 1 - log_variance
@@ -114,8 +114,8 @@ class CompositePrior(NamedTuple):
 
         p(z) = Σ_m a_m N(z; μ_m, e^ℓ_m)
 
-    They are the standard normal, the posterior that an older encoder gave the same row, and a
-    wide normal with the log-variance given here.
+    They are the standard normal, the posterior of the same row by an older encoder, and a wide
+    normal with the log-variance given here.
     """
 
     standard: float = 3 / 20
@@ -127,19 +127,19 @@ class CompositePrior(NamedTuple):
 def composite_divergence(pair: Pair, z: np.ndarray, noise: np.ndarray, prior: CompositePrior,
                          old: Pair, weight: float | np.ndarray
                          ) -> tuple[float, np.ndarray, Pair]:
-    """Return D, dz, and what (dμ, dℓ) have besides their part through z.
+    """Return D, dz, and the part of (dμ, dℓ) that does not come through z.
 
-    D has no closed form; the z drawn for the decoder stands for the expectation:
+    D has no closed form; the z drawn for the decoder replaces the expectation:
 
         D = Σ β [ln q(z) − ln p(z)],      z = μ + e^(ℓ/2) ε
         ln q(z) = −½ (ℓ + ε² + ln 2π)                 (z − μ)² e^−ℓ = ε²
-        ∂/∂ℓ = −½                         by μ and z nothing: ε is given
+        ∂/∂ℓ = −½                         none by μ and z, as ε is given
 
         ln p = ln Σ_m e^(t_m),   t_m = ln a_m − ½ (ℓ_m + (z − μ_m)² e^−ℓ_m + ln 2π)
         ∂ ln p/∂z = −Σ_m π_m (z − μ_m) e^−ℓ_m,        π = softmax(t)
-        dz = β Σ_m π_m (z − μ_m) e^−ℓ_m               joins dz of the decoder
+        dz = β Σ_m π_m (z − μ_m) e^−ℓ_m               is added to dz of the decoder
 
-    The older posterior is data: nothing goes back to it.  The ln 2π cancel.
+    The older posterior is data: no gradient goes back to it.  The ln 2π cancel.
 
     noise : ndarray, shape (n, k), z − μ
     old : the older posterior of the same rows
@@ -165,13 +165,13 @@ def composite_divergence(pair: Pair, z: np.ndarray, noise: np.ndarray, prior: Co
 
 
 class Halves(Layer):
-    """(μ, ℓ), the halves of y = x W + b."""
+    """(μ, ℓ), the two halves of y = x W + b."""
 
     def __init__(self, linear: Linear) -> None:
         self.linear = linear
 
     def parameters(self) -> list[Parameter]:
-        """Return those of the linear layer."""
+        """Return the parameters of the linear layer."""
         return self.linear.parameters()
 
     def forward(self, x: np.ndarray, run: Run) -> tuple[Pair, Any]:
@@ -186,9 +186,10 @@ class Halves(Layer):
 
 
 class Variational(Plain):
-    """The encoder returns (μ, ℓ); rows pay for being away from the prior.
+    """A network whose encoder returns (μ, ℓ), with a penalty for leaving the prior.
 
-    x of `forward` is (rows, target, β), β a number or one per row, shape (n, 1).
+    x of `forward` is (rows, target, β), where β is a number, or one per row, shape (n, 1); with
+    a composite prior it is (rows, target, β, the older posterior).
     """
 
     prior: CompositePrior | None = None

@@ -1,7 +1,7 @@
-"""Check a layer: its backward against its forward, by Taylor slopes.
+"""Check a layer: its `backward` against its `forward`, by Taylor slopes.
 
 With a fixed random block C of the shape of y, L(x, θ) = Σ C ∘ f(x; θ) + penalties depends on
-all outputs, and ∂L/∂y = C: one pass back gives its gradient by x and by every parameter.
+all outputs, and ∂L/∂y = C: one backward pass gives the gradient by x and by every parameter.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from mfcore.nn.layers import Layer, Run
 
 
 def check_layer(layer: Layer, x: Any, *, seed: int = 0, directions: int = 2) -> GradientCheck:
-    """Check `layer.backward` at the input x, in float64; layers that draw get the same seed.
+    """Check `layer.backward` at the input x in float64; a layer that draws gets the same seed.
 
     Parameters
     ----------
     layer : Layer
         With float64 parameters.
     x : ndarray, tuple of ndarrays, or anything else the layer takes
-        Its gradient is checked too where it is real numbers.
+        Its gradient is checked too if it consists of real numbers.
 
     Raises
     ------
     GradientError
-        For a gradient that is wrong; it names the block: "x", "x0", … or a parameter.
+        For a wrong gradient; it names the block: "x", "x0", … or a parameter.
     """
     reals = {} if not _is_real(x) else {"x": x} if isinstance(x, np.ndarray) else \
         {f"x{place}": block for place, block in enumerate(x)}

@@ -1,4 +1,4 @@
-"""A first layer whose code moves little when its input does: the contractive penalty, exactly.
+"""A first layer whose code changes little when its input does: the contractive penalty, exactly.
 
 h_j = φ(a_j), a = x W + b, so ∂h_j/∂x_i = φ'(a_j) W_ij, and for one row
 
@@ -6,16 +6,16 @@ h_j = φ(a_j), a = x W + b, so ∂h_j/∂x_i = φ'(a_j) W_ij, and for one row
     c_j = Σ_i W_ij²                     over all inputs: one vector for all rows
     c_uj = Σ_{i stored in u} W_ij²      over the inputs that the row has: (pattern of X) (W ∘ W)
 
-Derivatives, W entering through a and through c:
+Derivatives; W enters through a and through c:
 
     ∂Ω/∂a_j = 2 φ'(a_j) φ''(a_j) c_j
-    ∂Ω/∂W_ij = x_i ∂Ω/∂a_j + 2 φ'(a_j)² W_ij      (the second only for stored i, where c is)
+    ∂Ω/∂W_ij = x_i ∂Ω/∂a_j + 2 φ'(a_j)² W_ij      (the second only for stored i, if c is)
     ∂Ω/∂b_j = ∂Ω/∂a_j
 
-The first joins dz, which any layer turns into gradients of W and b; the second, summed over
-rows, is 2 W ∘ Σ_u φ'², or 2 W ∘ (patternᵀ φ'²).
+The first is added to dz, which any layer turns into gradients of W and b.  The second, summed
+over rows, is 2 W ∘ Σ_u φ'², or 2 W ∘ (patternᵀ φ'²).
 
-Rows pay λ times the run's share each.  There is no ½ in Ω.
+Each row pays λ times the run's share.  There is no ½ in Ω.
 
 Source: Rifai, Vincent, Muller, Glorot, Bengio 2011.
 """
@@ -30,7 +30,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.nn.layers import Run, SparseLinear
 from mfcore.nn.parameters import Rows
-from mfcore.nn.sparse import times, transposed_times
+from mfcore.nn.sparse import times, transposed_times, with_values
 
 INPUTS = ("all", "observed")
 
@@ -43,7 +43,7 @@ class Contractive(SparseLinear):
     reg : float, >= 0
         λ.
     inputs : {"all", "observed"}
-        Which inputs Ω is about.
+        The inputs that Ω sums over.
     """
 
     def __init__(self, *args: Any, reg: float, inputs: str = "all", **options: Any) -> None:
@@ -57,7 +57,7 @@ class Contractive(SparseLinear):
         W, weight = self.W.value, y.dtype.type(self.reg * run.share)
         slope = self.activation.formula.slope(z, y)
         c = np.einsum("ij,ij->j", W, W) if self.inputs == "all" else \
-            times(_pattern(x), W * W, run.pool)
+            times(with_values(x, np.ones_like(x.data)), W * W, run.pool)
         run.penalty += float((weight * slope * slope * c).sum(dtype=np.float64))
         return y, (x, y, z, slope, 2 * weight * slope, c)
 
@@ -71,9 +71,6 @@ class Contractive(SparseLinear):
         if self.inputs == "all":
             run.gradients.add(self.W, W * each.sum(axis=0))
         else:
-            rows, sums, _ = transposed_times(_pattern(x), each, run.pool)
+            pattern = with_values(x, np.ones_like(x.data))
+            rows, sums, _ = transposed_times(pattern, each, run.pool)
             run.gradients.add(self.W, Rows(rows, W[rows] * sums))
-
-
-def _pattern(x: sp.csr_array) -> sp.csr_array:
-    return sp.csr_array((np.ones_like(x.data), x.indices, x.indptr), shape=x.shape)

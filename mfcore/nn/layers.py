@@ -1,4 +1,4 @@
-"""Layers: what goes forward, and right below it what comes back.
+"""Layers: the forward pass, and right below it the backward pass.
 
 A layer maps x to y = f(x; θ).  For a number L that depends on y, and dy = ∂L/∂y (of the
 shape of y), the chain rule gives what its `backward` returns and adds:
@@ -7,10 +7,10 @@ shape of y), the chain rule gives what its `backward` returns and adds:
     dθ = ∂L/∂θ = (∂y/∂θ)ᵀ dy            added to run.gradients
 
 `forward` returns y and a cache: whatever `backward` will need.  Nothing is kept in the
-layer, so that several passes may be under way at once, on several threads.  A `Run` says
-what belongs to a pass: the pool, the randomness (none when serving) and the gradients.
+layer, so that several passes can run at once, on several threads.  A `Run` holds what
+belongs to a pass: the pool, the randomness (none when serving) and the gradients.
 
-A layer of your own takes twenty lines with its check.  A scale for each column:
+A layer of your own takes twenty lines, with its check.  A scale for each column:
 
     y_uj = x_uj a_j        dx_uj = dy_uj a_j        da_j = Σ_u dy_uj x_uj
 
@@ -32,7 +32,7 @@ A layer of your own takes twenty lines with its check.  A scale for each column:
     True
 
 Shapes: a batch has n rows; W is (n_in, n_out).  Computation is in the type of the
-parameters: float32 to work, float64 to check.
+parameters: float32 for work, float64 for checks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from mfcore import validation
 from mfcore.kernels import nn_rows
 from mfcore.nn.activations import Activation
 from mfcore.nn.parameters import SUITS, VARIANCES, Gradients, Parameter, Rows, initial_weights
-from mfcore.nn.sparse import RowNumbers, numbered, product, times, transposed_times
+from mfcore.nn.sparse import RowNumbers, numbered, product, times, transposed_times, with_values
 from mfcore.parallel import Pool
 
 
@@ -62,13 +62,13 @@ class Run:
     pool : Pool
         Threads for large products.
     seed : sequence of int, or None
-        Of what training draws (dropout, latent noise); None: serving, nothing is drawn.
+        Of what training draws (dropout, latent noise); None when serving: nothing is drawn.
     gradients : Gradients
         Where `backward` adds the gradients of parameters.
     share : float
-        What a penalty of single rows is multiplied by: 1 / n where the loss is a mean.
+        What penalties of single rows are multiplied by: 1 / n if the loss is a mean.
     penalty : float
-        Sum of the penalties met on the way forward; part of L.
+        Sum of the penalties added in the forward pass; part of L.
     """
 
     pool: Pool = field(default_factory=lambda: Pool(1))
@@ -79,12 +79,12 @@ class Run:
 
     @cached_property
     def random(self) -> np.random.Generator | None:
-        """The generator of this pass, made when first asked for."""
+        """The generator of this pass, made on first use."""
         return None if self.seed is None else np.random.default_rng(self.seed)
 
 
 class Layer:
-    """What every layer offers."""
+    """The interface of every layer."""
 
     def parameters(self) -> list[Parameter]:
         """Return the parameters, in a fixed order."""
@@ -95,7 +95,7 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, dy: Any, cache: Any, run: Run) -> Any:
-        """Return ∂L/∂x (None where x is no array of reals); add ∂L/∂θ to the run."""
+        """Return ∂L/∂x (None if x is not an array of reals); add ∂L/∂θ to the run."""
         raise NotImplementedError
 
 
@@ -120,9 +120,9 @@ class Linear(Layer):
     activation : str
         φ, a name in `activations.FORMULAS`.
     random : Generator or None
-        None: W is zeros, to be replaced.
+        With None, W is zeros, to be replaced.
     initial : {"glorot", "he", "lecun"} or None
-        None: what suits φ.
+        With None, what suits φ.
     """
 
     def __init__(self, n_in: int, n_out: int, activation: str = "identity", *,
@@ -174,7 +174,7 @@ class Linear(Layer):
 
 
 class Transposed(Linear):
-    """y = φ(x Wᵀ + b), with W (n_out, n_in) a parameter that exists already.
+    """y = φ(x Wᵀ + b), where W (n_out, n_in) is a parameter that exists already.
 
         dW = dzᵀ x                                     the transpose of Linear's
 
@@ -202,7 +202,7 @@ class SparseLinear(Linear):
         z_u = Σ_{i stored in row u} x_ui W_i + b
         dW_i = Σ_{u: i stored} x_ui dz_u              zero, and unwritten, for other rows i
 
-    X is data, so that there is no dX.
+    X is data, so there is no dX.
     """
 
     def forward(self, x: sp.csr_array, run: Run) -> tuple[np.ndarray, Any]:
@@ -216,14 +216,14 @@ class SparseLinear(Linear):
         return y, (x, y, z)
 
     def weight_gradient(self, x: sp.csr_array, dz: np.ndarray, pool: Pool) -> Rows:
-        """Return dW, of the rows that the batch names."""
+        """Return dW of the rows that the batch names."""
         return transposed_times(x, dz, pool)
 
     def input_gradient(self, dz: np.ndarray, pool: Pool) -> None:
-        """Return nothing: the batch is data."""
+        """Return None: the batch is data."""
 
     def on_blocks(self) -> Linear:
-        """Return a layer of the same parameters for dense batches."""
+        """Return a layer with the same parameters for dense batches."""
         layer = Linear.__new__(Linear)
         layer.activation, layer.W, layer.b = self.activation, self.W, self.b
         return layer
@@ -232,11 +232,11 @@ class SparseLinear(Linear):
 class Embedding(Layer):
     """Rows of a table by number, with a penalty per use:  y_t = T[x_t, column].
 
-        L gets + λ Σ_t ‖y_t‖²                          a row pays as often as it is used
+        L gets + λ Σ_t ‖y_t‖²                          a row pays each time it is used
         dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ y_t)        only rows that occur have a gradient
 
-    x is `RowNumbers`, or an array of them, (n, n_columns); this layer reads one column of it.
-    Row −1 is a row of zeros without a gradient: nobody.  λ is `reg` times the run's share.
+    x is `RowNumbers`, or an array of int, (n, n_columns); this layer reads one column of it.
+    Row −1 is unknown: zeros without a gradient.  λ is `reg` times the run's share.
     """
 
     def __init__(self, table: Parameter, column: int = 0, *, reg: float = 0.0) -> None:
@@ -253,7 +253,7 @@ class Embedding(Layer):
     def used(self, x: np.ndarray | RowNumbers, run: Run) -> tuple[np.ndarray, Any, np.ndarray]:
         """Return the distinct rows that x uses, their cache, and the place of each use.
 
-        Raises IndexError for numbers of no row.
+        Raises IndexError for a number outside the table.
         """
         found, n_rows = numbered(x).distinct(self.column), len(self.table.value)
         if found.least < -1 or (found.rows.size and found.rows[-1] >= n_rows):
@@ -277,7 +277,7 @@ class Embedding(Layer):
             self.give(lines, inner, run)
 
     def take(self, rows: np.ndarray, run: Run, counts: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Return the lines (n, k) of distinct rows that are used `counts` times each."""
+        """Return the lines (n, k) of distinct rows, each used `counts` times."""
         T = self.table.value
         y = np.empty((len(rows), T.shape[1]), T.dtype)
         nn_rows.gather(T, rows, y)
@@ -287,7 +287,7 @@ class Embedding(Layer):
         return y, (rows, y, counts)
 
     def give(self, dy: np.ndarray, cache: Any, run: Run) -> None:
-        """Add the gradient of what `take` returned, summed over the uses of a row."""
+        """Add the gradient of what `take` returned, summed over the uses of each row."""
         rows, y, counts = cache
         if self.table.frozen:
             return
@@ -298,12 +298,12 @@ class Embedding(Layer):
 
 
 class Dropout(Layer):
-    """Set inputs to zero with probability `rate`, and scale the rest up, in training only.
+    """Set inputs to zero with probability `rate` and scale up the rest, in training only.
 
         y = x ∘ m / (1 − rate),  m_uj ~ Bernoulli(1 − rate),  so that E y = x
         dx = dy ∘ m / (1 − rate)
 
-    Sparse input: only stored cells are drawn.
+    In sparse input only stored cells are drawn.
     Raises ValueError unless 0 <= rate < 1.
     """
 
@@ -321,7 +321,7 @@ class Dropout(Layer):
         scale = kept * data.dtype.type(1 / (1 - self.rate))
         if not sp.issparse(x):
             return x * scale, scale
-        return sp.csr_array((data * scale, x.indices, x.indptr), shape=x.shape), None
+        return with_values(x, data * scale), None
 
     def backward(self, dy: Any, scale: np.ndarray | None, run: Run) -> Any:
         """Return dx."""

@@ -1,19 +1,19 @@
-"""One step of training: parts of a batch forwards and back, gradients added, numbers moved.
+"""A step of training: parts of a batch go forward and back, and their gradients move parameters.
 
-A small network does too little in one layer to share it out.  So a batch is cut into fixed
-parts, each goes through the whole network on one thread, and the gradients of the parts are
-added in order: the same bits for any number of threads.  A large network takes its batch
-as one part, and its layers share out their products.
+A layer of a small network does too little work to divide among threads.  So a batch is cut into
+fixed parts, each part goes through the whole network on one thread, and the gradients of the
+parts are added in order: the same bits for any number of threads.  A large network takes its
+batch as one part, and its layers divide their products among threads.
 
-Every part draws from a generator of its own, seeded by (seed, step, part).
+Each part draws from its own generator, seeded by (seed, step, part).
 
-A trained network of pairs is served by its scores, computed in fixed groups of pairs.
+A trained network of pairs serves scores, computed in fixed groups of pairs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,20 +21,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.nn.layers import Layer, Run
+from mfcore.nn.losses import Loss
 from mfcore.nn.optimizers import Optimizer
 from mfcore.nn.parameters import Gradients, Parameter, clip
 from mfcore.parallel import Pool, row_chunks
 from mfcore.validation import DivergenceError
 
-PAIRS = 8192      # pairs that go through the network together when it serves
+PAIRS = 8192      # pairs that go through the network together when serving
 
-# One part of a batch: the network's input, and what the loss takes after the scores.
+# One part of a batch: the network's input, and the arguments of the loss after the scores.
 Part = tuple[Any, tuple[Any, ...]]
 
 
-def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
-                        parts: Sequence[Part], pool: Pool, seed: Sequence[int] | None = None,
-                        share: float = 1.0) -> tuple[float, Gradients]:
+def value_and_gradients(network: Layer, loss: Loss, parts: Sequence[Part], pool: Pool,
+                        seed: Sequence[int] | None = None, share: float = 1.0
+                        ) -> tuple[float, Gradients]:
     """Return Σ loss(network(x), *target) + penalties over the parts, and its gradients.
 
     Parameters
@@ -44,26 +45,23 @@ def value_and_gradients(network: Layer, loss: Callable[..., tuple[float, Any]],
         loss(y, *target) returns (value, ∂value/∂y).
     parts : sequence of (x, target)
     seed : sequence of int, or None
-        None: as when serving, nothing is drawn.
+        With None nothing is drawn, as when serving.
     share : float
         What penalties of single rows are multiplied by.
     """
     def one(number: int, x: Any, target: tuple[Any, ...]) -> tuple[float, Gradients]:
         run = Run(pool if len(parts) == 1 else Pool(1), share=share,
                   seed=None if seed is None else (*seed, number))
-        with np.errstate(over="ignore", invalid="ignore"):         # the value tells
+        with np.errstate(over="ignore", invalid="ignore"):    # (the value shows it)
             y, cache = network.forward(x, run)
             value, dy = loss(y, *target)
             value += run.penalty
-            if math.isfinite(value):                 # else nobody will use the gradients
+            if math.isfinite(value):                          # (else no gradient will be used)
                 network.backward(dy, cache, run)
         return value, run.gradients
 
-    def all_parts() -> list[tuple[float, Gradients]]:
-        work = [(number, *part) for number, part in enumerate(parts)]
-        return [one(*work[0])] if len(parts) == 1 else pool.map(one, work)
-
-    (value, gradients), *rest = all_parts()
+    (value, gradients), *rest = pool.map(one, [(number, *part) for number, part
+                                               in enumerate(parts)])
     for more, others in rest:
         value += more
         gradients.merge(others)
@@ -81,31 +79,31 @@ class Trainer:
         loss(y, *target) returns (value, ∂value/∂y).
     optimizer : Optimizer
     seed : int, >= 0
-        Decides, with the number of the step, all that is drawn.
+        Determines, with the number of the step, all that is drawn.
     most : float, > 0
-        Gradients longer than this are scaled down to it.
+        Longer gradients are scaled down to this length.
     """
 
     network: Layer
-    loss: Callable[..., tuple[float, Any]]
+    loss: Loss
     optimizer: Optimizer
     seed: int = 0
     most: float = math.inf
 
     def step(self, parts: Sequence[Part], pool: Pool, share: float = 1.0,
              fed_back: bool = False) -> float:
-        """Take one step on a batch, cut into parts; return its loss, before the step.
+        """Take one step on a batch, cut into parts; return its loss before the step.
 
-        Penalties of single rows are multiplied by `share`: 1 / n where the loss is a mean.
-        `fed_back` says that the batch is what a network put out, and no data.
+        Penalties of single rows are multiplied by `share`: 1 / n if the loss is a mean.
+        `fed_back` says that the batch is the output of a network, and not data.
 
         Raises
         ------
         ValueError
             For NaN or infinity in the batch.
         DivergenceError
-            When the loss is not finite though the batch is; it names step and rate, and
-            the parameters stay as they were.
+            If the loss is not finite although the batch is; it names step and rate, and the
+            parameters stay as they were.
         """
         number = self.optimizer.t
         value, gradients = value_and_gradients(self.network, self.loss, parts, pool,
@@ -118,7 +116,7 @@ class Trainer:
         return value
 
     def _explain(self, value: float, number: int, parts: Sequence[Part]) -> None:
-        """Raise for a loss that is not finite: the batch's fault, or the rate's."""
+        """Raise for a loss that is not finite, and blame the batch or the learning rate."""
         for x, target in parts:
             for name, block in (("the batch", x), *(("the target", each) for each in target)):
                 if not _is_finite(block):
@@ -137,7 +135,7 @@ def _is_finite(block: Any) -> bool:
 
 
 class Blocks:
-    """The numbers of a network as one point of a parameter space, by name: see `loop.run`."""
+    """The parameters of a network as one point of a space, blocks by name: see `loop.run`."""
 
     def __init__(self, **blocks: np.ndarray) -> None:
         vars(self).update(blocks)
@@ -148,7 +146,7 @@ class Blocks:
 
 
 def blocks_of(parameters: Sequence[Parameter]) -> Blocks:
-    """Return the values of parameters (views) by their names, which must be distinct."""
+    """Return the values of parameters (views) by name; names must be distinct."""
     return Blocks(**{parameter.name: parameter.value for parameter in parameters})
 
 
@@ -174,7 +172,7 @@ class NetworkScorer:
 
     Notes
     -----
-    A user's scores are computed alone: they do not depend on the block it is in.
+    A user's scores are computed alone, so they do not depend on the block.
     """
 
     def __init__(self, network: Layer, n_rows: int, n_items: int, mean: float = 0.0) -> None:

@@ -1,18 +1,18 @@
-"""Layers that work on one row, or one number, at a time.
+"""Layers between linear ones: normalisation of each row, and an activation alone.
 
-LayerNorm.  Each row is shifted and scaled to mean 0 and variance 1, then by learned a, c:
+LayerNorm.  Each row is shifted and scaled to mean 0 and variance 1, then by learned c and a:
 
     μ = mean_j x_j        v = mean_j (x_j − μ)²        r = 1 / √(v + ε)
     n_j = (x_j − μ) r     y_j = a_j n_j + c_j
 
     da_j = Σ_u dy_uj n_uj                dc_j = Σ_u dy_uj             linear in a and c
-    let g = dy ∘ a, the gradient by n.  With ∂r/∂v = −½ r³ and ∂v/∂x_i = (2/k)(x_i − μ):
+    Let g = dy ∘ a, the gradient by n.  With ∂r/∂v = −½ r³ and ∂v/∂x_i = (2/k)(x_i − μ):
     ∂n_j/∂x_i = r ([i = j] − 1/k) − (x_j − μ) r³ (x_i − μ) / k        product rule
-              = r ([i = j] − 1/k − n_j n_i / k)                       put in n
+              = r ([i = j] − 1/k − n_j n_i / k)                       n put in
     dx_i = r (g_i − mean_j g_j − n_i mean_j (g_j n_j))                sum over j with g
 
-The gradient is what is left of g without its mean and without its share along n: moving x
-along either leaves n as it is.  Cached: n and r.
+The gradient is g without its mean and without its component along n: moving x along either
+does not change n.  Cached: n and r.
 
 Source: Ba, Kiros, Hinton 2016.
 """
@@ -29,7 +29,7 @@ from mfcore.nn.parameters import Parameter
 
 
 class LayerNorm(Layer):
-    """Normalise each row of x (n, k); ε keeps constant rows finite."""
+    """Normalise each row of x (n, k); ε keeps the result finite for constant rows."""
 
     def __init__(self, k: int, *, epsilon: float = 1e-5, dtype: Any = np.float32,
                  name: str = "norm") -> None:
@@ -64,7 +64,7 @@ class LayerNorm(Layer):
 
 
 class Activate(Layer):
-    """y = φ(x), by the name of φ.        dx = dy φ'(x)"""
+    """y = φ(x), φ given by name.        dx = dy φ'(x)"""
 
     def __init__(self, activation: str) -> None:
         self.activation = Activation(activation)
@@ -80,23 +80,4 @@ class Activate(Layer):
     def backward(self, dy: np.ndarray, cache: Any, run: Run) -> np.ndarray:
         """Return dx."""
         dx: np.ndarray = dy * self.activation.formula.slope(*cache)
-        return dx
-
-
-class Unit(Layer):
-    """y = x / ‖x‖ of each row; a zero row stays zero.
-
-        ∂y/∂x = (I − y yᵀ) / ‖x‖        dx = (dy − y (y·dy)) / ‖x‖
-    """
-
-    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
-        """Return y, of the shape of x."""
-        length = np.sqrt(np.einsum("uj,uj->u", x, x))[:, None]
-        inverse = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
-        return x * inverse, (x * inverse, inverse)
-
-    def backward(self, dy: np.ndarray, cache: Any, run: Run) -> np.ndarray:
-        """Return dx."""
-        y, inverse = cache
-        dx: np.ndarray = inverse * (dy - y * np.einsum("uj,uj->u", y, dy)[:, None])
         return dx

@@ -1,4 +1,4 @@
-"""Optimizers: how far each number moves for a gradient g at rate η.
+"""Optimizers: how far each number x moves for a gradient g at rate η.
 
     sgd         x ← x − η g
     momentum    m ← μ m + g                       x ← x − η m
@@ -8,21 +8,21 @@
     adam        m ← β1 m + (1 − β1) g             v ← β2 v + (1 − β2) g²
                 x ← x − η (m / (1 − β1ᵗ)) / (√(v / (1 − β2ᵗ)) + ε)
     adamw       adam, and also x ← x − η λ x: the decay does not enter m and v
-    rprop       a step of its own for each number, longer while the sign of g stays
+    rprop       each number has its own step, which grows while the sign of g stays
 
-Adam's corrections: m starts at 0, so that after t equal gradients m = (1 − β1ᵗ) g, and
+Adam's corrections: m starts at 0, so that after t equal gradients m = (1 − β1ᵗ) g and
 v = (1 − β2ᵗ) g²; dividing gives g and g².
 
-`decay` λ' adds λ' x to the gradient of penalised parameters, the gradient of ½ λ' ‖x‖²: for
-a penalty λ ‖x‖² give 2λ.  adamw's is λ above.
+`decay` λ' adds λ' x, the gradient of ½ λ' ‖x‖², to the gradient of penalised parameters: for
+a penalty λ ‖x‖², pass 2λ.  That of adamw is λ above.
 
-Lazy.  A gradient that is `Rows` of a table may move these rows alone (`lazy=True`, as
-"sparse" Adam elsewhere: t still counts all steps), or be taken as zero for all other rows,
-whose m and v then fade and which m still moves.  Without memory both are the same, up to
-decay.  rprop is for whole batches: there lazy has no meaning.
+Lazy.  A gradient that is `Rows` of a table can move only these rows (`lazy=True`, known as
+"sparse" Adam elsewhere; t still counts all steps).  Otherwise it is zero for all other rows:
+their m and v fade, and m still moves them.  Without memory both are the same, up to decay.
+rprop is for whole batches, where lazy has no meaning.
 
-State is one table per parameter, (n_rows, n_states, k): what belongs to a row lies together.
-Each row is moved in one pass, rows in chunks on the pool.
+State is one table per parameter, (n_rows, n_states, k), so that all states of a row lie
+together.  Each row is moved in one pass, with chunks of rows on the pool.
 
 Sources: Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013; Duchi, Hazan, Singer
 2011; Tieleman, Hinton 2012; Kingma, Ba 2015; Loshchilov, Hutter 2019; Riedmiller, Braun 1993.
@@ -44,12 +44,12 @@ from mfcore.parallel import Pool, row_chunks
 # The factor of a rate after t = 0, 1, … steps.
 Schedule = Callable[[int], float]
 
-# Numbers that a thread moves at a time: a tenth of a millisecond, the time to wake a thread.
+# Numbers that a thread moves at a time.  It takes as long as waking a thread: 0.1 ms.
 CHUNK_NUMBERS = 1 << 18
 
 
 class Optimizer:
-    """What optimizers share: a rate, a penalty, and a table of memory for each parameter.
+    """Base class: a rate, a decay, and a table of memory per parameter.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Optimizer:
     lazy : bool
         Whether rows without a gradient stay as they are.
     schedule : Schedule or None
-        Factor of the rate as a function of the steps taken; None: 1.
+        Factor of the rate as a function of the steps taken; None for 1.
     """
 
     kernel: Any = staticmethod(kernels.sgd)
@@ -76,14 +76,14 @@ class Optimizer:
         self._records: dict[Parameter, _Record] = {}
 
     def constants(self, rate: float, penalised: bool) -> list[float]:
-        """Return what the kernel needs after rate and penalty, in step t = 1, 2, …"""
+        """Return what the kernel needs after rate and decay, in step t = 1, 2, …"""
         return []
 
     def start(self, state: np.ndarray) -> None:
-        """Fill the memory of a parameter before its first step; zeros as it comes."""
+        """Fill the memory of a parameter, zeros so far, before its first step."""
 
     def step(self, gradients: Gradients, pool: Pool) -> None:
-        """Move every parameter that has a gradient, unless it is frozen."""
+        """Move every parameter that has a gradient and is not frozen."""
         self.t += 1
         rate = self.rate * self.schedule(self.t - 1)
         c = {penalised: np.array([rate, self.decay * penalised,
@@ -100,7 +100,7 @@ class Optimizer:
         pool.map(run, _grouped(moves))
 
     def memory(self, parameter: Parameter) -> np.ndarray:
-        """Return what is remembered of a parameter, shape (n_rows, n_states, k)."""
+        """Return the memory of a parameter, shape (n_rows, n_states, k)."""
         return self._record(parameter).S
 
     def _record(self, parameter: Parameter) -> _Record:
@@ -114,13 +114,13 @@ class Optimizer:
     # ---------------------------------------------------------------- checkpoints
 
     def state(self, parameters: list[Parameter]) -> dict[str, np.ndarray]:
-        """Return all that the next step continues from, by names in the list's order."""
+        """Return all that the next step continues from, by names that follow the list's order."""
         memory = {f"memory_{number}": self.memory(parameter)
                   for number, parameter in enumerate(parameters)}
         return {"t": np.array(self.t), **memory}
 
     def resume(self, parameters: list[Parameter], state: dict[str, np.ndarray]) -> None:
-        """Continue from what `state` returned, to the same bits."""
+        """Continue from the result of `state`, to the same bits."""
         self.t = int(state["t"])
         for number, parameter in enumerate(parameters):
             self.memory(parameter)[...] = state[f"memory_{number}"]
@@ -131,7 +131,7 @@ def _table(block: np.ndarray) -> np.ndarray:
 
 
 class _Record:
-    """A parameter as a table X, what is remembered of it, S, and how its rows are cut."""
+    """A parameter as a table X, its memory S, and the size of chunks of its rows."""
 
     def __init__(self, X: np.ndarray, S: np.ndarray) -> None:
         self.X, self.S = X, S
@@ -141,14 +141,12 @@ class _Record:
     def moves(self, gradient: Gradient, lazy: bool) -> list[tuple[np.ndarray, ...]]:
         """Return (rows, lines, G, X, S) of chunks of the rows that move."""
         rows, lines, G = self._listed(gradient, lazy)
-        if len(rows) <= self.size:
-            return [(rows, lines, G, self.X, self.S)]
         return [(rows[lo:hi], lines[lo:hi], G, self.X, self.S)
                 for lo, hi in row_chunks(len(rows), self.size)]
 
     def _listed(self, gradient: Gradient, lazy: bool
                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return which rows move, which line of G is the gradient of each, and G."""
+        """Return the rows that move, which line of G is the gradient of each, and G."""
         if not isinstance(gradient, Rows):
             return self.every, self.every, _table(gradient)
         n = len(gradient.rows)
@@ -161,7 +159,7 @@ class _Record:
 
 
 def _grouped(moves: list[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], ...]]:
-    """Return moves in groups worth a thread's while: many parameters are small."""
+    """Return moves in groups that are worth waking a thread: many parameters are small."""
     groups: list[list[tuple[Any, ...]]] = []
     room = 0
     for move in moves:
@@ -192,7 +190,7 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """m ← μ m + g, x ← x − η (g + μ m): the step that m is about to take, corrected."""
+    """m ← μ m + g, x ← x − η (g + μ m): momentum with a look ahead."""
 
     kernel = staticmethod(kernels.nesterov)
 
@@ -228,7 +226,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """x ← x − η m̂ / (√v̂ + ε), m̂ and v̂ running means of g and g² from a corrected start."""
+    """x ← x − η m̂ / (√v̂ + ε), where m̂ and v̂ are corrected running means of g and g²."""
 
     kernel, n_states = staticmethod(kernels.adam), 2
     decoupled = 0.0
@@ -247,7 +245,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with a decoupled decay λ, which is no part of the gradient: x ← (1 − η λ) x first."""
+    """Adam with a decoupled decay λ, outside of the gradient: x ← (1 − η λ) x first."""
 
     def __init__(self, rate: float, *, decay: float = 0.01, **options: Any) -> None:
         super().__init__(rate, **options)
@@ -255,10 +253,11 @@ class AdamW(Adam):
 
 
 class Rprop(Optimizer):
-    """Steps of their own length, × `longer` while a gradient keeps its sign, × `shorter`
-    where it turns (that gradient is skipped), within `bounds`; the rate is the first length.
+    """Steps of their own length per number; the rate is the first length.
 
-    Only signs count: batches must be the whole data, or signs are noise.
+    A step is multiplied by `longer` while the gradient keeps its sign, and by `shorter` when the
+    sign turns (that gradient is skipped), within `bounds`.  Only signs count: batches must be the
+    whole data, or the signs are noise.
     """
 
     kernel, n_states = staticmethod(kernels.rprop), 2
@@ -285,19 +284,19 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def optimizer(name: str, rate: float, **options: Any) -> Optimizer:
-    """Return an optimizer by name; ValueError for an unknown name lists the known."""
+    """Return an optimizer by name; ValueError for an unknown name lists the known ones."""
     validation.choice("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name](rate, **options)
 
 
 def inverse_decay(decay: float) -> Schedule:
-    """1 / (1 + decay t): falls slowly enough to reach anywhere, and to settle."""
+    """1 / (1 + decay t): the sum of the rates diverges, that of their squares converges."""
     validation.real("decay", decay, low=0)
     return lambda t: 1 / (1 + decay * t)
 
 
 def cosine_decay(n_steps: int, least: float = 0.0) -> Schedule:
-    """From 1 down to `least` along half a cosine, and `least` after n_steps."""
+    """From 1 down to `least` along half a cosine in n_steps, then `least`."""
     validation.integer("n_steps", n_steps, low=1)
     validation.real("least", least, low=0, high=1)
     return lambda t: least + (1 - least) / 2 * (1 + math.cos(math.pi * min(t / n_steps, 1)))

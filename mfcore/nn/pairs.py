@@ -1,5 +1,18 @@
 """Layers on rows of tables, computed once for each row that occurs.
 
+GroupedEmbedding, rows of a table plus vectors of what is known about them:
+
+    y_t = T[x_t] + F[x_t] G
+
+    F (n_rows, n_groups) sparse and given, such as the groups a row is in; G (n_groups, k)
+
+    L gets + λ Σ_t ‖T[x_t]‖² + n Σ_g λ_g ‖G_g‖²         n uses; each pays for its row and all of G
+    dT[r] = Σ_{t: x_t = r} (dy_t + 2 λ T[r])            G does not depend on T
+    dG = Σ_t F[x_t]ᵀ dy_t + 2 n diag(λ_g) G             y_t is linear in G
+
+The penalty moves all of G, so its gradient is dense.  In an epoch of N uses, λ_g = λ'/N gives a
+penalty of λ' ‖G‖² once.  Row −1 is unknown: zeros without a gradient, in no group.
+
 RowsLinear, a linear layer on concatenated rows:
 
     y_t = φ(z_t),   z_t = [T_1[x_t1] | … | T_n[x_tn]] W + b
@@ -13,16 +26,16 @@ table j; let r be the distinct rows of column j, and p_t the place of x_tj among
     dW_j = T_j[r]ᵀ dA_j        dT_j[r] = dA_j W_jᵀ             A_j = T_j[r] W_j
     db = Σ_t dz_t
 
-Three products with as many lines as there are distinct rows, not cells; and rows are distinct
-in the gradient already.  Values and gradients are those of Fork, Concatenate and Linear.
-A table that does not change can be given as the lines A_j of all its rows.
+That is three products with one line per distinct row instead of one per cell, and the rows of
+the gradient are distinct already.  Values and gradients are those of Fork, Concatenate and
+Linear.  A table that does not change can be given as the lines A_j of all its rows.
 
 RowsDot, a table against lines that do not change:
 
     y_t = T[x_t1] · C[x_t2]         dT[r] = Σ_{t: x_t1 = r} dy_t C[x_t2]
 
-A table takes its rows and gives them their gradient as `Embedding` says, with the number of
-their uses: a penalty λ per use is λ n_p ‖T_j[r_p]‖² for a row that is used n_p times.
+All of them take rows of a table, and pass back their gradients, through `Embedding` with the
+number of uses of each row: a penalty λ per use is λ n_p ‖T_j[r_p]‖² for a row used n_p times.
 """
 
 from __future__ import annotations
@@ -30,24 +43,68 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore.kernels import nn_rows as kernels
 from mfcore.nn.layers import Embedding, Layer, Linear, Run
 from mfcore.nn.parameters import Parameter
-from mfcore.nn.sparse import RowNumbers, numbered
+from mfcore.nn.sparse import RowNumbers, numbered, times, transposed_times
+
+
+class GroupedEmbedding(Embedding):
+    """y_t = T[x_t, column] + F[x_t, column] G.
+
+    Parameters
+    ----------
+    table, column, reg : as in `Embedding`
+    features : csr_array, shape (n_rows, n_groups)
+        F.
+    groups : Parameter, shape (n_groups, k)
+        G.
+    group_reg : ndarray, shape (n_groups,), >= 0
+        λ_g, paid per use.
+    """
+
+    def __init__(self, table: Parameter, features: sp.csr_array, groups: Parameter,
+                 column: int = 0, *, reg: float = 0.0, group_reg: np.ndarray) -> None:
+        super().__init__(table, column, reg=reg)
+        self.features, self.groups, self.group_reg = features, groups, group_reg
+
+    def parameters(self) -> list[Parameter]:
+        """Return the table and the vectors of groups."""
+        return [self.table, self.groups]
+
+    def take(self, rows: np.ndarray, run: Run, counts: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return the lines (n, k) of distinct rows, each used `counts` times."""
+        y, cache = super().take(rows, run, counts)
+        F, G, n = self.features[rows], self.groups.value, float(counts.sum())
+        if not self.groups.frozen:
+            squares = np.einsum("gf,gf->g", G, G, dtype=np.float64)
+            run.penalty += n * run.share * float(self.group_reg @ squares)
+        return y + times(F, G, run.pool), (cache, F, n)
+
+    def give(self, dy: np.ndarray, cache: Any, run: Run) -> None:
+        """Add the gradients of the rows and of all groups."""
+        inner, F, n = cache
+        super().give(dy, inner, run)
+        if not self.groups.frozen:
+            pull = (2 * n * run.share * self.group_reg).astype(dy.dtype)
+            dG = pull[:, None] * self.groups.value
+            transposed_times(F, dy, run.pool).add_to(dG)
+            run.gradients.add(self.groups, dG)
 
 
 class RowsLinear(Layer):
-    """y = φ([T_1[x_1] | … | T_n[x_n]] W + b), for x of row numbers.
+    """y = φ([T_1[x_1] | … | T_n[x_n]] W + b), for row numbers x.
 
     Parameters
     ----------
     embeddings : sequence of Embedding
-        Tables, their columns in x, and their penalties.
+        The tables, their columns in x, and their penalties.
     linear : Linear
         W, shape (Σ k_j, n_out), b and φ.
     fixed : (A, column), or None
-        Lines (n_rows, n_out) of a table more that are added to z, and its column in x.
+        Lines (n_rows, n_out) of one more table, which are added to z, and its column in x.
     """
 
     def __init__(self, embeddings: tuple[Embedding, ...], linear: Linear,
@@ -105,7 +162,7 @@ class RowsLinear(Layer):
 
 
 class RowsDot(Layer):
-    """y = T[x_1] · C[x_2], shape (n, 1), for x of row numbers and lines C without gradient.
+    """y = T[x_1] · C[x_2], shape (n, 1), for row numbers x and lines C without a gradient.
 
     Parameters
     ----------

@@ -3,10 +3,10 @@
 Start.  Signals should neither fade nor grow from layer to layer.  For z_j = Σ_i x_i W_ij over
 n_in inputs, with x and W independent and W of mean 0:
 
-    Var z = n_in · Var W · E x²                            forwards
-    Var dx = n_out · Var W · Var dz                        backwards, the transpose
+    Var z = n_in · Var W · E x²                            forward
+    Var dx = n_out · Var W · Var dz                        backward, the transpose
 
-LeCun keeps Var z = E x² (right where φ is the identity around 0, and for selu):
+LeCun keeps Var z = E x² (for a φ that is close to the identity around 0, and for selu):
 
     Var W = 1 / n_in
 
@@ -18,14 +18,14 @@ He corrects for relu, which makes E y² = ½ Var z of a symmetric z:
 
     Var W = 2 / n_in
 
-Numbers are uniform on ±√(3 Var W), which has that variance, and have no outliers.
+Numbers are uniform on ±√(3 Var W), which has that variance and no outliers.
 
-Gradients.  A batch meets few rows of a large table (of users, items, inputs).  The gradient of
-all other rows is zero and stays unwritten: `Rows` holds the numbers of the rows met and their
+Gradients.  A batch uses few rows of a large table (of users, items, inputs).  The gradient of
+all other rows is zero and is not written: `Rows` holds the numbers of the rows used, and their
 lines; several lines of one row mean their sum.
 
 A parameter does not hold its gradient: the parts of a batch run on several threads with the
-same parameters, each with gradients of its own, which are added in a fixed order.
+same parameters, each with its own gradients, which are added in a fixed order.
 
 Sources: LeCun, Bottou, Orr, Müller 1998; Glorot, Bengio 2010 (eq. 16); He, Zhang, Ren, Sun
 2015 (eq. 10).
@@ -34,6 +34,7 @@ Sources: LeCun, Bottou, Orr, Müller 1998; Glorot, Bengio 2010 (eq. 16); He, Zha
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -48,7 +49,7 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
     "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
     "he": lambda n_in, n_out: 2 / n_in,
 }
-# What suits an activation; "glorot" where nothing is said.
+# What suits an activation; "glorot" for the others.
 SUITS = {"relu": "he", "leaky_relu": "he", "elu": "he", "selu": "lecun", "swish": "he"}
 
 
@@ -78,7 +79,7 @@ def initial_weights(n_in: int, n_out: int, kind: str, random: np.random.Generato
                     dtype: np.dtype) -> np.ndarray:
     """Return W, shape (n_in, n_out), uniform with the variance of `kind`.
 
-    `random` is None: zeros that take no memory, for weights that are about to be replaced.
+    Without `random`, zeros that take no memory, for weights that are about to be replaced.
     """
     if random is None:
         return np.broadcast_to(np.zeros((), dtype), (n_in, n_out))
@@ -116,9 +117,9 @@ class Rows(NamedTuple):
     """The gradient of a table where only some rows have one.
 
     rows : ndarray of int, shape (n,); values : ndarray, shape (n, k)
-        A row that occurs several times has the sum of its lines as its gradient; −1 is no
-        row, and its line is left out.
-    distinct : whether each row occurs once, in ascending order, and −1 does not
+        The gradient of a row that occurs several times is the sum of its lines.  The lines of
+        row −1, which is unknown, are left out.
+    distinct : whether each row occurs once, in ascending order, and −1 does not occur
     """
 
     rows: np.ndarray
@@ -126,7 +127,7 @@ class Rows(NamedTuple):
     distinct: bool = False
 
     def summed(self) -> Rows:
-        """Return the same gradient with distinct rows, ascending."""
+        """Return the same gradient with distinct rows in ascending order."""
         if self.distinct:
             return self
         order = sorting(self.rows)
@@ -144,14 +145,14 @@ class Rows(NamedTuple):
         return Rows(rows[:n], values[:n], distinct=True)
 
     def add_to(self, dense: np.ndarray) -> None:
-        """Add this gradient to a whole table of one, in place."""
+        """Add this gradient to that of a whole table, in place."""
         kernels.scatter_add(self.rows, self.values, dense)
 
 
 def sorting(rows: np.ndarray) -> np.ndarray:
-    """Return positions that sort row numbers, stably, without those of −1.
+    """Return the positions that sort row numbers, stably, without those of −1.
 
-    Row and position in one number sort several times faster than an argsort.
+    To sort row and position as one number is several times faster than an argsort.
     """
     key = (rows.astype(np.int64) << 32) | np.arange(len(rows))
     key.sort()
@@ -163,21 +164,21 @@ Gradient = np.ndarray | Rows
 
 
 class Gradients:
-    """The gradients of one pass, by parameter; several parts of one are added."""
+    """The gradients of one pass, by parameter; the parts of a gradient are added up."""
 
     def __init__(self) -> None:
         self._parts: dict[Parameter, list[Gradient]] = {}
         self._sums: dict[Parameter, Gradient] = {}
 
     def add(self, parameter: Parameter, part: Gradient) -> None:
-        """Add to the gradient of a parameter; the array now belongs to these gradients.
+        """Add a part to the gradient of a parameter; these gradients now own the array.
 
-        All parts are added before a sum is asked for.
+        All parts must be added before the first sum is read.
         """
         self._parts.setdefault(parameter, []).append(part)
 
     def merge(self, other: Gradients) -> None:
-        """Add all parts of others."""
+        """Add all parts of other gradients."""
         for parameter, parts in other._parts.items():
             self._parts.setdefault(parameter, []).extend(parts)
 
@@ -188,7 +189,7 @@ class Gradients:
         return parameter in self._parts
 
     def __getitem__(self, parameter: Parameter) -> Gradient:
-        """Return the sum of a parameter's parts, in the order of `add`, rows distinct.
+        """Return the sum of a parameter's parts, in the order of `add`, with distinct rows.
 
         Raises KeyError for a parameter that no layer of the pass has used.
         """
@@ -197,14 +198,14 @@ class Gradients:
         return self._sums[parameter]
 
     def of(self, parameter: Parameter) -> Gradients:
-        """Return the gradients of one parameter alone."""
+        """Return the gradients with those of one parameter only."""
         alone = Gradients()
         if parameter in self:
             alone._parts[parameter] = self._parts[parameter]
         return alone
 
     def dense(self, parameter: Parameter) -> np.ndarray:
-        """Return the gradient of a parameter as a whole block, zeros where it has none."""
+        """Return the gradient of a parameter as a whole block, with zeros for other rows."""
         if parameter not in self:
             return np.zeros_like(parameter.value)
         gradient = self[parameter]
@@ -220,28 +221,23 @@ def _sum(parts: list[Gradient]) -> Gradient:
     blocks = [part for part in parts if isinstance(part, np.ndarray)]
     if not blocks:
         return reduce(Rows.merged, (table.summed() for table in tables))
-    total = blocks[0]
-    for block in blocks[1:]:
-        total += block
+    total: np.ndarray = reduce(operator.iadd, blocks)
     for table in tables:
         table.add_to(total)
     return total
 
 
 def clip(gradients: Gradients, most: float) -> float:
-    """Scale gradients so that their common length is at most `most`; return what it was.
+    """Scale gradients so that their common length is at most `most`; return their length before.
 
         g ← g · min(1, most / ‖g‖),    ‖g‖² = Σ of squares over all parameters
 
-    A step then keeps its direction, and one wild batch cannot throw the parameters away.
+    The step keeps its direction, and one wild batch cannot throw the parameters far away.
     """
-    blocks = [_numbers(gradients[parameter]) for parameter in gradients]
+    sums = [gradients[parameter] for parameter in gradients]
+    blocks = [each.values if isinstance(each, Rows) else each for each in sums]
     length = float(np.sqrt(sum(float(np.vdot(g, g)) for g in blocks)))
     if length > most:
         for block in blocks:
             block *= most / length
     return length
-
-
-def _numbers(gradient: Gradient) -> np.ndarray:
-    return gradient.values if isinstance(gradient, Rows) else gradient

@@ -1,11 +1,11 @@
 """What layers compute with: rows by number, and products, sparse and dense.
 
 A batch of cells names popular rows again and again.  Layers that compute once for each row
-that occurs need the distinct rows, and where among them each cell finds its own: they are
-sorted once for all layers that read the batch.
+that occurs need the distinct rows, and the place of each cell's row among them.  They are found
+once for all layers that read the batch.
 
-Products have the same bits for any number of threads.  Those with a CSR batch touch no more
-rows of W than it names; its cells are sorted by column once a pass, so that each thread owns
+Products have the same bits for any number of threads.  Those with a CSR batch touch only the
+rows of W that it names; its cells are sorted by column once per pass, so that each thread owns
 the rows it writes.  A dense product is cut into fixed tiles.
 """
 
@@ -18,20 +18,18 @@ import scipy.sparse as sp
 
 from mfcore.kernels import nn_rows, nn_sparse
 from mfcore.nn.parameters import Rows, sorting
-from mfcore.parallel import Pool, equal_cost_chunks, row_chunks
+from mfcore.parallel import Pool, row_chunks
 
-# A tile holds about so many multiplications (a fifth of a millisecond), and a product at
-# most so many tiles.
-TILE_PRODUCTS = 1 << 24
-MAX_TILES = 16
+TILE_PRODUCTS = 1 << 24     # multiplications per tile, about: a fifth of a millisecond
+MAX_TILES = 16              # tiles per product, at most
 
 
 class Distinct(NamedTuple):
     """The rows that a column names.
 
     rows : ndarray, shape (d,), ascending, without −1; counts : how often each is named
-    place : ndarray, shape (n,), of each cell's row in `rows`; −1 where it names nobody
-    least : the smallest number, 0 where there is none
+    place : ndarray, shape (n,), where each cell's row is in `rows`; −1 for row −1
+    least : the smallest number, 0 if there are no cells
     """
 
     rows: np.ndarray
@@ -46,7 +44,7 @@ class RowNumbers:
     Parameters
     ----------
     x : ndarray of int, shape (n, n_columns)
-        −1 is nobody.
+        −1 is an unknown row.
     """
 
     def __init__(self, x: np.ndarray) -> None:
@@ -79,15 +77,20 @@ def _distinct(rows: np.ndarray) -> Distinct:
 
 
 def numbered(x: np.ndarray | RowNumbers) -> RowNumbers:
-    """Return x, or an array as it."""
+    """Return x as `RowNumbers`."""
     return x if isinstance(x, RowNumbers) else RowNumbers(x)
+
+
+def with_values(X: sp.csr_array, values: np.ndarray) -> sp.csr_array:
+    """Return X with other values in its stored cells."""
+    return sp.csr_array((values, X.indices, X.indptr), shape=X.shape)
 
 
 def times(X: sp.csr_array, W: np.ndarray, pool: Pool) -> np.ndarray:
     """Return X W, shape (n, k), for a CSR X (n, m) and W (m, k)."""
     out = np.empty((X.shape[0], W.shape[1]), W.dtype)
-    pool.over_rows(lambda lo, hi: nn_sparse.sparse_product(X.indptr, X.indices, X.data, W, out,
-                                                         lo, hi), X.indptr)
+    pool.over_rows(lambda lo, hi: nn_sparse.sparse_product(
+        X.indptr, X.indices, X.data, W, out, lo, hi), X.indptr)
     return out
 
 
@@ -97,38 +100,35 @@ def transposed_times(X: sp.csr_array, G: np.ndarray, pool: Pool) -> Rows:
     columns, starts = np.empty(n_most, np.int64), np.empty(n_most + 1, np.int64)
     rows, cells = np.empty(X.nnz, np.int32), np.empty(X.nnz, np.int64)
     n = nn_sparse.by_column(X.indptr, X.indices, np.zeros(X.shape[1], np.int64), columns, starts,
-                          rows, cells)
+                            rows, cells)
     out = np.empty((n, G.shape[1]), G.dtype)
-    bounds = equal_cost_chunks(starts[:n + 1]).tolist() if n else [0, 0]
-    pool.map(lambda lo, hi: nn_sparse.transposed_product(starts, rows, cells, X.data, G, out,
-                                                       lo, hi),
-             list(zip(bounds[:-1], bounds[1:], strict=True)))
+    pool.over_rows(lambda lo, hi: nn_sparse.transposed_product(
+        starts, rows, cells, X.data, G, out, lo, hi), starts[:n + 1])
     return Rows(columns[:n], out)
 
 
 def product(X: np.ndarray, Y: np.ndarray, pool: Pool) -> np.ndarray:
     """Return X @ Y, shape (n, k), cut along the longer side of the result.
 
-    The cuts are a function of the shapes alone.
+    The cuts depend only on the shapes.
     """
     n, k = X.shape[0], Y.shape[1]
-    n_tiles = min(MAX_TILES, n * k * X.shape[1] // TILE_PRODUCTS, max(n, k))
+    longer = max(n, k)
+    n_tiles = min(MAX_TILES, n * k * X.shape[1] // TILE_PRODUCTS, longer)
     out: np.ndarray = np.empty((n, k), np.result_type(X, Y))
-    if X.shape[1] == 1:                       # an outer product: BLAS takes ten times as long
+    if X.shape[1] == 1:                       # an outer product: BLAS would take ten times as long
         np.multiply(X, Y, out=out)
         return out
     if n_tiles < 2:
         np.matmul(X, Y, out=out)
         return out
 
-    @np.errstate(over="ignore", invalid="ignore")               # (the caller's is not ours)
-    def rows(start: int, stop: int) -> None:
-        np.matmul(X[start:stop], Y, out=out[start:stop])
+    @np.errstate(over="ignore", invalid="ignore")       # (a thread does not inherit its caller's)
+    def tile(start: int, stop: int) -> None:
+        if n >= k:
+            np.matmul(X[start:stop], Y, out=out[start:stop])
+        else:
+            np.matmul(X, Y[:, start:stop], out=out[:, start:stop])
 
-    @np.errstate(over="ignore", invalid="ignore")
-    def columns(start: int, stop: int) -> None:
-        np.matmul(X, Y[:, start:stop], out=out[:, start:stop])
-
-    longer = max(n, k)
-    pool.map(rows if n >= k else columns, row_chunks(longer, -(-longer // n_tiles)))
+    pool.map(tile, row_chunks(longer, -(-longer // n_tiles)))
     return out

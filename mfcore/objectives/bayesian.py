@@ -1,21 +1,21 @@
-"""The Bayesian factorization: what each block of parameters is distributed like, given the rest.
+"""The Bayesian factorization: how each block of parameters is distributed, given the rest.
 
 Statement.  The quadratic objective is the negative logarithm of a density:
 
     r_ui ~ N(s_ui, 1 / (τ w_ui))                 s = P_u·Q_i + β_u + γ_i; unknown cells: w0, r0
-    z_u = [P_u | β_u] ~ N(μ + F_u G, Λ⁻¹)        items alike, with μ, Λ and features of their own
+    z_u = [P_u | β_u] ~ N(μ + F_u G, Λ⁻¹)        items too, with their own μ, Λ and features
     μ ~ N(0, Λ⁻¹),   G_g ~ N(0, (κ_φ Λ)⁻¹)       φ the field of feature g (age, gender, ...)
 
-Λ is diagonal: one precision λ_f a factor, and one for the bias.  (A full Λ with a Wishart prior,
-Salakhutdinov and Mnih 2008, measured no better on ratings.)  Each conditional below is exact,
-and drawing them in turn (Gibbs) leaves the posterior as it is.
+Λ is diagonal: one precision λ_f per factor, and one for the bias.  (A full Λ with a Wishart
+prior, as in Salakhutdinov and Mnih 2008, measured no better on ratings.)  Each conditional below
+is exact, and drawing them in turn (Gibbs) leaves the posterior invariant.
 
 Rows.  With the row system A z = c of objectives/quadratic.py, in which Λ/τ is the penalty,
 
     −2 ln p(z | rest) = τ (zᵀ A z − 2 zᵀ c) + ...       so       z ~ N(A⁻¹ c, (τ A)⁻¹)
 
 Noise precision.  With N cells of positive weight and S = Σ w (r − s)² (both over all cells
-where w0 > 0):
+if w0 > 0):
 
     p(τ | rest) ∝ τ^(N/2) e^(−τ S / 2) Gamma(τ; ν/2, ν v/2)
     τ ~ Gamma( (N + ν)/2, rate (S + ν v)/2 )              v the variance of the ratings
@@ -27,16 +27,16 @@ of the m features.  With the mean integrated out, column by column,
     λ_f ~ Gamma( (n + m + ν)/2, rate (T_f + ν v_f)/2 )
     μ_f ~ N( t_f/(n + 1), 1/((n + 1) λ_f) )                                  given λ_f
 
-Groups.  Ridge regression on F; E and E' hold rows of N(0, Λ⁻¹), so that what they add to the
-right-hand side has the covariance of the left:
+Groups.  Ridge regression on F.  E and E' hold rows of N(0, Λ⁻¹), so that what they add to the
+right-hand side gives the solution the covariance of the conditional:
 
     −2 ln p(G | rest) = Σ_f λ_f [ ‖Z_f − μ_f − F G_f‖² + Σ K G_f² ] + ...
     G = (FᵀF + K)⁻¹ ( Fᵀ(Z − μ + E) + √K E' )                                one system, all columns
     κ_φ ~ Gamma( (d m_φ + ν)/2, rate (Σ_{g∈φ} G_g Λ G_gᵀ + ν)/2 )            m_φ features in φ
 
-The v_f are weak guesses from the ratings' variance v: a score is a sum of k products of two
-factors, so that a factor's variance is about √(v/k), and a bias's about v.  ν = 1: each
-counts as one row.
+The v_f are weak guesses from the variance v of the ratings: a score is a sum of k products of
+two factors, so that the variance of a factor is about √(v/k), and that of a bias about v.  With
+ν = 1 each guess counts as one row.
 
 Sources: Salakhutdinov, Mnih 2008; Rendle 2013 (precisions by factor and by field);
 Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (settings).
@@ -44,21 +44,22 @@ Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (setti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore.objectives.groups import ridge_solver
+from mfcore.objectives.factors import LinearScorer
+from mfcore.objectives.penalty import ridge_solver
 
 NU = 1.0
-MOST_DENSE = 256       # features up to which a matrix that changes each sweep is factored
+MOST_DENSE = 256       # up to this many features, a matrix that changes each sweep is factored
 
 
 @dataclass(frozen=True)
 class RowPrior:
-    """What the rows z of one side are drawn about: μ and λ (d,), and κ (n_fields,)."""
+    """The prior of the rows z of one side: μ and λ (d,), and κ (n_fields,)."""
 
     mean: np.ndarray
     precision: np.ndarray
@@ -67,12 +68,12 @@ class RowPrior:
 
 @dataclass(frozen=True)
 class Hyper:
-    """What the prior of one side is drawn from.
+    """The distribution that the prior of one side is drawn from.
 
     Parameters
     ----------
     variances : ndarray, shape (d,)
-        v_f, guessed variances of the columns of z.
+        v_f, the guessed variances of the columns of z.
     features : csr_array (n_rows, n_features), or None
     fields : ndarray of int, shape (n_features,)
         Field φ of each feature.
@@ -85,8 +86,7 @@ class Hyper:
     def start(self) -> RowPrior:
         """Return the prior that the guesses give."""
         n_fields = int(self.fields.max(initial=-1)) + 1
-        return RowPrior(np.zeros(len(self.variances)), 1 / self.variances,
-                        np.ones(n_fields))
+        return RowPrior(np.zeros(len(self.variances)), 1 / self.variances, np.ones(n_fields))
 
     def draw(self, prior: RowPrior, Z: np.ndarray, G: np.ndarray,
              random: np.random.Generator) -> tuple[RowPrior, np.ndarray]:
@@ -128,7 +128,7 @@ def draw_mean(D: np.ndarray, precision: np.ndarray, random: np.random.Generator)
 
 def draw_groups(F: sp.csr_array, Y: np.ndarray, precision: np.ndarray, K: np.ndarray,
                 G: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw G (n_features, d) given Y = Z − μ; `G` is where a search starts."""
+    """Draw G (n_features, d) given Y = Z − μ; a search for it starts at `G`."""
     n_rows, n_features = F.shape
     noise = normal_rows(n_features, precision, random) / np.sqrt(K)[:, None]
     target = Y + normal_rows(n_rows, precision, random)
@@ -153,13 +153,54 @@ def normal_rows(n: int, precision: np.ndarray, random: np.random.Generator) -> n
 
 
 def guessed_variances(variance: float, k: int, learns_bias: bool) -> np.ndarray:
-    """Return v_f of k factors and, last, of a learned bias."""
+    """Return v_f of k factors and, at the end, of a learned bias."""
     factors = np.full(k, np.sqrt(variance / k))
     return np.append(factors, variance) if learns_bias else factors
 
 
 def fields_of(names: Sequence[str]) -> np.ndarray:
-    """Return the field of each feature: what stands before "=" in its name, numbered."""
+    """Return the field of each feature, numbered: the part of its name before "="."""
     fields = [name.partition("=")[0] for name in names]
     numbers = {field: number for number, field in enumerate(dict.fromkeys(fields))}
     return np.array([numbers[field] for field in fields], np.int64)
+
+
+# -------------------------------------------------------------------- samples
+
+class OptimisticScorer:
+    """Scores of blocks of rows: the mean over samples plus `optimism` standard deviations."""
+
+    def __init__(self, samples: Sequence[LinearScorer], optimism: float) -> None:
+        self.samples, self.optimism = samples, optimism
+        self.n_rows, self.n_items = samples[0].n_rows, samples[0].n_items
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return the scores of rows start..stop, shape (stop - start, n_items)."""
+        mean, std = mean_and_std(scorer.block(start, stop) for scorer in self.samples)
+        return mean + self.optimism * std
+
+
+def side_by_side(X: np.ndarray) -> np.ndarray:
+    """Return samples (S, n, k) as [X_1 | ... | X_S] / √S, shape (n, S k)."""
+    S, n, k = X.shape
+    joined: np.ndarray = X.transpose(1, 0, 2).reshape(n, S * k) / X.dtype.type(np.sqrt(S))
+    return joined
+
+
+def one_of(joined: np.ndarray, number: int, n_samples: int) -> np.ndarray:
+    """Return X_s out of the result of `side_by_side`, shape (n, k)."""
+    k = joined.shape[1] // n_samples
+    root = joined.dtype.type(np.sqrt(n_samples))
+    part: np.ndarray = joined[:, number * k:(number + 1) * k] * root
+    return part
+
+
+def mean_and_std(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation over arrays of one shape (Welford 1962)."""
+    mean, squares, n = np.zeros(1), np.zeros(1), 0
+    for part in parts:
+        n += 1
+        away = part - mean
+        mean = mean + away / n
+        squares = squares + away * (part - mean)
+    return mean, np.sqrt(squares / max(n - 1, 1))

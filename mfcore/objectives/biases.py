@@ -1,7 +1,7 @@
 """Fixed biases from means: B_ui = μ + c (b_u + b̃_i).
 
-μ is the (weighted) mean rating; b_u the mean of user u's ratings less μ, and b̃_i alike; 0
-without ratings.  With c = ½ the two together count a rating about once.
+μ is the (weighted) mean rating, b_u the mean of user u's ratings less μ, and b̃_i that of item
+i's; both are 0 without ratings.  With c = ½ the two together count a rating about once.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray
 
 
 def row_bias(ratings: Ratings, mean: float, share: float) -> np.ndarray:
-    """Return share · (weighted mean of the row − mean), 0 for rows without ratings."""
+    """Return share · (weighted mean of the row − mean), or 0 for rows without ratings."""
     return share * shrunken_means(ratings, lambda chunk: mean, 0.0)
 
 
 def shrunken_means(ratings: Ratings, offset: Offset, reg: float) -> np.ndarray:
-    """Return Σ w (r − offset) / (Σ w + reg) of each row, 0 where there is nothing.
+    """Return Σ w (r − offset) / (Σ w + reg) of each row, or 0 without ratings.
 
     offset : callable
-        offset(chunk) returns those of a chunk of cells, a slice, in `by_user` order.
+        offset(chunk) returns the offsets of a chunk of cells, a slice in `by_user` order.
     """
     n_rows, matrix = ratings.shape[0], ratings.by_user
     total, weight = np.zeros(n_rows), np.full(n_rows, float(reg))

@@ -1,14 +1,25 @@
-"""A point of the parameter space of the quadratic objective."""
+"""The factor model s_ui = P_u·Q_i + β_u + γ_i: its parameters, its scores, and their sums.
+
+Σ_all s² needs no scores, only the Grams of both sides.  With P̂ = [P | 1 | β] and
+Q̂ = [Q | 1 | γ], the 1 of one side meeting the bias of the other (objectives/quadratic.py):
+
+    Σ_all s² = tr( (P̂ᵀP̂)(Q̂ᵀQ̂) )
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from mfcore.data.chunks import empty_beside
+from mfcore.kernels import cells as kernels
+from mfcore.parallel import Pool, gram, row_chunks
 
-# The blocks of one side: vectors and biases of its rows, and of its features.
+PAIRS = 65_536      # pairs scored in one task
+
+# The blocks of one side: the vectors and biases of its rows, and those of its features.
 Side = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -17,7 +28,7 @@ class Factors:
     """A point of the parameter space: P (n_users, k), Q (n_items, k), β and γ.
 
     G, g and H, h are the vectors and biases of the features of users and of items, shapes
-    (n_features, k) and (n_features,); without features they are empty.
+    (n_features, k) and (n_features,).  They are empty without features.
     """
 
     P: np.ndarray
@@ -30,7 +41,7 @@ class Factors:
     h: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def copy(self) -> Factors:
-        """Return a copy that shares no memory; what lies in a file is copied to a file."""
+        """Return a copy that shares no memory; blocks mapped to a file are copied to a file."""
         made = {name: empty_beside(block, block.shape, block.dtype)
                 for name, block in vars(self).items()}
         for name, block in vars(self).items():
@@ -46,3 +57,85 @@ class Factors:
     def of_items(self) -> Side:
         """Q, γ, H, h."""
         return self.Q, self.gamma, self.H, self.h
+
+
+# ---------------------------------------------------------------------- scores
+
+def cell_scores(indptr: np.ndarray, indices: np.ndarray, P: np.ndarray, Q: np.ndarray,
+                beta: np.ndarray, gamma: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return s of every stored cell of a CSR pattern, shape (nnz,), in P's precision."""
+    out = np.empty(len(indices), P.dtype)
+    pool.over_rows(lambda lo, hi: kernels.cell_scores(indptr, indices, P, Q, beta, gamma, out,
+                                                      lo, hi), indptr)
+    return out
+
+
+def pair_scores(rows: np.ndarray, columns: np.ndarray, P: np.ndarray, Q: np.ndarray,
+                beta: np.ndarray, gamma: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return s of pairs (rows[t], columns[t]), float64, shape (n_pairs,).
+
+    A row or column of -1 is unknown, and its side adds nothing.
+    """
+    out = np.empty(len(rows), np.float64)
+    pool.map(lambda lo, hi: kernels.pair_scores(rows, columns, P, Q, beta, gamma, out, lo, hi),
+             row_chunks(len(rows), PAIRS))
+    return out
+
+
+class LinearScorer:
+    """Scores of blocks of rows against all items.
+
+    Parameters
+    ----------
+    P, Q : ndarray, shapes (n_rows, k), (n_items, k)
+    beta, gamma : ndarray, shapes (n_rows,), (n_items,), or None
+    """
+
+    def __init__(self, P: np.ndarray, Q: np.ndarray, beta: np.ndarray | None = None,
+                 gamma: np.ndarray | None = None) -> None:
+        self.P, self.Q, self.beta, self.gamma = P, Q, beta, gamma
+        self.n_rows, self.n_items = len(P), len(Q)
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return s of rows start..stop, shape (stop - start, n_items)."""
+        scores: np.ndarray = self.P[start:stop] @ self.Q.T
+        if self.gamma is not None:
+            scores += self.gamma
+        if self.beta is not None:
+            scores += self.beta[start:stop, None]
+        return scores
+
+
+def unit_rows(X: np.ndarray) -> np.ndarray:
+    """Return the rows of X divided by their lengths; zero rows stay zero."""
+    length = np.sqrt(np.einsum("nf,nf->n", X, X, dtype=np.float64))
+    return (X / np.where(length > 0, length, 1.0)[:, None]).astype(X.dtype, copy=False)
+
+
+# -------------------------------------------------------------- sums over all cells
+
+class WholeMatrix(NamedTuple):
+    """Sums over all columns, times w0: A0 (d, d), c0 (d,), and c1 (d,) for a fixed β."""
+
+    A0: np.ndarray
+    c0: np.ndarray
+    c1: np.ndarray
+
+
+def whole_matrix(G: np.ndarray, d: int, common: np.ndarray | float = 0.0) -> WholeMatrix:
+    """Return the sums of a row system from w0 times the Gram of [Q | 1 | γ]."""
+    k = len(G) - 2
+    return WholeMatrix(G[:d, :d] + common, -G[:d, k + 1], -G[:d, k])
+
+
+def met(left: np.ndarray, right: np.ndarray) -> float:
+    """Return Σ_all s² = tr((P̂ᵀP̂)(Q̂ᵀQ̂)) from the Grams of [P | 1 | β] and [Q | 1 | γ]."""
+    k = len(left) - 2
+    swap = np.r_[:k, k + 1, k]          # β meets the 1 of the items, the users' 1 meets γ
+    return float(np.sum(left * right[np.ix_(swap, swap)]))
+
+
+def augmented_gram(X: np.ndarray, bias: np.ndarray, pool: Pool,
+                   dtype: type | None = None) -> np.ndarray:
+    """Return the Gram of [X | 1 | bias], float64, shape (k + 2, k + 2)."""
+    return gram(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias), dtype=dtype)

@@ -1,6 +1,6 @@
 """The linear autoencoder without a diagonal: a row of ratings predicts itself.
 
-With X (n_users, n_items), and B (n_items, n_items) whose diagonal is 0, so that an item must
+With X (n_users, n_items), and B (n_items, n_items) with a zero diagonal, so that an item must
 be explained by others,
 
     L = ‖X − X B‖² + Σ_ij Λ_i B_ij²,         diag B = 0
@@ -14,14 +14,15 @@ Derivation.  G = XᵀX + diag Λ, P = G⁻¹, and μ_j a multiplier for each B_j
     0 = B_jj = 1 − P_jj c_j                        the constraint
     B = I − P diag(1 / diag P),   that is B_ij = −P_ij / P_jj off the diagonal
 
-Its value.  Column j is a ridge regression of x_j on all other columns, whose minimum is the
-Schur complement of G at j without Λ_j; and that complement is 1 / P_jj:
+Its value.  Column j is a ridge regression of x_j on all other columns.  Its minimum is the
+Schur complement of G at j, less Λ_j, and that complement is 1 / P_jj:
 
     L = Σ_j (1 / P_jj − Λ_j)
 
-Denoising.  Let training see X with each cell left out with probability p, and say what X was:
-with cells kept scaled by 1 / (1 − p), E Σ (X − X̃ B)² = ‖X − X B‖² + Σ_i p/(1−p) (XᵀX)_ii ‖B_i‖²,
-as X̃ has mean X and variance x² p/(1−p), independent over cells.  So dropout is a penalty:
+Denoising.  Let training see X̃, X with each cell left out with probability p and the others
+scaled by 1 / (1 − p), and ask for X.  The cells of X̃ are independent, with mean x and variance
+x² p/(1−p), so that E ‖X − X̃ B‖² = ‖X − X B‖² + Σ_i p/(1−p) (XᵀX)_ii ‖B_i‖².  So dropout is a
+penalty:
 
     Λ_i = λ + p / (1 − p) (XᵀX)_ii
 
@@ -36,7 +37,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.kernels import cooccurrence as kernels
-from mfcore.parallel import Pool, equal_cost_chunks
+from mfcore.parallel import Pool
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,9 @@ class LinearAutoencoder:
         counts = np.diff(X.indptr)
         work = np.bincount(X.indices, np.repeat(counts, counts), minlength=X.shape[1])
         out[...] = 0
-        bounds = equal_cost_chunks(np.append(0, np.cumsum(work))).tolist()
-        pool.map(lambda lo, hi: kernels.sparse_gram(by_item.indptr, by_item.indices,
-                                                    by_item.data, X.indptr, X.indices, X.data,
-                                                    out, lo, hi),
-                 list(zip(bounds[:-1], bounds[1:], strict=True)))
+        cells = (by_item.indptr, by_item.indices, by_item.data, X.indptr, X.indices, X.data)
+        pool.over_rows(lambda lo, hi: kernels.sparse_gram(*cells, out, lo, hi),
+                       np.append(0, np.cumsum(work)))
 
     def penalties(self, square: np.ndarray) -> np.ndarray:
         """Return Λ, float64, shape (n_items,), for the diagonal of XᵀX."""
@@ -74,7 +73,7 @@ class LinearAutoencoder:
         return self.reg + share * square.astype(np.float64)
 
     def value(self, B: np.ndarray) -> float:
-        """Return L at any B, dense: for small matrices."""
+        """Return L at any B.  It is computed densely: for small matrices."""
         square = np.asarray(self.X.multiply(self.X).sum(axis=0), np.float64).ravel()
         E = self.X.toarray().astype(np.float64) - self.X @ B.astype(np.float64)
         return float(np.vdot(E, E) + self.penalties(square) @ (B.astype(np.float64) ** 2).sum(1))

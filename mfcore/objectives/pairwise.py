@@ -1,14 +1,13 @@
-"""The pairwise objective of BPR: what a user prefers should score above what is left.
+"""The pairwise objective of BPR: what a user prefers should score above the rest.
 
 Statement.  T holds triples (u, i, j): user u prefers item i to item j.
 
     L = Σ_T [ −ln σ(x) + λ (‖P_u‖² + ‖Q_i‖² + ‖Q_j‖²) + λᵇ (γ_i² + γ_j²) ]
     x = s_ui − s_uj        s_ui = P_u·Q_i + γ_i        σ(x) = 1 / (1 + e^(−x))
 
-A user's bias would cancel in x.  The penalty is paid by each triple for the rows that it
-uses: a row is penalised as often as it is drawn.  No ½ anywhere: the value is this
-formula, and the gradient carries the 2.  (Where others write an update with +λΘ and
-without the 2, their λ is twice this one.)
+A user's bias would cancel in x.  Each triple pays the penalty for the rows that it uses: a
+row is penalised as often as it is drawn.  No ½ anywhere: the value is this formula, and the
+gradient carries the 2.  (An update written with +λΘ, without the 2, has twice this λ.)
 
 Derivation, for one triple.  With −ln σ(x) = ln(1 + e^(−x)):
 
@@ -19,7 +18,7 @@ Derivation, for one triple.  With −ln σ(x) = ln(1 + e^(−x)):
     ∂L/∂Q_i = −σ(−x) P_u + 2λ Q_i         ∂L/∂Q_j = σ(−x) P_u + 2λ Q_j
     ∂L/∂γ_i = −σ(−x) + 2λᵇ γ_i            ∂L/∂γ_j = σ(−x) + 2λᵇ γ_j
 
-A step of SGD is one triple's: Θ ← (1 − 2ηλ) Θ + η σ(−x) ∂x/∂Θ.
+A step of SGD takes one triple: Θ ← (1 − 2ηλ) Θ + η σ(−x) ∂x/∂Θ.
 
 Sources: Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009 (BPR-Opt, section 4.1).
 """
@@ -54,7 +53,7 @@ class Pairwise:
     reg, bias_reg : float, >= 0
         λ and λᵇ.
     learns_bias : bool
-        False: γ is no parameter; it keeps its value and pays no penalty.
+        If False, γ is not a parameter: it keeps its value and pays no penalty.
     """
 
     users: np.ndarray
@@ -74,14 +73,15 @@ class Pairwise:
     def value(self, at: Ranking) -> float:
         """Return L at a point, float64."""
         pairs = np.logaddexp(0.0, -self.margins(at)).sum()
-        vectors = sum(_square(X[rows]) for X, rows in self._rows(at))
+        vectors = _square(at.P[self.users]) + _square(at.Q[self.positives]) \
+            + _square(at.Q[self.negatives])
         total = pairs + self.reg * vectors
         if self.learns_bias:
             total += self.bias_reg * sum(_square(at.gamma[rows]) for rows in self._items)
         return float(total)
 
     def gradient(self, at: Ranking) -> Ranking:
-        """Return ∂L/∂P, ∂L/∂Q, ∂L/∂γ in float64 (∂L/∂γ is 0 where it is not learned)."""
+        """Return ∂L/∂P, ∂L/∂Q, ∂L/∂γ in float64 (∂L/∂γ is 0 if γ is not learned)."""
         g = np.exp(-np.logaddexp(0.0, self.margins(at)))            # σ(−x), without overflow
         pull = g[:, None] * at.P[self.users]
         d = Ranking(*(np.zeros(part.shape) for part in (at.P, at.Q, at.gamma)))
@@ -96,9 +96,6 @@ class Pairwise:
     @property
     def _items(self) -> tuple[np.ndarray, np.ndarray]:
         return self.positives, self.negatives
-
-    def _rows(self, at: Ranking) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(at.P, self.users), (at.Q, self.positives), (at.Q, self.negatives)]
 
     def _differences(self, at: Ranking) -> np.ndarray:
         D: np.ndarray = at.Q[self.positives].astype(np.float64) - at.Q[self.negatives]

@@ -1,4 +1,4 @@
-"""The logistic objective: how likely is a like, for each cell on its own.
+"""The logistic objective: how likely a like is, for each cell on its own.
 
 Statement.  R is (n_users, n_items), Ω its stored cells with labels y in [0, 1] (0 disliked,
 1 liked, between them a share of likes) and weights w; w0 is the weight of every other cell,
@@ -24,15 +24,15 @@ Gradient.  h'(s) = eˢ / (1 + eˢ) = σ(s).  With E = a σ(s) − b on Ω and w0
 
     ∂L/∂P = E Q + 2Λ (P − M)         ∂L/∂β = E 1 + 2Λᵇ (β − β⁰)           items: transpose
 
-No Gram matrix sums σ(s) over all cells.  Solvers sample it: a cell drawn with probability π
-counts w0 / π, so that the expected gradient is this one.
+No Gram matrix sums σ(s) over all cells, so solvers sample it: a cell drawn with probability π
+counts w0 / π, which makes the expected gradient this one.
 
 One row.  x_i = [q_i | 1], z = [p | β], o_i = γ_i (a fixed bias joins o), σ' = σ (1 − σ):
 
     g = Σ_Ω (a σ − b) x + w0 Σ_all σ x + 2Λ_u (z − m_u)
     H = Σ_Ω a σ' x xᵀ + w0 Σ_all σ' x xᵀ + 2Λ_u
 
-As a + w0 = w >= 0, H is positive definite where λ > 0: a row alone is a convex problem.
+As a + w0 = w >= 0, H is positive definite for λ > 0: a row alone is a convex problem.
 
 Sources: Johnson 2014, "Logistic matrix factorization" (w = α r on likes, w0 = 1; his ascent has
 −λ/2 ‖·‖²); He et al. 2017 (this loss on sampled unknown cells).
@@ -46,10 +46,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit
 
-from mfcore.objectives.factors import Factors
+from mfcore.objectives.factors import Factors, LinearScorer, cell_scores
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.quadratic import Cells, Loss, Quadratic, RowSystems
-from mfcore.objectives.scores import LinearScorer, cell_scores
 from mfcore.parallel import Pool, row_chunks
 
 BLOCK_CELLS = 1 << 20       # cells of the whole matrix that are scored at once
@@ -57,9 +56,9 @@ BLOCK_CELLS = 1 << 20       # cells of the whole matrix that are scored at once
 
 @dataclass(frozen=True)
 class Logistic(Quadratic):
-    """The objective of one data set: cells, penalties and rows of `Quadratic`, another loss.
+    """The objective of one data set: cells and penalties as in `Quadratic`, another loss.
 
-    `value` and `gradient` visit every cell where w0 > 0, in blocks: O(n_users n_items k).
+    If w0 > 0, `value` and `gradient` visit every cell, in blocks: O(n_users n_items k).
     """
 
     constant: float = 0.0
@@ -77,7 +76,7 @@ class Logistic(Quadratic):
         return Loss(known, self.w0 * (whole - float(h.sum())), self.penalty(at))
 
     def gradient(self, at: Factors, pool: Pool) -> Factors:
-        """Return the derivatives by every block in float64 (zeros where biases are fixed)."""
+        """Return the derivatives by every block in float64 (zeros if biases are fixed)."""
         at = _doubled(at)
         turned = Factors(at.Q, at.P, at.gamma, at.beta)
         users, items = self.penalties(at)
@@ -101,10 +100,10 @@ class Logistic(Quadratic):
 
 @dataclass(frozen=True)
 class LogisticRow:
-    """The problem of one row with the other side frozen, in z = [p | β] ([p], a fixed bias).
+    """The problem of one row with the other side frozen, in z = [p | β] ([p] for a fixed bias).
 
-    X (n, d) and o (n,) of the columns that count: the row's own, or all where w0 > 0; `a`
-    (w0 included) and `b` of each; the penalty's diagonal and where it pulls to.
+    X (n, d) and o (n,) of the columns that count, the row's own or, if w0 > 0, all of them;
+    `a` (w0 included) and `b` of each; the diagonal of the penalty, and its mean.
     """
 
     X: np.ndarray
@@ -116,11 +115,8 @@ class LogisticRow:
 
     @classmethod
     def of(cls, systems: RowSystems, row: int, bias: float) -> LogisticRow:
-        """Return the problem of one row of a side; `bias` is its β, used where it is fixed."""
-        cells = systems.cells
-        chosen = slice(cells.indptr[row], cells.indptr[row + 1])
-        columns = cells.indices[chosen]
-        a, b = cells.values(chosen)
+        """Return the problem of one row of a side; `bias` is its β, used if biases are fixed."""
+        columns, a, b = systems.cells.row(row)
         if systems.w0:
             sparse = columns
             columns = np.arange(len(systems.Q))

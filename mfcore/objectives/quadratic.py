@@ -8,8 +8,8 @@ w0 and r0 the weight and the rating assumed for every other cell:
         + Σ_u λᵇ_u (β_u − β⁰_u)² + Σ_i λᵇ_i (γ_i − γ⁰_i)²
     s = P_u·Q_i + β_u + γ_i                                               both measured from r0
 
-The prior means m, β⁰ and γ⁰ rest on group vectors where features are given: their part of
-the formula and its derivatives are in objectives/groups.py.
+With features, the prior means m, β⁰ and γ⁰ rest on group vectors: their part of the formula
+and its derivatives are in objectives/penalty.py.
 
 No ½ anywhere: the value is this formula, and the gradient carries the 2.
 
@@ -34,7 +34,7 @@ Row system.  Setting it to zero for one user, x_i = [q_i | 1], z = [p | β], o_i
 
     ( Σ_Ω a x xᵀ + w0 Σ_all x xᵀ + Λ_u ) z = Σ_Ω (b − a o) x − w0 Σ_all o x + Λ_u m_u
 
-Where the bias is fixed it is no unknown: it drops out of z and x and joins o.
+A fixed bias is not an unknown: it drops out of z and x and joins o.
 
 Sources: Hu, Koren, Volinsky 2008 (w0 = 1, r0 = 0); Steck 2010 (w0, r0); Koren, Bell,
 Volinsky 2009 (biases); Rendle, Krichene, Zhang, Koren 2021 (λ_u by frequency).
@@ -49,19 +49,23 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.kernels import cells as kernels
-from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
-from mfcore.objectives.penalty import Penalty
-from mfcore.objectives.scores import cell_scores
-from mfcore.objectives.whole import WholeMatrix, augmented_gram, met, whole_matrix
+from mfcore.objectives.factors import (
+    Factors,
+    WholeMatrix,
+    augmented_gram,
+    cell_scores,
+    met,
+    whole_matrix,
+)
+from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.parallel import Pool
 
 
 class Cells(NamedTuple):
     """The stored cells of one orientation: a = a1·x + a0 and b = b1·y + b0.
 
-    Both values of the formula are lines in arrays that exist already (ratings, weights),
-    so that neither has to be stored: `line` is [a1, a0, b1, b0] in float64.
+    Both are linear in arrays that exist already (ratings, weights), so that neither has to be
+    stored: `line` is [a1, a0, b1, b0] in float64.
     """
 
     indptr: np.ndarray
@@ -80,9 +84,11 @@ class Cells(NamedTuple):
         """b = w t of every stored cell, float64."""
         return _on_line(self.line[2:], self.y)
 
-    def values(self, chosen: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return a and b of some cells, float64."""
-        return (_on_line(self.line[:2], self.x[chosen]), _on_line(self.line[2:], self.y[chosen]))
+    def row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the columns of a row's cells, and their a and b in float64."""
+        chosen = slice(self.indptr[number], self.indptr[number + 1])
+        return (self.indices[chosen], _on_line(self.line[:2], self.x[chosen]),
+                _on_line(self.line[2:], self.y[chosen]))
 
 
 def _on_line(line: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -106,10 +112,10 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class RowSystems:
-    """The problem of one side with the other frozen: a small linear system a row.
+    """The problem of one side with the other frozen: a small linear system per row.
 
-    `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side; `common` (d, d), if any,
-    is added to every row's A; `whole`, if any, holds the sums over all columns where `Q` has
+    `Q` (n_columns, k) and `gamma` (n_columns,) are the frozen side.  `common` (d, d), if given,
+    is added to every row's A.  `whole`, if given, holds the sums over all columns when `Q` has
     only some of them.  Training, folding in a new row and sampling a row all start here.
     """
 
@@ -124,14 +130,14 @@ class RowSystems:
 
     @property
     def n_free(self) -> int:
-        """d, the number of unknowns of a row."""
+        """d, the number of unknowns per row."""
         return int(self.Q.shape[1]) + self.learns_bias
 
     def whole_matrix(self, pool: Pool) -> WholeMatrix:
         """Return the row system's sums over all columns, in float64.
 
-        With d = k + 1 where the bias is learned (last), else d = k:
-        A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be times a fixed β).
+        d is k + 1 if the bias is learned (it comes last), else k:
+        A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be multiplied by a fixed β).
         """
         if self.whole is not None:
             return self.whole
@@ -143,12 +149,9 @@ class RowSystems:
         return whole_matrix(G, d, common)
 
     def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
-        """Return A and c of one row in float64; `bias` is its β, used where it is fixed."""
+        """Return A and c of one row in float64; `bias` is its β, used if biases are fixed."""
         whole = self.whole_matrix(pool)
-        cells = self.cells
-        chosen = slice(cells.indptr[row], cells.indptr[row + 1])
-        columns = cells.indices[chosen]
-        a, b = cells.values(chosen)
+        columns, a, b = self.cells.row(row)
         X = self.design(columns)
         fixed = 0.0 if self.learns_bias else float(bias)
         ridge, pull = self.ridge(row)
@@ -158,21 +161,19 @@ class RowSystems:
 
     def contributions(self, row: int, bias: float, column: int, pool: Pool
                       ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the columns of a row's cells, and what each adds to the row's score of one.
+        """Return the columns of a row's cells, and what each adds to the row's score of `column`.
 
-        z = A⁻¹ c is linear in the cells, so that x_iᵀ z is a sum over j ∈ Ω of
-        x_iᵀ A⁻¹ x_j (b_j − a_j o_j) and what does not come from cells.
+        z = A⁻¹ c is linear in the cells, so that x_iᵀ z is the sum over j ∈ Ω of
+        x_iᵀ A⁻¹ x_j (b_j − a_j o_j), plus what does not come from cells.
         """
         A, _ = self.system(row, bias, pool)
-        cells, chosen = self.cells, slice(*self.cells.indptr[row:row + 2])
-        columns = cells.indices[chosen]
+        columns, a, b = self.cells.row(row)
         frozen = self.gamma[columns] + (0.0 if self.learns_bias else bias)
         pull = np.linalg.solve(A, self.design(np.array([column]))[0])
-        share = (cells.b[chosen] - cells.a[chosen] * frozen)
-        return columns, (self.design(columns) @ pull) * share
+        return columns, (self.design(columns) @ pull) * (b - a * frozen)
 
     def design(self, columns: np.ndarray) -> np.ndarray:
-        """Return x = [q | 1] of the given columns ([q] where the bias is fixed), float64."""
+        """Return x = [q | 1] of the given columns ([q] if the bias is fixed), float64."""
         X = self.Q[columns].astype(np.float64)
         return np.column_stack([X, np.ones(len(X))]) if self.learns_bias else X
 
@@ -188,7 +189,7 @@ class RowSystems:
 
     def gradient(self, P: np.ndarray, beta: np.ndarray, pool: Pool
                  ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ∂L/∂P and ∂L/∂β, shapes of P and beta (zeros where the bias is fixed)."""
+        """Return ∂L/∂P and ∂L/∂β, shapes of P and beta (zeros if the bias is fixed)."""
         s = cell_scores(self.cells.indptr, self.cells.indices, P, self.Q, beta, self.gamma, pool)
         E = sp.csr_array((self.cells.a * s - self.cells.b, self.cells.indices,
                           self.cells.indptr), shape=(len(P), len(self.Q)))
@@ -213,7 +214,7 @@ class Quadratic:
     w0 : float, >= 0
         Weight of every cell that is not stored.
     learns_bias : bool
-        Whether β and γ are free; else they keep the values they have.
+        Whether β and γ are free; if not, they keep their values.
     constant : float
         Σ_Ω w t².
     """
@@ -242,7 +243,7 @@ class Quadratic:
             + self.items.value(*at.of_items, self.learns_bias)
 
     def whole_square(self, at: Factors, pool: Pool, dtype: type | None = None) -> float:
-        """Return Σ_all s² = tr((P̂ᵀP̂)(Q̂ᵀQ̂)); `dtype` of the products inside chunks."""
+        """Return Σ_all s²; `dtype` is that of the products inside chunks."""
         return met(augmented_gram(at.P, at.beta, pool, dtype),
                    augmented_gram(at.Q, at.gamma, pool, dtype))
 
@@ -257,7 +258,7 @@ class Quadratic:
 
     @property
     def without_groups(self) -> Quadratic:
-        """The same with prior means that do not move."""
+        """The same objective with prior means that do not move."""
         return replace(self, users=Prior(self.users.penalty), items=Prior(self.items.penalty))
 
     def penalties(self, at: Factors) -> tuple[Penalty, Penalty]:
@@ -265,12 +266,12 @@ class Quadratic:
         return self.users.at(at.G, at.g), self.items.at(at.H, at.h)
 
     def solve_groups(self, at: Factors) -> None:
-        """Overwrite the group vectors and biases by their closed form."""
+        """Overwrite the group vectors and biases with their closed form."""
         self.users.solve(*at.of_users, self.learns_bias)
         self.items.solve(*at.of_items, self.learns_bias)
 
     def gradient(self, at: Factors, pool: Pool) -> Factors:
-        """Return the derivatives by every block of `at` (zeros where biases are fixed)."""
+        """Return the derivatives by every block of `at` (zeros if biases are fixed)."""
         dP, dbeta = self.user_rows(at).gradient(at.P, at.beta, pool)
         dQ, dgamma = self.item_rows(at).gradient(at.Q, at.gamma, pool)
         return Factors(dP, dQ, dbeta, dgamma, **self.group_gradient(at))

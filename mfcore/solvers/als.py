@@ -1,7 +1,7 @@
 """Alternating least squares: with one side frozen, every row of the other is linear.
 
 An epoch balances the two sides (balance.py), then takes a half-sweep over items and one over
-users, each after its group vectors, which have a closed form (objectives/groups.py).  A
+users, each after its group vectors, which have a closed form (objectives/penalty.py).  A
 half-sweep solves the row systems of objectives/quadratic.py
 
 * "cholesky": exactly (normal equations, kernels/exact.py), or
@@ -27,9 +27,8 @@ import numpy as np
 
 from mfcore.kernels.cg import padded, padded_width, row_solver
 from mfcore.kernels.exact import solve_rows
-from mfcore.objectives.factors import Factors
+from mfcore.objectives.factors import Factors, WholeMatrix
 from mfcore.objectives.quadratic import Quadratic, RowSystems
-from mfcore.objectives.whole import WholeMatrix
 from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver

@@ -39,10 +39,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mfcore import validation
-from mfcore.objectives.factors import Factors, Side
-from mfcore.objectives.groups import Prior
+from mfcore.objectives.factors import Factors, Side, cell_scores
+from mfcore.objectives.penalty import Prior
 from mfcore.objectives.quadratic import Quadratic
-from mfcore.objectives.scores import cell_scores
 from mfcore.parallel import Pool, gram
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError

@@ -47,10 +47,9 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.kernels import minibatch as kernels
-from mfcore.objectives.factors import Factors
+from mfcore.objectives.factors import Factors, augmented_gram
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.quadratic import Quadratic
-from mfcore.objectives.whole import augmented_gram
 from mfcore.parallel import Pool
 from mfcore.solvers.gradient import FREE, rest_at_prior
 from mfcore.solvers.loop import Solver

@@ -30,8 +30,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
-from mfcore.objectives.penalty import Penalty
+from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 
 SHARE, SWEEPS, STEPS = 0.1, 3, 2

@@ -14,10 +14,9 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.core import Recipe, answers, coded, no_bias, no_offset
-from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
+from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Multinomial, Target
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Linear, SparseLinear
-from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.optimizers import OPTIMIZERS, optimizer
 from mfcore.nn.parameters import Parameter
 from mfcore.parallel import Pool

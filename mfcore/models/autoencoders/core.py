@@ -28,7 +28,7 @@ from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain, Variational
 from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
-from mfcore.objectives.scores import pair_scores
+from mfcore.objectives.factors import pair_scores
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.rows import Vector
@@ -282,7 +282,7 @@ class Coded:
             asked, place = np.unique(rows[known], return_inverse=True)
             h = self.network.decode(codes[asked], pool)
             z = pair_scores(place, columns[known], h, W, np.zeros(len(h), h.dtype), c, pool)
-            out[known] = self.model.scale_ * head.layer.activation.formula.value(z)
+            out[known] = self.model.scale_ * head.activation.formula.value(z)
         return out
 
 
@@ -307,7 +307,7 @@ class DecodedScorer:
         """Return the scores of rows start..stop, shape (stop - start, n_items)."""
         h = self.network.decode(self.codes[start:stop], Pool(1))
         z = h @ self.network.head.W.value.T + self.network.head.b.value
-        scores = self.network.head.layer.activation.formula.value(z)
+        scores = self.network.head.activation.formula.value(z)
         scores *= scores.dtype.type(self.scale)
         if self.gamma is not None:
             scores += self.gamma.astype(scores.dtype)

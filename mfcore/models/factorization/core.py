@@ -22,8 +22,7 @@ from mfcore.models.inputs import aligned_ratings, aligned_to_users
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.groups import Prior
-from mfcore.objectives.penalty import Penalty, counted_cells, penalty_weights
+from mfcore.objectives.penalty import Penalty, Prior, counted_cells, penalty_weights
 from mfcore.objectives.quadratic import Cells, Loss, Quadratic, RowSystems
 from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver

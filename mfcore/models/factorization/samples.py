@@ -23,11 +23,19 @@ from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.fitted import Linear
 from mfcore.models.sides import FeaturedSide, Row, Sides
 from mfcore.models.training import Start
-from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
+from mfcore.objectives.bayesian import (
+    Hyper,
+    OptimisticScorer,
+    RowPrior,
+    fields_of,
+    guessed_variances,
+    mean_and_std,
+    one_of,
+    side_by_side,
+)
+from mfcore.objectives.factors import LinearScorer, pair_scores
 from mfcore.objectives.penalty import Penalty, counted_cells
 from mfcore.objectives.quadratic import RowSystems
-from mfcore.objectives.samples import OptimisticScorer, mean_and_std, one_of, side_by_side
-from mfcore.objectives.scores import LinearScorer, pair_scores
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows

@@ -8,7 +8,7 @@ MLP ends in a linear layer with one output.  B_ui = b_u + b̃_i, tables of one c
 
 A side (users or items) has tables: [p], or [p, p'], and [b] where there are biases; `factors`
 has p and p' side by side.  With features F each table holds what rows have of their own, U, and
-there are vectors G of the groups (nn/grouped.py): p = U_u + F_u G.  A side may be replaced without
+there are vectors G of the groups (nn/pairs.py): p = U_u + F_u G.  A side may be replaced without
 the rest: new users are tables of their own before the same head.
 
 Source: He, Liao, Zhang, Nie, Hu, Chua 2017 (gmf+mlp).
@@ -22,12 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore.nn.grouped import GroupedEmbedding
-from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
+from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum, stacked
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
-from mfcore.nn.pairs import RowsDot, RowsLinear
+from mfcore.nn.pairs import GroupedEmbedding, RowsDot, RowsLinear
 from mfcore.nn.parameters import Parameter, initial_table
-from mfcore.nn.stack import stacked
 
 FUSIONS = ("concat", "product", "gmf+mlp")
 
