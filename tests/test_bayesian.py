@@ -33,7 +33,7 @@ from mfcore.validation import DivergenceError
 
 
 @pytest.fixture
-def sampled(model, side, number):
+def one_sample(model, side, number):
     """The vectors of one sample."""
     return getattr(model, side).sample(number, model.n_samples_, np.dtype(model.dtype))[0]
 
@@ -242,7 +242,7 @@ def fitted(ratings=None, **params):
 
 def test_the_mean_over_samples_is_one_factorization():
     model = fitted()
-    parts = [sampled(model, "users_", n) @ sampled(model, "items_", n).T
+    parts = [one_sample(model, "users_", n) @ one_sample(model, "items_", n).T
              + model.user_bias_samples_[n][:, None] + model.item_bias_samples_[n]
              for n in range(model.n_samples_)]
     users, items = np.indices((11, 8)).reshape(2, -1)
@@ -341,8 +341,8 @@ def test_one_sample_that_is_kept_is_the_last():
     model = fitted(keep=1)
     assert model.n_samples_ == 1
     straight = fitted(keep=8)
-    np.testing.assert_array_equal(sampled(model, "users_", 0).round(9),
-                                  sampled(straight, "users_", 7).round(9))
+    np.testing.assert_array_equal(one_sample(model, "users_", 0).round(9),
+                                  one_sample(straight, "users_", 7).round(9))
 
 
 def test_history_measures_the_mean_of_the_samples_so_far():
