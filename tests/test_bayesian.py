@@ -32,12 +32,12 @@ from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows
 from mfcore.validation import DivergenceError
 
 
-@pytest.fixture
 def one_sample(model, side, number):
     """The vectors of one sample."""
     return getattr(model, side).sample(number, model.n_samples_, np.dtype(model.dtype))[0]
 
 
+@pytest.fixture
 def pool():
     with Pool(1) as pool:
         yield pool
