@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import samples
 import scipy.sparse as sp
-from mfcore.models.corrupted import Rows
 
 import mfcore
 from mfcore import MultDAE, MultVAE, RatingAutoencoder, Ratings, RecVAE, evaluate
 from mfcore.data.split import random_split
+from mfcore.models.autoencoders.corrupted import CorruptedRows
 from mfcore.nn.layers import Run
 from mfcore.validation import DivergenceError
 
@@ -399,7 +399,7 @@ def test_tied_weights_are_one_matrix():
 
 def test_masks_hide_their_share_and_weigh_both_sides():
     t = sp.csr_array(np.random.default_rng(0).normal(size=(200, 100)))
-    x, target = Rows(t, None, mask=0.3, mask_weights=(1.5, 0.25)).make(
+    x, target = CorruptedRows(t, None, mask=0.3, mask_weights=(1.5, 0.25)).make(
         np.arange(200), np.random.default_rng(1), None)
     hidden = np.asarray(target.weights == 1.5)
     assert hidden.mean() == pytest.approx(0.3, abs=0.01)
@@ -411,7 +411,7 @@ def test_masks_hide_their_share_and_weigh_both_sides():
 @pytest.mark.parametrize(("noise", "scale"), [("gaussian", 0.4), ("salt", 0.4)])
 def test_noise_is_on_the_input_alone_and_of_its_size(noise, scale):
     t = sp.csr_array(np.random.default_rng(0).uniform(-1, 1, size=(200, 100)))
-    x, target = Rows(t, None, noise=noise, noise_scale=scale).make(
+    x, target = CorruptedRows(t, None, noise=noise, noise_scale=scale).make(
         np.arange(200), np.random.default_rng(1), None)
     np.testing.assert_array_equal(target.x.toarray(), t.toarray())
     moved = x.data - t.data
@@ -427,7 +427,7 @@ def test_refeeding_makes_completions_complete_themselves():
     def gap(refeed):
         model = samples.small(RatingAutoencoder, refeed=refeed, n_epochs=60, reg=0.0,
                               learning_rate=0.01).fit(CELLS)
-        from mfcore.models.corrupted import completed, on_blocks
+        from mfcore.models.autoencoders.corrupted import completed, on_blocks
 
         network = model._learned()
         y = completed(network, model._rows(model.ratings_).t, Run().pool)

@@ -126,7 +126,10 @@ def test_the_scale_of_the_scores_does_not_matter(audiences):
 
 def test_recommending_what_is_most_related_does_not_fold():
     class Related(Popularity):
-        def _scorer(self, rows, **_):
+        def answers(self):
+            return self
+
+        def scorer(self, rows, query, pool):
             return Relatedness(self.ratings_).scorer(self.ratings_.cells_of(rows))
 
     model = Related().fit(samples.matrix(40, 30, seed=6, density=0.2))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import samples
 import scipy.sparse as sp
-from mfcore.models.fusion import Architecture, flat
 
 from mfcore import BPR, MatrixFactorization, NeuralMF, Ratings, evaluate, load
 from mfcore.gradcheck import gradcheck
+from mfcore.models.pairs.fusion import Architecture, flat
 from mfcore.nn.losses import logistic, squared
 from mfcore.nn.network import value_and_gradients
 from mfcore.parallel import Pool

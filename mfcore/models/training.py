@@ -14,8 +14,8 @@ from mfcore import validation
 from mfcore.data.chunks import column_counts, summed
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate, requested
+from mfcore.metrics.measure import Alignment
 from mfcore.models import registry
 from mfcore.models.inputs import training_ratings
 from mfcore.models.sides import Sides, check_shares, with_history
