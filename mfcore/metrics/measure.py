@@ -275,7 +275,7 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
     rows = np.flatnonzero(np.diff(plan.relevant.indptr) + plan.unknown)
     relatedness = None
     if plan.folds:
-        from mfcore.metrics.relatedness import Relatedness
+        from mfcore.metrics.folding import Relatedness
 
         relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads)
     shared = plan, relatedness, n_threads if over is None else 1
@@ -367,18 +367,12 @@ def _of_lists(plan: Plan, whole: _Part, metric: Metric) -> float:
 
     items, gaps = whole.items[:, :metric.k], whole.gaps[:, :metric.k]
     if metric.name == "item_coverage":
-        return ranking.item_coverage(items, _n_offered(plan))
+        offered = np.arange(plan.task.model.n_items_) if plan.allowed is None else \
+            np.unique(plan.allowed.indices) if sp.issparse(plan.allowed) else \
+            np.flatnonzero(plan.allowed)
+        return ranking.item_coverage(items, len(offered))
     if metric.name == "cross_group_rate" and plan.groups is not None:
         return folding.cross_group_rate(items, plan.groups[0][whole.rows], plan.groups[1])
     if metric.name == "popularity_rank":
         return ranking.popularity_rank(items, plan.task.model.item_counts_)
     return folding.mean_gap(gaps) if metric.name == "folding" else folding.spurious_rate(gaps)
-
-
-def _n_offered(plan: Plan) -> int:
-    """Number of items that are a candidate for anyone."""
-    if plan.allowed is None:
-        return int(plan.task.model.n_items_)
-    if sp.issparse(plan.allowed):
-        return int(np.unique(plan.allowed.indices).size)
-    return int(plan.allowed.sum())

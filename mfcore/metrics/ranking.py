@@ -73,7 +73,7 @@ class Ranks:
 
 def precision(ranks: Ranks, k: int) -> np.ndarray:
     """Return the hits at k over k."""
-    return _for_users_with_items(ranks, ranks.hits(k) / k)
+    return _known(ranks, ranks.hits(k) / k)
 
 
 def recall(ranks: Ranks, k: int) -> np.ndarray:
@@ -88,7 +88,7 @@ def recall_capped(ranks: Ranks, k: int) -> np.ndarray:
 
 def hit_rate(ranks: Ranks, k: int) -> np.ndarray:
     """Return 1 if any of the first k is relevant, else 0."""
-    return _for_users_with_items(ranks, (ranks.hits(k) > 0).astype(np.float64))
+    return _known(ranks, (ranks.hits(k) > 0).astype(np.float64))
 
 
 def ndcg(ranks: Ranks, k: int) -> np.ndarray:
@@ -107,9 +107,8 @@ def average_precision(ranks: Ranks, k: int) -> np.ndarray:
 
 def reciprocal_rank(ranks: Ranks, k: int | None = None) -> np.ndarray:
     """Return 1 / rank of the first relevant item, 0 if it is beyond k ("mrr")."""
-    first = ranks.order == 1
     last = NEVER - 1 if k is None else k
-    return _for_users_with_items(ranks, ranks.sums(first / ranks.ranks, last))
+    return _known(ranks, ranks.sums((ranks.order == 1) / ranks.ranks, last))
 
 
 PER_USER: dict[str, Callable[..., np.ndarray]] = {
@@ -186,12 +185,13 @@ def _recommended(items: Any) -> np.ndarray:
     return np.extract(places != -1, places)
 
 
-def _for_users_with_items(ranks: Ranks, values: np.ndarray) -> np.ndarray:
+def _known(ranks: Ranks, values: np.ndarray) -> np.ndarray:
+    """Return the values of users with relevant items, NaN for others."""
     return np.where(ranks.n_relevant > 0, values, np.nan)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole; NaN where whole is 0."""
+    """Return part / whole, NaN where whole is 0."""
     out = np.full(part.shape, np.nan)
     np.divide(part, whole, out=out, where=whole > 0)
     return out
