@@ -250,8 +250,8 @@ class Relatedness:
     def __init__(self, ratings: Ratings, n_factors: int = FACTORS, *,
                  n_threads: int | None = None) -> None:
         k = min(validation.integer("n_factors", n_factors, low=1), *ratings.shape)
-        users, items = (_scaled(np.diff(cells.indptr))
-                        for cells in (ratings.by_user, ratings.by_item))
+        counts = np.diff(ratings.by_user.indptr), np.diff(ratings.by_item.indptr)
+        users, items = ((n + max(n.mean(), np.finfo(float).tiny)) ** -0.5 for n in counts)
         Y = _weighted(ratings.by_user, users, items)
         with Pool(n_threads) as pool:
             values, V = _leading_vectors(Y, _weighted(ratings.by_item, items, users), k, pool)
@@ -306,12 +306,6 @@ def _quantiles(values: np.ndarray, items: np.ndarray) -> np.ndarray:
         out[:, place] = 1 - (midrank - 0.5) / np.maximum(candidates, 1)
     out[items < 0] = np.nan
     return out
-
-
-def _scaled(counts: np.ndarray) -> np.ndarray:
-    """Return d^−½ with d = n + mean n, kept above 0 where there are no ratings at all."""
-    scaled: np.ndarray = (counts + max(counts.mean(), np.finfo(float).tiny)) ** -0.5
-    return scaled
 
 
 def _weighted(cells: sp.csr_array, rows: np.ndarray, columns: np.ndarray) -> sp.csr_array:

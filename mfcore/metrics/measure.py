@@ -105,9 +105,8 @@ class Alignment:
                                             items))
         rated, place = np.unique(users, return_inverse=True)
         known = self.new.select(rated)
-        return np.asarray(model.predict(place, items, ratings=known.ratings,
-                                        **({} if known.features is None else
-                                           {"user_features": known.features})))
+        features = {} if known.features is None else {"user_features": known.features}
+        return np.asarray(model.predict(place, items, ratings=known.ratings, **features))
 
 
 def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:

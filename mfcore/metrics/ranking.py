@@ -44,11 +44,7 @@ class Ranks:
     def __init__(self, ranks: Any, indptr: Any) -> None:
         self.ranks = np.asarray(ranks, np.int64)
         self.indptr = np.asarray(indptr, np.int64)
-
-    @cached_property
-    def n_relevant(self) -> np.ndarray:
-        """Number of relevant items of each user, shape (n_users,)."""
-        return np.diff(self.indptr)
+        self.n_relevant = np.diff(self.indptr)      # of each user
 
     @cached_property
     def users(self) -> np.ndarray:

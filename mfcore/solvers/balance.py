@@ -25,9 +25,7 @@ the same A = B, which is diagonal.  Along P (I + εX) and Q (I − εXᵀ) the d
 Why.  Alternating least squares moves along these directions at a rate of λ over the squared
 singular values of the data, as each side compensates at once for the other: scale and shape of
 the start stay for dozens of sweeps.  This step is exact there, and costs two Grams and two
-products of (n_users + n_items) k² per sweep.  Loss in thousands after sweeps 2 to 6 by Cholesky,
-7,000 x 1,400 with 0.5M cells, 64 factors, c = r, reg = 5: 510.8, 497.4, 491.4, 487.6, 485.1
-without it, and 497.2, 485.4, 482.2, 480.4, 479.3 with it.
+products of (n_users + n_items) k² per sweep.  benchmarks/README.md has losses with and without it.
 
 Source: the balance of two factors of a nuclear norm is folklore (Srebro, Rennie, Jaakkola 2005
 for Λ = λI); the geometric mean is Pusz and Woronowicz's of 1975.

@@ -105,8 +105,6 @@ class LBFGS(Solver):
         self._x, self._g = state["x"], state["gradient"]
         self._steps, self._changes = list(state["steps"]), list(state["changes"])
 
-    # ------------------------------------------------------------- the flat vector
-
     def _flat(self, point: Factors) -> np.ndarray:
         return np.concatenate([getattr(point, name).ravel() for name in FREE[self.free]])
 
@@ -125,8 +123,6 @@ class LBFGS(Solver):
         blocks = vars(self._blocks(self._x, at))
         return Factors(**{name: blocks[name] if name in FREE[self.free] else
                           block.astype(np.float64) for name, block in vars(at).items()})
-
-    # -------------------------------------------------------------------- the step
 
     def _begin(self, at: Factors, pool: Pool) -> None:
         """Start from `at`, without pairs."""

@@ -45,12 +45,8 @@ class LogisticSGD(SGD):
         random = np.random.default_rng([self.seed, self.epochs_done, shift])
         key = int(random.integers(2**63))
         kernel = logistic_kernel(at.P.shape[1], self.schedule == "adagrad", self._is_pulled)
-        cells, rows = (grid.items, grid.a, grid.b), self._row_arguments(at, rates)
-        parts = pool.map(
-            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], *cells,
-                                grid.members[d], self.problem.w0, key, *rows),
-            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])
-        return float(sum(parts))
+        return self._run_blocks(kernel, grid, at, runs, shift, rates, pool,
+                                lambda d: (grid.members[d], self.problem.w0, key))
 
     def _whole(self, at: Factors, pool: Pool) -> float:
         return 0.0                          # already part of the draws

@@ -182,8 +182,6 @@ class Adam(Solver):
             for name, array in side.moments.items():
                 array[...] = state[f"{name}_{one}"]
 
-    # --------------------------------------------------------------------- batches
-
     def batches(self) -> Iterator[np.ndarray]:
         """Yield the sorted positions of the cells of each batch of this epoch."""
         n_cells = len(self.problem.by_user.indices)

@@ -14,12 +14,9 @@ Items that S has not rated keep their random start: at zero, they and users who 
 them would keep each other there.  And S needs more users than there are factors, or all later
 sweeps would stay in the few directions that it spans.
 
-Loss after sweeps 1, 2, 3 by conjugate gradient, iALS objective, 40,000 x 8,000 with 3M cells, 64
-factors, in thousands: without a sample 4,287, 2,710, 2,548 in .31, .51 and .73 CPU-seconds,
-with one 2,552, 2,508, 2,492 in .53, .75 and .98.
-
 Randomised linear algebra samples rows to find a subspace (Frieze, Kannan, Vempala 2004); starting
-with a part of the data and ending with all of it is folklore.
+with a part of the data and ending with all of it is folklore.  benchmarks/README.md has losses with
+and without a sample.
 """
 
 from __future__ import annotations
@@ -57,6 +54,9 @@ def of_users(problem: Quadratic, rows: np.ndarray) -> Quadratic:
     """Return L_S, for S the given rows."""
     by_user = _rows(problem.by_user, rows)
     share = len(by_user.indices) / max(1, len(problem.by_user.indices))
+    shape = len(rows), len(problem.by_item.indptr) - 1
+    turned = sp.csr_array((np.arange(len(by_user.x)), by_user.indices, by_user.indptr),
+                          shape).T.tocsr()
     users, items = problem.users, problem.items
     means, bias_means = users.penalty.means_of(rows)
     chosen = Penalty(users.penalty.reg[rows], users.penalty.bias_reg[rows], means, bias_means)
@@ -64,7 +64,7 @@ def of_users(problem: Quadratic, rows: np.ndarray) -> Quadratic:
                       bias_reg=share * items.penalty.bias_reg)
     return replace(
         problem, by_user=by_user, constant=0.0,
-        by_item=_transposed(by_user, len(problem.by_item.indptr) - 1),
+        by_item=_placed(by_user, turned.indptr, turned.indices, turned.data),
         users=Prior(chosen, None if users.features is None else users.features[rows],
                     share * users.feature_reg),
         items=replace(items, penalty=lighter, feature_reg=share * items.feature_reg))
@@ -98,13 +98,6 @@ def _rows(cells: Cells, rows: np.ndarray) -> Cells:
     indptr = np.concatenate([[0], np.cumsum(counts)])
     places = np.arange(indptr[-1]) + np.repeat(cells.indptr[rows] - indptr[:-1], counts)
     return _placed(cells, indptr, cells.indices[places], places)
-
-
-def _transposed(cells: Cells, n_columns: int) -> Cells:
-    """Return the same cells by columns."""
-    shape = len(cells.indptr) - 1, n_columns
-    turned = sp.csr_array((np.arange(len(cells.x)), cells.indices, cells.indptr), shape).T.tocsr()
-    return _placed(cells, turned.indptr, turned.indices, turned.data)
 
 
 def _placed(cells: Cells, indptr: np.ndarray, indices: np.ndarray, places: np.ndarray) -> Cells:

@@ -24,6 +24,7 @@ above the minimum with 8 strata per side and 1.3 % with 2 (constant η: 1.4 % an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +63,6 @@ class Grid:
     def n_strata(self) -> int:
         """Strata per side, g."""
         return len(self.starts)
-
-    def runs(self, random: np.random.Generator) -> list[np.ndarray]:
-        """Return a random order of the runs of users of each stratum."""
-        return [random.permutation(-(-(part.shape[1] - 1) // RUN)) for part in self.starts]
 
 
 def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
@@ -145,7 +142,8 @@ class SGD(Solver):
         slower = 1 + self.decay * self.epochs_done if self.schedule == "inverse" else 1.0
         rates = (self.learning_rate / slower,
                  self.bias_learning_rate / slower if self.problem.learns_bias else 0.0)
-        runs = grid.runs(np.random.default_rng([self.seed, self.epochs_done + 1]))
+        random = np.random.default_rng([self.seed, self.epochs_done + 1])
+        runs = [random.permutation(-(-(part.shape[1] - 1) // RUN)) for part in grid.starts]
         wide = Factors(padded(at.P, K), padded(at.Q, K), at.beta, at.gamma)
         users, items = self.problem.penalties(at)
         self._means = (*(padded(side.means.astype(at.P.dtype), K) for side in (users, items)),
@@ -206,27 +204,30 @@ class SGD(Solver):
 
     def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
                   rates: tuple[float, float], pool: Pool) -> float:
-        """Run the blocks (c, c + shift) of all user strata c, no two of which share a row.
-
-        Then take 1 / g of the sum over all cells.
-        """
+        """Take the steps of a diagonal, then 1 / g of the sum over all cells."""
         kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad", self._is_pulled)
-        cells, rows = (grid.items, grid.a, grid.b), self._row_arguments(at, rates)
-        parts = pool.map(
-            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], *cells, *rows),
-            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])
+        known = self._run_blocks(kernel, grid, at, runs, shift, rates, pool)
         problem = self.problem.without_groups       # (the sum over all cells has no prior)
         if problem.w0:
             for systems, X, bias in ((problem.user_rows(at), at.P, at.beta),
                                      (problem.item_rows(at), at.Q, at.gamma)):
                 implicit_step(systems, X, bias, rates, grid.n_strata, pool)
-        return float(sum(parts))
+        return known
 
-    def _row_arguments(self, at: Factors, rates: tuple[float, float]) -> tuple[Any, ...]:
-        """Return what a kernel needs for the rows: vectors, penalties, priors, rates."""
+    def _run_blocks(self, kernel: Callable[..., float], grid: Grid, at: Factors,
+                    runs: list[np.ndarray], shift: int, rates: tuple[float, float], pool: Pool,
+                    drawn: Callable[[int], tuple[Any, ...]] = lambda d: ()) -> float:
+        """Run the blocks (c, c + shift) of all user strata c, no two of which share a row.
+
+        `drawn` are further arguments of the kernel for an item stratum.
+        """
         (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
-        return (at.P, at.Q, at.beta, at.gamma, reg, item_reg, bias_reg, item_bias_reg,
+        rows = (at.P, at.Q, at.beta, at.gamma, reg, item_reg, bias_reg, item_bias_reg,
                 *self._means, *rates, *self._squares)
+        return float(sum(pool.map(
+            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], grid.items, grid.a,
+                                grid.b, *drawn(d), *rows),
+            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])))
 
     @property
     def _is_pulled(self) -> bool:
