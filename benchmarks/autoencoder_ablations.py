@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mfcore.models.corrupted import completed, on_blocks
 
 from mfcore import RatingAutoencoder, Ratings, evaluate, fetch
 from mfcore.data.split import random_split
 from mfcore.metrics.embedding import effective_rank
+from mfcore.models.autoencoders.corrupted import completed, on_blocks
+from mfcore.models.autoencoders.network import corrupted
 from mfcore.parallel import Pool
 
 RESULT = Path(__file__).parent / "results" / "autoencoder_ablations.json"
@@ -60,7 +61,7 @@ def best_of(params: dict[str, Any], seed: int, train: Ratings, held: Ratings
 
 def diagonal(model: RatingAutoencoder) -> float:
     """Return the mean of ∂f_i/∂t_i over known cells, of one hidden layer of sigmoids."""
-    network, t = model._learned(), model._rows(model.ratings_).t
+    network, t = model.learned(), corrupted(model, model.ratings_).t
     h, first = network.encode(t, Pool(1)), network.encoder.layers[1]
     J = (h * (1 - h)) @ (network.head.W.value * first.W.value).T
     known = t.copy()
@@ -70,8 +71,8 @@ def diagonal(model: RatingAutoencoder) -> float:
 
 def fixed_point(model: RatingAutoencoder) -> tuple[float, float]:
     """Return the relative distance of f(f(x)) from f(x), and the effective rank of codes."""
-    network, pool = model._learned(), Pool(1)
-    y = completed(network, model._rows(model.ratings_).t, pool)
+    network, pool = model.learned(), Pool(1)
+    y = completed(network, corrupted(model, model.ratings_).t, pool)
     again = completed(on_blocks(network), y, pool)
     gap = np.sqrt(np.mean((again - y) ** 2) / np.mean((y - y.mean(axis=0)) ** 2))
     return float(gap), effective_rank(model.user_factors_)

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from mfcore.models.rows import Folded, NewRows
 
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Popularity, Ratings, evaluate, fetch
 from mfcore.data.features import Features
+from mfcore.metrics.fitted import Folded, NewRows
 
 RESULT = Path(__file__).parent / "results" / "cold_start.json"
 FOLDED = (0, 1, 2, 5, 10)
@@ -54,18 +55,28 @@ class MeansByGroup(BiasOnly):
         dense: np.ndarray = F.toarray()
         return dense / np.maximum(dense.sum(axis=1, keepdims=True), 1)
 
-    def _aligned_features(self, given: Any, side: str, n_rows: int | None) -> sp.csr_array:
-        return given.matrix if isinstance(given, Features) else given
+    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None
+                 ) -> NewRows | None:
+        """Return new users with their groups."""
+        new = super().new_rows(ratings, None)
+        F = user_features.matrix if isinstance(user_features, Features) else user_features
+        return new if F is None else NewRows(None if new is None else new.ratings, F)
 
-    def _vectors_of_new(self, new: NewRows, pool: Any) -> Folded:
-        bias = np.zeros(new.n_rows) if new.ratings is None else self._new_bias(new.ratings)
-        return Folded(self._mean_of_groups(new.features), bias)
+    def answers(self) -> Any:
+        """Return the answers of biases, with the means of groups as vectors of new users."""
+        known = super().answers()
+
+        def fold(new: NewRows, pool: Any) -> Folded:
+            bias = np.zeros(new.n_rows) if new.ratings is None else known.fold_in(new, pool).bias
+            return Folded(self._mean_of_groups(new.features), bias)
+
+        return replace(known, fold=fold)
 
 
 class PopularityByGroup(MeansByGroup):
     """The share of a group's members who rated an item, shrunken to the share of all."""
 
-    _rates = False
+    predicts_ratings = False
 
     def fit(self, ratings: Any, y: Any = None, *, user_features: Any = None, **rest: Any
             ) -> PopularityByGroup:
@@ -124,7 +135,7 @@ def measure(arm: tuple[str, Callable[[], Any], str], data: Any, seed: int
     known = {} if kind == "none" else {"user_features": features.select(train)}
     model = make().fit(data.ratings.select_users(train), **known)
     given = {} if kind == "none" else {"user_features": features.select(test)}
-    metrics = ["rmse", "ndcg@10"] if model._rates else ["ndcg@10"]
+    metrics = ["rmse", "ndcg@10"] if model.predicts_ratings else ["ndcg@10"]
     found: dict[str, list[float]] = {metric: [] for metric in metrics}
     for n, rows, rest in folds(data.ratings.select_users(test), seed):
         fold_in = {"fold_in": rows} if n or not given else {}

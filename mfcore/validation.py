@@ -209,6 +209,34 @@ def random_generator(name: str, value: Any) -> np.random.Generator:
     return np.random.default_rng(integer(name, value))
 
 
+def rate(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1): the share of something that is left out."""
+    if real(name, value, low=0) >= 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}: 1 leaves nothing")
+    return float(value)
+
+
+def shares(name: str, value: Any) -> None:
+    """Raise unless a value is three numbers above 0 that add up to 1."""
+    found = [real(name, share, above=0) for share in value]
+    if len(found) != 3 or abs(sum(found) - 1) > 1e-6:
+        raise ValueError(f"{name} must be three shares that add up to 1, got {value}")
+
+
+def widths(name: str, value: Any) -> None:
+    """Raise unless a value is a tuple of whole numbers >= 1."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple of widths, got {value!r}")
+    for width in value:
+        integer(name, width, low=1)
+
+
+def flag_or_count(name: str, value: Any) -> None:
+    """Raise unless a value is a boolean, or a whole number >= 0."""
+    if not isinstance(value, bool):
+        integer(name, value)
+
+
 def _interval(low: float, high: float, above: float | None) -> str:
     if above is not None:
         return f" and > {above:g}" + (f" and <= {high:g}" if high < math.inf else "")

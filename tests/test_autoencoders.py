@@ -11,7 +11,9 @@ import mfcore
 from mfcore import MultDAE, MultVAE, RatingAutoencoder, Ratings, RecVAE, evaluate
 from mfcore.data.split import random_split
 from mfcore.models.autoencoders.corrupted import CorruptedRows
+from mfcore.models.autoencoders.network import corrupted, offsets
 from mfcore.nn.layers import Run
+from mfcore.parallel import Pool
 from mfcore.validation import DivergenceError
 
 EVERY = [RatingAutoencoder, MultDAE, MultVAE, RecVAE]
@@ -264,13 +266,7 @@ def test_draws_have_the_moments_of_the_posterior(made):
 
 
 def samples_of_codes(model, n):
-    import copy
-
-    from mfcore.parallel import Pool
-
-    drawn = copy.copy(model)
-    drawn._sample = np.random.default_rng(0)
-    return drawn._vectors(np.full(n, 5), None, Pool(1)).factors
+    return model.answers().drawn(np.full(n, 5), np.random.default_rng(0), Pool(1)).factors
 
 
 @pytest.mark.parametrize("made", [MultVAE, RecVAE])
@@ -300,8 +296,8 @@ def test_beta_presses_the_posterior_towards_the_prior():
 def test_beta_grows_to_its_value_and_stays():
     model = samples.small(MultVAE, beta=0.4, anneal=8)
     random = np.random.default_rng(0)
-    network = model._network(CELLS.shape, random)
-    (stage,) = model._solver(network, Ratings(CELLS), random).stages
+    network = model.recipe.network(model, CELLS.shape, random)
+    (stage,) = model.recipe.solver(model, network, Ratings(CELLS), random).stages
     found = []
     for stage.trainer.optimizer.t in (0, 2, 8, 50):
         found.append(stage.make(np.arange(3), random, None)[2])
@@ -311,15 +307,14 @@ def test_beta_grows_to_its_value_and_stays():
 def test_recvae_moves_the_encoder_then_the_decoder_and_remembers_between():
     model = samples.small(RecVAE, n_epochs=1)
     random = np.random.default_rng(0)
-    network = model._network(CELLS.shape, random)
-    solver = model._solver(network, Ratings(CELLS), random)
+    network = model.recipe.network(model, CELLS.shape, random)
+    solver = model.recipe.solver(model, network, Ratings(CELLS), random)
     encoder, decoder = solver.stages
     (past,) = solver.memory
 
     def numbers(stage):
         return [p.value.copy() for p in stage.moved]
 
-    from mfcore.parallel import Pool
 
     before = numbers(decoder)
     encoder.enter()
@@ -356,7 +351,7 @@ def test_weights_of_ratings_count(name):
 @pytest.mark.parametrize("name", ["plain", "item", "unknown", "no bias", "range"])
 def test_the_score_is_the_formula(name):
     model = rated(name, dtype="float64")
-    network, x = model._learned(), model._rows(model.ratings_).t
+    network, x = model.learned(), corrupted(model, model.ratings_).t
     s = model.scale_ * network.head.forward(network.encode(x, Run().pool), Run())[0]
     s = (s.T if name == "item" else s) + model.global_mean_
     if model.user_bias_ is not None:
@@ -371,7 +366,7 @@ def test_the_score_is_the_formula(name):
 def test_a_new_users_part_of_the_formula_is_at_its_minimum_for_items_rows():
     model = rated("item", dtype="float64", reg=0.8)
     new = model.fold_in_users(CELLS[5:6])
-    H, t = model.item_factors_, model._scaled(Ratings(CELLS[5:6]), new.bias)
+    H, t = model.item_factors_, offsets(model).scaled(Ratings(CELLS[5:6]), new.bias)
 
     def part(v):
         return ((H[t.indices] @ v - t.data) ** 2).sum() + 0.8 * (v[:-1] ** 2).sum()
@@ -384,7 +379,7 @@ def test_full_batches_reach_a_stationary_point_by_l_bfgs():
                           dtype="float64", hidden=(3,)).fit(CELLS)
     losses = np.array([record["loss"] for record in model.history_])
     assert (np.diff(losses) <= 0).all()
-    network, rows = model._learned(), model._rows(model.ratings_)
+    network, rows = model.learned(), corrupted(model, model.ratings_)
     from mfcore.solvers.rows import RowLBFGS
 
     solver = RowLBFGS(network, rows.whole(), CELLS.nnz, 3.0)
@@ -429,8 +424,8 @@ def test_refeeding_makes_completions_complete_themselves():
                               learning_rate=0.01).fit(CELLS)
         from mfcore.models.autoencoders.corrupted import completed, on_blocks
 
-        network = model._learned()
-        y = completed(network, model._rows(model.ratings_).t, Run().pool)
+        network = model.learned()
+        y = completed(network, corrupted(model, model.ratings_).t, Run().pool)
         again = completed(on_blocks(network), y, Run().pool)
         return float(((again - y) ** 2).mean() / y.var())
 
@@ -441,7 +436,7 @@ def test_the_contractive_penalty_makes_codes_move_less():
     def jacobian(contractive):
         model = samples.small(RatingAutoencoder, contractive=contractive, n_epochs=60, reg=0.0,
                               learning_rate=0.01).fit(CELLS)
-        first = model._learned().encoder.layers[1]
+        first = model.learned().encoder.layers[1]
         h = model.user_factors_
         slope = h * (1 - h)
         return float((slope ** 2 @ (first.W.value ** 2).sum(axis=0)).mean())

@@ -7,7 +7,9 @@ import pytest
 import samples
 
 from mfcore import MultVAE, RatingAutoencoder, Ratings, RecVAE
+from mfcore.models.sides import Sides, sides_of
 from mfcore.nn.parameters import packed
+from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool
 
 torch = pytest.importorskip("torch", reason="PyTorch is installed for Python 3.11 alone")
@@ -22,16 +24,16 @@ def begun(made, **params):
     """Return network, first stage, and copies of all parameters as tensors."""
     model = samples.small(made, **params)
     ratings = Ratings(CELLS)
-    model._remember(ratings)
-    model._check_training(ratings)
-    model._start(ratings)
+    model.remember(ratings, sides_of(model, ratings, None, None), mean_rating(ratings))
+    model.check(ratings)
+    model.recipe.offset(model, ratings, Sides(model.users_, model.items_))
     random = np.random.default_rng(0)
-    network = model._network(CELLS.shape, random)
+    network = model.recipe.network(model, CELLS.shape, random)
     for number, p in enumerate(network.parameters()):          # offsets that are not 0
         p.value = p.value + 0.1 * np.random.default_rng(number).normal(
             size=p.value.shape).astype(np.float32)
     packed(network.parameters())
-    stages = model._solver(network, ratings, random).stages
+    stages = model.recipe.solver(model, network, ratings, random).stages
     tensors = [torch.tensor(p.value.copy(), requires_grad=True) for p in network.parameters()]
     return network, stages, tensors
 

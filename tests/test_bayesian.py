@@ -34,6 +34,11 @@ from mfcore.validation import DivergenceError
 
 
 @pytest.fixture
+def sampled(model, side, number):
+    """The vectors of one sample."""
+    return getattr(model, side).sample(number, model.n_samples_, np.dtype(model.dtype))[0]
+
+
 def pool():
     with Pool(1) as pool:
         yield pool
@@ -238,7 +243,7 @@ def fitted(ratings=None, **params):
 
 def test_the_mean_over_samples_is_one_factorization():
     model = fitted()
-    parts = [model._sampled("user", n)[0] @ model._sampled("item", n)[0].T
+    parts = [sampled(model, "users_", n) @ sampled(model, "items_", n).T
              + model.user_bias_samples_[n][:, None] + model.item_bias_samples_[n]
              for n in range(model.n_samples_)]
     users, items = np.indices((11, 8)).reshape(2, -1)
@@ -337,8 +342,8 @@ def test_one_sample_that_is_kept_is_the_last():
     model = fitted(keep=1)
     assert model.n_samples_ == 1
     straight = fitted(keep=8)
-    np.testing.assert_array_equal(model._sampled("user", 0)[0].round(9),
-                                  straight._sampled("user", 7)[0].round(9))
+    np.testing.assert_array_equal(sampled(model, "users_", 0).round(9),
+                                  sampled(straight, "users_", 7).round(9))
 
 
 def test_history_measures_the_mean_of_the_samples_so_far():

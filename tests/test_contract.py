@@ -13,6 +13,7 @@ import inspect
 import multiprocessing
 import pickle
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from mfcore import (
     evaluate,
 )
 from mfcore.metrics import rating
+from mfcore.metrics.fitted import Query
 from mfcore.parallel import Pool
 from mfcore.validation import NotFittedError
 
@@ -386,9 +388,11 @@ class Coarse:
 def test_lists_are_a_full_sort_with_ties_in_the_order_of_the_items(made, monkeypatch):
     """Lists are made by the base class from the scores of a model."""
     model = fitted(made)
-    exact, healthy = model._scorer(np.arange(11)), model._scorer
+    known = model.answers()
+    exact = known.scorer(np.arange(11), Query(), Pool(1))
     for wrap in (lambda scorer: scorer, Coarse):
-        monkeypatch.setattr(model, "_scorer", lambda *a, wrap=wrap, **b: wrap(healthy(*a, **b)))
+        answers = SimpleNamespace(scorer=lambda *asked, wrap=wrap: wrap(known.scorer(*asked)))
+        monkeypatch.setattr(model, "answers", lambda answers=answers: answers)
         scores = wrap(exact).block(0, 11)
         wanted = np.argsort(-scores, axis=1, kind="stable")[:, :5]
         items, got = model.recommend(k=5, exclude_seen=False)
@@ -576,7 +580,7 @@ def test_answers_in_single_precision_are_those_in_double_precision_rounded(made)
     for name, value in vars(double).items():
         if isinstance(value, np.ndarray) and value.dtype == np.float32:
             setattr(double, name, value.astype(np.float64))
-    double._remember_shape()
+    double.remember_shape()
     rows, pairs = samples.counts(3, 8, seed=7), [grid.ravel() for grid in np.indices((3, 8))]
     for ratings in (None,) if made is BayesianMF else (None, rows):   # (which draws new rows)
         wanted = double.predict(*pairs, ratings=ratings)

@@ -6,9 +6,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from mfcore.models.fixed_items import fixed_items
-from mfcore.models.fusion import Architecture
 
+from mfcore.models.pairs.fusion import Architecture, fixed_items
 from mfcore.nn.check import check_layer
 from mfcore.nn.layers import Embedding, Run
 from mfcore.nn.pairs import RowsDot

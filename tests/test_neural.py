@@ -41,7 +41,7 @@ def architecture(fusion, hidden, **changes):
 
 
 def score(shape, users, items, head, u, i):
-    """The formula of one cell, from the text of models/fusion.py."""
+    """The formula of one cell, from the text of models/pairs/fusion.py."""
     def mlp(x):
         for layer in head[:-1]:
             x = np.tanh(x @ layer.W.value + layer.b.value)
@@ -162,7 +162,7 @@ def test_the_weights_of_unknown_cells_are_what_their_names_say():
         model = fitted("logistic", n_negatives=3, unknown_weight=name, ratings=ratings)
         assert model.unknown_weight_ == pytest.approx(wanted, rel=1e-6)
     plain = fitted("logistic", n_negatives=3)
-    assert plain._cells(plain.ratings_).drawn_weight == pytest.approx(1)
+    assert plain.answers().cells(plain.ratings_).drawn_weight == pytest.approx(1)
 
 
 # ------------------------------------------------------------------------- learning

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import samples
 import scipy.sparse as sp
-from mfcore.models.fusion import Architecture, Known
 
 from mfcore import MatrixFactorization, NeuralMF, Ratings, evaluate, load
 from mfcore.data.features import concatenate, multi_hot, numeric, one_hot
 from mfcore.data.synthetic import planted
 from mfcore.gradcheck import gradcheck
+from mfcore.models.pairs.fusion import Architecture, Known
 from mfcore.nn.losses import squared
 from mfcore.nn.network import value_and_gradients
 from mfcore.parallel import Pool

@@ -122,8 +122,9 @@ def by_precision(name: str, cells: Any, **changes: Any) -> tuple[Any, Any]:
 def condition(model: Any) -> float:
     """The largest condition number of the row systems of a quadratic model."""
     ratings, found = model.ratings_, [1.0]
-    for side, given in (("user", ratings), ("item", ratings.transposed)):
-        systems, _, held = model._row_systems(given, side)
+    users, items, core = model.users_, model.items_, model.answers().core
+    for given, sides in ((ratings, (users, items)), (ratings.transposed, (items, users))):
+        systems, _, held = core.row_systems(given, *sides)
         found += [np.linalg.cond(systems.system(row, held[row], Pool(1))[0])
                   for row in range(len(held))]
     return max(found)
@@ -244,7 +245,8 @@ def test_a_row_of_a_hundred_thousand_ratings_is_as_exact_as_a_short_one(solver):
             np.float32).astype(dtype)
         model.item_bias_ = np.zeros(MANY, dtype)
         folded.append(model.fold_in_users(cells).factors[0])
-    systems, _, held = model._row_systems(model.ratings_, "user")
+    systems, _, held = model.answers().core.row_systems(
+        model.ratings_, model.users_, model.items_)
     kappa = np.linalg.cond(systems.system(0, held[0], Pool(1))[0])
     assert np.abs(folded[0] - folded[1]).max() <= 16 * kappa * EPS * max(
         np.abs(folded[1]).max(), 1.0)

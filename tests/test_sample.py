@@ -12,6 +12,7 @@ from numba import typeof
 
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.data.synthetic import planted
+from mfcore.models.sides import Sides
 from mfcore.parallel import Pool
 from mfcore.solvers import sample
 from mfcore.solvers.als import ALS, start_on_sample
@@ -72,7 +73,8 @@ def test_the_problem_of_some_users_is_theirs_with_items_pulled_by_their_share(ca
 def test_no_kernel_is_compiled_for_the_arrays_of_a_sample(weighted):
     R = planted(60, 40, density=0.5, random_state=0).ratings
     R = Ratings(R.by_user, weights=np.full(R.nnz, 0.5)) if weighted else R
-    whole = MatrixFactorization(2, n_epochs=1).fit(R)._problem(R)
+    model = MatrixFactorization(2, n_epochs=1).fit(R)
+    whole = model.answers().core.problem(R, Sides(model.users_, model.items_))
     part = of_users(whole, ROWS)
     for one, other in ((whole.by_user, part.by_user), (whole.by_item, part.by_item),
                        *((vars(getattr(whole, side).penalty).values(),

@@ -225,9 +225,9 @@ def test_any_model_is_split_measured_and_scored(inner):
     values = evaluate(model, test, metrics=["ndcg@3", "folding@3", "auc"], exclude_seen=False)
     assert all(np.isfinite(list(values.values())))
     assert 0 <= folding(model) < 1
-    measured = "rmse" if inner._rates else "ndcg@10"
+    measured = "rmse" if inner.predicts_ratings else "ndcg@10"
     value = evaluate(model, test, metrics=measured)[measured]
-    assert model.score(test) == (-value if inner._rates else value)
+    assert model.score(test) == (-value if inner.predicts_ratings else value)
     fold_in = evaluate(model, test, fold_in=train, metrics="ndcg@3", exclude_seen=False)
     assert fold_in == evaluate(model.fallback_, test, fold_in=train, metrics="ndcg@3",
                                exclude_seen=False)

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from mfcore.models.fusion import Architecture, Side
 
 from benchmarks.case import Case, Contestant, Data, Task, as_said
 from benchmarks.data import all_of, first_rows, stored
 from benchmarks.generated import generated
 from mfcore import MultVAE, Ratings, fetch
+from mfcore.models.pairs.fusion import Architecture, Tables
 from mfcore.nn.layers import Linear
 from mfcore.nn.losses import squared
 from mfcore.nn.network import Blocks, Trainer, blocks_of
@@ -55,7 +55,7 @@ class Start(NamedTuple):
     """The network's form, both tables and the head at their start, and the cells."""
 
     shape: Architecture
-    sides: tuple[Side, Side]
+    sides: tuple[Tables, Tables]
     head: list[Linear]
     known: TrainingCells
 
@@ -88,7 +88,7 @@ def pairs_of_ours(k: int, lazy: bool, task: Task) -> None:
         task.keep(solver.epoch(at, pool))
 
 
-def twin(sides: tuple[Side, Side], head: list[Linear], lazy: bool) -> tuple[Any, ...]:
+def twin(sides: tuple[Tables, Tables], head: list[Linear], lazy: bool) -> tuple[Any, ...]:
     """Return the same tables and head in PyTorch."""
     import torch
 
@@ -170,9 +170,9 @@ def rows_of_ours(hidden: int, latent: int, task: Task) -> None:
     """Take the steps."""
     x, random = ones(task.data), np.random.default_rng(0)
     model, ratings = MultVAE((hidden,), latent, beta=BETA, anneal=1, random_state=0), Ratings(x)
-    network = model._network(x.shape, random)
+    network = model.recipe.network(model, x.shape, random)
     packed(network.parameters())
-    (stage,) = model._solver(network, ratings, random).stages
+    (stage,) = model.recipe.solver(model, network, ratings, random).stages
     with Pool(task.n_threads) as pool:
         task.restart()
         losses = []

@@ -7,13 +7,14 @@ of how sure it is.  Models with and without a weight on unknown cells, with and 
 from __future__ import annotations
 
 from copy import copy
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from benchmarks.claims.space import Between, Space, one_of
 from benchmarks.claims.splits import Split, lists
 from benchmarks.claims.study import Arm, Claim, Comparison, Task
 from mfcore import BPR, ImplicitMF, MatrixFactorization, evaluate
+from mfcore.metrics.fitted import Query
 
 REG = {"n_factors": 16, "reg": Between(0.3, 10), "n_epochs": 10}
 WEIGHT = {"unknown_weight": Between(0.01, 1)}
@@ -35,10 +36,21 @@ def fitted(model: str, settings: tuple[tuple[str, Any], ...], split: Split, seed
     return MODELS[model][0](**dict(settings), random_state=seed, n_threads=1).fit(split.train)
 
 
+class ByCosine:
+    """The answers of a model, ranked by the cosine of vectors alone."""
+
+    def __init__(self, known: Any) -> None:
+        self.known = known
+
+    def scorer(self, asked: Any, query: Query, pool: Any) -> Any:
+        """Return what scores users against all items."""
+        return self.known.scorer(asked, query._replace(similarity="cosine"), pool)
+
+
 def by_cosine(model: Any) -> Any:
     """Return the model as it is under recommend(similarity="cosine")."""
-    other = copy(model)
-    other._scorer = partial(model._scorer, similarity="cosine")
+    other, known = copy(model), model.answers()
+    other.answers = lambda: ByCosine(known)
     return other
 
 

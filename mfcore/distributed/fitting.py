@@ -35,9 +35,8 @@ from mfcore.distributed.sweeps import BlockALS, block_bounds
 from mfcore.models.factorization.core import Core, Draw
 from mfcore.models.factorization.implicit import ImplicitMF
 from mfcore.models.factorization.matrix_factorization import MatrixFactorization
-from mfcore.models.inputs import training_ratings
 from mfcore.models.sides import Side, Sides
-from mfcore.models.training import train
+from mfcore.models.training import train, training_ratings
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import GRAM_ROWS, row_chunks
 from mfcore.solvers.loop import Solver

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
-from mfcore.models.estimator import settings
 from mfcore.models.fitted import Linear
 from mfcore.models.recommender import Recommender
+from mfcore.models.settings import setting, settings
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.objectives.biases import shrunken_means
@@ -82,15 +81,9 @@ class BiasOnly(Recommender):
         As in `MatrixFactorization`.
     """
 
-    reg_users: float = 10.0
-    reg_items: float = 5.0
-    n_epochs: int = 10
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        validation.real("reg_users", self.reg_users, low=0)
-        validation.real("reg_items", self.reg_items, low=0)
-        validation.integer("n_epochs", self.n_epochs, low=1)
+    reg_users: float = setting(default=10.0, low=0)
+    reg_items: float = setting(default=5.0, low=0)
+    n_epochs: int = setting(default=10, low=1)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a fit begins, and what improves it."""
@@ -126,9 +119,6 @@ class Popularity(Recommender):
     """
 
     predicts_ratings = False
-
-    def validate(self) -> None:
-        """There is nothing to check."""
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where counting begins, and what counts."""

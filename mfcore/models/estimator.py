@@ -1,105 +1,67 @@
-"""Hyper-parameters, read and set by name; and what a fit leaves.
+"""What every model is: hyper-parameters, what its class supplies, and what a fit leaves.
 
 Hyper-parameters are stored untouched by `__init__`.  This is scikit-learn's contract, kept
 without importing it, so that its `clone` and `GridSearchCV` work on every model here.
-
-    @settings("n_threads", "verbose")
-    class Model(Recommender):
-        n_factors: int = field(default=64, kw_only=False)      # Model(64)
-        reg: float = 1.0                                       # Model(reg=1.0)
-        weights_: np.ndarray = field(init=False)               # what a fit leaves
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.fitted import Fitted
+from mfcore.metrics.fitted import Fitted, NewRows
 from mfcore.models import registry
+from mfcore.models.inputs import aligned_ratings
+from mfcore.models.settings import Rule, fitted, offers, setting
 from mfcore.models.sides import Side, Sides, part_of
 from mfcore.models.training import Start
 from mfcore.validation import NotFittedError
 
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
-        """Tell type checkers what `settings` does; Python 3.10 has no such function."""
-        return lambda decorated: decorated
-
 Model = TypeVar("Model", bound="Estimator")
 
-# Hyper-parameters that say what the learned numbers are: a fitted model has no use for others.
+# Hyper-parameters that decide what the learned numbers mean: they must stay as in the fit.
 SHAPING = ("n_factors", "dtype", "loss", "bias", "item_bias", "fusion", "hidden", "n_hidden",
            "n_layers", "n_latent", "activation", "output", "orientation", "tied", "scale",
            "likelihood", "values")
-# The settings of models that learn by epochs from a random start.
-TRAINED = ("patience", "eval_metric", "dtype", "random_state", "n_threads", "verbose")
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
-def settings(*shared: str) -> Callable[[type[Model]], type[Model]]:
-    """Make the annotated names of a class its hyper-parameters.
-
-    Parameters
-    ----------
-    *shared : str
-        Names that a base class annotates, with the defaults there: they come last.
-    """
-    def decorated(made: type[Model]) -> type[Model]:
-        known = {name: kind for base in made.__mro__[1:]
-                 for name, kind in inspect.get_annotations(base).items()}
-        made.__annotations__ = {**inspect.get_annotations(made),
-                                **{name: known[name] for name in shared}}
-        return dataclass(made, repr=False, eq=False, kw_only=True, match_args=False)
-
-    return decorated
-
-
-@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
-def shared(base: type[Any]) -> type[Any]:
-    """Let a base class annotate hyper-parameters: those that `settings` names are its heirs'."""
-    for name in [name for name, value in vars(base).items() if isinstance(value, Field)]:
-        delattr(base, name)
-    return base
-
-
-@shared
+@offers
 class Estimator:
     """Hold hyper-parameters as attributes named like the arguments of `__init__`.
 
-    A class supplies besides: `validate`, `check` (of its ratings), `begin` (where a fit begins,
-    and what improves it: `training.Start`), `answers` (what is asked of it once it is fitted:
-    `metrics.fitted.Fitted`).  What it cannot do is a row of the table in registry.py.
+    A class supplies besides: `check` (of its ratings), `begin` (where a fit begins, and what
+    improves it: `training.Start`), `answers` (what is asked of it once it is fitted:
+    `metrics.fitted.Fitted`), and `together`, checks of parameters that depend on each other.
+    What it cannot do is a row of the table in registry.py.
     """
 
-    # Settings of models that learn by epochs, with their defaults.
-    n_epochs: int = 1
-    tol: float | None = None
-    patience: int | None = None
-    eval_metric: str | None = None
-    dtype: str = "float32"
-    random_state: Any = None
-    n_threads: int | None = None
-    verbose: int = 0
+    n_epochs: int = setting(default=1, low=1)
+    tol: float | None = setting(default=None, low=0)
+    patience: int | None = setting(default=None, low=1)
+    eval_metric: str | None = setting(default=None)
+    dtype: str = setting(default="float32", among=("float32", "float64"))
+    random_state: Any = setting(default=None, check=validation.random_generator)
+    n_threads: int | None = setting(default=None)
+    verbose: int = setting(default=0, check=validation.flag_or_count)
 
-    shaped_: dict[str, Any] = field(init=False)
-    ratings_: Ratings = field(init=False)
-    has_seen_: bool = field(init=False)
-    users_: Any = field(init=False)
-    items_: Any = field(init=False)
-    global_mean_: float = field(init=False)
-    mean_rating_: float = field(init=False)
-    rating_range_: tuple[float, float] = field(init=False)
-    history_: list[dict[str, Any]] = field(init=False)
+    shaped_: dict[str, Any] = fitted()
+    ratings_: Ratings = fitted(doc="Ratings of the fit.")
+    has_seen_: bool = fitted()
+    users_: Any = fitted()
+    items_: Any = fitted()
+    global_mean_: float = fitted(doc="What scores are measured from.")
+    mean_rating_: float = fitted(doc="Mean of the training ratings, weighted.")
+    rating_range_: tuple[float, float] = fitted(doc="Least and largest rating.")
+    history_: list[dict[str, Any]] = fitted(
+        doc="A dict per epoch: epoch, loss, seconds, and the metric of the eval_set.")
 
+    rules: ClassVar[dict[str, Rule]] = {}
+    together: ClassVar[tuple[Callable[[Any], None], ...]] = ()
     # Whether `predict` is on the scale of the ratings.
     predicts_ratings: ClassVar[Any] = True
     # What is known of users and items, and goes into a file.
@@ -110,10 +72,6 @@ class Estimator:
     weights_axes: ClassVar[str] = "weight"
 
     # ----------------------------------------------------------- what a class supplies
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        raise NotImplementedError
 
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings that this model cannot learn from."""
@@ -131,6 +89,15 @@ class Estimator:
         return registry.lacks(type(self), ability)
 
     # ---------------------------------------------------------------- hyper-parameters
+
+    def validate(self) -> None:
+        """Raise for a hyper-parameter out of range, or for some that do not go together."""
+        for name, (check, optional) in self.rules.items():
+            value = getattr(self, name)
+            if not (optional and value is None):
+                check(name, value)
+        for checked in self.together:
+            checked(self)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the hyper-parameters by name; `deep` is there for scikit-learn."""
@@ -174,10 +141,16 @@ class Estimator:
             raise ValueError("this model was saved with seen=False: its training ratings, "
                              "which this needs, are not known any more")
 
-    def forget(self) -> None:
-        """Drop everything learned: names that end in an underscore."""
+    def remember(self, ratings: Ratings, sides: Sides, mean: float) -> None:
+        """Drop what an earlier fit left, and keep what is known before the first epoch."""
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
+        self.remember_shape()
+        self.ratings_, self.has_seen_, self.history_ = ratings, True, []
+        data = ratings.by_user.data
+        self.rating_range_ = (float(data.min()), float(data.max()))
+        self.mean_rating_ = mean
+        self.users_, self.items_ = sides
 
     def remember_shape(self) -> None:
         """Keep the hyper-parameters that say what the learned numbers are."""
@@ -226,6 +199,29 @@ class Estimator:
         """Number of epochs that ran."""
         return len(self.history_)
 
+    # ------------------------------------------------------------------------ new rows
+
+    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None
+                 ) -> NewRows | None:
+        """Return what is given of new users, in the model's columns; None for nothing.
+
+        Parameters
+        ----------
+        ratings, user_features
+            As in `recommend`.
+        n_rows : int or None
+            How many rows features must have; None: as many as the ratings.
+        """
+        if ratings is None and user_features is None:
+            return None
+        aligned = None if ratings is None else aligned_ratings(ratings, self)
+        if user_features is None:
+            return NewRows(aligned, None)
+        if "features" not in self.side_type.parts:
+            raise NotImplementedError(registry.sentence(type(self), "new_user_features"))
+        n_rows = n_rows if aligned is None else aligned.shape[0]
+        return NewRows(aligned, self.users_.aligned(user_features, n_rows))
+
     # --------------------------------------------------------------------- for others
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -243,33 +239,3 @@ class Estimator:
         changed = [f"{name}={value!r}" for name, value in self.get_params(deep=False).items()
                    if value is not defaults[name].default and value != defaults[name].default]
         return f"{type(self).__name__}({', '.join(changed)})"
-
-
-# -------------------------------------------------- checks of what several models share
-
-def check_factors(model: Any) -> None:
-    """Raise for a number of factors, a start, or a setting of `check_epochs` out of range."""
-    validation.integer("n_factors", model.n_factors, low=1)
-    validation.real("init_scale", model.init_scale, low=0, high=1e3, above=0)
-    check_epochs(model)
-
-
-def check_epochs(model: Any) -> None:
-    """Raise for a number of epochs, a stop, a type or a seed out of range."""
-    validation.integer("n_epochs", model.n_epochs, low=1)
-    if model.tol is not None:
-        validation.real("tol", model.tol, low=0)
-    if model.patience is not None:
-        validation.integer("patience", model.patience, low=1)
-    validation.choice("dtype", model.dtype, ("float32", "float64"))
-    validation.random_generator("random_state", model.random_state)
-    if not isinstance(model.verbose, bool):
-        validation.integer("verbose", model.verbose)
-
-
-def check_widths(hidden: Any) -> None:
-    """Raise unless `hidden` is a tuple of widths."""
-    if not isinstance(hidden, (tuple, list)):
-        raise TypeError(f"hidden must be a tuple of widths, got {hidden!r}")
-    for width in hidden:
-        validation.integer("hidden", width, low=1)

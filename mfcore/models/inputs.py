@@ -16,21 +16,6 @@ from mfcore.data.ids import as_vector
 from mfcore.data.ratings import Ratings, as_ratings
 
 
-def training_ratings(given: Any, y: Any) -> Ratings:
-    """Return the Ratings of `fit(ratings)`, or of `fit(X, y)` with X (nnz, 2) ids.
-
-    Raises TypeError for what is neither, ValueError where there is no rating at all.
-    """
-    if y is not None:
-        users, items = pairs("X", given)
-        ratings = Ratings.from_arrays(users, items, y)
-    else:
-        ratings = as_ratings("ratings", given)
-    if ratings.nnz == 0:
-        raise ValueError(f"ratings must hold at least one rating, got {ratings}")
-    return ratings
-
-
 def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the two columns of X, shape (n, 2): user and item of each cell."""
     if isinstance(X, (list, tuple)) and X and all(np.shape(row) == (2,) for row in X):
@@ -50,13 +35,13 @@ def aligned_ratings(given: Any, model: Any) -> Ratings:
     with named items where the model has none; KeyError for items that the model does not
     know.
     """
-    return _aligned("items", as_ratings("ratings", given), model.item_ids_,
+    return _aligned("items", as_ratings("ratings", given), model.ratings_.item_ids,
                     model.ratings_.item_positions, model.ratings_.shape)
 
 
 def aligned_to_users(given: Any, model: Any) -> Ratings:
-    """Return ratings, transposed, whose columns are the model's users; raises alike."""
-    return _aligned("users", as_ratings("ratings", given).transposed, model.user_ids_,
+    """Return ratings, transposed, whose columns are the model's users; raises the same."""
+    return _aligned("users", as_ratings("ratings", given).transposed, model.ratings_.user_ids,
                     model.ratings_.user_positions, model.ratings_.shape[::-1])
 
 

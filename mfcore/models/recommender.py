@@ -14,9 +14,8 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
-from mfcore.metrics.fitted import Folded, NewRows, Query
+from mfcore.metrics.fitted import Folded, Query
 from mfcore.metrics.rating import rmse
-from mfcore.models import registry
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import best_items, nearest
 from mfcore.models.inputs import (
@@ -85,27 +84,6 @@ class Recommender(Estimator):
         return self
 
     # ------------------------------------------------------------------------ scores
-
-    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None
-                 ) -> NewRows | None:
-        """Return what is given of new users, in the model's columns; None for nothing.
-
-        Parameters
-        ----------
-        ratings, user_features
-            As in `recommend`.
-        n_rows : int or None
-            How many rows features must have; None: as many as the ratings.
-        """
-        if ratings is None and user_features is None:
-            return None
-        aligned = None if ratings is None else aligned_ratings(ratings, self)
-        if user_features is None:
-            return NewRows(aligned, None)
-        if "features" not in self.side_type.parts:
-            raise NotImplementedError(registry.sentence(type(self), "new_user_features"))
-        n_rows = n_rows if aligned is None else aligned.shape[0]
-        return NewRows(aligned, self.users_.aligned(user_features, n_rows))
 
     def predict(self, users: Any, items: Any, *, ratings: Any = None,
                 user_features: Any = None) -> np.ndarray:
@@ -270,7 +248,7 @@ class Recommender(Estimator):
         Parameters
         ----------
         ratings : Ratings or scipy sparse, shape (n_new, n_items), or None
-            One row per new user; None: users of whom only features are known.
+            One row per new user; None: only features are known.
         user_features : Features, scipy sparse or lists of names, or None
             Row by row as the ratings; their vectors are the prior of the row.  None: those of
             an average row of the fit.
@@ -292,8 +270,7 @@ class Recommender(Estimator):
         Parameters
         ----------
         ratings : Ratings or scipy sparse, shape (n_users, n_new), or None
-            Users are rows here too: one column per new item.  None: items of which only
-            features are known.
+            Users are rows here too: one column per new item.  None: only features are known.
         item_features : Features, scipy sparse or lists of names, or None
             One row per new item; None: those of an average item of the fit.
 

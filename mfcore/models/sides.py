@@ -20,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.chunks import column_counts
 from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded
@@ -68,8 +69,11 @@ class Side:
     # ------------------------------------------------------------------ at the fit
 
     def take(self, features: Features | None) -> None:
-        """Keep the features of the fit."""
+        """Keep the features of the fit; raise for negative ones where they are averaged."""
         if features is not None:
+            if self.averaged and features.matrix.nnz:
+                validation.nonnegative(f"{self.name}_features of features='average'",
+                                       features.matrix.data)
             self.features, self.feature_names = features, list(features.names)
             self.feature_mean = np.asarray(self.shares(features.matrix).mean(axis=0)).ravel()
 
@@ -145,7 +149,7 @@ class Side:
     def means(self, F: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return F G and F g in float64; of the mean row, (1, k) and (1,), where F is None.
 
-        A row of which no features are given is taken for an average row of the fit.
+        A row without features counts as an average row of the fit.
         """
         G, g = self.feature_factors, self.feature_bias
         if G is None:
@@ -160,14 +164,14 @@ class Side:
                        bias_means=penalty.bias_means + bias_means)
 
     def default_row(self) -> Row | None:
-        """Return vector and bias of a row of which nothing is known; None: zeros."""
+        """Return vector and bias of an unknown row; None: zeros."""
         if self.feature_factors is None:
             return None
         means, bias_means = self.means(None, 0)
         return Row(means[0], float(bias_means[0]))
 
     def from_features(self, means: np.ndarray, bias_means: np.ndarray, real: np.dtype) -> Folded:
-        """Return the vectors of rows of which nothing but features is known: their means."""
+        """Return the vectors of rows of which only features are known: their means."""
         return Folded(means.astype(real), None if self.bias is None else bias_means.astype(real))
 
     # --------------------------------------------------------------- rows that come later
@@ -217,6 +221,17 @@ class Sides(NamedTuple):
 
     users: Any
     items: Any
+
+
+def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:
+    """Return both sides of a model as they are before the first epoch."""
+    averaged = getattr(model, "features", "learned") == "average"
+    users, items = model.side_type("user", averaged), model.side_type("item", averaged)
+    for number, (side, given) in enumerate(((users, user_features), (items, item_features))):
+        side.take(with_history(f"{side.name}_features", given, ratings, number))
+    users.counts = np.diff(ratings.by_user.indptr)
+    items.counts = column_counts(ratings.by_user.indices, ratings.shape[1])
+    return Sides(users, items)
 
 
 def part_of(side: str, name: str, doc: str) -> property:
@@ -278,20 +293,6 @@ def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features
     if any(asked):
         found.append(history(ratings if side == 0 else ratings.transposed))
     return concatenate(*found) if found else None
-
-
-def check_shares(user: Features | None, item: Features | None) -> None:
-    """Raise for features of which features="average" can make no shares."""
-    for name, part in (("user", user), ("item", item)):
-        if part is not None and part.matrix.nnz:
-            validation.nonnegative(f"{name}_features of features='average'", part.matrix.data)
-
-
-def check_grouping(model: Any) -> None:
-    """Raise for a setting of features that is out of range."""
-    validation.choice("features", model.features, ("learned", "average"))
-    validation.real("feature_reg", model.feature_reg, above=0)
-    validation.real("history_reg", model.history_reg, above=0)
 
 
 def n_of_history(names: Sequence[str] | None) -> int:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.chunks import column_counts, summed
 from mfcore.data.features import Features
-from mfcore.data.ratings import Ratings
+from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.evaluate import evaluate, requested
 from mfcore.metrics.measure import Alignment
 from mfcore.models import registry
-from mfcore.models.inputs import training_ratings
-from mfcore.models.sides import Sides, check_shares, with_history
+from mfcore.models.inputs import pairs
+from mfcore.models.sides import Sides, sides_of
+from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
 from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor, Solver, run
@@ -69,76 +68,50 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     if training.weights is not None and model.lacks("weights"):
         raise ValueError(registry.sentence(type(model), "weights"))
     model.check(training, **own)
+    for name, given in (("user_features", user_features), ("item_features", item_features)):
+        if given is not None:
+            model.require(name)
     sides = sides_of(model, training, user_features, item_features)
     watched = Watched(eval_set, callbacks_of(callbacks),
                       checkpoint_of(model, training, sides, checkpoint))
-    with _kept_unless_an_epoch_ends(model):
-        remember(model, training, sides)
+    before = dict(vars(model))
+    try:
+        model.remember(training, sides, mean_rating(training))
         if backend is not None:
             own["backend"] = backend
         start = model.begin(training, sides, np.random.default_rng(model.random_state), **own)
         start.publish(start.at)
-        monitor = monitor_of(model, watched, start.publish)
-        try:
-            with Pool(model.n_threads) as pool:
-                run(start.solver, start.at, pool, model.n_epochs, monitor)
-        finally:
-            start.publish(start.at)
-            if start.finish is not None:
-                start.finish(start.at)
+        _run(model, start, watched)
+    except BaseException:
+        if not vars(model).get("history_") or model.history_ is before.get("history_"):
+            vars(model).clear()                # no epoch ended: what was there before stays
+            vars(model).update(before)
+        raise
     return model
 
 
-def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:
-    """Return both sides as they are before the first epoch."""
-    given = {"user_features": user_features, "item_features": item_features}
-    for name in [name for name, features in given.items() if features is not None]:
-        model.require(name)
-    known = [with_history(name, features, ratings, side)
-             for side, (name, features) in enumerate(given.items())]
-    averaged = getattr(model, "features", "learned") == "average"
-    if averaged:
-        check_shares(*known)
-    sides = Sides(*(model.side_type(name, averaged) for name in ("user", "item")))
-    for side, features in zip(sides, known, strict=True):
-        side.take(features)
-    sides.users.counts = np.diff(ratings.by_user.indptr)
-    sides.items.counts = column_counts(ratings.by_user.indices, ratings.shape[1])
-    return sides
-
-
-def remember(model: Any, ratings: Ratings, sides: Sides) -> None:
-    """Drop what an earlier fit left, and keep what is known before the first epoch."""
-    model.forget()
-    model.remember_shape()
-    model.ratings_, model.has_seen_, model.history_ = ratings, True, []
-    data = ratings.by_user.data
-    model.rating_range_ = (float(data.min()), float(data.max()))
-    model.mean_rating_ = mean_of(ratings)
-    model.users_, model.items_ = sides
-
-
-@contextmanager
-def _kept_unless_an_epoch_ends(model: Any) -> Iterator[None]:
-    """Restore what the model was before, where an error comes before the first epoch ends."""
-    before = dict(vars(model))
+def _run(model: Any, start: Start, watched: Watched) -> None:
+    """Run the epochs of a fit, and make what they reached the model's, however they end."""
+    monitor = monitor_of(model, watched, start.publish)
     try:
-        yield
-    except BaseException:
-        if not getattr(model, "history_", None) or model.history_ is before.get("history_"):
-            vars(model).clear()
-            vars(model).update(before)
-        raise
+        with Pool(model.n_threads) as pool:
+            run(start.solver, start.at, pool, model.n_epochs, monitor)
+    finally:
+        start.publish(start.at)
+        if start.finish is not None:
+            start.finish(start.at)
 
 
-def mean_of(ratings: Ratings) -> float:
-    """Return the (weighted) mean rating."""
-    values, weights = ratings.by_user.data, ratings.weights
-    if weights is None or not weights.any():
-        return float(values.mean(dtype=np.float64))
-    total = summed(lambda chunk: float(values[chunk].astype(np.float64) @ weights[chunk]),
-                   len(values))
-    return total / float(weights.sum(dtype=np.float64))
+def training_ratings(given: Any, y: Any) -> Ratings:
+    """Return the Ratings of `fit(ratings)`, or of `fit(X, y)` with X (nnz, 2) ids.
+
+    Raises TypeError for what is neither, ValueError where there is no rating at all.
+    """
+    ratings = as_ratings("ratings", given) if y is None else \
+        Ratings.from_arrays(*pairs("X", given), y)
+    if ratings.nnz == 0:
+        raise ValueError(f"ratings must hold at least one rating, got {ratings}")
+    return ratings
 
 
 # --------------------------------------------------------------------- between epochs
@@ -180,7 +153,7 @@ def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> 
 
     return Monitor(evaluate_at, metric if eval_set is not None else None,
                    metric not in LOWER_IS_BETTER, model.patience,
-                   tuple(told(callback) for callback in callbacks), model.tol, model.verbose,
+                   tuple(map(told, callbacks)), model.tol, model.verbose,
                    model.history_, checkpoint)
 
 

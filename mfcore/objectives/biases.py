@@ -10,11 +10,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mfcore.data.chunks import CELLS, rows_of_cells
+from mfcore.data.chunks import CELLS, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
 from mfcore.parallel import row_chunks
 
 Offset = Callable[[slice], "np.ndarray | float"]
+
+
+def mean_rating(ratings: Ratings) -> float:
+    """Return the (weighted) mean rating μ; without any weight, the plain mean."""
+    values, weights = ratings.by_user.data, ratings.weights
+    if weights is None or not weights.any():
+        return float(values.mean(dtype=np.float64))
+    total = summed(lambda chunk: float(values[chunk].astype(np.float64) @ weights[chunk]),
+                   len(values))
+    return total / float(weights.sum(dtype=np.float64))
 
 
 def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ what it adds to the training formula, with all h_i as they are:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,45 +21,32 @@ import scipy.sparse as sp
 
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
-from mfcore.models.autoencoders.core import learned
-from mfcore.models.autoencoders.network import corrupted, known_offsets
+from mfcore.models.autoencoders.core import codes
+from mfcore.models.autoencoders.network import corrupted, offsets
 from mfcore.models.fitted import Linear, answered_unless
-from mfcore.models.sides import Sides
-from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain
-from mfcore.nn.parameters import packed
 from mfcore.parallel import Pool, row_chunks
-from mfcore.solvers.rows import Vector
 
 # Items decoded together; what keeps the offset's equation solvable for few ratings.
 ROWS, LEAST = 2048, 1e-6
 
 
-def begin(model: Any, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
-    """Return where a fit begins, for a model whose offsets and scale are set."""
-    recipe = model.recipe()
-    network = recipe.network(ratings.shape, random)
-    at = Vector(packed(network.parameters()))
-    solver = recipe.solver(network, ratings, random)
-
-    def publish(at: Vector) -> None:
-        model.weights_ = at.weights
-        with Pool(model.n_threads) as pool:
-            sides.users.factors, sides.items.factors = factors(
-                learned(model), corrupted(model, ratings).t, model.scale_, pool)
-
-    return Start(solver, at, publish)
+def vectors(model: Any, network: Plain, ratings: Ratings
+            ) -> Callable[[Pool], tuple[np.ndarray, np.ndarray]]:
+    """Return a function that returns the vectors of users and of items."""
+    X = corrupted(model, ratings).t
+    return lambda pool: factors(network, X, model.scale_, pool)
 
 
 def answers(model: Any) -> Linear:
     """Return the answers of the fitted model: linear in the vectors of users."""
-    offsets, reg, H = known_offsets(model), model.reg, model.item_factors_
+    known, reg, H = offsets(model), model.reg, model.item_factors_
 
     def fold(new: NewRows, pool: Pool) -> Folded:
         ratings = new.known(len(H))
-        bias = offsets.row_bias(ratings)
-        t = offsets.scaled(ratings, bias)
-        return Folded(solved_rows(t, ratings.weights, H, reg, offsets.scale, pool), bias)
+        bias = known.row_bias(ratings)
+        t = known.scaled(ratings, bias)
+        return Folded(solved_rows(t, ratings.weights, H, reg, known.scale, pool), bias)
 
     return Linear(model.users_, model.items_, model.global_mean_, fold,
                   unanswered=answered_unless(model))
@@ -66,10 +54,8 @@ def answers(model: Any) -> Linear:
 
 def item_codes(model: Any) -> np.ndarray:
     """Return the codes of the items' rows, shape (n_items, k)."""
-    X, network = corrupted(model, model.ratings_).t, learned(model)
     with Pool(model.n_threads) as pool:
-        return np.concatenate([network.encode(X[start:stop], pool)
-                               for start, stop in row_chunks(X.shape[0], ROWS) or [(0, 0)]])
+        return codes(model.learned(), corrupted(model, model.ratings_).t, pool)
 
 
 def factors(network: Plain, X: sp.csr_array, scale: float, pool: Pool

@@ -13,15 +13,10 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.autoencoders.core import Recipe, check_memory
-from mfcore.models.autoencoders.core import begin as begin_coding
-from mfcore.models.estimator import check_epochs, check_widths
-from mfcore.models.sides import Sides
-from mfcore.models.training import Start
-from mfcore.nn.activations import FORMULAS
+from mfcore.models.autoencoders.core import Recipe, answers, coded, no_bias, no_offset
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Target
 from mfcore.nn.joins import Sequential
-from mfcore.nn.layers import Dropout, Linear, SparseLinear
+from mfcore.nn.layers import Linear, SparseLinear
 from mfcore.nn.multinomial import Multinomial
 from mfcore.nn.optimizers import OPTIMIZERS, optimizer
 from mfcore.nn.parameters import Parameter
@@ -31,61 +26,36 @@ from mfcore.solvers.rows import Make
 HEADS: dict[str, Callable[..., Head]] = {
     "multinomial": Multinomial, "gaussian": Gaussian, "bernoulli": EveryLogistic}
 
+NAMED = [name for name in OPTIMIZERS if name != "rprop"]
+
 Random = np.random.Generator | None
 
 
-# ------------------------------------------------------------------------------ checks
+# --------------------------------------------------------------------------------- rows
 
-def check_choices(model: Any) -> None:
-    """Raise for a setting of all these models that is out of range."""
-    check_epochs(model)
-    validation.integer("n_latent", model.n_latent, low=1)
-    validation.choice("values", model.values, ("binary", "raw"))
-    Dropout(model.dropout)
-    validation.real("reg", model.reg, low=0)
-    validation.real("learning_rate", model.learning_rate, above=0, high=1e3)
-    validation.integer("batch_size", model.batch_size, low=1)
-    validation.real("memory", model.memory, above=0)
-
-
-def check_layers(model: Any) -> None:
-    """Raise for layers, a likelihood or an optimizer out of range."""
-    validation.choice("likelihood", model.likelihood, HEADS)
-    validation.choice("activation", model.activation, FORMULAS)
-    validation.choice("optimizer", model.optimizer, [n for n in OPTIMIZERS if n != "rprop"])
-    check_widths(model.hidden)
-
-
-def check_training(model: Any, ratings: Ratings) -> None:
-    """Raise for values without a likelihood, and for a network too large for the memory."""
+def check_values(model: Any, ratings: Ratings) -> None:
+    """Raise for values without a likelihood."""
     if model.values == "raw":
         check_counts(model.likelihood, ratings.by_user.data)
-    check_memory(model, ratings, model.recipe())
-
-
-# ----------------------------------------------------------------------- rows, training
-
-def begin(model: Any, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
-    """Return where a fit begins: no offsets, no scale."""
-    model.global_mean_, model.scale_ = 0.0, 1.0
-    return begin_coding(model, ratings, sides, random)
 
 
 def targets(model: Any, ratings: Ratings) -> sp.csr_array:
     """Return x of rows: 1 for each rating above 0, or the ratings."""
+    check_values(model, ratings)
     cells = ratings.by_user
-    if model.values == "raw":
-        check_counts(model.likelihood, cells.data)
     data = (cells.data > 0).astype(model.dtype) if model.values == "binary" else \
         cells.data.astype(model.dtype)
     return sp.csr_array((data, cells.indices, cells.indptr), shape=cells.shape)
 
 
-def recipe(model: Any, network: Callable[..., Any], solver: Callable[..., Any]) -> Recipe:
-    """Return the recipe of functions whose first argument is the model."""
-    return Recipe(lambda shape, random: network(model, shape, random),
-                  lambda ratings: unit_rows(targets(model, ratings)),
-                  lambda net, ratings, random: solver(model, net, ratings, random))
+def inputs(model: Any, ratings: Ratings) -> sp.csr_array:
+    """Return x of rows, divided by their lengths."""
+    return unit_rows(targets(model, ratings))
+
+
+def recipe(network: Callable[..., Any], solver: Callable[..., Any]) -> Recipe:
+    """Return the recipe of a network of choices and what trains it."""
+    return Recipe(network, inputs, solver, check_values, no_offset, no_bias, coded, answers)
 
 
 def batches(model: Any, ratings: Ratings) -> Make:
@@ -100,7 +70,7 @@ def batches(model: Any, ratings: Ratings) -> Make:
 
 
 def optimizer_of(model: Any, n_rows: int) -> Any:
-    """Return the optimizer that a model names, with its penalty for so many rows."""
+    """Return the optimizer that a model names, with its penalty for n_rows rows."""
     return optimizer(model.optimizer, model.learning_rate, decay=2 * model.reg / n_rows)
 
 

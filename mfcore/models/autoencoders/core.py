@@ -2,7 +2,7 @@
 
     code_u = encoder(row_u)        s_ui = μ + b_u + b̃_i + scale · φ(decoder(code_u)·W_i + c_i)
 
-A user's vector is its code, of old and new users alike: nothing is trained for a new one.
+A user's vector is its code, for old and new users: nothing is trained for a new one.
 An item's vector is the code of a user who gave it, and it alone, the top rating.
 
 What differs between autoencoders is a recipe of functions: rows, network and solver.
@@ -11,7 +11,7 @@ What differs between autoencoders is a recipe of functions: rows, network and so
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
+from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer
 from mfcore.models.fitted import Unanswered, answered_unless, cosine_scorer, nearest, rows_of
 from mfcore.models.inputs import named
 from mfcore.models.recommender import Recommender
@@ -40,25 +40,30 @@ ROWS, PAIRS = 2048, 16_384
 Random = np.random.Generator
 
 
-def _no_bias(_: Ratings) -> None:
-    """Return None: the model has no biases."""
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """What an autoencoder makes of ratings.
+    """What an autoencoder makes of ratings: functions whose first argument is the model.
 
-    network : network(shape, random) for ratings of a shape; random None: its numbers are to
-        be replaced
-    inputs : inputs(ratings), the rows that the encoder takes, columns those of the model
-    solver : solver(network, ratings, random), what trains the network
-    row_bias : row_bias(ratings), b_u of new users, or None
+    network : network(model, shape, random) for ratings of a shape; random None: its numbers
+        are to be replaced
+    inputs : inputs(model, ratings), the rows that the encoder takes, columns those of the model
+    solver : solver(model, network, ratings, random), what trains the network
+    check : check(model, ratings) raises for values that it cannot learn from
+    offset : offset(model, ratings, sides) sets offsets and scale at the start of a fit
+    row_bias : row_bias(model, ratings), b_u of new users, or None
+    vectors : vectors(model, network, ratings) returns a function of a pool, that returns the
+        vectors of users and items under the present numbers
+    answers : answers(model), what is asked of the fitted model
     """
 
-    network: Callable[[tuple[int, int], Random | None], Any]
-    inputs: Callable[[Ratings], sp.csr_array]
-    solver: Callable[[Any, Ratings, Random], Solver]
-    row_bias: Callable[[Ratings], np.ndarray | None] = _no_bias
+    network: Callable[[Any, tuple[int, int], Random | None], Any]
+    inputs: Callable[[Any, Ratings], sp.csr_array]
+    solver: Callable[[Any, Any, Ratings, Random], Solver]
+    check: Callable[[Any, Ratings], None]
+    offset: Callable[[Any, Ratings, Sides], None]
+    row_bias: Callable[[Any, Ratings], np.ndarray | None]
+    vectors: Callable[[Any, Any, Ratings], Callable[[Pool], tuple[np.ndarray, np.ndarray]]]
+    answers: Callable[[Any], Fitted]
 
 
 class Autoencoder(Recommender):
@@ -67,9 +72,46 @@ class Autoencoder(Recommender):
     weights_: np.ndarray
     scale_: float
 
-    def recipe(self) -> Recipe:
-        """Return what the model makes of ratings."""
-        raise NotImplementedError
+    memory: float
+    recipe: Recipe
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise for values it cannot learn from, and a network that the memory cannot hold."""
+        recipe, size = self.recipe, np.dtype(self.dtype).itemsize
+        recipe.check(self, ratings)
+        numbers = sum(p.value.size for p in recipe.network(self, ratings.shape, None).parameters())
+        # Weights, gradients, two moments, and the last and the best epoch.
+        needed = size * 6 * numbers / 1e9
+        if needed > self.memory:
+            raise ValueError(f"memory must be at least {needed:.2f} gigabytes for {numbers} "
+                             f"numbers of the network in {self.dtype}, got {self.memory:g}; "
+                             f"take fewer hidden units, or raise memory")
+
+    def begin(self, ratings: Ratings, sides: Sides, random: Random) -> Start:
+        """Return where a fit begins, and what improves it."""
+        recipe = self.recipe
+        recipe.offset(self, ratings, sides)
+        network = recipe.network(self, ratings.shape, random)
+        at = Vector(packed(network.parameters()))          # (which the network shares)
+        solver = recipe.solver(self, network, ratings, random)
+        vectors = recipe.vectors(self, network, ratings)
+
+        def publish(at: Vector) -> None:
+            self.weights_ = at.weights
+            with Pool(self.n_threads) as pool:
+                sides.users.factors, sides.items.factors = vectors(pool)
+
+        return Start(solver, at, publish)
+
+    def answers(self) -> Fitted:
+        """Return what is asked of the fitted model."""
+        return self.recipe.answers(self)
+
+    def learned(self) -> Any:
+        """Return the network of the learned numbers, which it shares."""
+        network = self.recipe.network(self, self.ratings_.shape, None)
+        unpack(self.weights_, network.parameters())
+        return network
 
     def user_embedding(self, ratings: Any = None) -> np.ndarray:
         """Return the codes of users, shape (n, k): of the fit, or of the rows given.
@@ -77,9 +119,9 @@ class Autoencoder(Recommender):
         ratings : Ratings or scipy sparse, shape (n, n_items), or None
         """
         self.check_fitted()
-        codes: np.ndarray = self.user_factors_ if ratings is None else \
+        found: np.ndarray = self.user_factors_ if ratings is None else \
             self.fold_in_users(ratings).factors
-        return codes
+        return found
 
     def item_embedding(self, method: str = "one_hot") -> np.ndarray:
         """Return vectors of the items in the space of the users' codes, shape (n_items, k).
@@ -94,8 +136,8 @@ class Autoencoder(Recommender):
         self.check_fitted()
         validation.choice("method", method, EMBEDDINGS)
         if method == "one_hot":
-            codes: np.ndarray = self.item_factors_
-            return codes
+            found: np.ndarray = self.item_factors_
+            return found
         self.check_seen()
         P = self.user_factors_
         if method == "centred_average":
@@ -120,73 +162,48 @@ class Autoencoder(Recommender):
         return named(best, self.item_ids_), scores
 
 
-# --------------------------------------------------------------------------- training
+# --------------------------------------------------------------------- codes of rows
 
-def check_memory(model: Any, ratings: Ratings, recipe: Recipe) -> None:
-    """Refuse a network that the memory cannot hold, before any of it is made."""
-    size = np.dtype(model.dtype).itemsize
-    numbers = sum(p.value.size for p in recipe.network(ratings.shape, None).parameters())
-    # Weights, gradients, two moments, and the last and the best epoch.
-    needed = size * 6 * numbers / 1e9
-    if needed > model.memory:
-        raise ValueError(f"memory must be at least {needed:.2f} gigabytes for {numbers} "
-                         f"numbers of the network in {model.dtype}, got {model.memory:g}; "
-                         f"take fewer hidden units, or raise memory")
+def coded(model: Any, network: Plain, ratings: Ratings
+          ) -> Callable[[Pool], tuple[np.ndarray, np.ndarray]]:
+    """Return a function that returns the codes of users, and of users of one item each."""
+    inputs, users_of_one = model.recipe.inputs, _one_hot_users(ratings, model.rating_range_[1])
+    X, one_hot = inputs(model, ratings), inputs(model, users_of_one)
+    return lambda pool: (codes(network, X, pool), codes(network, one_hot, pool))
 
 
-def begin(model: Any, ratings: Ratings, sides: Sides, random: Random) -> Start:
-    """Return where a fit begins, for a model whose offsets and scale are set."""
-    recipe = model.recipe()
-    network = recipe.network(ratings.shape, random)
-    at = Vector(packed(network.parameters()))
-    solver = recipe.solver(network, ratings, random)
-
-    def publish(at: Vector) -> None:
-        model.weights_ = at.weights
-        with Pool(model.n_threads) as pool:
-            codes = _codes(learned(model), recipe.inputs(ratings), pool)
-            one_hot = _codes(learned(model), recipe.inputs(_one_hot_users(model)), pool)
-        sides.users.factors, sides.items.factors = codes, one_hot
-
-    return Start(solver, at, publish)
-
-
-def learned(model: Any) -> Any:
-    """Return the network of the learned numbers, which it shares."""
-    network = model.recipe().network(model.ratings_.shape, None)
-    unpack(model.weights_, network.parameters())
-    return network
-
-
-def _codes(network: Plain, X: sp.csr_array, pool: Pool) -> np.ndarray:
+def codes(network: Plain, X: sp.csr_array, pool: Pool) -> np.ndarray:
     """Return the codes of input rows, shape (n, k)."""
     return np.concatenate([network.encode(X[start:stop], pool) for start, stop
                            in row_chunks(X.shape[0], ROWS) or [(0, 0)]])
 
 
-def _one_hot_users(model: Any) -> Ratings:
-    n = model.n_items_
-    return Ratings(sp.csr_array((np.full(n, model.rating_range_[1]), np.arange(n),
-                                 np.arange(n + 1)), shape=(n, n)), copy=False)
+def _one_hot_users(ratings: Ratings, rating: float) -> Ratings:
+    n = ratings.shape[1]
+    return Ratings(sp.csr_array((np.full(n, rating), np.arange(n), np.arange(n + 1)),
+                                shape=(n, n)), copy=False)
+
+
+def no_offset(model: Any, ratings: Ratings, sides: Sides) -> None:
+    """Set offsets of 0 and a scale of 1."""
+    model.global_mean_, model.scale_ = 0.0, 1.0
+
+
+def no_bias(model: Any, ratings: Ratings) -> None:
+    """Return None: the model has no biases."""
 
 
 # ---------------------------------------------------------------------------- answers
 
 @dataclass(frozen=True)
 class Coded:
-    """The answers of codes of users' rows.
+    """The answers of codes of users' rows, by the network of a fitted model."""
 
-    known : known() returns the ratings of the fit; it raises where they were not saved
-    """
-
-    recipe: Recipe
+    model: Any
     network: Any
     users: Side
     items: Side
-    mean: float
-    scale: float
-    known: Callable[[], Ratings]
-    unanswered: Unanswered = field(default_factory=Unanswered)
+    unanswered: Unanswered
 
     def vectors(self, asked: Asked, pool: Pool) -> Folded:
         """Return the codes of users; of a row without ratings for -1."""
@@ -200,19 +217,20 @@ class Coded:
     def fold_in(self, new: NewRows, pool: Pool) -> Folded:
         """Return the codes of new users: nothing is learned for them."""
         ratings = new.known(len(self.items.factors))
-        return Folded(_codes(self.network, self.recipe.inputs(ratings), pool),
-                      self.recipe.row_bias(ratings))
+        recipe = self.model.recipe
+        return Folded(codes(self.network, recipe.inputs(self.model, ratings), pool),
+                      recipe.row_bias(self.model, ratings))
 
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
         """Return what scores users against all items, by their codes or by a draw of them."""
         users = self.vectors(asked, pool) if query.sample is None else \
-            self._drawn(asked, query.sample, pool)
+            self.drawn(asked, query.sample, pool)
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
-        beta = np.full(len(users.factors), self.mean)
+        beta = np.full(len(users.factors), self.model.global_mean_)
         if users.bias is not None:
             beta += users.bias
-        return DecodedScorer(self.network, users.factors, self.scale, beta, self.items.bias)
+        return DecodedScorer(self.network, users.factors, self.model.scale_, beta, self.items.bias)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:
@@ -222,7 +240,7 @@ class Coded:
             users, counts = self.fold_in(new, pool), new.counts
         codes = np.vstack([users.factors, self._default_code()])
         places = np.where(rows < 0, len(users.factors), rows)
-        scores = self.mean + self._decoded(places, columns, codes, pool)
+        scores = self.model.global_mean_ + self._decoded(places, columns, codes, pool)
         for each, bias in ((places, users.bias), (columns, self.items.bias)):
             if bias is not None:
                 scores += np.append(bias, 0)[np.where(each < 0, len(bias), each)]
@@ -232,15 +250,18 @@ class Coded:
     def posterior(self, asked: Asked, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of the codes of users, for a network that has both."""
         network: Variational = self.network
-        ratings = asked.known(len(self.items.factors)) if isinstance(asked, NewRows) else \
-            Ratings(self.known().cells_of(asked), copy=False)
-        X = self.recipe.inputs(ratings)
+        if isinstance(asked, NewRows):
+            ratings = asked.known(len(self.items.factors))
+        else:
+            self.model.check_seen()
+            ratings = Ratings(self.model.ratings_.cells_of(asked), copy=False)
+        X = self.model.recipe.inputs(self.model, ratings)
         parts = [network.posterior(X[start:stop], pool) for start, stop
                  in row_chunks(X.shape[0], ROWS) or [(0, 0)]]
         mean, log_variance = (np.concatenate(each) for each in zip(*parts, strict=True))
         return mean, np.exp(log_variance)
 
-    def _drawn(self, asked: Asked, random: Random, pool: Pool) -> Folded:
+    def drawn(self, asked: Asked, random: Random, pool: Pool) -> Folded:
         """Return a draw from each user's posterior."""
         mean, variance = self.posterior(asked, pool)
         draw = random.standard_normal(mean.shape).astype(mean.dtype)
@@ -249,7 +270,7 @@ class Coded:
     def _default_code(self) -> np.ndarray:
         """Return the code of a row without ratings, shape (1, k)."""
         nobody = sp.csr_array((1, len(self.items.factors)), dtype=self.users.factors.dtype)
-        return _codes(self.network, nobody, Pool(1))
+        return codes(self.network, nobody, Pool(1))
 
     def _decoded(self, rows: np.ndarray, columns: np.ndarray, codes: np.ndarray, pool: Pool
                  ) -> np.ndarray:
@@ -261,19 +282,13 @@ class Coded:
             asked, place = np.unique(rows[known], return_inverse=True)
             h = self.network.decode(codes[asked], pool)
             z = pair_scores(place, columns[known], h, W, np.zeros(len(h), h.dtype), c, pool)
-            out[known] = self.scale * head.layer.activation.formula.value(z)
+            out[known] = self.model.scale_ * head.layer.activation.formula.value(z)
         return out
 
 
 def answers(model: Any) -> Coded:
     """Return the answers of a fitted autoencoder of users' rows."""
-    def known() -> Ratings:
-        model.check_seen()
-        ratings: Ratings = model.ratings_
-        return ratings
-
-    return Coded(model.recipe(), learned(model), model.users_, model.items_, model.global_mean_,
-                 model.scale_, known, answered_unless(model))
+    return Coded(model, model.learned(), model.users_, model.items_, answered_unless(model))
 
 
 class DecodedScorer:

@@ -12,7 +12,7 @@ step on the known cells of x, y is a constant, and
     mean_i (y_i − f(y)_i)²
 
 is another step's loss; this may be repeated, y ← f(y).  A constant f would satisfy it too: the
-known cells stand against that.
+known cells prevent that.
 
 Sources: Strub, Gaudel, Mary 2016 (masks); Kuchaiev, Ginsburg 2017 (re-feeding).
 """

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any
 
 import numpy as np
 
+from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders import choices
-from mfcore.models.autoencoders.core import Autoencoder, Coded, Recipe, answers
-from mfcore.models.estimator import TRAINED, settings
-from mfcore.models.sides import Sides
-from mfcore.models.training import Start
+from mfcore.models.autoencoders.core import Autoencoder
+from mfcore.models.settings import TRAINED, setting, settings
+from mfcore.nn.activations import FORMULAS
 from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Dropout
 from mfcore.nn.network import Trainer
 from mfcore.solvers.rows import RowSGD, Stage
+
+
+def network(model: Any, shape: tuple[int, int], random: np.random.Generator | None) -> Plain:
+    """Return the network for ratings of a shape; random None: its numbers are to be replaced."""
+    layers = choices.encoder(model, shape[1], model.n_latent, model.activation, random)
+    return Plain(Sequential(Dropout(model.dropout), *layers), choices.decoder(model, random),
+                 choices.head(model, shape[1], random))
+
+
+def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
+    """Return what trains the network."""
+    n = ratings.shape[0]
+    trainer = Trainer(network, identity_loss, choices.optimizer_of(model, n),
+                      seed=int(random.integers(2**63)))
+    return RowSGD([Stage(trainer, choices.batches(model, ratings))], n, model.batch_size,
+                  int(random.integers(2**63)))
 
 
 @settings(*TRAINED)
@@ -64,55 +79,18 @@ class MultDAE(Autoencoder):
     Liang, Krishnan, Hoffman, Jebara 2018.
     """
 
-    hidden: tuple[int, ...] = field(default=(), kw_only=False)
-    n_latent: int = field(default=200, kw_only=False)
-    likelihood: str = "multinomial"
-    values: str = "binary"
-    activation: str = "tanh"
-    dropout: float = 0.5
-    reg: float = 0.0
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    batch_size: int = 500
-    memory: float = 8.0
-    n_epochs: int = 100
-    tol: float | None = None
+    hidden: tuple[int, ...] = setting(default=(), check=validation.widths, kw_only=False)
+    n_latent: int = setting(default=200, low=1, kw_only=False)
+    likelihood: str = setting(default="multinomial", among=choices.HEADS)
+    values: str = setting(default="binary", among=("binary", "raw"))
+    activation: str = setting(default="tanh", among=FORMULAS)
+    dropout: float = setting(default=0.5, check=validation.rate)
+    reg: float = setting(default=0.0, low=0)
+    optimizer: str = setting(default="adam", among=choices.NAMED)
+    learning_rate: float = setting(default=1e-3, above=0, high=1e3)
+    batch_size: int = setting(default=500, low=1)
+    memory: float = setting(default=8.0, above=0)
+    n_epochs: int = setting(default=100, low=1)
 
     predicts_ratings = False
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        choices.check_choices(self)
-        choices.check_layers(self)
-
-    def check(self, ratings: Ratings) -> None:
-        """Raise for values without a likelihood, and for a network too large."""
-        choices.check_training(self, ratings)
-
-    def recipe(self) -> Recipe:
-        """Return what the model makes of ratings."""
-        return choices.recipe(self, network, solver)
-
-    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
-        """Return where a fit begins, and what improves it."""
-        return choices.begin(self, ratings, sides, random)
-
-    def answers(self) -> Coded:
-        """Return what is asked of the fitted model."""
-        return answers(self)
-
-
-def network(model: Any, shape: tuple[int, int], random: np.random.Generator | None) -> Plain:
-    """Return the network for ratings of a shape; random None: its numbers are to be replaced."""
-    layers = choices.encoder(model, shape[1], model.n_latent, model.activation, random)
-    return Plain(Sequential(Dropout(model.dropout), *layers), choices.decoder(model, random),
-                 choices.head(model, shape[1], random))
-
-
-def solver(model: Any, network: Plain, ratings: Ratings, random: np.random.Generator) -> RowSGD:
-    """Return what trains the network."""
-    n = ratings.shape[0]
-    trainer = Trainer(network, identity_loss, choices.optimizer_of(model, n),
-                      seed=int(random.integers(2**63)))
-    return RowSGD([Stage(trainer, choices.batches(model, ratings))], n, model.batch_size,
-                  int(random.integers(2**63)))
+    recipe = choices.recipe(network, solver)

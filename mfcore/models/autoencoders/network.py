@@ -10,18 +10,15 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.autoencoders import core
-from mfcore.models.autoencoders.core import Recipe
-from mfcore.models.autoencoders.corrupted import NOISES, CorruptedRows, Refeeding, on_blocks
-from mfcore.models.estimator import check_epochs, check_widths
-from mfcore.nn.activations import FORMULAS
+from mfcore.models.autoencoders.corrupted import CorruptedRows, Refeeding, on_blocks
+from mfcore.models.sides import Sides
 from mfcore.nn.autoencoder import Plain, identity_loss
-from mfcore.nn.contractive import INPUTS, Contractive
+from mfcore.nn.contractive import Contractive
 from mfcore.nn.heads import EverySquared, Head, KnownSquared
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Dropout, Layer, Linear, SparseLinear, Transposed
 from mfcore.nn.network import Trainer
-from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, inverse_decay, optimizer
+from mfcore.nn.optimizers import Optimizer, inverse_decay, optimizer
 from mfcore.nn.parameters import Parameter
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.solvers.loop import Solver
@@ -43,7 +40,6 @@ class Offsets:
     scale: float
     mean_rating: float
     share: float | None
-    user_bias: np.ndarray | None
     item_bias: np.ndarray | None
     dtype: str
 
@@ -65,40 +61,42 @@ class Offsets:
                              f"dtype='float64'")
         return sp.csr_array((t, cells.indices, cells.indptr), shape=cells.shape)
 
-    def inputs(self, ratings: Ratings) -> sp.csr_array:
-        """Return t of users' rows."""
-        return self.scaled(ratings, self.row_bias(ratings))
+def offset(model: Any, ratings: Ratings, sides: Sides) -> None:
+    """Set what ratings are measured from and in, at the start of a fit."""
+    low, high = model.rating_range_
+    model.scale_ = (high - low) / 2 if model.scale == "range" and high > low else 1.0
+    model.global_mean_ = (high + low) / 2 if model.scale == "range" else 0.0
+    if model.bias == "mean":
+        model.global_mean_ = model.mean_rating_
+        sides.users.bias, sides.items.bias = (b.astype(model.dtype) for b in mean_biases(
+            ratings, model.mean_rating_, model.bias_share))
 
 
-def offsets(model: Any, ratings: Ratings) -> Offsets:
-    """Return the offsets that the ratings of a fit decide, once their mean is known."""
-    data = ratings.by_user.data
-    low, high = float(data.min()), float(data.max())
-    half = (high - low) / 2 if model.scale == "range" and high > low else 1.0
-    middle = (high + low) / 2 if model.scale == "range" else 0.0
-    if model.bias is None:
-        return Offsets(middle, half, 0.0, None, None, None, model.dtype)
-    mean = model.mean_rating_
-    user, item = (b.astype(model.dtype) for b in mean_biases(ratings, mean, model.bias_share))
-    return Offsets(mean, half, mean, model.bias_share, user, item, model.dtype)
-
-
-def known_offsets(model: Any) -> Offsets:
-    """Return the offsets of a model that has them already."""
+def offsets(model: Any) -> Offsets:
+    """Return the offsets of a model."""
     share = None if model.bias is None else model.bias_share
-    return Offsets(model.global_mean_, model.scale_, model.mean_rating_, share, model.user_bias_,
-                   model.item_bias_, model.dtype)
+    return Offsets(model.global_mean_, model.scale_, model.mean_rating_, share, model.item_bias_,
+                   model.dtype)
 
 
-def check_memory(model: Any, ratings: Ratings) -> None:
-    """Refuse a network that the memory cannot hold: it is as large whatever the offsets."""
-    core.check_memory(model, ratings, recipe(model, Offsets(
-        0.0, 1.0, 0.0, None, None, None, model.dtype)))
+def inputs(model: Any, ratings: Ratings) -> sp.csr_array:
+    """Return t of users' rows."""
+    found = offsets(model)
+    return found.scaled(ratings, found.row_bias(ratings))
+
+
+def row_bias_of(model: Any, ratings: Ratings) -> np.ndarray | None:
+    """Return b_u of new users."""
+    return offsets(model).row_bias(ratings)
+
+
+def no_check(model: Any, ratings: Ratings) -> None:
+    """Accept all ratings."""
 
 
 def corrupted(model: Any, ratings: Ratings) -> CorruptedRows:
     """Return what makes the network's inputs, rows of users or of items."""
-    t, weights = known_offsets(model).inputs(ratings), ratings.weights
+    t, weights = inputs(model, ratings), ratings.weights
     if model.orientation == "item":
         t = t.T.tocsr()
         weights = ratings.weights_by_item
@@ -106,16 +104,9 @@ def corrupted(model: Any, ratings: Ratings) -> CorruptedRows:
     return CorruptedRows(t, w, model.mask, model.mask_weights, model.noise, model.noise_scale)
 
 
-def recipe(model: Any, offsets: Offsets) -> Recipe:
-    """Return what a model with these offsets makes of ratings."""
-    return Recipe(lambda shape, random: network(model, offsets, shape, random), offsets.inputs,
-                  lambda net, ratings, random: solver(model, net, ratings, random),
-                  offsets.row_bias)
-
-
 # ------------------------------------------------------------------------------ layers
 
-def network(model: Any, offsets: Offsets, shape: tuple[int, int], random: Random) -> Plain:
+def network(model: Any, shape: tuple[int, int], random: Random) -> Plain:
     """Return the network for ratings of a shape; random None: its numbers are to be replaced."""
     n = shape[1] if model.orientation == "user" else shape[0]
     widths = [n, *model.hidden]
@@ -125,7 +116,7 @@ def network(model: Any, offsets: Offsets, shape: tuple[int, int], random: Random
         layers.append(Linear(n_in, n_out, model.activation, name=f"encoder_{number}", **options))
     encoder = Sequential(Dropout(model.input_dropout), *layers, Dropout(model.dropout))
     return Plain(encoder, _decoder(model, layers[1:], options),
-                 _head(model, offsets, layers[0].W, n, options))
+                 _head(model, layers[0].W, n, options))
 
 
 def _first(model: Any, n: int, options: dict[str, Any]) -> SparseLinear:
@@ -146,13 +137,14 @@ def _decoder(model: Any, inner: list[Linear], options: dict[str, Any]) -> Sequen
     return Sequential(*layers)
 
 
-def _head(model: Any, offsets: Offsets, first: Parameter, n: int, options: dict[str, Any]) -> Head:
+def _head(model: Any, first: Parameter, n: int, options: dict[str, Any]) -> Head:
     W = first if model.tied else Parameter(
         "head.W", Linear(model.hidden[0], n, model.output, **options).W.value.T)
     if model.unknown_weight == 0:
         return KnownSquared(W, model.output)
-    t0 = 0.0 if isinstance(model.unknown_value, str) else \
-        (model.unknown_value - offsets.mean) / offsets.scale
+    t0 = 0.0                                     # (serving does not use it)
+    if options["random"] is not None and not isinstance(model.unknown_value, str):
+        t0 = (model.unknown_value - model.global_mean_) / model.scale_
     return EverySquared(W, model.output, w0=model.unknown_weight, r0=t0)
 
 
@@ -186,64 +178,43 @@ def _optimizer(model: Any, nnz: int, n_steps: int, rate: float | None) -> Optimi
 
 # ------------------------------------------------------------------------------ checks
 
-def check(model: Any) -> None:
-    """Raise for a parameter out of range, or for some that do not go together."""
-    check_epochs(model)
-    _check_layers(model)
-    _check_corruption(model)
-    _check_optimizer(model)
+def some_widths(name: str, value: Any) -> None:
+    """Raise unless a value is a tuple of at least one width."""
+    validation.widths(name, value)
+    if not value:
+        raise ValueError(f"{name} must hold at least one width, got ()")
+
+
+def mask(name: str, value: Any) -> None:
+    """Raise unless a value is in [0, 1)."""
+    if validation.real(name, value, low=0) >= 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}: 1 hides everything")
+
+
+def mask_weights(name: str, value: Any) -> None:
+    """Raise unless a value is two weights."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be two numbers, of hidden and of visible cells, got "
+                         f"{value!r}")
+    for weight in value:
+        validation.real(name, weight, low=0)
+
+
+def _check_target(model: Any) -> None:
     if model.unknown_weight and model.bias == "mean" and model.unknown_value != "bias":
         raise ValueError(f"unknown_value must be 'bias' with bias='mean', got "
                          f"{model.unknown_value!r}: a rating as target needs bias=None")
-
-
-def _check_layers(model: Any) -> None:
-    check_widths(model.hidden)
-    if not model.hidden:
-        raise ValueError("hidden must hold at least one width, got ()")
-    validation.choice("orientation", model.orientation, ("user", "item"))
-    for name in ("activation", "output"):
-        validation.choice(name, getattr(model, name), FORMULAS)
     if model.orientation == "item" and model.output != "identity":
         raise ValueError(f"output must be 'identity' with orientation='item', where new users "
                          f"are solved for, got {model.output!r}")
-    validation.boolean("tied", model.tied)
-    validation.choice("bias", model.bias, ("mean", None))
-    validation.real("bias_share", model.bias_share, low=0, high=1)
-    validation.choice("scale", model.scale, ("none", "range"))
-    validation.real("unknown_weight", model.unknown_weight, low=0)
-    validation.real_or_choice("unknown_value", model.unknown_value, ("bias",))
-    for name in ("reg", "contractive"):
-        validation.real(name, getattr(model, name), low=0)
-    validation.choice("contractive_inputs", model.contractive_inputs, INPUTS)
 
 
-def _check_corruption(model: Any) -> None:
-    if validation.real("mask", model.mask, low=0) >= 1:
-        raise ValueError(f"mask must be in [0, 1), got {model.mask}: 1 hides everything")
-    weights = model.mask_weights
-    if not isinstance(weights, (tuple, list)) or len(weights) != 2:
-        raise ValueError(f"mask_weights must be two numbers, of hidden and of visible cells, got "
-                         f"{weights!r}")
-    for weight in weights:
-        validation.real("mask_weights", weight, low=0)
-    validation.choice("noise", model.noise, (None, *NOISES))
+def _check_noise(model: Any) -> None:
     validation.real("noise_scale", model.noise_scale, low=0,
                     high=1 if model.noise == "salt" else 1e6)
-    Dropout(model.input_dropout)
-    Dropout(model.dropout)
-    validation.integer("refeed", model.refeed)
-    if model.refeed_rate is not None:
-        validation.real("refeed_rate", model.refeed_rate, above=0, high=1e3)
 
 
 def _check_optimizer(model: Any) -> None:
-    validation.choice("optimizer", model.optimizer, [*OPTIMIZERS, "lbfgs"])
-    validation.real("learning_rate", model.learning_rate, above=0, high=1e3)
-    validation.real("decay", model.decay, low=0, high=1e6)
-    if model.batch_size is not None:
-        validation.integer("batch_size", model.batch_size, low=1)
-    validation.real("memory", model.memory, above=0)
     drawn = [name for name in ("mask", "noise", "input_dropout", "dropout", "refeed")
              if getattr(model, name)]
     if model.optimizer == "lbfgs" and drawn:
@@ -252,3 +223,6 @@ def _check_optimizer(model: Any) -> None:
     if model.optimizer == "rprop" and model.batch_size is not None:
         raise ValueError(f"batch_size must be None with optimizer='rprop', which needs all rows "
                          f"at once, got {model.batch_size}")
+
+
+TOGETHER = (_check_target, _check_noise, _check_optimizer)

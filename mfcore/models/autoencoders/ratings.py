@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from mfcore.data.ratings import Ratings
-from mfcore.metrics.fitted import Fitted
+from mfcore import validation
 from mfcore.models.autoencoders import by_item, core, network
 from mfcore.models.autoencoders.core import Autoencoder, Recipe
-from mfcore.models.estimator import TRAINED, settings
-from mfcore.models.sides import Sides
-from mfcore.models.training import Start
+from mfcore.models.autoencoders.corrupted import NOISES
+from mfcore.models.settings import TRAINED, setting, settings
+from mfcore.nn.activations import FORMULAS
+from mfcore.nn.contractive import INPUTS
+from mfcore.nn.optimizers import OPTIMIZERS
 
 Self = TypeVar("Self", bound="RatingAutoencoder")
 
@@ -97,34 +98,35 @@ class RatingAutoencoder(Autoencoder):
     al. 2011.
     """
 
-    hidden: tuple[int, ...] = field(default=(300,), kw_only=False)
-    orientation: str = "user"
-    activation: str = "sigmoid"
-    output: str = "identity"
+    hidden: tuple[int, ...] = setting(default=(300,), check=network.some_widths, kw_only=False)
+    orientation: str = setting(default="user", among=("user", "item"))
+    activation: str = setting(default="sigmoid", among=FORMULAS)
+    output: str = setting(default="identity", among=FORMULAS)
     tied: bool = False
-    bias: str | None = "mean"
-    bias_share: float = 0.5
-    scale: str = "none"
-    unknown_weight: float = 0.0
-    unknown_value: float | str = "bias"
-    mask: float = 0.0
-    mask_weights: tuple[float, float] = (1.0, 1.0)
-    noise: str | None = None
+    bias: str | None = setting(default="mean", among=("mean", None))
+    bias_share: float = setting(default=0.5, low=0, high=1)
+    scale: str = setting(default="none", among=("none", "range"))
+    unknown_weight: float = setting(default=0.0, low=0)
+    unknown_value: float | str = setting(default="bias", among=("bias",))
+    mask: float = setting(default=0.0, check=network.mask)
+    mask_weights: tuple[float, float] = setting(default=(1.0, 1.0), check=network.mask_weights)
+    noise: str | None = setting(default=None, among=(None, *NOISES))
     noise_scale: float = 0.1
-    input_dropout: float = 0.0
-    dropout: float = 0.0
-    refeed: int = 0
-    refeed_rate: float | None = None
-    contractive: float = 0.0
-    contractive_inputs: str = "all"
-    reg: float = 40.0
-    optimizer: str = "adam"
-    learning_rate: float = 3e-3
-    decay: float = 0.2
-    batch_size: int | None = 128
-    memory: float = 8.0
-    n_epochs: int = 100
-    tol: float | None = None
+    input_dropout: float = setting(default=0.0, check=validation.rate)
+    dropout: float = setting(default=0.0, check=validation.rate)
+    refeed: int = setting(default=0, low=0)
+    refeed_rate: float | None = setting(default=None, above=0, high=1e3)
+    contractive: float = setting(default=0.0, low=0)
+    contractive_inputs: str = setting(default="all", among=INPUTS)
+    reg: float = setting(default=40.0, low=0)
+    optimizer: str = setting(default="adam", among=[*OPTIMIZERS, "lbfgs"])
+    learning_rate: float = setting(default=3e-3, above=0, high=1e3)
+    decay: float = setting(default=0.2, low=0, high=1e6)
+    batch_size: int | None = setting(default=128, low=1)
+    memory: float = setting(default=8.0, above=0)
+    n_epochs: int = setting(default=100, low=1)
+
+    together = network.TOGETHER
 
     # ------------------------------------------------------------ published settings
 
@@ -137,7 +139,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (500,), "orientation": "item", "bias": None, "reg": 50.0,
                       "optimizer": "lbfgs", "n_epochs": 200, **params})
@@ -149,7 +151,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (500,), "orientation": "user", "bias": None, "reg": 50.0,
                       "optimizer": "rprop", "learning_rate": 1e-3, "decay": 0.0,
@@ -164,7 +166,7 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (700,), "orientation": "item", "activation": "tanh", "bias": None,
                       "scale": "range", "mask": 0.138, "mask_weights": (1.108, 0.720),
@@ -179,38 +181,17 @@ class RatingAutoencoder(Autoencoder):
         Parameters
         ----------
         **params
-            As in `RatingAutoencoder`, in place of these settings or beside them.
+            As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (512, 512, 1024), "activation": "selu", "output": "selu",
                       "bias": None, "dropout": 0.8, "refeed": 1, "reg": 0.0,
                       "optimizer": "momentum", "learning_rate": 0.005, "decay": 0.0,
                       "batch_size": 128, **params})
 
-    # ------------------------------------------------------------------- what it supplies
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range, or for some that do not go together."""
-        network.check(self)
-
-    def check(self, ratings: Ratings) -> None:
-        """Raise for a network that the memory cannot hold."""
-        network.check_memory(self, ratings)
-
-    def recipe(self) -> Recipe:
-        """Return what the model makes of ratings."""
-        return network.recipe(self, network.known_offsets(self))
-
-    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
-        """Return where a fit begins, and what improves it."""
-        found = network.offsets(self, ratings)
-        self.global_mean_, self.scale_ = found.mean, found.scale
-        sides.users.bias, sides.items.bias = found.user_bias, found.item_bias
-        begin = core.begin if self.orientation == "user" else by_item.begin
-        return begin(self, ratings, sides, random)
-
-    def answers(self) -> Fitted:
-        """Return what is asked of the fitted model."""
-        return core.answers(self) if self.orientation == "user" else by_item.answers(self)
+    @property
+    def recipe(self) -> Recipe:                                # type: ignore[override]
+        """What the model makes of ratings, rows of users or of items."""
+        return OF_USERS if self.orientation == "user" else OF_ITEMS
 
     def item_embedding(self, method: str = "one_hot") -> np.ndarray:
         """Return vectors of the items: see `MultVAE.item_embedding`.
@@ -222,3 +203,8 @@ class RatingAutoencoder(Autoencoder):
         self.check_fitted()
         self.check_seen()
         return by_item.item_codes(self)
+
+
+OF_USERS = Recipe(network.network, network.inputs, network.solver, network.no_check,
+                  network.offset, network.row_bias_of, core.coded, core.answers)
+OF_ITEMS = replace(OF_USERS, vectors=by_item.vectors, answers=by_item.answers)

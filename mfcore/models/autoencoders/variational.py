@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +10,12 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Query
 from mfcore.models.autoencoders import choices
-from mfcore.models.autoencoders.core import Autoencoder, Coded, Recipe, answers
-from mfcore.models.estimator import TRAINED, settings
+from mfcore.models.autoencoders.core import Autoencoder
 from mfcore.models.fitted import best_items
-from mfcore.models.sides import Sides
-from mfcore.models.training import Start
+from mfcore.models.settings import TRAINED, setting, settings
+from mfcore.nn.activations import FORMULAS
 from mfcore.nn.autoencoder import CompositePrior, Halves, Variational, identity_loss
+from mfcore.nn.heads import Target
 from mfcore.nn.joins import Dense, Sequential
 from mfcore.nn.layers import Dropout, Layer
 from mfcore.nn.network import Trainer
@@ -77,6 +76,30 @@ def recommend(self: Any, users: Any = None, k: int = 10, *, sample: Any = None, 
     return best_items(self, query, users, k, **options)
 
 
+def network(model: Any, shape: tuple[int, int], random: np.random.Generator | None
+            ) -> Variational:
+    """Return MultVAE's network; random None: its numbers are to be replaced."""
+    *layers, last = choices.encoder(model, shape[1], 2 * model.n_latent, "identity", random)
+    encoder = Sequential(Dropout(model.dropout), *layers, Halves(last))
+    return Variational(encoder, choices.decoder(model, random),
+                       choices.head(model, shape[1], random))
+
+
+def solver(model: Any, network: Variational, ratings: Ratings, random: np.random.Generator
+           ) -> RowSGD:
+    """Return what trains MultVAE's network."""
+    n, x = ratings.shape[0], choices.targets(model, ratings)
+    rows = choices.unit_rows(x)
+    trainer = Trainer(network, identity_loss, choices.optimizer_of(model, n),
+                      seed=int(random.integers(2**63)))
+
+    def make(chosen: np.ndarray, drawn: np.random.Generator, pool: Pool) -> tuple[Any, ...]:
+        beta = model.beta * min(1.0, trainer.optimizer.t / model.anneal)
+        return rows[chosen], Target(x[chosen]), beta
+
+    return RowSGD([Stage(trainer, make)], n, model.batch_size, int(random.integers(2**63)))
+
+
 @settings(*TRAINED)
 class MultVAE(Autoencoder):
     """Rank items by a variational autoencoder with a distribution over all items for each row.
@@ -121,70 +144,73 @@ class MultVAE(Autoencoder):
     Liang, Krishnan, Hoffman, Jebara 2018; Higgins et al. 2017 (β > 1).
     """
 
-    hidden: tuple[int, ...] = field(default=(600,), kw_only=False)
-    n_latent: int = field(default=200, kw_only=False)
-    likelihood: str = "multinomial"
-    values: str = "binary"
-    beta: float = 0.2
-    anneal: int = 1000
-    activation: str = "tanh"
-    dropout: float = 0.5
-    reg: float = 0.0
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    batch_size: int = 500
-    memory: float = 8.0
-    n_epochs: int = 100
-    tol: float | None = None
+    hidden: tuple[int, ...] = setting(default=(600,), check=validation.widths, kw_only=False)
+    n_latent: int = setting(default=200, low=1, kw_only=False)
+    likelihood: str = setting(default="multinomial", among=choices.HEADS)
+    values: str = setting(default="binary", among=("binary", "raw"))
+    beta: float = setting(default=0.2, low=0, high=1e6)
+    anneal: int = setting(default=1000, low=1)
+    activation: str = setting(default="tanh", among=FORMULAS)
+    dropout: float = setting(default=0.5, check=validation.rate)
+    reg: float = setting(default=0.0, low=0)
+    optimizer: str = setting(default="adam", among=choices.NAMED)
+    learning_rate: float = setting(default=1e-3, above=0, high=1e3)
+    batch_size: int = setting(default=500, low=1)
+    memory: float = setting(default=8.0, above=0)
+    n_epochs: int = setting(default=100, low=1)
 
     predicts_ratings = False
     posterior = posterior
     recommend = recommend
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        choices.check_choices(self)
-        choices.check_layers(self)
-        validation.real("beta", self.beta, low=0, high=1e6)
-        validation.integer("anneal", self.anneal, low=1)
-
-    def recipe(self) -> Recipe:
-        """Return what the model makes of ratings."""
-        return choices.recipe(self, network, solver)
-
-    def check(self, ratings: Ratings) -> None:
-        """Raise for values without a likelihood, and for a network too large."""
-        choices.check_training(self, ratings)
-
-    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
-        """Return where a fit begins, and what improves it."""
-        return choices.begin(self, ratings, sides, random)
-
-    def answers(self) -> Coded:
-        """Return what is asked of the fitted model."""
-        return answers(self)
+    recipe = choices.recipe(network, solver)
 
 
-def network(model: Any, shape: tuple[int, int], random: np.random.Generator | None
-            ) -> Variational:
-    """Return MultVAE's network; random None: its numbers are to be replaced."""
-    *layers, last = choices.encoder(model, shape[1], 2 * model.n_latent, "identity", random)
-    encoder = Sequential(Dropout(model.dropout), *layers, Halves(last))
-    return Variational(encoder, choices.decoder(model, random),
-                       choices.head(model, shape[1], random))
+def composite_network(model: Any, shape: tuple[int, int], random: np.random.Generator | None
+                      ) -> Variational:
+    """Return RecVAE's network; random None: its numbers are to be replaced."""
+    stages: list[tuple[Layer, Layer]] = []
+    width = model.n_hidden
+    for number in range(model.n_layers):
+        first = choices.linear(model, f"encoder_{number}", width, width, "identity", random) \
+            if number else choices.first(model, shape[1], width, "identity", random)
+        norm = LayerNorm(width, epsilon=0.1, dtype=model.dtype, name=f"norm_{number}")
+        stages.append((first, Sequential(Activate("swish"), norm)))
+    last = Halves(choices.linear(model, "code", width, 2 * model.n_latent, "identity", random))
+    network = Variational(Sequential(Dropout(model.dropout), Dense(*stages), last),
+                          Sequential(), choices.head(model, shape[1], random))
+    network.prior = CompositePrior(*model.prior)
+    return network
 
 
-def solver(model: Any, network: Variational, ratings: Ratings, random: np.random.Generator
-           ) -> RowSGD:
-    """Return what trains MultVAE's network."""
-    n, batches = ratings.shape[0], choices.batches(model, ratings)
-    trainer = Trainer(network, identity_loss, choices.optimizer_of(model, n),
-                      seed=int(random.integers(2**63)))
+def composite_solver(model: Any, network: Variational, ratings: Ratings,
+                     random: np.random.Generator) -> RowSGD:
+    """Return what trains RecVAE's network: its encoder near its own past, then its decoder."""
+    n, x = ratings.shape[0], choices.targets(model, ratings)
+    rows = choices.unit_rows(x)
+    _, *layers = network.encoder.layers                        # type: ignore[attr-defined]
+    whole = Variational(Sequential(*layers), network.decoder, network.head)
+    whole.prior = CompositePrior(*model.prior)
+    old = composite_network(model, ratings.shape, None)
+    parts = network.encoder.parameters(), network.head.parameters()
+    past = packed(old.encoder.parameters())
+    past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
+    unpack(past, old.encoder.parameters())
 
-    def make(*request: Any) -> tuple[Any, ...]:
-        return *batches(*request), model.beta * min(1.0, trainer.optimizer.t / model.anneal)
+    def make(chosen: np.ndarray, drawn: np.random.Generator, pool: Pool) -> tuple[Any, ...]:
+        given, target = rows[chosen], Target(x[chosen])
+        beta = np.asarray(model.gamma * target.x.sum(axis=1), model.dtype).reshape(-1, 1)
+        return given, target, beta, old.posterior(given, pool)
 
-    return RowSGD([Stage(trainer, make)], n, model.batch_size, int(random.integers(2**63)))
+    def remember() -> None:
+        past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
+
+    def trainer(net: Layer) -> Trainer:
+        return Trainer(net, identity_loss, Adam(model.learning_rate, decay=2 * model.reg / n),
+                       seed=int(random.integers(2**63)))
+
+    encoder = Stage(trainer(network), make, model.encoder_passes, 1.0, *parts)
+    decoder = Stage(trainer(whole), make, 1, 1.0, *parts[::-1], begin=remember)
+    return RowSGD([encoder, decoder], n, model.batch_size, int(random.integers(2**63)), [past])
 
 
 @settings(*TRAINED)
@@ -201,7 +227,7 @@ class RecVAE(Autoencoder):
     Parameters
     ----------
     n_hidden : int, >= 1
-        Width of the encoder's layers, of which each sees the sum of all before it.
+        Width of the encoder's layers; each sees the sum of all before it.
     n_latent : int, >= 1
         Length k of the code; the decoder is linear.
     n_layers : int, >= 1
@@ -231,96 +257,23 @@ class RecVAE(Autoencoder):
     Shenbin, Alekseev, Tutubalina, Malykh, Nikolenko 2020.
     """
 
-    n_hidden: int = field(default=600, kw_only=False)
-    n_latent: int = field(default=200, kw_only=False)
-    n_layers: int = 5
-    gamma: float = 0.005
-    prior: tuple[float, float, float] = (0.15, 0.75, 0.1)
-    encoder_passes: int = 3
-    values: str = "binary"
-    dropout: float = 0.5
-    reg: float = 0.0
-    learning_rate: float = 5e-4
-    batch_size: int = 500
-    memory: float = 8.0
-    n_epochs: int = 50
-    tol: float | None = None
+    n_hidden: int = setting(default=600, low=1, kw_only=False)
+    n_latent: int = setting(default=200, low=1, kw_only=False)
+    n_layers: int = setting(default=5, low=1)
+    gamma: float = setting(default=0.005, low=0, high=1e6)
+    prior: tuple[float, float, float] = setting(default=(0.15, 0.75, 0.1), check=validation.shares)
+    encoder_passes: int = setting(default=3, low=1)
+    values: str = setting(default="binary", among=("binary", "raw"))
+    dropout: float = setting(default=0.5, check=validation.rate)
+    reg: float = setting(default=0.0, low=0)
+    learning_rate: float = setting(default=5e-4, above=0, high=1e3)
+    batch_size: int = setting(default=500, low=1)
+    memory: float = setting(default=8.0, above=0)
+    n_epochs: int = setting(default=50, low=1)
 
     predicts_ratings = False
     likelihood = "multinomial"
     hidden = ()
     posterior = posterior
     recommend = recommend
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        choices.check_choices(self)
-        for name in ("n_hidden", "n_layers", "encoder_passes"):
-            validation.integer(name, getattr(self, name), low=1)
-        validation.real("gamma", self.gamma, low=0, high=1e6)
-        shares = [validation.real("prior", share, above=0) for share in self.prior]
-        if len(shares) != 3 or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"prior must be three shares that add up to 1, got {self.prior}")
-
-    def recipe(self) -> Recipe:
-        """Return what the model makes of ratings."""
-        return choices.recipe(self, composite_network, composite_solver)
-
-    def check(self, ratings: Ratings) -> None:
-        """Raise for values without a likelihood, and for a network too large."""
-        choices.check_training(self, ratings)
-
-    def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
-        """Return where a fit begins, and what improves it."""
-        return choices.begin(self, ratings, sides, random)
-
-    def answers(self) -> Coded:
-        """Return what is asked of the fitted model."""
-        return answers(self)
-
-
-def composite_network(model: Any, shape: tuple[int, int], random: np.random.Generator | None
-                      ) -> Variational:
-    """Return RecVAE's network; random None: its numbers are to be replaced."""
-    stages: list[tuple[Layer, Layer]] = []
-    width = model.n_hidden
-    for number in range(model.n_layers):
-        first = choices.linear(model, f"encoder_{number}", width, width, "identity", random) \
-            if number else choices.first(model, shape[1], width, "identity", random)
-        norm = LayerNorm(width, epsilon=0.1, dtype=model.dtype, name=f"norm_{number}")
-        stages.append((first, Sequential(Activate("swish"), norm)))
-    last = Halves(choices.linear(model, "code", width, 2 * model.n_latent, "identity", random))
-    network = Variational(Sequential(Dropout(model.dropout), Dense(*stages), last),
-                          Sequential(), choices.head(model, shape[1], random))
-    network.prior = CompositePrior(*model.prior)
-    return network
-
-
-def composite_solver(model: Any, network: Variational, ratings: Ratings,
-                     random: np.random.Generator) -> RowSGD:
-    """Return what trains RecVAE's network: its encoder near its own past, then its decoder."""
-    n, batches = ratings.shape[0], choices.batches(model, ratings)
-    _, *layers = network.encoder.layers                        # type: ignore[attr-defined]
-    whole = Variational(Sequential(*layers), network.decoder, network.head)
-    whole.prior = CompositePrior(*model.prior)
-    old = composite_network(model, ratings.shape, None)
-    parts = network.encoder.parameters(), network.head.parameters()
-    past = packed(old.encoder.parameters())
-    past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
-    unpack(past, old.encoder.parameters())
-
-    def make(chosen: np.ndarray, drawn: np.random.Generator, pool: Pool) -> tuple[Any, ...]:
-        rows, target = batches(chosen, drawn, pool)
-        beta = np.asarray(model.gamma * target.x.sum(axis=1), model.dtype).reshape(-1, 1)
-        return rows, target, beta, old.posterior(rows, pool)
-
-    def remember() -> None:
-        past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
-
-    def trainer(net: Layer) -> Trainer:
-        return Trainer(net, identity_loss, Adam(model.learning_rate, decay=2 * model.reg / n),
-                       seed=int(random.integers(2**63)))
-
-    encoder = Stage(trainer(network), make, model.encoder_passes, 1.0, *parts)
-    decoder = Stage(trainer(whole), make, 1, 1.0, *parts[::-1], begin=remember)
-    return RowSGD([encoder, decoder], n, model.batch_size, int(random.integers(2**63)), [past])
+    recipe = choices.recipe(composite_network, composite_solver)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,18 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Query
-from mfcore.models.estimator import check_epochs, settings
-from mfcore.models.factorization.core import Core, Penalties
-from mfcore.models.factorization.observations import ExplicitRatings, check_bias, explicit, resolve
-from mfcore.models.factorization.samples import Sampled, SampledSide, begin
+from mfcore.models.factorization.observations import check_target, observe, observed_by
+from mfcore.models.factorization.samples import (
+    Sampled,
+    SampledSide,
+    answers_of,
+    begin,
+    check_sweeps,
+)
 from mfcore.models.fitted import best_items
 from mfcore.models.inputs import paired
 from mfcore.models.recommender import Recommender
+from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Sides, part_of
 from mfcore.models.training import Start
 from mfcore.parallel import Pool
@@ -69,20 +73,21 @@ class BayesianMF(Recommender):
     derived in objectives/bayesian.py.
     """
 
-    n_factors: int = field(default=32, kw_only=False)
-    bias: str | None = "learned"
-    bias_share: float = 0.5
-    unknown_weight: float | str = 0.0
-    unknown_value: float | str = 0.0
-    n_epochs: int = 300
+    n_factors: int = setting(default=32, low=1, kw_only=False)
+    bias: str | None = setting(default="learned", among=("mean", "learned", None))
+    bias_share: float = setting(default=0.5, low=0, high=1)
+    unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
+    unknown_value: float | str = setting(default=0.0, among=("bias",))
+    n_epochs: int = setting(default=300, low=1)
     burn_in: int = 50
     keep: int = 125
 
-    unknown_weight_: float = field(init=False)
-    origin_: float = field(init=False)
-    noise_precision_: np.ndarray = field(init=False)
+    unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    origin_: float = fitted(doc="The rating that the objective measures from.")
+    noise_precision_: np.ndarray = fitted(doc="τ of each sample, shape (S,).")
 
     side_type = SampledSide
+    together = (check_target, check_sweeps)
     may_change = ("n_threads", "verbose")       # the sweeps to keep rest on n_epochs
 
     user_bias_samples_ = part_of("users_", "bias_samples", "Biases of users by sample, or None.")
@@ -96,30 +101,15 @@ class BayesianMF(Recommender):
     user_prior_precision_ = part_of("users_", "prior_precision", "Λ of users by sample.")
     item_prior_precision_ = part_of("items_", "prior_precision", "Λ of items by sample.")
 
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        validation.integer("n_factors", self.n_factors, low=1)
-        check_epochs(self)
-        check_bias(self)
-        validation.integer("burn_in", self.burn_in, low=0, high=self.n_epochs - 1)
-        validation.integer("keep", self.keep, low=1, high=self.n_epochs - self.burn_in)
-
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a chain begins, and what draws it."""
-        resolve(self, ratings)
-        sides.users.bias, sides.items.bias = self._observed().fixed_biases(ratings)
         kept = np.linspace(self.n_epochs, self.burn_in + 1, self.keep).round().astype(int)
-        return begin(self, self._core(), ratings, sides, random, frozenset(kept.tolist()))
+        return begin(self, observe(self, ratings, sides), ratings, sides, random,
+                     frozenset(kept.tolist()))
 
     def answers(self) -> Sampled:
         """Return what is asked of the fitted model."""
-        return Sampled(self._core(), self.users_, self.items_, self.noise_precision_)
-
-    def _observed(self) -> ExplicitRatings:
-        return ExplicitRatings(**explicit(self))
-
-    def _core(self) -> Core:
-        return Core(self._observed(), Penalties(), self.n_factors)
+        return answers_of(self, observed_by(self))
 
     @property
     def n_samples_(self) -> int:

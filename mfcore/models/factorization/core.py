@@ -42,6 +42,13 @@ class Penalties:
     feature_reg: float = 1.0
     history_reg: float = 1.0
 
+    @classmethod
+    def of(cls, model: Any) -> Penalties:
+        """Return the penalties that a model names."""
+        return cls(model.reg, model.reg_scaling, getattr(model, "bias_reg", None),
+                   getattr(model, "bias_reg_scaling", None), model.feature_reg,
+                   model.history_reg)
+
     def of_rows(self, ratings: Ratings, n_others: int, w0: float
                 ) -> tuple[np.ndarray, np.ndarray]:
         """Return λ and λᵇ of each row."""
@@ -70,11 +77,11 @@ class Core:
     penalties: Penalties
     n_factors: int
 
-    def penalty(self, ratings: Ratings, n_others: int, side: Side) -> Penalty:
-        """Return the penalty of the rows of a side about β⁰, without features."""
+    def penalty(self, ratings: Ratings, n_others: int, start: float) -> Penalty:
+        """Return the penalty of the rows of a side about β⁰ = start, without features."""
         reg, bias_reg = self.penalties.of_rows(ratings, n_others, self.observed.w0)
         return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self.observed.real),
-                       np.array([self.start_of(side)]))
+                       np.array([start]))
 
     def start_of(self, side: Side) -> float:
         """Return what the biases of a side start from, measured from r0."""
@@ -83,20 +90,24 @@ class Core:
     def half(self, ratings: Ratings, side: Side, bias: Any, other_bias: Any
              ) -> tuple[Cells, Prior]:
         """Return cells and prior of one side, whose rows are those of `ratings`."""
-        beta, gamma = (np.zeros(n) if each is None else each
-                       for n, each in zip(ratings.shape, (bias, other_bias), strict=True))
-        prior = side.prior(self.penalty(ratings, ratings.shape[1], side),
-                           self.penalties.feature_reg, self.penalties.history_reg)
+        beta, gamma = _zeros_for_none(ratings.shape, bias, other_bias)
+        penalty = self.penalty(ratings, ratings.shape[1], self.start_of(side))
+        prior = side.prior(penalty, self.penalties.feature_reg, self.penalties.history_reg)
         return self.observed.cells(ratings, beta, gamma), prior
 
     def problem(self, ratings: Ratings, sides: Sides) -> Quadratic:
         """Return the objective of ratings that have the users and items of the fit."""
-        users, items = sides
-        by_user, of_users = self.half(ratings, users, users.bias, items.bias)
-        by_item, of_items = self.half(ratings.transposed, items, items.bias, users.bias)
-        return self.observed.formula(
-            by_user, by_item, of_users, of_items, self.observed.w0, self.observed.learns_bias,
-            self.observed.constant(ratings, users.bias, items.bias))
+        (users, items), observed, turned = sides, self.observed, ratings.transposed
+        beta, gamma = _zeros_for_none(ratings.shape, users.bias, items.bias)
+        by_user, by_item = observed.cells(ratings, beta, gamma), \
+            observed.cells(turned, gamma, beta)
+        constant = observed.constant(ratings, users.bias, items.bias)
+        of_users = self.penalty(ratings, ratings.shape[1], observed.start)
+        of_items = self.penalty(turned, ratings.shape[0], 0.0)
+        reg = self.penalties.feature_reg, self.penalties.history_reg
+        return observed.formula(
+            by_user, by_item, users.prior(of_users, *reg), items.prior(of_items, *reg),
+            observed.w0, observed.learns_bias, constant)
 
     # --------------------------------------------------------------------- points
 
@@ -118,14 +129,12 @@ class Core:
 
     def point(self, sides: Sides) -> Factors:
         """Return the sides as the solver holds them."""
-        P, Q = (side.factors for side in sides)
-        beta, gamma = (self.held(side) for side in sides)
-        (G, g), (H, h) = (side.groups(self.n_factors, P.dtype) for side in sides)
+        users, items = sides
+        P, Q, k = users.factors, items.factors, self.n_factors
+        beta, gamma = self.observed.held(users.bias, self.observed.start, len(P)), \
+            self.observed.held(items.bias, 0.0, len(Q))
+        (G, g), (H, h) = users.groups(k, P.dtype), items.groups(k, Q.dtype)
         return Factors(P, Q, beta, gamma, G=G, g=g, H=H, h=h)
-
-    def held(self, side: Side) -> np.ndarray:
-        """Return the bias column of a side as the solver holds it."""
-        return self.observed.held(side.bias, self.start_of(side), len(side.factors))
 
     def publish(self, at: Factors, sides: Sides) -> None:
         """Make the solver's state that of the sides."""
@@ -153,16 +162,17 @@ class Core:
                     ) -> tuple[RowSystems, Any, np.ndarray]:
         """Return the training row systems of new rows of a side, the other side frozen; their
         fixed biases, or None; and the bias column as the solver holds it."""
-        Q, observed = other.factors, self.observed.of_new(ratings)
+        Q, observed, n = other.factors, self.observed.of_new(ratings), ratings.shape[0]
         self.check_width(Q)
-        gamma, start = self.held(other), self.start_of(side)
+        start, other_start = self.start_of(side), self.start_of(other)
+        gamma = observed.held(other.bias, other_start, len(Q))
         fixed = observed.row_bias(ratings)
-        own = np.zeros(ratings.shape[0]) if fixed is None else fixed
+        own = np.zeros(n) if fixed is None else fixed
         cells = observed.cells(ratings, own, gamma if other.bias is None else other.bias)
-        penalty = side.shifted(self.penalty(ratings, len(Q), side),
+        held = observed.held(fixed, start, n)
+        penalty = side.shifted(self.penalty(ratings, len(Q), start),
                                side.completed(features, ratings))
-        systems = RowSystems(cells, penalty, Q, gamma, observed.w0, observed.learns_bias)
-        return systems, fixed, observed.held(fixed, start, ratings.shape[0])
+        return RowSystems(cells, penalty, Q, gamma, observed.w0, observed.learns_bias), fixed, held
 
     def check_width(self, Q: np.ndarray) -> None:
         """Raise ValueError for vectors of another length than k; kernels would not see it."""
@@ -180,15 +190,21 @@ class Core:
         return Folded(P, None if fixed is None else fixed.astype(self.observed.real))
 
 
-def begin(model: Any, core: Core, ratings: Ratings, sides: Sides, random: np.random.Generator,
-          backend: Backend | None) -> Start:
+def begin(model: Any, observed: Observation, ratings: Ratings, sides: Sides,
+          random: np.random.Generator, backend: Backend | None) -> Start:
     """Return where a fit begins: drawn vectors, and the solver that the model names."""
+    core = Core(observed, Penalties.of(model), model.n_factors)
     at = core.drawn(sides, random, model.init_scale, backend)
     problem, seed = core.problem(ratings, sides), int(random.integers(2**62))
     solver = solver_of(model, problem, seed) if backend is None else \
         backend.solver(core, sides, problem, seed)
     return Start(solver, at, lambda at: core.publish(at, sides),
                  lambda at: core.averaged(ratings, at, sides, model.n_threads))
+
+
+def _zeros_for_none(shape: tuple[int, int], beta: Any, gamma: Any) -> tuple[Any, Any]:
+    return (np.zeros(shape[0]) if beta is None else beta,
+            np.zeros(shape[1]) if gamma is None else gamma)
 
 
 # ------------------------------------------------------------------------- answers
@@ -233,8 +249,9 @@ class Factorized(Linear):
         return loss
 
 
-def answers_of(model: Any, core: Core) -> Factorized:
+def answers_of(model: Any, observed: Observation) -> Factorized:
     """Return the answers of a fitted factorization."""
+    core = Core(observed, Penalties.of(model), model.n_factors)
     users, items = model.users_, model.items_
 
     def fold(new: NewRows, pool: Pool) -> Folded:
@@ -242,11 +259,11 @@ def answers_of(model: Any, core: Core) -> Factorized:
             return from_features(core, users, new.features)
         return core.fold(new.ratings, users, items, new.features, pool)
 
-    return Factorized(users, items, model.global_mean_, fold, link=core.observed.link,
-                      unanswered=answered_unless(model, core.observed.w0), core=core)
+    return Factorized(users, items, model.global_mean_, fold, link=observed.link,
+                      unanswered=answered_unless(model, observed.w0), core=core)
 
 
 def from_features(core: Core, side: Side, features: Any) -> Folded:
-    """Return the vectors of rows of a side of which nothing but features is known."""
+    """Return the vectors of rows of which only features are known."""
     means = side.means(side.completed(features, None), core.n_factors)
     return side.from_features(*means, core.observed.real)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.estimator import TRAINED, settings
-from mfcore.models.factorization.core import Backend, Core, Factorized, Penalties, answers_of, begin
-from mfcore.models.factorization.observations import ImplicitCounts, check_counts
-from mfcore.models.factorization.solvers import ALTERNATING, check_solver
+from mfcore.models.factorization.core import Backend, Factorized, answers_of, begin
+from mfcore.models.factorization.observations import check_counts, counted_by, observe_counts
+from mfcore.models.factorization.solvers import ALTERNATING
 from mfcore.models.recommender import Recommender
-from mfcore.models.sides import FeaturedSide, Sides, check_grouping
+from mfcore.models.settings import TRAINED, fitted, setting, settings
+from mfcore.models.sides import FeaturedSide, Sides
 from mfcore.models.training import Start
 
 Self = TypeVar("Self", bound="ImplicitMF")
@@ -47,7 +45,7 @@ class ImplicitMF(Recommender):
     reg : float, >= 0
         Penalty weight of the vectors.
     reg_scaling : "none", "count", or float
-        λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
+        λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     feature_reg, history_reg, features
         As in `MatrixFactorization`.
     solver : {"cg", "cholesky", "subspace"}
@@ -65,26 +63,26 @@ class ImplicitMF(Recommender):
     reg_scaling by ν).
     """
 
-    n_factors: int = field(default=64, kw_only=False)
-    alpha: float = 1.0
-    confidence: str = "linear"
-    unknown_weight: float = 1.0
+    n_factors: int = setting(default=64, low=1, kw_only=False)
+    alpha: float = setting(default=1.0, above=0)
+    confidence: str = setting(default="linear", among=("linear", "log", "raw", "constant"))
+    unknown_weight: float = setting(default=1.0, low=0)
     whole_matrix: bool = False
-    negatives: str = "error"
-    reg: float = 5.0
-    reg_scaling: str | float = 0.25
-    feature_reg: float = 10000.0
-    history_reg: float = 100.0
-    features: str = "learned"
-    solver: str = "cg"
-    n_epochs: int = 15
-    tol: float | None = None
-    cg_steps: int = 1
-    block_size: int = 32
-    init_scale: float = 0.1
+    negatives: str = setting(default="error", among=("error", "zero"))
+    reg: float = setting(default=5.0, low=0)
+    reg_scaling: str | float = setting(default=0.25, low=0, high=10, among=("count", "none"))
+    feature_reg: float = setting(default=10000.0, above=0)
+    history_reg: float = setting(default=100.0, above=0)
+    features: str = setting(default="learned", among=("learned", "average"))
+    solver: str = setting(default="cg", among=ALTERNATING)
+    n_epochs: int = setting(default=15, low=1)
+    tol: float | None = setting(default=None, low=0)
+    cg_steps: int = setting(default=1, low=1, high=1000)
+    block_size: int = setting(default=32, low=1)
+    init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
 
-    unknown_weight_: float = field(init=False)
-    origin_: float = field(init=False)
+    unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    origin_: float = fitted(doc="The rating that the objective measures from.")
 
     predicts_ratings = False
     side_type = FeaturedSide
@@ -101,7 +99,7 @@ class ImplicitMF(Recommender):
         Parameters
         ----------
         n_factors, alpha, reg, **params
-            As in `ImplicitMF`; reg is its `regularization`, paid alike by every row.
+            As in `ImplicitMF`; reg is its `regularization`, the same for every row.
         """
         return cls(n_factors, alpha=alpha, confidence="raw", negatives="zero", reg=reg,
                    reg_scaling="none", **params)
@@ -127,7 +125,7 @@ class ImplicitMF(Recommender):
                   reg: float = 0.003, nu: float = 1.0, **params: Any) -> Self:
         """Return the model that minimises the loss of iALS (Rendle et al. 2021).
 
-        Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items alike,
+        Σ_stored (s − 1)² + α₀ Σ_all s² + λ Σ_u (n_u + α₀ n_items)^ν ‖P_u‖² + items,
         whatever the counts; α₀ is `unknown_weight`, λ is `reg`.
 
         Parameters
@@ -144,16 +142,6 @@ class ImplicitMF(Recommender):
 
     # ------------------------------------------------------------------- what it supplies
 
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        check_grouping(self)
-        check_solver(self, ALTERNATING)
-        validation.real("alpha", self.alpha, above=0)
-        validation.choice("confidence", self.confidence, ("linear", "log", "raw", "constant"))
-        validation.real("unknown_weight", self.unknown_weight, low=0)
-        validation.boolean("whole_matrix", self.whole_matrix)
-        validation.choice("negatives", self.negatives, ("error", "zero"))
-
     def check(self, ratings: Ratings) -> None:
         """Raise for negative counts, unless they are asked for, and where none is above 0."""
         check_counts(ratings, self.negatives)
@@ -163,19 +151,9 @@ class ImplicitMF(Recommender):
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
               backend: Backend | None = None) -> Start:
         """Return where a fit begins, and what improves it."""
-        self.unknown_weight_ = float(self.unknown_weight)
-        self.origin_ = self.global_mean_ = 0.0
-        core = self._core(self._observed().seen_in(ratings))
-        return begin(self, core, ratings, sides, random, backend)
+        observed = observe_counts(self, ratings)
+        return begin(self, observed, ratings, sides, random, backend)
 
     def answers(self) -> Factorized:
         """Return what is asked of the fitted model."""
-        return answers_of(self, self._core(self._observed()))
-
-    def _observed(self) -> ImplicitCounts:
-        return ImplicitCounts(np.dtype(self.dtype), self.unknown_weight_, self.alpha,
-                              self.confidence, self.whole_matrix, self.negatives)
-
-    def _core(self, observed: ImplicitCounts) -> Core:
-        return Core(observed, Penalties(self.reg, self.reg_scaling, feature_reg=self.feature_reg,
-                                        history_reg=self.history_reg), self.n_factors)
+        return answers_of(self, counted_by(self))

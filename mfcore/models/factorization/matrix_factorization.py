@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from typing import Any
 
 import numpy as np
 
-from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.estimator import TRAINED, settings
-from mfcore.models.factorization.core import Backend, Core, Factorized, Penalties, answers_of, begin
+from mfcore.models.factorization.core import Backend, Factorized, answers_of, begin
 from mfcore.models.factorization.observations import (
-    BinaryLabels,
-    ExplicitRatings,
-    check_bias,
     check_label_parameters,
     check_labels,
-    explicit,
-    resolve,
-    resolve_labels,
+    check_target,
+    observe,
+    observed_by,
 )
-from mfcore.models.factorization.solvers import SOLVERS, check_rates, check_solver
+from mfcore.models.factorization.solvers import SCHEDULES, SOLVERS
 from mfcore.models.recommender import Recommender
-from mfcore.models.sides import FeaturedSide, Sides, check_grouping
+from mfcore.models.settings import TRAINED, fitted, setting, settings
+from mfcore.models.sides import FeaturedSide, Sides
 from mfcore.models.training import Start
+
+
+def check_schedule(model: Any) -> None:
+    """Raise for a schedule that does not go with the solver."""
+    if model.solver == "adam" and model.schedule == "adagrad":
+        raise ValueError("schedule='adagrad' goes with solver='sgd'; 'adam' has rates of its own")
 
 
 @settings(*TRAINED)
@@ -48,7 +50,7 @@ class MatrixFactorization(Recommender):
         Length k of the vectors.
     loss : {"squared", "logistic"}
         "logistic" needs solver="sgd" and bias "learned" or None.  With likes alone it needs
-        an unknown_weight > 0; unknown cells are then sampled, anew in each epoch.  Labels
+        an unknown_weight > 0; unknown cells are then sampled afresh in each epoch.  Labels
         want smaller penalties and longer steps than ratings: reg=0.1, learning_rate=0.1.
     bias : {"learned", "mean", None}
         B_ui: learned b_u and b̃_i about the mean μ; or fixed, μ + c (b_u + b̃_i), from the
@@ -65,7 +67,7 @@ class MatrixFactorization(Recommender):
     bias_reg : float >= 0, or None
         Penalty weight of learned biases; None: `reg`.
     reg_scaling : "count", "none", or float
-        λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν.  Items alike.
+        λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     bias_reg_scaling : as `reg_scaling`, or None
         λᵇ likewise, of `bias_reg`; None: as `reg_scaling`.  With "none" few ratings count
         little: a user with n of them gets n / (n + λᵇ) of their mean.
@@ -74,7 +76,7 @@ class MatrixFactorization(Recommender):
         item_features=...)`).
     history_reg : float, > 0
         λ_g of the features that "history" builds: user_features="history" (or a tuple with
-        other features) gives a user a vector for each rated item, SVD++; items alike.
+        other features) gives a user a vector for each rated item, SVD++; likewise for items.
     features : {"learned", "average"}
         Vectors of features are learned with the rest, as prior means of the rows that have
         them; or are the mean of their members' vectors, found after a fit without them.
@@ -110,7 +112,7 @@ class MatrixFactorization(Recommender):
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
     patience : int >= 1, or None
-        Stop after so many epochs without a better `eval_metric` on the eval_set, and
+        Stop after this many epochs without a better `eval_metric` on the eval_set, and
         restore the best epoch.
     eval_metric : str or None
         Such as "rmse" (the default) or "ndcg@10".
@@ -129,51 +131,38 @@ class MatrixFactorization(Recommender):
     (penalty by count).
     """
 
-    n_factors: int = field(default=64, kw_only=False)
-    loss: str = "squared"
-    bias: str | None = "learned"
-    bias_share: float = 0.5
-    unknown_weight: float | str = 0.0
-    unknown_value: float | str = 0.0
-    reg: float = 1.2
-    bias_reg: float | None = 2.0
-    reg_scaling: str | float = 0.5
-    bias_reg_scaling: str | float | None = "none"
-    feature_reg: float = 1000.0
-    history_reg: float = 100.0
-    features: str = "learned"
-    solver: str = "cg"
-    n_epochs: int = 15
-    tol: float | None = None
-    cg_steps: int = 2
-    block_size: int = 32
-    learning_rate: float = 0.03
-    bias_learning_rate: float | None = None
-    decay: float = 0.2
-    schedule: str = "inverse"
-    batch_size: int | None = None
-    weight_decay: str = "lazy"
-    init_scale: float = 1.0
+    n_factors: int = setting(default=64, low=1, kw_only=False)
+    loss: str = setting(default="squared", among=("squared", "logistic"))
+    bias: str | None = setting(default="learned", among=("mean", "learned", None))
+    bias_share: float = setting(default=0.5, low=0, high=1)
+    unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
+    unknown_value: float | str = setting(default=0.0, among=("bias",))
+    reg: float = setting(default=1.2, low=0)
+    bias_reg: float | None = setting(default=2.0, low=0)
+    reg_scaling: str | float = setting(default=0.5, low=0, high=10, among=("count", "none"))
+    bias_reg_scaling: str | float | None = setting(
+        default="none", low=0, high=10, among=("count", "none"))
+    feature_reg: float = setting(default=1000.0, above=0)
+    history_reg: float = setting(default=100.0, above=0)
+    features: str = setting(default="learned", among=("learned", "average"))
+    solver: str = setting(default="cg", among=tuple(SOLVERS))
+    n_epochs: int = setting(default=15, low=1)
+    tol: float | None = setting(default=None, low=0)
+    cg_steps: int = setting(default=2, low=1, high=1000)
+    block_size: int = setting(default=32, low=1)
+    learning_rate: float = setting(default=0.03, above=0, high=1e3)
+    bias_learning_rate: float | None = setting(default=None, low=0, high=1e3)
+    decay: float = setting(default=0.2, low=0, high=1e6)
+    schedule: str = setting(default="inverse", among=SCHEDULES)
+    batch_size: int | None = setting(default=None, low=1)
+    weight_decay: str = setting(default="lazy", among=("lazy", "decoupled"))
+    init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
 
-    unknown_weight_: float = field(init=False)
-    origin_: float = field(init=False)
+    unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    origin_: float = fitted(doc="The rating that the objective measures from.")
 
     side_type = FeaturedSide
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        check_grouping(self)
-        check_solver(self, tuple(SOLVERS))
-        check_bias(self)
-        check_rates(self)
-        validation.choice("loss", self.loss, ("squared", "logistic"))
-        if self.bias_reg is not None:
-            validation.real("bias_reg", self.bias_reg, low=0)
-        if self.bias_reg_scaling is not None:
-            validation.real_or_choice("bias_reg_scaling", self.bias_reg_scaling,
-                                      ("count", "none"), low=0, high=10)
-        if self.loss == "logistic":
-            check_label_parameters(self)
+    together = (check_target, check_schedule, check_label_parameters)
 
     def check(self, ratings: Ratings) -> None:
         """Raise for labels that the logistic loss cannot take."""
@@ -183,25 +172,12 @@ class MatrixFactorization(Recommender):
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
               backend: Backend | None = None) -> Start:
         """Return where a fit begins, and what improves it."""
-        if self.loss == "logistic":
-            resolve_labels(self, ratings)
-        else:
-            resolve(self, ratings)
-        sides.users.bias, sides.items.bias = self._observed().fixed_biases(ratings)
-        return begin(self, self._core(), ratings, sides, random, backend)
+        return begin(self, observe(self, ratings, sides), ratings, sides, random, backend)
 
     def answers(self) -> Factorized:
         """Return what is asked of the fitted model."""
-        return answers_of(self, self._core())
+        return answers_of(self, observed_by(self))
 
     def lacks(self, ability: str) -> bool:
         """Return whether the model cannot do something: with the logistic loss, explain."""
         return ability == "explain" and self.loss == "logistic"
-
-    def _observed(self) -> ExplicitRatings:
-        return (BinaryLabels if self.loss == "logistic" else ExplicitRatings)(**explicit(self))
-
-    def _core(self) -> Core:
-        penalties = Penalties(self.reg, self.reg_scaling, self.bias_reg, self.bias_reg_scaling,
-                              self.feature_reg, self.history_reg)
-        return Core(self._observed(), penalties, self.n_factors)

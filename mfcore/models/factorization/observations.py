@@ -31,10 +31,10 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit
 
-from mfcore import validation
 from mfcore.data.canonical import read_only
 from mfcore.data.chunks import filled_beside, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
+from mfcore.models.sides import Sides
 from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.objectives.pointwise import Logistic
 from mfcore.objectives.quadratic import Cells, Quadratic
@@ -52,13 +52,15 @@ class ExplicitRatings:
 
     bias : "learned", "mean" or None; share : c of the fixed bias
     mean_rating : of the ratings, from which mean biases are measured
-    subtracts : whether B is the value of unknown cells, and taken off known ones alike
+    subtracts : whether B is the value of unknown cells, and subtracted from known ones too
     """
 
     real: np.dtype
     w0: float
     origin: float
     mean: float
+    start: float
+    learns_bias: bool
     bias: str | None
     share: float
     mean_rating: float
@@ -67,16 +69,6 @@ class ExplicitRatings:
     formula = Quadratic
     solve: ClassVar[Callable[..., Any]] = staticmethod(solve_exactly)
     link: ClassVar[Callable[..., Any] | None] = None
-
-    @property
-    def learns_bias(self) -> bool:
-        """Whether β and γ are free."""
-        return self.bias == "learned"
-
-    @property
-    def start(self) -> float:
-        """β⁰ of the users: μ − r0."""
-        return 0.0 if self.subtracts else self.mean - self.origin
 
     def held(self, fixed: Bias, start: float, n_rows: int) -> np.ndarray:
         """Return the bias column of rows as the solver holds it; none where B is subtracted."""
@@ -138,25 +130,43 @@ class ExplicitRatings:
         return summed(squares, ratings.nnz)
 
 
-def check_bias(model: Any) -> None:
-    """Raise for a bias, or a target of unknown cells, that is out of range."""
-    validation.choice("bias", model.bias, ("mean", "learned", None))
-    validation.real("bias_share", model.bias_share, low=0, high=1)
-    validation.real_or_choice("unknown_weight", model.unknown_weight, ("balanced",), low=0)
-    validation.real_or_choice("unknown_value", model.unknown_value, ("bias",))
+def check_target(model: Any) -> None:
+    """Raise for a bias as the value of unknown cells that is not fixed."""
     if model.unknown_value == "bias" and model.bias != "mean":
         raise ValueError(f"unknown_value='bias' needs bias='mean', got bias={model.bias!r}: "
                          f"a bias that is learned cannot be its own target")
 
 
-def resolve(model: Any, ratings: Ratings) -> None:
-    """Set what the ratings decide for a model of explicit ratings: w0, μ and r0."""
+def observe(model: Any, ratings: Ratings, sides: Sides) -> ExplicitRatings:
+    """Set what ratings, or labels, decide for a model: w0, μ, r0, the first biases."""
     w0 = model.unknown_weight_ = unknown_weight(model.unknown_weight, ratings)
-    model.global_mean_ = model.mean_rating_ if model.bias else 0.0
+    mean = model.mean_rating_
+    if is_logistic(model):
+        mean = log_odds(ratings, w0)
+        model.mean_rating_, model.rating_range_ = float(expit(mean)), (0.0, 1.0)
+    model.global_mean_ = mean if model.bias else 0.0
     # Without unknown cells r0 is free: measuring from the mean keeps float32 accurate.
-    model.origin_ = model.global_mean_
+    model.origin_ = 0.0 if is_logistic(model) else model.global_mean_
     if w0 > 0 and model.unknown_value != "bias":
         model.origin_ = float(model.unknown_value)
+    observed = observed_by(model)
+    sides.users.bias, sides.items.bias = observed.fixed_biases(ratings)
+    return observed
+
+
+def observed_by(model: Any) -> ExplicitRatings:
+    """Return the observation model of a model whose ratings are observed."""
+    kind = BinaryLabels if is_logistic(model) else ExplicitRatings
+    subtracts = model.unknown_value == "bias" and model.bias == "mean"
+    start = 0.0 if subtracts else model.global_mean_ - model.origin_
+    return kind(np.dtype(model.dtype), model.unknown_weight_, model.origin_, model.global_mean_,
+                start, model.bias == "learned", model.bias, model.bias_share, model.mean_rating_,
+                subtracts)
+
+
+def is_logistic(model: Any) -> bool:
+    """Return whether a model's ratings are labels."""
+    return getattr(model, "loss", "squared") == "logistic"
 
 
 def unknown_weight(weight: float | str, ratings: Ratings) -> float:
@@ -171,14 +181,6 @@ def unknown_weight(weight: float | str, ratings: Ratings) -> float:
     return float(known) / unknown
 
 
-def explicit(model: Any) -> dict[str, Any]:
-    """Return the fields of `ExplicitRatings` of a resolved model."""
-    return {"real": np.dtype(model.dtype), "w0": model.unknown_weight_,
-            "origin": model.origin_, "mean": model.global_mean_, "bias": model.bias,
-            "share": model.bias_share, "mean_rating": model.mean_rating_,
-            "subtracts": model.unknown_value == "bias" and model.bias == "mean"}
-
-
 # --------------------------------------------------------------------- binary labels
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class BinaryLabels(ExplicitRatings):
     link = staticmethod(expit)
 
     def cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
-        """Return a and b; ValueError for values that are no labels, also of new rows."""
+        """Return a and b; raise ValueError for values that are not labels, of new rows too."""
         check_values(ratings)
         return super().cells(ratings, beta, gamma)
 
@@ -199,16 +201,10 @@ class BinaryLabels(ExplicitRatings):
         return 0.0
 
 
-def resolve_labels(model: Any, ratings: Ratings) -> None:
-    """Set what labels decide: w0, and the log-odds in place of the mean."""
-    resolve(model, ratings)
-    odds = log_odds(ratings, model.unknown_weight_)
-    model.global_mean_, model.origin_ = odds if model.bias else 0.0, 0.0
-    model.mean_rating_, model.rating_range_ = float(expit(odds)), (0.0, 1.0)
-
-
 def check_label_parameters(model: Any) -> None:
     """Raise ValueError for parameters that have no meaning with the logistic loss."""
+    if not is_logistic(model):
+        return
     if model.solver != "sgd":
         raise ValueError(f"loss='logistic' needs solver='sgd', got solver={model.solver!r}: the "
                          f"others solve or step by the quadratic formula")
@@ -221,7 +217,7 @@ def check_label_parameters(model: Any) -> None:
 
 
 def check_values(ratings: Ratings) -> None:
-    """Raise ValueError for values that are no labels."""
+    """Raise ValueError for values that are not labels."""
     y = ratings.by_user.data
     bad = y[(y < 0) | (y > 1)]
     if bad.size:
@@ -231,7 +227,7 @@ def check_values(ratings: Ratings) -> None:
 
 
 def check_labels(ratings: Ratings, weight: float | str) -> None:
-    """Raise ValueError for values that are no labels, or that any score can satisfy."""
+    """Raise ValueError for values that are not labels, or that any score would satisfy."""
     check_values(ratings)
     y = ratings.by_user.data
     if weight == 0 and (y == y[0]).all() and y[0] in (0, 1):
@@ -291,11 +287,7 @@ class ImplicitCounts:
         return None
 
     def of_new(self, ratings: Ratings) -> ImplicitCounts:
-        """Return the model of new rows, whose counts may have other signs."""
-        return self.seen_in(ratings)
-
-    def seen_in(self, ratings: Ratings) -> ImplicitCounts:
-        """Return the model of ratings, once it is known which signs their counts have."""
+        """Return the model of other ratings, whose counts may have other signs."""
         least = float(ratings.by_user.data.min()) if ratings.nnz else 1.0
         return replace(self, signed=least < 0, has_zeros=least <= 0)
 
@@ -307,7 +299,7 @@ class ImplicitCounts:
         from_w = 0.0 if self.whole else self.w0
         line = np.array([slope, start - from_w, slope, start])
         y = x
-        if self.has_zeros:                                    # p = 0: b = w p is no line in x
+        if self.has_zeros:                                    # p = 0: b = w p is not a line in x
             y = filled_beside(x, lambda chunk: (slope * x[chunk] + start)
                               * (matrix.data[chunk] > 0), ratings.nnz, x.dtype)
             line[2:] = 1.0, 0.0
@@ -341,6 +333,19 @@ class ImplicitCounts:
         return slope * summed(lambda chunk: float(x[chunk].sum(
             dtype=np.float64, where=data[chunk] > 0)), ratings.nnz) \
             + start * summed(lambda chunk: int(np.count_nonzero(data[chunk] > 0)), ratings.nnz)
+
+
+def observe_counts(model: Any, ratings: Ratings) -> ImplicitCounts:
+    """Set what counts decide for a model, and return their observation model."""
+    model.unknown_weight_ = float(model.unknown_weight)
+    model.origin_ = model.global_mean_ = 0.0
+    return counted_by(model).of_new(ratings)
+
+
+def counted_by(model: Any) -> ImplicitCounts:
+    """Return the observation model of a model whose ratings are counts."""
+    return ImplicitCounts(np.dtype(model.dtype), model.unknown_weight_, model.alpha,
+                          model.confidence, model.whole_matrix, model.negatives)
 
 
 def check_counts(ratings: Ratings, negatives: str) -> None:

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
-from mfcore.models.factorization.core import Core
+from mfcore.models.factorization.core import Core, Penalties
+from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.fitted import Linear
 from mfcore.models.sides import FeaturedSide, Row, Sides
 from mfcore.models.training import Start
 from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
-from mfcore.objectives.penalty import counted_cells
+from mfcore.objectives.penalty import Penalty, counted_cells
 from mfcore.objectives.quadratic import RowSystems
 from mfcore.objectives.samples import OptimisticScorer, mean_and_std, one_of, side_by_side
 from mfcore.objectives.scores import LinearScorer, pair_scores
@@ -84,16 +86,23 @@ class SampledSide(FeaturedSide):
             self.feature_bias_samples = g if learns_bias else None
 
 
-def begin(model: Any, core: Core, ratings: Ratings, sides: Sides, random: np.random.Generator,
-          kept: frozenset[int]) -> Start:
+def check_sweeps(model: Any) -> None:
+    """Raise for sweeps that leave nothing to keep."""
+    validation.integer("burn_in", model.burn_in, low=0, high=model.n_epochs - 1)
+    validation.integer("keep", model.keep, low=1, high=model.n_epochs - model.burn_in)
+
+
+def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
+          random: np.random.Generator, kept: frozenset[int]) -> Start:
     """Return where a chain begins, and what draws it."""
+    core = Core(observed, Penalties(), model.n_factors)
     at = core.drawn(sides, random, INIT_SCALE, None)
     gibbs = _sampler(core, ratings, sides, kept, int(random.integers(2**62)))
 
     def publish(at: Any) -> None:
         samples = gibbs.samples or [gibbs.sample(at)]
         model.noise_precision_ = np.array([sample.tau for sample in samples])
-        learns, start = core.observed.learns_bias, core.observed.start
+        learns, start = observed.learns_bias, observed.start
         sides.users.publish([sample.at.of_users for sample in samples],
                             [sample.users for sample in samples], learns, start)
         sides.items.publish([sample.at.of_items for sample in samples],
@@ -111,6 +120,12 @@ def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], s
                           fields_of(side.feature_names or ())) for side in sides)
     n_cells = float(np.prod(ratings.shape)) if w0 > 0 else float(counted_cells(ratings).sum())
     return Gibbs(core.problem(ratings, sides), users, items, n_cells, variance, kept, seed)
+
+
+def answers_of(model: Any, observed: ExplicitRatings) -> Sampled:
+    """Return the answers of a fitted model."""
+    return Sampled(Core(observed, Penalties(), model.n_factors), model.users_, model.items_,
+                   model.noise_precision_)
 
 
 @dataclass(frozen=True)
@@ -162,40 +177,35 @@ class Sampled:
     def _drawn(self, new: NewRows, pool: Pool) -> list[tuple[np.ndarray, np.ndarray]]:
         """Draw new users under each sample; return their vectors and biases.
 
-        The noise of a sample is the same for every row, so that a row does not depend on
-        those beside it, and turns its sign in the next sample.
+        The noise of a sample is the same for every row, so that a row does not depend on the
+        others, and changes its sign in the next sample.
         """
-        ratings = new.known(len(self.items.factors))
+        ratings, observed = new.known(len(self.items.factors)), self.core.observed
         F = self.users.completed(new.features, ratings)
-        return [self._drawn_once(ratings, F, number, pool) for number in range(len(self.tau))]
+        self.core.check_width(one_of(self.items.factors, 0, len(self.tau)))
+        penalty = self.core.penalty(ratings, len(self.items.factors), observed.start)
+        fixed = observed.row_bias(ratings)
+        return [self._drawn_once(ratings, fixed, penalty, F, number, pool)
+                for number in range(len(self.tau))]
 
-    def _drawn_once(self, ratings: Ratings, F: Any, number: int, pool: Pool
-                    ) -> tuple[np.ndarray, np.ndarray]:
-        observed, tau = self.core.observed, float(self.tau[number])
-        start, fixed = observed.start, observed.row_bias(ratings)
-        own = np.zeros(ratings.shape[0], observed.real) if fixed is None else \
-            fixed.astype(observed.real)
+    def _drawn_once(self, ratings: Ratings, fixed: np.ndarray | None, penalty: Penalty, F: Any,
+                    number: int, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+        observed, tau, n = self.core.observed, float(self.tau[number]), ratings.shape[0]
+        own = np.zeros(n, observed.real) if fixed is None else fixed.astype(observed.real)
+        Q, gamma = self._sample(self.items, number)
+        rows = RowSystems(observed.cells(ratings, own, gamma), penalty, Q,
+                          observed.held(gamma, 0.0, len(Q)), observed.w0, observed.learns_bias)
+        held = observed.held(fixed, observed.start, n)
         prior = RowPrior(self.users.prior_mean[number], self.users.prior_precision[number])
-        systems = sampled_rows(self._row_systems(ratings, own, number), prior, tau,
-                               *self._means(self.users, F, number))
+        systems = sampled_rows(rows, prior, tau, *self._means(self.users, F, number))
         noise = self._noise(self.users, number, systems.n_free, pool) \
             / observed.real.type(np.sqrt(tau))
-        P = np.zeros((len(own), systems.Q.shape[1]), observed.real)
-        held = observed.held(fixed, start, len(own))
-        solve_exactly(systems, P, held, pool, np.repeat(noise, len(own), axis=0))
-        return P, held - observed.real.type(start) if observed.learns_bias else own
-
-    def _row_systems(self, ratings: Ratings, own: np.ndarray, number: int) -> RowSystems:
-        """Return the row systems of new users under one sample of the items."""
-        Q, gamma = self._sample(self.items, number)
-        observed = self.core.observed
-        self.core.check_width(Q)
-        return RowSystems(observed.cells(ratings, own, gamma),
-                          self.core.penalty(ratings, len(Q), self.users), Q,
-                          observed.held(gamma, 0.0, len(Q)), observed.w0, observed.learns_bias)
+        P = np.zeros((n, Q.shape[1]), observed.real)
+        solve_exactly(systems, P, held, pool, np.repeat(noise, n, axis=0))
+        return P, held - observed.real.type(observed.start) if observed.learns_bias else own
 
     def _noise(self, side: SampledSide, number: int, d: int, pool: Pool) -> np.ndarray:
-        """Return normal numbers (1, d) for one sample, which turn their sign in the next."""
+        """Return normal numbers (1, d) for one sample, which change their sign in the next."""
         S, real = len(self.tau), self.core.observed.real
         noise = row_noise((1, d), (int(side.name == "item"), number // 2), real, pool)
         noise *= real.type((number < S - S % 2) * (-1) ** number)

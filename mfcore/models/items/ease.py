@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
-from mfcore.models.estimator import settings
 from mfcore.models.recommender import Recommender
+from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
 from mfcore.nn.sparse import times
@@ -63,25 +63,16 @@ class EASE(Recommender):
     Steck 2019 (EASE); Steck 2020 (EDLAE).
     """
 
-    reg: float = 200.0
-    dropout: float = 0.0
-    values: str = "binary"
-    memory: float = 8.0
+    reg: float = setting(default=200.0, above=0)
+    dropout: float = setting(default=0.0, check=validation.rate)
+    values: str = setting(default="binary", among=("binary", "raw"))
+    memory: float = setting(default=8.0, above=0)
 
-    weights_: np.ndarray = field(init=False)
+    weights_: np.ndarray = fitted(doc="B, shape (n_items, n_items).")
 
     predicts_ratings = False
     side_type = RowsSide
     weights_axes = "item item"
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        validation.real("reg", self.reg, above=0)
-        if validation.real("dropout", self.dropout, low=0) >= 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}: 1 leaves nothing")
-        validation.choice("values", self.values, ("binary", "raw"))
-        validation.real("memory", self.memory, above=0)
-        validation.choice("dtype", self.dtype, ("float32", "float64"))
 
     def check(self, ratings: Ratings) -> None:
         """Raise for more items than the memory holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ import numpy as np
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.models.fitted import Unanswered, cosine_scorer, rows_of, with_default
-from mfcore.models.pairs.fixed_items import FixedItems, fixed_items
-from mfcore.models.pairs.fusion import Architecture, Tables, unflatten
+from mfcore.models.pairs.fusion import Architecture, FixedItems, Tables, fixed_items, unflatten
 from mfcore.models.sides import Row, Side
 from mfcore.nn.layers import Layer, Linear
 from mfcore.nn.losses import Loss
@@ -57,7 +57,7 @@ class Network:
         users = self.vectors(asked, pool)
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
-        network = self._fixed_items().network(self.shape.side("user", *users))
+        network = self._fixed_items.network(self.shape.side("user", *users))
         return NetworkScorer(network, len(users.factors), len(self.items.factors), self.mean)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
@@ -97,7 +97,7 @@ class Network:
 
     def _stepped(self, ratings: Ratings, factors: np.ndarray, bias: np.ndarray, pool: Pool
                  ) -> Folded:
-        items = self._fixed_items()
+        items = self._fixed_items
 
         def make(lo: int, hi: int) -> tuple[Layer, list[Parameter]]:
             users = self.shape.side("user", factors[lo:hi], bias[lo:hi])
@@ -125,7 +125,7 @@ class Network:
         return mean + means - average, bias_mean + bias_means - bias_average
 
     def _default(self, side: Side) -> Row | None:
-        """Return the row of which nothing is known: an average one, where there are groups."""
+        """Return the vector of an unknown row: an average one where there are groups."""
         if side.feature_factors is None:
             return None
         means, bias_means = self._means(side, None)
@@ -133,6 +133,7 @@ class Network:
 
     # -------------------------------------------------------------------- the network
 
+    @cached_property
     def _fixed_items(self) -> FixedItems:
         items = self.shape.side("item", self.items.factors, self.items.bias)
         return fixed_items(self.shape, items, self._head())

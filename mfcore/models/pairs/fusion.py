@@ -7,17 +7,17 @@
 MLP ends in a linear layer with one output.  B_ui = b_u + b̃_i, tables of one column.
 
 A side (users or items) has tables: [p], or [p, p'], and [b] where there are biases; `factors`
-has p and p' side by side.  With features F each table is what rows have of their own, U, beside
-vectors G of the groups (nn/grouped.py), and p = U_u + F_u G.  A side may be replaced without the
-rest: new users are tables of their own before the same head.
+has p and p' side by side.  With features F each table holds what rows have of their own, U, and
+there are vectors G of the groups (nn/grouped.py): p = U_u + F_u G.  A side may be replaced without
+the rest: new users are tables of their own before the same head.
 
 Source: He, Liao, Zhang, Nie, Hu, Chua 2017 (gmf+mlp).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +25,7 @@ import scipy.sparse as sp
 from mfcore.nn.grouped import GroupedEmbedding
 from mfcore.nn.joins import Concatenate, Fork, Product, Sequential, Sum
 from mfcore.nn.layers import Dropout, Embedding, Layer, Linear
-from mfcore.nn.pairs import RowsLinear
+from mfcore.nn.pairs import RowsDot, RowsLinear
 from mfcore.nn.parameters import Parameter, initial_table
 from mfcore.nn.stack import stacked
 
@@ -53,7 +53,7 @@ class Tables:
     group_reg: np.ndarray | None = None
 
     def embedding(self, number: int, column: int, reg: float, n_visited: int) -> Embedding:
-        """Return the layer of a table, whose groups pay their penalty in so many uses."""
+        """Return the layer of a table; its groups pay their penalty over n_visited uses."""
         table = self.tables[number]
         if self.group_reg is None or number >= len(self.groups):
             return Embedding(table, column, reg=reg)
@@ -69,7 +69,7 @@ class Tables:
         return together
 
     def settle(self, silent: np.ndarray) -> None:
-        """Give rows of which nothing was learned the mean of the others, as a new row has it.
+        """Give rows without ratings the mean of the others, which a new row has too.
 
         silent : ndarray of bool, shape (n_rows,)
         """
@@ -84,7 +84,7 @@ class Tables:
 
 
 class Known(NamedTuple):
-    """What is known of the rows of a side beside their ratings.
+    """What is known of the rows of a side besides their ratings.
 
     features : F, shape (n_rows, n_groups); reg : λ_g, shape (n_groups,)
     vectors, biases : G, shape (n_groups, width), and g, shape (n_groups,), to start from; None: 0
@@ -145,7 +145,7 @@ class Architecture:
         return Tables(tables)
 
     def grouped(self, name: str, side: Tables, known: Known, learns_bias: bool) -> Tables:
-        """Return a side of the same sums, with the vectors of groups that are known beside it."""
+        """Return tables of the same sums, with the vectors of known groups split off."""
         n_groups = known.features.shape[1]
         G = np.zeros((n_groups, self.width)) if known.vectors is None else known.vectors
         groups = self.side(f"{name}_group", G, known.biases).tables
@@ -160,6 +160,13 @@ class Architecture:
                                 self.dtype)
         return self.side(name, factors, None)
 
+    def start(self, sides: Any, scale: float, random: np.random.Generator
+              ) -> tuple[Tables, Tables, list[Linear]]:
+        """Return the tables of both sides and the head at the start of training."""
+        users, items = sides
+        return (self.drawn(users.name, len(users.counts), scale, random),
+                self.drawn(items.name, len(items.counts), scale, random), self.head(random))
+
     def factors(self, side: Tables) -> np.ndarray:
         """Return the vectors of a side, (n, width): a view where it is one table."""
         blocks = [side.whole(number) for number in range(self.n_tables)]
@@ -168,6 +175,20 @@ class Architecture:
     def bias(self, side: Tables) -> np.ndarray | None:
         """Return the biases of a side, (n,), a view where it has no groups."""
         return side.whole(self.n_tables)[:, 0] if self.biased else None
+
+    def publish(self, sides: Any, both: tuple[Tables, Tables], head: list[Linear],
+                settles: bool) -> np.ndarray:
+        """Put vectors and biases into the sides of a model; return all numbers of the head.
+
+        settles : whether rows without ratings get the mean of the others: see `Tables.settle`
+        """
+        for side, tables in zip(sides, both, strict=True):
+            if settles:
+                tables.settle(side.counts == 0)
+            side.factors, side.bias = self.factors(tables), self.bias(tables)
+            if tables.groups:
+                side.feature_factors, side.feature_bias = self.group_vectors(tables)
+        return flat(head)
 
     def group_vectors(self, side: Tables) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the vectors of groups (n_groups, width), and their biases where they learn any."""
@@ -232,3 +253,72 @@ def unflatten(numbers: np.ndarray, head: list[Linear]) -> list[Linear]:
                            strict=True):
         block[...] = part.reshape(block.shape)
     return head
+
+
+# ------------------------------------------------------------- while items stay as they are
+
+class FixedItems(NamedTuple):
+    """The network of pairs while items stay as they are: what they contribute is computed once.
+
+        a·(p ∘ q) = p·(a ∘ q)                       a table of lines a ∘ q
+        [p | q] W + b = p W_p + (q W_q + b)          a table of lines q W_q + b
+        b_u + b̃_i + c = b_u + (b̃_i + c)             a table of one column
+
+    New users are learned, and items ranked, against all items again and again.  A product
+    under hidden layers, MLP(p ∘ q), has no such parts, and stays the network that it is.
+
+
+    products : (n_items, k), or None; first : (n_items, width), or None
+    layers : those after the vectors, all frozen; offsets : (n_items, 1)
+    """
+
+    shape: Architecture
+    items: Tables
+    head: list[Linear]
+    products: np.ndarray | None
+    first: np.ndarray | None
+    layers: list[Linear]
+    offsets: np.ndarray
+
+    def network(self, users: Tables, reg: float = 0.0, bias_reg: float = 0.0) -> Layer:
+        """Return the network from pairs (n, 2) to scores (n, 1), for any users."""
+        if self.products is None and self.first is None:
+            return self.shape.network(users, self.items, self.head, reg, bias_reg)
+        terms: list[Layer] = [Embedding(Parameter("offsets", self.offsets, frozen=True), 1)]
+        if self.products is not None:
+            terms.append(RowsDot(users.embedding(0, 0, reg, 1), (self.products, 1)))
+        if self.first is not None:
+            table = users.embedding(self.shape.n_tables - 1, 0, reg, 1)
+            first, *rest = self.layers
+            terms.append(Sequential(RowsLinear((table,), first, (self.first, 1)), *rest))
+        if self.shape.biased:
+            terms.append(users.embedding(self.shape.n_tables, 0, bias_reg, 1))
+        return Sequential(Fork(*terms), Sum())
+
+
+def fixed_items(shape: Architecture, items: Tables, head: list[Linear]) -> FixedItems:
+    """Return the lines of all items; the network stays as it is, and drops nothing."""
+    for each in (*items.parameters(), *(p for layer in head for p in layer.parameters())):
+        each.frozen = True
+    k, (*hidden, output) = shape.n_factors, head
+    bias = shape.bias(items)
+    offsets = output.b.value + (np.zeros(len(items.tables[0].value)) if bias is None else bias)
+    products, first, layers = None, None, []
+    if shape.fusion == "gmf+mlp" or (shape.fusion == "product" and not hidden):
+        products = items.whole(0) * output.W.value[:k, 0]
+    if shape.fusion != "product":
+        last = _frozen(output.W.value[k if shape.fusion == "gmf+mlp" else 0:])
+        below, *above = [*hidden, last]
+        layers = [_frozen(below.W.value[:k], below.activation.name), *above]
+        first = items.whole(shape.n_tables - 1) @ below.W.value[k:] + below.b.value
+    return FixedItems(replace(shape, dropout=0.0), items, head, products, first, layers,
+                      offsets[:, None].astype(shape.dtype))
+
+
+def _frozen(W: np.ndarray, activation: str = "identity") -> Linear:
+    """Return a layer without offsets that stays as it is."""
+    n_in, n_out = W.shape
+    layer = Linear(n_in, n_out, activation, random=None, dtype=W.dtype)
+    layer.W = Parameter("fixed.W", W, frozen=True)
+    layer.b.frozen = True
+    return layer

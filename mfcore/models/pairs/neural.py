@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.estimator import TRAINED, check_factors, check_widths, settings
 from mfcore.models.fitted import answered_unless
 from mfcore.models.pairs.core import Network
-from mfcore.models.pairs.fusion import FUSIONS, Architecture, Known, Tables, flat
+from mfcore.models.pairs.fusion import FUSIONS, Architecture, Known, Tables
 from mfcore.models.pairs.pretrained import check_groups, check_pretrained, groups_of, start_from
 from mfcore.models.recommender import Recommender
-from mfcore.models.sides import FeaturedSide, Sides, check_grouping
+from mfcore.models.settings import TRAINED, fitted, setting, settings
+from mfcore.models.sides import FeaturedSide, Sides
 from mfcore.models.training import Callback, Start, train
 from mfcore.nn.activations import FORMULAS
-from mfcore.nn.layers import Dropout, Linear
+from mfcore.nn.layers import Linear
 from mfcore.nn.losses import Loss, logistic, squared
 from mfcore.nn.network import Trainer, blocks_of
 from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, inverse_decay, optimizer
@@ -29,6 +28,12 @@ from mfcore.solvers.neural import NeuralSGD, TrainingCells
 Self = TypeVar("Self", bound="NeuralMF")
 
 
+def check_loss(model: Any) -> None:
+    """Raise for a bias that does not go with the loss."""
+    if model.bias == "mean" and model.loss == "logistic":
+        raise ValueError("bias='mean' has no meaning with loss='logistic': use 'learned'")
+
+
 @settings(*TRAINED)
 class NeuralMF(Recommender):
     """Score pairs by a network on vectors of user and item: s_ui = B_ui + f(P_u, Q_i).
@@ -36,7 +41,7 @@ class NeuralMF(Recommender):
     Minimises, by mini-batch gradient steps on all parameters at once,
 
         Σ_known w [ (r − s)² + λ (‖P_u‖² + ‖Q_i‖²) + λᵇ (b_u² + b̃_i²) ]          "squared"
-        Σ_known w ℓ(s, [r > 0]) + w0 Σ_unknown ℓ(s, 0) + penalties alike         "logistic"
+        Σ_known w ℓ(s, [r > 0]) + w0 Σ_unknown ℓ(s, 0) + the same penalties      "logistic"
 
     with ℓ(s, y) = ln(1 + e^s) − y s.  Unknown cells are drawn, with weights that make the
     expected gradient that of the formula; every drawn cell pays the penalty of its rows.
@@ -72,7 +77,7 @@ class NeuralMF(Recommender):
         λᵇ; None: `reg`.
     features, feature_reg, history_reg
         As in `MatrixFactorization`: with features F of users, P_u = U_u + F_u G, and λ is paid
-        for U_u, λ_g ‖G‖² once; biases and items alike.
+        for U_u, λ_g ‖G‖² once; the same for biases and items.
     weight_decay : float, >= 0
         Penalty of the network's weights, added to each step's gradient (for "adamw"
         beside it).
@@ -102,67 +107,40 @@ class NeuralMF(Recommender):
     He, Liao, Zhang, Nie, Hu, Chua 2017.
     """
 
-    n_factors: int = field(default=64, kw_only=False)
-    loss: str = "squared"
-    fusion: str = "gmf+mlp"
-    hidden: tuple[int, ...] = (32,)
-    activation: str = "relu"
-    dropout: float = 0.2
-    bias: str | None = "learned"
-    n_negatives: int = 4
-    unknown_weight: float | str = "drawn"
+    n_factors: int = setting(default=64, low=1, kw_only=False)
+    loss: str = setting(default="squared", among=("squared", "logistic"))
+    fusion: str = setting(default="gmf+mlp", among=FUSIONS)
+    hidden: tuple[int, ...] = setting(default=(32,), check=validation.widths)
+    activation: str = setting(default="relu", among=FORMULAS)
+    dropout: float = setting(default=0.2, check=validation.rate)
+    bias: str | None = setting(default="learned", among=("learned", "mean", None))
+    n_negatives: int = setting(default=4, low=1)
+    unknown_weight: float | str = setting(default="drawn", low=0, among=("drawn", "balanced"))
     freeze: bool = False
-    reg: float = 0.02
-    bias_reg: float | None = 0.01
-    features: str = "learned"
-    feature_reg: float = 100.0
-    history_reg: float = 100.0
-    weight_decay: float = 0.0
-    optimizer: str = "adam"
+    reg: float = setting(default=0.02, low=0)
+    bias_reg: float | None = setting(default=0.01, low=0)
+    features: str = setting(default="learned", among=("learned", "average"))
+    feature_reg: float = setting(default=100.0, above=0)
+    history_reg: float = setting(default=100.0, above=0)
+    weight_decay: float = setting(default=0.0, low=0)
+    optimizer: str = setting(default="adam", among=[name for name in OPTIMIZERS if name != "rprop"])
     lazy: bool = True
-    learning_rate: float = 1e-3
-    decay: float = 0.0
-    batch_size: int = 1024
-    clip: float | None = None
-    init_scale: float = 0.1
-    n_epochs: int = 8
-    tol: float | None = None
+    learning_rate: float = setting(default=1e-3, above=0, high=1e3)
+    decay: float = setting(default=0.0, low=0)
+    batch_size: int = setting(default=1024, low=1)
+    clip: float | None = setting(default=None, above=0)
+    init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
+    n_epochs: int = setting(default=8, low=1)
 
-    weights_: np.ndarray = field(init=False)
+    weights_: np.ndarray = fitted(doc="All numbers of f, one vector.")
 
     side_type = FeaturedSide
+    together = (check_loss,)
 
     @property
     def predicts_ratings(self) -> bool:
         """Whether `predict` is on the scale of the ratings."""
         return self.loss == "squared"
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range, or for some that do not go together."""
-        check_grouping(self)
-        check_factors(self)
-        validation.choice("loss", self.loss, ("squared", "logistic"))
-        validation.choice("fusion", self.fusion, FUSIONS)
-        check_widths(self.hidden)
-        validation.choice("activation", self.activation, FORMULAS)
-        Dropout(self.dropout)
-        validation.choice("bias", self.bias, ("learned", "mean", None))
-        if self.bias == "mean" and self.loss == "logistic":
-            raise ValueError("bias='mean' has no meaning with loss='logistic': use 'learned'")
-        validation.integer("n_negatives", self.n_negatives, low=1)
-        validation.real_or_choice("unknown_weight", self.unknown_weight, ("drawn", "balanced"),
-                                  low=0)
-        validation.boolean("freeze", self.freeze)
-        for name in ("reg", "weight_decay", "decay"):
-            validation.real(name, getattr(self, name), low=0)
-        if self.bias_reg is not None:
-            validation.real("bias_reg", self.bias_reg, low=0)
-        validation.choice("optimizer", self.optimizer, [n for n in OPTIMIZERS if n != "rprop"])
-        validation.boolean("lazy", self.lazy)
-        validation.real("learning_rate", self.learning_rate, above=0, high=1e3)
-        validation.integer("batch_size", self.batch_size, low=1)
-        if self.clip is not None:
-            validation.real("clip", self.clip, above=0)
 
     def fit(self: Self, ratings: Any, y: Any = None, *, pretrained: Any = None,
             user_features: Any = None, item_features: Any = None, eval_set: Any = None,
@@ -210,8 +188,10 @@ class NeuralMF(Recommender):
                           seed=int(random.integers(2**63)), most=self.clip or np.inf)
         solver = NeuralSGD(cells, trainer, self.batch_size, seed=int(random.integers(2**63)))
 
+        shape, settles = self.architecture(), self.predicts_ratings or self.unknown_weight_ == 0
+
         def publish(at: Any) -> None:
-            self._publish(sides, (users, items), head)
+            self.weights_ = shape.publish(sides, (users, items), head, settles)
 
         def finish(at: Any) -> None:
             for side in sides:
@@ -227,9 +207,7 @@ class NeuralMF(Recommender):
         if pretrained is not None:
             users, items, head, self.global_mean_ = start_from(pretrained, shape, random)
         else:
-            users, items = (shape.drawn(side.name, len(side.counts), self.init_scale, random)
-                            for side in sides)
-            head = shape.head(random)
+            users, items, head = shape.start(sides, self.init_scale, random)
         if self.bias == "mean" and pretrained is None:
             for tables, bias in zip((users, items), mean_biases(ratings, self.mean_rating_, 0.5),
                                     strict=True):
@@ -251,16 +229,6 @@ class NeuralMF(Recommender):
         known = Known(side.features.matrix, side.feature_regs(self.feature_reg, self.history_reg),
                       *groups_of(pretrained, side.name, side.features, shape.n_tables))
         return shape.grouped(side.name, tables, known, self.bias == "learned")
-
-    def _publish(self, sides: Sides, both: tuple[Tables, Tables], head: list[Linear]) -> None:
-        shape = self.architecture()
-        self.weights_ = flat(head)
-        for side, tables in zip(sides, both, strict=True):
-            if self.predicts_ratings or self.unknown_weight_ == 0:
-                tables.settle(side.counts == 0)
-            side.factors, side.bias = shape.factors(tables), shape.bias(tables)
-            if tables.groups:
-                side.feature_factors, side.feature_bias = shape.group_vectors(tables)
 
     # ------------------------------------------------------- what parameters mean
 

@@ -13,8 +13,8 @@ tables and layers stand side by side, and the score starts at the mean of theirs
 
     a = ½ [a_1 | a_2],  c = ½ (c_1 + c_2),  b = ½ (b_1 + b_2)
 
-Where it has vectors G of the same features, they are where groups start, in each table, and
-U = P − F G; else they start at 0, and U = P.
+Where it has vectors G of the same features, groups start there in each table, and U = P − F G;
+otherwise they start at 0, and U = P.
 
 Source: He et al. 2017, section 3.4.1 (the halves).
 """

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
-from mfcore.models.estimator import TRAINED, check_factors, settings
 from mfcore.models.fitted import Linear
 from mfcore.models.recommender import Recommender
+from mfcore.models.settings import TRAINED, setting, settings
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.objectives.pairwise import Ranking
@@ -58,7 +55,7 @@ class BPR(Recommender):
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
     patience : int >= 1, or None
-        Stop after so many epochs without a better `eval_metric` on the eval_set, and
+        Stop after this many epochs without a better `eval_metric` on the eval_set, and
         restore the best epoch.
     eval_metric : str or None
         "ndcg@10" by default.
@@ -84,31 +81,19 @@ class BPR(Recommender):
     (adaptive sampling).
     """
 
-    n_factors: int = field(default=64, kw_only=False)
-    sampling: str = "uniform"
+    n_factors: int = setting(default=64, low=1, kw_only=False)
+    sampling: str = setting(default="uniform", among=("uniform", "adaptive"))
     item_bias: bool = True
-    reg: float = 0.01
-    bias_reg: float | None = None
-    learning_rate: float = 0.1
-    schedule: str = "inverse"
-    decay: float = 0.2
-    n_epochs: int = 40
-    tol: float | None = None
-    init_scale: float = 1.0
+    reg: float = setting(default=0.01, low=0)
+    bias_reg: float | None = setting(default=None, low=0)
+    learning_rate: float = setting(default=0.1, low=0, above=0)
+    schedule: str = setting(default="inverse", among=("constant", "inverse"))
+    decay: float = setting(default=0.2, low=0)
+    n_epochs: int = setting(default=40, low=1)
+    tol: float | None = setting(default=None, low=0)
+    init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
 
     predicts_ratings = False
-
-    def validate(self) -> None:
-        """Raise for a hyper-parameter that is out of range."""
-        check_factors(self)
-        validation.choice("sampling", self.sampling, ("uniform", "adaptive"))
-        validation.boolean("item_bias", self.item_bias)
-        validation.real("reg", self.reg, low=0)
-        if self.bias_reg is not None:
-            validation.real("bias_reg", self.bias_reg, low=0)
-        validation.real("learning_rate", self.learning_rate, low=0, above=0)
-        validation.choice("schedule", self.schedule, ("constant", "inverse"))
-        validation.real("decay", self.decay, low=0)
 
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings that hold no pair to learn from."""

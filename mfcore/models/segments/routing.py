@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
@@ -32,7 +33,7 @@ class Part(NamedTuple):
 
 
 class SegmentScorer:
-    """Scores of rows each of which belongs to the scorer of one segment."""
+    """Scores of rows that belong to the scorers of several segments."""
 
     def __init__(self, n_rows: int, n_items: int, parts: Sequence[Part]) -> None:
         self.n_rows, self.n_items, self.parts = n_rows, n_items, parts
@@ -100,8 +101,9 @@ class Routed:
                  for code, own, some in self._routed(asked)]
         order = np.argsort(np.concatenate([own for own, _ in parts]), kind="stable")
         factors, bias = zip(*(folded for _, folded in parts), strict=True)
-        joined = None if bias[0] is None else np.concatenate(bias)[order]
-        return Folded(np.concatenate(factors)[order], joined)
+        joined = sp.vstack(factors, format="csr") if sp.issparse(factors[0]) else \
+            np.concatenate(factors)
+        return Folded(joined[order], None if bias[0] is None else np.concatenate(bias)[order])
 
     def fold_in(self, new: NewRows, pool: Pool) -> Folded:
         """Return the vectors of new users, each in the space of its segment."""
@@ -141,8 +143,8 @@ class Routed:
 By = str | Mapping[Any, Hashable] | Sequence[Hashable] | np.ndarray
 
 
-def check_by(by: Any) -> None:
-    """Raise a TypeError for what is no `by`: a name, a mapping, or a sequence of labels."""
+def check_by(name: str, by: Any) -> None:
+    """Raise a TypeError unless `by` is a name, a mapping, or a sequence of labels."""
     if not isinstance(by, (str, Mapping, Sequence, np.ndarray)):
         raise TypeError(f"by must be the name of a field of user_features, a mapping from user "
                         f"to label, or one label a user, got {type(by).__name__}")

@@ -7,7 +7,6 @@ their numbers.  Cutting loses what segments could tell each other: `report` says
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,8 +15,6 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.evaluate import evaluate, requested
 from mfcore.metrics.measure import Alignment
-from mfcore.models.estimator import settings
-from mfcore.models.inputs import training_ratings
 from mfcore.models.recommender import Recommender
 from mfcore.models.segments.routing import (
     FALLBACK,
@@ -28,8 +25,10 @@ from mfcore.models.segments.routing import (
     labels_of,
     rows_by_code,
 )
-from mfcore.models.sides import Side
-from mfcore.models.training import Callback, remember, sides_of
+from mfcore.models.settings import fitted, setting, settings
+from mfcore.models.sides import Side, sides_of
+from mfcore.models.training import Callback, training_ratings
+from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import CHUNK_CELLS, thread_count
 
 Self = TypeVar("Self", bound="Segmented")
@@ -39,6 +38,14 @@ class CountedSide(Side):
     """A side without vectors: those of segments live in spaces of their own."""
 
     parts = ("counts",)
+
+
+def check_estimator(name: str, value: Any) -> None:
+    """Raise unless a value is a model of this library whose parameters are valid."""
+    if not isinstance(value, Recommender) or isinstance(value, Segmented):
+        raise TypeError(f"estimator must be a model to fit to each segment, got "
+                        f"{type(value).__name__}")
+    value.validate()
 
 
 @settings()
@@ -51,9 +58,9 @@ class Segmented(Recommender):
         Stays as it is; its copies run on its `n_threads`.
     by : str, mapping, or sequence
         The segment of each user: the name of a field of the `user_features` given to
-        `fit`, with one value a user ("country" for the columns country=...); a mapping from
+        `fit`, with one value per user ("country" for the columns country=...); a mapping from
         user id (row number where there are none) to label, which may leave users out; or
-        one label a user, in the order of the rows.
+        one label per user, in the order of the rows.
     min_ratings : int, >= 1
         Segments with fewer ratings have no model of their own.
 
@@ -72,14 +79,14 @@ class Segmented(Recommender):
     of all: see `segment(label)`.  `similar_users` compares users of one segment.
     """
 
-    estimator: Any = field(kw_only=False)
-    by: By = field(kw_only=False)
-    min_ratings: int = 1
+    estimator: Any = setting(kw_only=False, check=check_estimator)
+    by: By = setting(kw_only=False, check=check_by)
+    min_ratings: int = setting(default=1, low=1)
 
-    segment_labels_: list[Hashable] = field(init=False)
-    segment_of_user_: np.ndarray = field(init=False)
-    place_of_user_: np.ndarray = field(init=False)
-    models_: list[Recommender] = field(init=False)
+    segment_labels_: list[Hashable] = fitted()
+    segment_of_user_: np.ndarray = fitted()
+    place_of_user_: np.ndarray = fitted()
+    models_: list[Recommender] = fitted()
 
     side_type = CountedSide
 
@@ -171,21 +178,12 @@ class Segmented(Recommender):
             models.append(self._fit_one(label, training.select_users(rows),
                                         _of_users(watched, training, rows), callbacks,
                                         known_of_items))
-        remember(self, training, sides_of(self, training, None, None))
+        self.remember(training, sides_of(self, training, None, None), mean_rating(training))
         self.models_, self.segment_labels_, self.segment_of_user_ = models, known, codes
         self.place_of_user_ = _places(codes)
         self.history_ = [{"segment": label, **record} for label, model in
                          zip([None, *known], models, strict=True) for record in model.history_]
         return self
-
-    def validate(self) -> None:
-        """Raise for an estimator, labels or a least number that cannot be."""
-        if not isinstance(self.estimator, Recommender) or isinstance(self.estimator, Segmented):
-            raise TypeError(f"estimator must be a model to fit to each segment, got "
-                            f"{type(self.estimator).__name__}")
-        self.estimator.validate()
-        check_by(self.by)
-        validation.integer("min_ratings", self.min_ratings, low=1)
 
     def _segments_of(self, ratings: Ratings, labels: list[Hashable]
                      ) -> tuple[list[Hashable], np.ndarray]:
