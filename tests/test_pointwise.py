@@ -15,7 +15,7 @@ from mfcore.objectives import pointwise
 from mfcore.objectives.pointwise import Logistic, LogisticRow
 from mfcore.objectives.quadratic import Factors
 from mfcore.parallel import Pool
-from mfcore.solvers.logistic import minimiser, solve_logistic
+from mfcore.solvers.newton import minimiser, solve_logistic
 
 BLOCKS = ("P", "Q", "beta", "gamma")
 

@@ -39,7 +39,7 @@ from mfcore.objectives.biases import mean_biases, row_bias
 from mfcore.objectives.pointwise import Logistic
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.solvers.als import solve_exactly
-from mfcore.solvers.logistic import solve_logistic
+from mfcore.solvers.newton import solve_logistic
 
 Bias = np.ndarray | None
 
