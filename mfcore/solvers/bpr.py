@@ -129,7 +129,8 @@ def fold_in_by_pairs(positives: sp.csr_array, Q: np.ndarray, gamma: np.ndarray, 
     members = np.arange(Q.shape[0], dtype=np.int32)
     sd, orders = item_orders(Q, members, adaptive)
     rates = np.array([steps.rates(epoch) for epoch in range(n_passes)])
-    key = int(np.random.default_rng(0).integers(2**63))
+    random = np.random.default_rng(0)
+    key = int(random.integers(2**63))
     pool.over_rows(lambda lo, hi: kernels.fold_in_rows(
         positives.indptr, positives.indices, members, sd, orders, key, rates, P, Q, gamma, lo,
         hi), positives.indptr)

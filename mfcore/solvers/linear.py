@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from mfcore.objectives.linear import LinearAutoencoder
 from mfcore.parallel import Pool, row_chunks
@@ -84,11 +84,11 @@ def invert(A: np.ndarray, pool: Pool, tile: int = TILE) -> None:
 
 def _small_inverse(block: np.ndarray, start: int) -> np.ndarray:
     """Return the inverse of a block whose lower triangle is given."""
-    letter = "s" if block.dtype == np.float32 else "d"
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (block,))
     # Its transpose is in LAPACK's order, with the given triangle as the upper one.
-    factor, info = getattr(lapack, f"{letter}potrf")(block.T.copy(order="F"), lower=0)
+    factor, info = potrf(block.T.copy(order="F"), lower=0)
     if info == 0:
-        inverse, info = getattr(lapack, f"{letter}potri")(factor, lower=0)
+        inverse, info = potri(factor, lower=0)
     if info:
         raise DivergenceError(f"the matrix is not positive definite at row {start + info - 1}; "
                               f"raise reg, or use dtype='float64'")
