@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics import measure, topk
-from mfcore.metrics.alignment import moved
 from mfcore.metrics.evaluate import cross_validate, evaluate, requested
+from mfcore.metrics.fitted import NewRows
+from mfcore.metrics.measure import moved
 
 
 class Product:
@@ -44,7 +45,7 @@ class Stub:
         return {"n_factors": self.n_factors, "seed": self.seed, "rates": self.rates}
 
     @property
-    def _rates(self):
+    def predicts_ratings(self):
         return self.rates
 
     def fit(self, ratings):
@@ -64,10 +65,14 @@ class Stub:
             return (ratings.by_user != 0).astype(np.float32) @ self.Q
         return np.vstack([self.P, np.zeros((1, self.n_factors), np.float32)])[rows]
 
-    def _new_rows(self, ratings, user_features):
-        return ratings
+    def new_rows(self, ratings, user_features, n_rows=None):
+        return None if ratings is None else NewRows(ratings, user_features)
 
-    def _scorer(self, rows, *, new=None, similarity="dot"):
+    def answers(self):
+        return self
+
+    def scorer(self, asked, query, pool):
+        rows, new = (None, asked.ratings) if isinstance(asked, NewRows) else (asked, None)
         self.scorer_ = Product(self._factors(rows, new), self.Q)
         return self.scorer_
 

@@ -12,10 +12,9 @@ from scipy.stats import rankdata, spearmanr
 
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Popularity, Ratings, evaluate, load
 from mfcore.data import split, synthetic
-from mfcore.metrics import folding, measure, relatedness
+from mfcore.metrics import folding, measure
+from mfcore.metrics.folding import Relatedness, spurious_pairs, spurious_rate
 from mfcore.metrics.folding import folding as folding_of
-from mfcore.metrics.folding import spurious_pairs, spurious_rate
-from mfcore.metrics.relatedness import Relatedness
 
 # ------------------------------------------------------------------ the dense twin
 
@@ -55,7 +54,7 @@ def gaps_of(model, k: int, n_factors: int) -> np.ndarray:
 @pytest.mark.parametrize("name", ["plain", "learned, unknown", "linear"])
 @pytest.mark.parametrize("n_factors", [2, 5, 50])
 def test_the_measure_is_that_of_dense_matrices(name, n_factors, monkeypatch):
-    monkeypatch.setattr(relatedness, "ROUNDS", 60)     # noise has no gap in its spectrum
+    monkeypatch.setattr(folding, "ROUNDS", 60)     # noise has no gap in its spectrum
     cells = samples.matrix(30, 22, seed=4)      # (sparser ones have items that tie in theory)
     model = samples.fitted(name, cells, dtype="float64")
     related = Relatedness(model.ratings_, n_factors)
@@ -66,7 +65,7 @@ def test_the_measure_is_that_of_dense_matrices(name, n_factors, monkeypatch):
 
 def test_relatedness_of_full_rank_counts_walks(monkeypatch):
     """X C⁻¹ Xᵀ D⁻¹ X, written out; from any row of cells, new ones too."""
-    monkeypatch.setattr(relatedness, "NOTHING", 0.0)
+    monkeypatch.setattr(folding, "NOTHING", 0.0)
     cells = samples.matrix(20, 12, density=0.3)
     X = samples.stored(cells).astype(float)
     D, C = (np.diag(X.sum(axis=axis) + X.sum(axis=axis).mean()) for axis in (1, 0))
@@ -81,7 +80,7 @@ def test_relatedness_of_full_rank_counts_walks(monkeypatch):
 def test_a_few_rounds_are_enough_for_the_measure(audiences, monkeypatch):
     model = fitted(audiences[0])
     few = folding_of(model)
-    monkeypatch.setattr(relatedness, "ROUNDS", 60)
+    monkeypatch.setattr(folding, "ROUNDS", 60)
     assert folding_of(model) == pytest.approx(few, abs=2e-3)
 
 
@@ -126,7 +125,10 @@ def test_the_scale_of_the_scores_does_not_matter(audiences):
 
 def test_recommending_what_is_most_related_does_not_fold():
     class Related(Popularity):
-        def _scorer(self, rows, **_):
+        def answers(self):
+            return self
+
+        def scorer(self, rows, query, pool):
             return Relatedness(self.ratings_).scorer(self.ratings_.cells_of(rows))
 
     model = Related().fit(samples.matrix(40, 30, seed=6, density=0.2))
@@ -177,7 +179,7 @@ def test_the_pairs_listed_are_mostly_across_audiences(audiences):
 # ------------------------------------------------------------------------ the list
 
 def test_pairs_are_listed_by_name_worst_first(monkeypatch):
-    monkeypatch.setattr(relatedness, "ROUNDS", 60)
+    monkeypatch.setattr(folding, "ROUNDS", 60)
     cells = samples.matrix(30, 22, seed=4, density=0.3)
     named = samples.named(cells)
     model = samples.fitted("plain", named, dtype="float64")

@@ -12,7 +12,7 @@ from mfcore import EASE, Ratings, evaluate, gradcheck
 from mfcore.kernels import cooccurrence
 from mfcore.objectives.linear import LinearAutoencoder
 from mfcore.parallel import Pool
-from mfcore.solvers.inverse import invert
+from mfcore.solvers.linear import invert
 from mfcore.validation import DivergenceError
 
 CELLS = samples.counts(40, 17)

@@ -11,7 +11,7 @@ import mfcore
 from mfcore import MatrixFactorization, Popularity, Ratings, evaluate
 from mfcore.data.split import per_user_split
 from mfcore.parallel import Pool
-from mfcore.solvers.logistic import LogisticSGD
+from mfcore.solvers.sgd import LogisticSGD
 from mfcore.validation import DivergenceError
 
 REAL = {"dtype": "float64"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mfcore.metrics.topk import needed
-from mfcore.solvers.inverse import TILE
+from mfcore.solvers.linear import TILE
 
 PEAKS = Path(__file__).with_name("peaks.py")
 pytestmark = pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK),

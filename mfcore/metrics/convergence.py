@@ -1,17 +1,17 @@
-"""Has a chain run long enough?  Effective sample size, and R-hat over several chains.
+"""Whether a chain has run long enough: effective sample size, and R-hat over several chains.
 
 Draws of a chain resemble the ones before them.  With ρ_t the autocorrelation at lag t, the mean
 of n draws is as uncertain as that of
 
     n_eff = n / (1 + 2 Σ_{t>=1} ρ_t)
 
-independent ones.  Sums of neighbours ρ_2t + ρ_{2t+1} are positive and fall for a reversible
-chain; the sum stops where they no longer do, since what follows is noise (Geyer 1992).
+independent ones.  Sums of neighbours ρ_2t + ρ_{2t+1} are positive and decrease for a reversible
+chain; the sum stops where they no longer do, since the rest is noise (Geyer 1992).
 
 R-hat compares chains, each cut into halves: with W the mean of their variances and B/n the
 variance of their means, of n draws each,
 
-    R-hat = sqrt( ((n − 1)/n W + B/n) / W )         1 where all chains tell the same
+    R-hat = sqrt( ((n − 1)/n W + B/n) / W )         1 if all chains agree
 
 Sources: Geyer 1992 (initial positive sequence); Gelman et al. 2013, section 11.4.
 """
@@ -26,7 +26,7 @@ from mfcore import validation
 
 
 def effective_sample_size(draws: Any) -> float:
-    """Return n_eff of the draws of one number by one chain.
+    """Return n_eff of one chain's draws of a number.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def effective_sample_size(draws: Any) -> float:
     Returns
     -------
     n_eff : float in (0, n]
-        NaN where all draws are the same.
+        NaN if all draws are the same.
 
     Raises
     ------
     TypeError, ValueError
-        For what is no vector of at least four finite numbers.
+        For anything but a vector of at least four finite numbers.
     """
     x = _chain("draws", draws)
     n, x = len(x), x - x.mean()
@@ -56,22 +56,22 @@ def effective_sample_size(draws: Any) -> float:
 
 
 def r_hat(chains: Any) -> float:
-    """Return R-hat of one number drawn by several chains.
+    """Return R-hat of a number that several chains draw.
 
     Parameters
     ----------
     chains : sequence of array-like, shape (n,) each, n >= 8
-        At least one; each is split in halves.
+        At least one; each is split into halves.
 
     Returns
     -------
     r : float
-        Near 1 (below 1.01 or so) where the chains agree; NaN where all draws are the same.
+        Near 1 (below 1.01 or so) if the chains agree; NaN if all draws are the same.
 
     Raises
     ------
     TypeError, ValueError
-        For chains that are too short or of different length.
+        For chains that are too short or of different lengths.
     """
     rows = [_chain("chains", chain) for chain in chains]
     if not rows or len({len(row) for row in rows}) != 1 or len(rows[0]) < 8:

@@ -1,19 +1,19 @@
-"""What vectors hold: neighbours of a kind, directions used, independence of columns, groups.
+"""What vectors hold: similar neighbours, directions in use, independent columns.
 
-For vectors X (n, k), rows x_i, and a label a row (a set of labels):
+For vectors X (n, k) with rows x_i, each with a label (or a set of labels):
 
-    neighbour purity   mean over i and its K nearest j by cosine of [labels of i and j meet]
+    neighbour purity   mean over i and its K nearest j by cosine of [i and j share a label]
     effective rank     e^H, H = −Σ_f p_f ln p_f, p_f = σ_f / Σ σ, σ singular values of X − mean
-                       from 1 (a line) to k (all directions alike)
-    mean cosine        mean of cos(x_i, x_j) over pairs i ≠ j: 1 where all point one way
+                       from 1 (a line) to k (all directions equally long)
+    mean cosine        mean of cos(x_i, x_j) over pairs i ≠ j: 1 if all point the same way
                        = (‖Σ_i x̂_i‖² − m) / (m (m − 1)),  x̂ of length 1, m rows that are not 0
     independence       1 − mean over f ≠ g of |corr(X_f, X_g)|; constant columns are left out
     MIG                mean over labels v of (I(v; X_f) − I(v; X_g)) / H(v), f and g the columns
-                       that say most and second most of v: 1 where one column alone says it
+                       that tell most and second most of v: 1 if one column alone tells it
                        I of X cut into `BINS` quantile bins
 
-A figure means little without what chance gives.  `permutation_null` measures the same with
-rows permuted against labels, or (without labels) each column permuted by itself.
+A number means little unless one knows what chance gives.  `permutation_null` measures the same
+with rows permuted against labels, or (without labels) with each column permuted by itself.
 
 Sources: Roy, Vetterli 2007 (effective rank); Chen, Li, Grosse, Duvenaud 2018 (MIG).
 """
@@ -29,17 +29,18 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.parallel import row_chunks
 
-BINS, ROWS = 20, 512
+BINS = 20
+ROWS = 512      # whose cosines with all others are in memory together
 
 
 class Measured(NamedTuple):
-    """A figure beside chance.
+    """A measure compared with chance.
 
     Attributes
     ----------
     value : float
     null_mean, null_sd : float
-        Mean and standard deviation of the same after permutations.
+        Mean and standard deviation of the measure after permutations.
     p : float
         (1 + number of permutations with at least this value) / (1 + permutations).
     """
@@ -63,7 +64,7 @@ def neighbour_purity(X: Any, labels: Any, k: int = 10) -> float:
     Raises
     ------
     ValueError
-        Other shapes, or fewer than two rows left.
+        For other shapes, or if fewer than two rows are left.
     """
     X, L = _vectors(X), _label_matrix(labels, len(X))
     k = validation.count("k", k)
@@ -82,7 +83,7 @@ def neighbour_purity(X: Any, labels: Any, k: int = 10) -> float:
 
 
 def effective_rank(X: Any) -> float:
-    """Return the number of directions that the rows of X use, from 1 to min(n, k); 0 for none."""
+    """Return the number of directions that the rows of X use, from 1 to min(n, k), or 0."""
     X = _vectors(X)
     s = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
     s = s[s > s.max(initial=0.0) * np.finfo(np.float64).eps * max(X.shape)]
@@ -112,20 +113,23 @@ def independence(X: Any) -> float:
 
 
 def mutual_information_gap(X: Any, labels: Any) -> float:
-    """Return MIG: how much one column alone says of each label, in [0, 1].
+    """Return MIG: how much one column alone tells of each label, in [0, 1].
 
     Parameters
     ----------
     X : array-like, shape (n, k >= 2)
-    labels : array-like, shape (n,): one label of several values; or sparse, shape
-        (n, n_labels): labels that a row has or not.  Those that do not vary are left out.
+    labels : array-like, shape (n,), or sparse, shape (n, n_labels)
+        One label with several values, or labels that a row has or not.  Labels that do not
+        vary are left out.
     """
     X = _vectors(X)
     if X.shape[1] < 2:
         raise ValueError(f"X must hold at least two columns, got {X.shape[1]}")
     ranks = np.argsort(np.argsort(X, axis=0, kind="stable"), axis=0, kind="stable")
     bins, gaps = ranks * min(BINS, len(X)) // len(X), []
-    for label in _label_columns(labels, len(X)):
+    columns = _label_matrix(labels, len(X)).toarray().T.astype(np.int64) \
+        if sp.issparse(labels) else [_coded(labels, len(X))[1]]
+    for label in columns:
         joint = [_entropies(column, label) for column in bins.T]
         entropy = joint[0][1]
         if entropy > 0:
@@ -139,7 +143,7 @@ def mutual_information_gap(X: Any, labels: Any) -> float:
 def permutation_null(measure: Callable[..., float], X: Any, labels: Any = None, *,
                      n_permutations: int = 100, random_state: Any = 0, **options: Any
                      ) -> Measured:
-    """Return a measure of X beside what it is where there is nothing to find.
+    """Return a measure of X, compared with its values where there is nothing to find.
 
     Parameters
     ----------
@@ -180,17 +184,18 @@ def _unit(X: np.ndarray) -> np.ndarray:
 def _label_matrix(labels: Any, n: int) -> sp.csr_array:
     """Return labels as a pattern, shape (n, n_labels)."""
     if not sp.issparse(labels):
-        values, codes = _coded(labels)
-        labels = sp.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)),
-                              shape=(len(codes), len(values)))
-    L = sp.csr_array(labels != 0).astype(np.float64)
-    if L.shape[0] != n:
-        raise ValueError(f"labels must have a row for each of the {n} rows of X, got "
-                         f"{L.shape[0]}")
-    return L
+        values, codes = _coded(labels, n)
+        labels = sp.csr_array((np.ones(n), (np.arange(n), codes)), shape=(n, len(values)))
+    _check_rows(labels.shape[0], n)
+    return sp.csr_array(labels != 0).astype(np.float64)
 
 
-def _coded(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+def _check_rows(n_labels: int, n: int) -> None:
+    if n_labels != n:
+        raise ValueError(f"labels must have a row for each of the {n} rows of X, got {n_labels}")
+
+
+def _coded(labels: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels that occur, and each row's as a number from 0, shape (n,)."""
     array = validation.rectangular("labels", labels)
     if array.ndim != 1:
@@ -199,18 +204,8 @@ def _coded(labels: Any) -> tuple[np.ndarray, np.ndarray]:
         values, codes = np.unique(array, return_inverse=True)
     except TypeError:
         raise TypeError("labels must be of one kind, all numbers or all strings") from None
+    _check_rows(len(codes), n)
     return values, codes
-
-
-def _label_columns(labels: Any, n: int) -> list[np.ndarray]:
-    """Return each label as numbers from 0, shape (n,)."""
-    if sp.issparse(labels):
-        return list(_label_matrix(labels, n).toarray().T.astype(np.int64))
-    codes = _coded(labels)[1]
-    if len(codes) != n:
-        raise ValueError(f"labels must have a row for each of the {n} rows of X, got "
-                         f"{len(codes)}")
-    return [codes]
 
 
 def _entropies(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:

@@ -1,9 +1,8 @@
 """Measure a fitted model on ratings that it has not seen.
 
-Users are scored, masked and measured in blocks of rows; what remains of a block is the
-ranks of the relevant items (and the k best, if asked for), so that no users × items
-matrix exists.  Sums run in float64 in the order of the users: the same bits for any number
-of threads.
+Users are scored and measured in blocks of rows, so that no users × items matrix exists: see
+metrics/measure.py.  Sums run in float64 in the order of the users, so that the bits do not
+depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import as_ratings
 from mfcore.metrics import ranking, rating
-from mfcore.metrics.alignment import Alignment
-from mfcore.metrics.measure import LISTED, Metric, Over, measure, plan_ranking
+from mfcore.metrics.measure import LISTED, Alignment, Metric, Over, measure, plan_ranking
 
 RATING = {"rmse": rating.rmse, "mae": rating.mae}
 METRICS = (*RATING, *ranking.PER_USER, "auc", *LISTED)
@@ -26,8 +24,8 @@ DEFAULT = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
 
 
 def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any = None,
-             candidates: Any = None,
-             groups: tuple[Any, Any] | None = None, k: int | Sequence[int] = (5, 10, 20),
+             candidates: Any = None, groups: tuple[Any, Any] | None = None,
+             k: int | Sequence[int] = (5, 10, 20),
              metrics: str | Sequence[str] | None = None, threshold: float | None = None,
              exclude_seen: bool = True, n_threads: int | None = None,
              over: Over | None = None) -> dict[str, float]:
@@ -38,16 +36,16 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     model : fitted model
         Any of the library's, or a `Segmented` one.
     test : Ratings or scipy sparse, shape (n_test_users, n_test_items)
-        Ids are looked up among those of training.  A user unknown to the model is scored
-        with what the model has for such users; an unknown item is a miss.
+        Ids are looked up among those of training.  Unknown users are scored as the model
+        scores such users; an unknown item is a miss.
     fold_in : Ratings or scipy sparse, n_test_users rows, or None
-        Known ratings of the test users, row by row as in `test`: the users are taken as
-        new, whether or not the model was trained on them, and these cells as seen.
+        Known ratings of the test users, row by row as in `test`: the users count as new,
+        whether or not the model was trained on them, and these cells as seen.
     user_features : Features, scipy sparse or lists of names, n_test_users rows, or None
-        Features of the test users, who are then taken as new: beside `fold_in`, or alone,
-        as users without a rating.
+        Features of the test users, who then count as new; without `fold_in` they have no
+        ratings.
     candidates : ids (row numbers without ids), sparse or Ratings of test's shape, or None
-        Rank only these items, or for each user only its stored cells.
+        Rank only these items, or for each user only their stored cells.
     groups : (user_groups, item_groups) or None
         Shapes (n_test_users,) and (n_items,), the items as the model numbers them; needed
         by "cross_group_rate".
@@ -57,10 +55,10 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
         Names, with a cut-off of their own ("ndcg@100") or without.  "rmse", "mae";
         "precision", "recall" (over all relevant items), "recall_capped" (over at most k),
         "hit_rate", "ndcg", "map", "mrr" (uncut unless "mrr@k"); "auc"; "item_coverage",
-        "popularity_rank", "cross_group_rate"; "folding" and "spurious_rate", which hold the
-        recommended items against how related they are to what a user rated (see
-        `mfcore.metrics.folding`) and need the training ratings.  None: the first two where
-        the model predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
+        "popularity_rank", "cross_group_rate"; "folding" and "spurious_rate", which ask how
+        related the recommended items are to those that a user rated (see
+        `mfcore.metrics.folding`) and need the training ratings.  None: rmse and mae if the
+        model predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
     threshold : float or None
         A test cell is relevant if its rating is at least this; None: every stored cell.
     exclude_seen : bool
@@ -68,8 +66,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     n_threads : int >= 1 or None
         None: all CPUs.  The result does not depend on it.
     over : callable or None
-        Where blocks of users are ranked: over(function, shared, parts) returns
-        [function(shared, part), ...]; None: here.
+        Ranks blocks of users elsewhere: over(function, shared, parts) returns
+        [function(shared, part), ...]; None: they are ranked here.
 
     Returns
     -------
@@ -79,21 +77,20 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     Raises
     ------
     ValueError
-        Unknown metrics, k < 1, an empty test set, another shape than that of training
-        (without ids), no relevant cell left, groups that are missing or do not fit,
+        For unknown metrics, k < 1, an empty test set, another shape than that of training
+        (without ids), no relevant cell left, groups that are missing or do not fit, and
         "folding" or "spurious_rate" of a model without its training ratings.
     KeyError
-        Candidates known neither to the model nor to the test set.
+        For candidates that neither the model nor the test set knows.
 
     Notes
     -----
-    rmse and mae run over all stored test cells, weighted by the weights of `test` if it
-    has any; predictions are clipped to the range of the training ratings.  The other
-    metrics are means over the users with at least one relevant item (see
-    `mfcore.metrics.ranking` for the formulas).  A test cell that `exclude_seen` or
-    `candidates` leaves out of the ranking is not asked for.  Coverage and popularity look
-    at the lists of the same users.  "auc" reads the whole row once more for each relevant
-    cell and is therefore computed only if named.
+    rmse and mae run over all stored test cells, weighted by the weights of `test` if it has
+    any; predictions are clipped to the range of the training ratings.  The other metrics are
+    means over the users with at least one relevant item (formulas: `mfcore.metrics.ranking`);
+    coverage and popularity use the lists of the same users.  A test cell that `exclude_seen` or
+    `candidates` leaves out of the ranking does not count.  "auc" reads the whole row once more
+    for each relevant cell and is therefore computed only if named.
     """
     wanted = requested(metrics, k, rates=getattr(model, "predicts_ratings", False))
     validation.boolean("exclude_seen", exclude_seen)
@@ -107,21 +104,23 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
                             groups=groups, exclude_seen=exclude_seen)
         values = measure(plan, ranked, n_threads, over)
     if len(ranked) < len(wanted):
-        values.update(_rated(task))
+        truth, weights = task.test.by_user.data, task.test.weights
+        predicted = np.clip(task.predictions(), *model.rating_range_)
+        values |= {name: error(truth, predicted, weights) for name, error in RATING.items()}
     return {metric.key: values[metric.key] for metric in wanted}
 
 
 def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
                    folds: Iterable[tuple[Any, Any]] | None = None, random_state: Any = 0,
                    **options: Any) -> dict[str, np.ndarray]:
-    """Fit a fresh copy of a model on each training part and measure it on the rest.
+    """Fit a new copy of a model on each training part and measure it on the rest.
 
     Parameters
     ----------
     model : estimator
         Copied by `type(model)(**model.get_params(deep=False))`; stays as it is.
     ratings : Ratings or scipy sparse, shape (n_users, n_items)
-        What is cut into folds.
+        Cut into folds.
     n_folds : int >= 2
         Folds of `mfcore.data.split.k_fold`: each cell is tested once.
     folds : iterable of (train, test), or None
@@ -139,7 +138,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     Raises
     ------
     TypeError, ValueError
-        What `evaluate` and `k_fold` refuse: unknown options and metrics, before any fit.
+        As `evaluate` and `k_fold`; for unknown options and metrics before any fit.
     """
     inspect.signature(evaluate).bind(model, ratings, **options)
     requested(options.get("metrics"), options.get("k", 5), rates=False)
@@ -161,9 +160,8 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
 
 def requested(metrics: str | Sequence[str] | None, k: int | Sequence[int], *,
               rates: bool) -> list[Metric]:
-    """Return the metrics asked for, one a cut-off; raise a ValueError for unknown ones."""
-    cuts = [validation.count("k", cut) for cut in
-            (k if isinstance(k, Iterable) else [k])]
+    """Return the metrics asked for, one per cut-off; raise a ValueError for unknown ones."""
+    cuts = [validation.count("k", cut) for cut in (k if isinstance(k, Iterable) else [k])]
     if metrics is None:
         metrics = (*RATING, *DEFAULT) if rates else DEFAULT
     names = [metrics] if isinstance(metrics, str) else list(metrics)
@@ -185,12 +183,3 @@ def _cut(name: str, cuts: list[int]) -> list[Metric]:
     if uncut or base == "mrr":
         return [Metric(base, base, None)]
     return [Metric(f"{base}@{cut}", base, cut) for cut in cuts]
-
-
-# ------------------------------------------------------------------------ rating metrics
-
-
-def _rated(task: Alignment) -> dict[str, float]:
-    truth, weights = task.test.by_user.data, task.test.weights
-    predicted = np.clip(task.predictions(), *task.model.rating_range_)
-    return {name: error(truth, predicted, weights) for name, error in RATING.items()}

@@ -1,10 +1,10 @@
-"""What is asked of a fitted model: protocols that models implement and metrics use.
+"""What one can ask of a fitted model: protocols that models implement and metrics use.
 
-    asked   rows of the fit (-1: a user of whom nothing is known), or new users
+    asked   rows of the fit (-1: an unknown user), or new users
     query   how their scores are formed
 
-A fitted model answers through four functions, whatever its kind: vectors of rows, vectors of
-new rows, scores of blocks, scores of pairs.
+Every fitted model has four functions: vectors of rows, vectors of new rows, scores of blocks,
+and scores of pairs.
 """
 
 from __future__ import annotations
@@ -19,17 +19,14 @@ from mfcore.parallel import Pool
 
 
 class Folded(NamedTuple):
-    """Vectors of new rows: `factors` (n, k) and `bias` (n,), None where the model has none."""
+    """Vectors of new rows: `factors` (n, k) and `bias` (n,), None if the model has none."""
 
     factors: Any
     bias: np.ndarray | None
 
 
 class NewRows(NamedTuple):
-    """Users that are new to a model: their ratings, their features, or both, row by row.
-
-    Columns are those of the model.
-    """
+    """Ratings or features, or both, of users that are new to a model, on its columns."""
 
     ratings: Ratings | None
     features: sp.csr_array | None
@@ -47,7 +44,7 @@ class NewRows(NamedTuple):
             np.diff(self.ratings.by_user.indptr)
 
     def known(self, n_items: int) -> Ratings:
-        """Return their ratings, empty ones where only features are known."""
+        """Return their ratings, empty ones if only features are known."""
         if self.ratings is not None:
             return self.ratings
         return Ratings(sp.csr_array((self.n_rows, n_items), dtype=np.float32))
@@ -66,8 +63,8 @@ Asked = np.ndarray | NewRows
 class Query(NamedTuple):
     """How scores are formed.
 
-    similarity : "dot", the model's score; "cosine", the angle of the vectors alone
-    optimism : standard deviations of the score to add, for models with a posterior of it
+    similarity : "dot", the model's score; "cosine", the angle between the vectors alone
+    optimism : standard deviations to add to the score, for models with a posterior
     sample : Generator that draws each user's vector from its posterior; None: its mean
     """
 
@@ -87,20 +84,20 @@ class Scorer(Protocol):
 
 
 class Fitted(Protocol):
-    """The answers of a fitted model."""
+    """What a fitted model answers."""
 
     def vectors(self, asked: Asked, pool: Pool) -> Folded:
         """Return the vectors of users."""
 
     def fold_in(self, new: NewRows, pool: Pool) -> Folded:
-        """Return the vectors of new users, all else as it is."""
+        """Return the vectors of new users; all else stays as it is."""
 
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
-        """Return what scores users against all items."""
+        """Return what scores users for all items."""
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:
-        """Return what `predict` says of pairs, float64, shape (n_pairs,).
+        """Return what `predict` returns for pairs, float64, shape (n_pairs,).
 
-        `rows` number the users of the fit, or the new ones; -1 is unknown.
+        `rows` are numbers of users of the fit, or of new ones; -1 is unknown.
         """

@@ -1,8 +1,9 @@
-"""The ranking part of an evaluation: whom to rank what for, and what a block leaves behind.
+"""Rank for the users of a test set, and measure the rankings.
 
-A block of users is scored, masked and reduced to the ranks of its relevant items, three
-numbers a user for the ROC curve, and its lists of best items.  Everything after that works
-on these.
+An `Alignment` finds the rows and columns of the test set among those of training.  A `Plan` says
+for whom to rank what.  Each block of users is then scored, masked and reduced to the ranks of its
+relevant items, three numbers per user for the ROC curve, and its lists of best items, which is
+all that the metrics need.
 """
 
 from __future__ import annotations
@@ -18,15 +19,9 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics import ranking
-from mfcore.metrics.alignment import Alignment, moved, stored_in
-from mfcore.metrics.folding import (
-    cross_group_rate,
-    mean_gap,
-    quantiles_of_best,
-    spurious_rate,
-)
-from mfcore.metrics.relatedness import Relatedness
+from mfcore.metrics.fitted import NewRows, Query, Scorer
 from mfcore.metrics.topk import (
+    ROWS_AT_A_TIME,
     Masks,
     best_of_block,
     block_cells,
@@ -36,13 +31,133 @@ from mfcore.metrics.topk import (
 )
 from mfcore.parallel import Pool, row_chunks
 
-# Of the gaps between the quantiles of score and relatedness.
-FOLDING = {"folding": mean_gap, "spurious_rate": spurious_rate}
+FOLDING = ("folding", "spurious_rate")
 LISTED = ("item_coverage", "popularity_rank", "cross_group_rate", *FOLDING)
-# Rows whose seen cells are gathered at a time.
-ROWS_AT_A_TIME = 8192
 BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
 
+
+class Alignment:
+    """The rows and columns of a test set, as a fitted model numbers them.
+
+    Parameters
+    ----------
+    model : fitted model
+    test : Ratings or scipy sparse, shape (n_test_users, n_test_items)
+        Its ids are looked up in the model; without ids its rows (columns) must be those of
+        training.
+    fold_in, user_features : or None
+        Known ratings and features of the test users, who then count as new to the model.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a fitted model.
+    ValueError
+        For an empty test set, a shape other than that of training (without ids), or a fold_in
+        with other users than test.
+    """
+
+    def __init__(self, model: Any, test: Any, fold_in: Any = None,
+                 user_features: Any = None) -> None:
+        if not hasattr(model, "answers"):
+            raise TypeError(f"model must be a fitted model, got {type(model).__name__}")
+        self.model = model
+        self.test = as_ratings("test", test)
+        if not self.test.nnz:
+            raise ValueError("test must hold at least one rating, got none")
+        self.columns = _positions(model, "test", self.test, axis=1)
+        self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
+        self.new: NewRows | None = model.new_rows(self.fold_in, user_features, self.test.shape[0])
+        self.rows = np.empty(0, np.int64) if self.new is not None else \
+            _positions(model, "test", self.test, axis=0)
+
+    def _known_of(self, fold_in: Any) -> Ratings:
+        """Return the fold-in ratings on the model's items."""
+        fold_in = as_ratings("fold_in", fold_in)
+        ours, theirs = self.test.user_ids, fold_in.user_ids
+        if fold_in.shape[0] != self.test.shape[0] or (
+                ours is not None and theirs is not None and not np.array_equal(ours, theirs)):
+            raise ValueError(f"fold_in must have the users of test, row by row, got "
+                             f"{fold_in.shape[0]} rows beside {self.test.shape[0]}"
+                             f"{'' if fold_in.shape[0] != self.test.shape[0] else ' by other ids'}")
+        columns = _positions(self.model, "fold_in", fold_in, axis=1)
+        return moved(fold_in, columns, self.model.n_items_, self.model.item_ids_)
+
+    def scorer(self, rows: np.ndarray, pool: Pool) -> Scorer:
+        """Return the scorer of the given test rows."""
+        asked = self.rows[rows] if self.new is None else self.new.select(rows)
+        scorer: Scorer = self.model.answers().scorer(asked, Query(), pool)
+        return scorer
+
+    def seen(self, rows: np.ndarray) -> sp.csr_array:
+        """Return the cells that the model knew of the given test rows, as CSR."""
+        if self.new is None:
+            return self.model.ratings_.cells_of(self.rows[rows])
+        return self.new.select(rows).known(self.model.n_items_).by_user
+
+    def predictions(self) -> np.ndarray:
+        """Return the predicted rating of each stored test cell, shape (nnz,), unclipped."""
+        test, model = self.test, self.model
+        users, columns = test.users_of_cells, test.by_user.indices
+        items = _names(test.item_ids, model.item_ids_, columns)
+        if self.new is None:
+            return np.asarray(model.predict(_names(test.user_ids, model.user_ids_, users),
+                                            items))
+        rated, place = np.unique(users, return_inverse=True)
+        known = self.new.select(rated)
+        features = {} if known.features is None else {"user_features": known.features}
+        return np.asarray(model.predict(place, items, ratings=known.ratings, **features))
+
+
+def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:
+    """Renumber columns: j becomes columns[j]; cells of columns that become -1 are dropped."""
+    if np.array_equal(columns, np.arange(n_items)):
+        return ratings
+    cells = columns[ratings.by_user.indices]
+    kept = np.flatnonzero(cells >= 0)
+    rows = ratings.users_of_cells[kept]
+    order = kept[np.lexsort((cells[kept], rows))]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=ratings.shape[0]))])
+    matrix = sp.csr_array((ratings.by_user.data[order], cells[order], indptr),
+                          shape=(ratings.shape[0], n_items))
+    weights = None if ratings.weights is None else ratings.weights[order]
+    return Ratings(matrix, weights=weights, user_ids=ratings.user_ids, item_ids=item_ids,
+                   copy=False)
+
+
+def stored_in(cells: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:
+    """Return which stored cells of one CSR are stored in another, bool, shape (nnz,)."""
+    numbered = sp.csr_array((np.arange(1, cells.nnz + 1), cells.indices, cells.indptr),
+                            shape=cells.shape)
+    ones = sp.csr_array((np.ones(pattern.nnz, np.int64), pattern.indices, pattern.indptr),
+                        shape=pattern.shape)
+    found = np.zeros(cells.nnz, bool)
+    found[numbered.multiply(ones).tocsr().data - 1] = True
+    return found
+
+
+def _positions(model: Any, name: str, ratings: Ratings, axis: int) -> np.ndarray:
+    """Return the model's number of each row (axis 0) or column (axis 1), -1 if unknown."""
+    ids, trained = (ratings.user_ids, ratings.item_ids)[axis], (model.n_users_, model.n_items_)
+    if ids is not None:
+        find = model.ratings_.item_positions if axis else model.ratings_.user_positions
+        return np.asarray(find(ids))
+    if ratings.shape[axis] != trained[axis]:
+        cure = "it looks transposed: users are rows" if ratings.shape[::-1] == trained else \
+            "give it ids if its users or items differ from those of training"
+        raise ValueError(f"{name} must have the shape of the training ratings, {trained}, got "
+                         f"{ratings.shape}; {cure}")
+    return np.arange(trained[axis])
+
+
+def _names(given: np.ndarray | None, trained: np.ndarray | None,
+           numbers: np.ndarray) -> np.ndarray:
+    """Return the names by which `predict` knows these numbers: ids, or the numbers."""
+    ids = given if given is not None else trained
+    return numbers if ids is None else ids[numbers]
+
+
+# ------------------------------------------------------------------------ rankings
 
 class Metric(NamedTuple):
     """A metric asked for: its key in the result, its name, its cut-off (None: uncut)."""
@@ -65,11 +180,11 @@ class Plan:
     depth: int  # ranks beyond it need not be exact; -1: no ranks at all
     longest: int  # length of the lists of best items, 0: none
     roc: bool
-    folds: bool  # whether what is listed is held against relatedness
+    folds: bool  # whether recommendations are compared with relatedness
 
 
 class _Part(NamedTuple):
-    """What a block of users leaves behind; arrays of parts are joined in order."""
+    """What is kept of a block of users; arrays of parts are joined in order."""
 
     ranks: np.ndarray  # (n_relevant.sum(),)
     n_relevant: np.ndarray  # (n,)
@@ -157,8 +272,11 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
     ValueError if no relevant cell is left, or for a NaN among the scores.
     """
     rows = np.flatnonzero(np.diff(plan.relevant.indptr) + plan.unknown)
-    relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads) if plan.folds \
-        else None
+    relatedness = None
+    if plan.folds:
+        from mfcore.metrics.folding import Relatedness
+
+        relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads)
     shared = plan, relatedness, n_threads if over is None else 1
     blocks = [rows[start:stop] for start, stop in row_chunks(rows.size, ROWS_AT_A_TIME)]
     found = [_measured_block(shared, block) for block in blocks] if over is None else \
@@ -172,15 +290,13 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
     return {metric.key: _value(plan, whole, ranks, metric) for metric in wanted}
 
 
-def _measured_block(shared: tuple[Plan, Relatedness | None, int | None], rows: np.ndarray
-                    ) -> list[_Part]:
+def _measured_block(shared: tuple[Plan, Any, int | None], rows: np.ndarray) -> list[_Part]:
     plan, relatedness, n_threads = shared
     with Pool(n_threads) as pool:
         return _measured(plan, rows, relatedness, pool)
 
 
-def _measured(plan: Plan, rows: np.ndarray, relatedness: Relatedness | None,
-              pool: Pool) -> list[_Part]:
+def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> list[_Part]:
     rows, relevant, seen = _left_to_find(plan, rows)
     if not rows.size:
         return []
@@ -194,9 +310,10 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Relatedness | None,
         scores = masked_block(scorer, masks, start, stop)
         starts, stops, columns = cells = block_cells(relevant, start, stop)
         n_relevant = stops - starts + unknown[start:stop]
-        best = _best(plan, scores, start)
-        gaps = np.empty(best.shape) if related is None else np.subtract(
-            *quantiles_of_best(scores, best, related, masks, start))
+        best = np.empty((len(scores), 0), np.int64) if not plan.longest else \
+            best_of_block(scores, plan.longest, start)[0]
+        gaps = np.empty(best.shape) if related is None else \
+            np.subtract(*related.quantiles(scores, best, masks, start))
         return _Part(_ranks(plan, scores, cells, n_relevant, start), n_relevant,
                      _roc(plan, scores, cells), best, gaps, rows[start:stop])
 
@@ -217,15 +334,9 @@ def _left_to_find(plan: Plan, rows: np.ndarray) -> tuple[np.ndarray, sp.csr_arra
     return (rows, relevant, seen) if kept.all() else (rows[kept], relevant[kept], seen[kept])
 
 
-def _best(plan: Plan, scores: np.ndarray, start: int) -> np.ndarray:
-    if not plan.longest:
-        return np.empty((scores.shape[0], 0), np.int64)
-    return best_of_block(scores, plan.longest, start)[0]
-
-
 def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells, n_relevant: np.ndarray,
            start: int) -> np.ndarray:
-    out = np.full(n_relevant.sum(), ranking.NEVER, np.int64)
+    out = np.full(n_relevant.sum(), kernels.NEVER, np.int64)
     if plan.depth >= 0:
         places = np.cumsum(n_relevant) - n_relevant
         no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, out), start)
@@ -251,20 +362,16 @@ def _value(plan: Plan, whole: _Part, ranks: ranking.Ranks, metric: Metric) -> fl
 
 
 def _of_lists(plan: Plan, whole: _Part, metric: Metric) -> float:
-    items = whole.items[:, :metric.k]
-    if metric.name in FOLDING:
-        return FOLDING[metric.name](whole.gaps[:, :metric.k])
+    from mfcore.metrics import folding
+
+    items, gaps = whole.items[:, :metric.k], whole.gaps[:, :metric.k]
     if metric.name == "item_coverage":
-        return ranking.item_coverage(items, _n_offered(plan))
-    if metric.name == "popularity_rank" or plan.groups is None:
+        offered = np.arange(plan.task.model.n_items_) if plan.allowed is None else \
+            np.unique(plan.allowed.indices) if sp.issparse(plan.allowed) else \
+            np.flatnonzero(plan.allowed)
+        return ranking.item_coverage(items, len(offered))
+    if metric.name == "cross_group_rate" and plan.groups is not None:
+        return folding.cross_group_rate(items, plan.groups[0][whole.rows], plan.groups[1])
+    if metric.name == "popularity_rank":
         return ranking.popularity_rank(items, plan.task.model.item_counts_)
-    return cross_group_rate(items, plan.groups[0][whole.rows], plan.groups[1])
-
-
-def _n_offered(plan: Plan) -> int:
-    """Number of items that are a candidate for anyone."""
-    if plan.allowed is None:
-        return int(plan.task.model.n_items_)
-    if sp.issparse(plan.allowed):
-        return int(np.unique(plan.allowed.indices).size)
-    return int(plan.allowed.sum())
+    return folding.mean_gap(gaps) if metric.name == "folding" else folding.spurious_rate(gaps)

@@ -1,4 +1,4 @@
-"""How high a ranking puts the relevant items: formulas from their ranks.
+"""How high a ranking puts the relevant items: formulas of their ranks.
 
 A user has m relevant test items; the item at rank r (1 is the best) is a hit at k if r <= k.
 h_k is the number of hits, r_1 < r_2 < ... their ranks.
@@ -10,9 +10,9 @@ h_k is the number of hits, r_1 < r_2 < ... their ranks.
     mrr         1 / r_1, or 0 if r_1 > k           (k may be left out)
     auc         share of the pairs (relevant, other candidate) in the right order, ties ½
 
-Precision divides by k even where fewer than k items can be chosen.  An item that the model
-does not know has rank `NEVER`: a miss that still counts in m.  Each formula gives one
-number a user, NaN for users without relevant items, which `mean_over_users` leaves out.
+Precision divides by k even if fewer than k items can be chosen.  An item that the model does
+not know has rank `NEVER`: a miss that still counts in m.  Each formula gives one number per
+user, NaN for users without relevant items, which `mean_over_users` leaves out.
 
 Recall with the capped denominator: Liang, Krishnan, Hoffman, Jebara (2018).
 NDCG: Järvelin, Kekäläinen (2002), binary gain.
@@ -29,10 +29,6 @@ import numpy as np
 from mfcore import validation
 from mfcore.kernels.ranks import NEVER
 
-__all__ = ["NEVER", "PER_USER", "Ranks", "auc", "average_precision", "hit_rate",
-           "item_coverage", "mean_over_users", "ndcg", "popularity_rank", "precision",
-           "recall", "recall_capped", "reciprocal_rank"]
-
 
 class Ranks:
     """The ranks of each user's relevant items, ascending, in one flat array.
@@ -48,11 +44,7 @@ class Ranks:
     def __init__(self, ranks: Any, indptr: Any) -> None:
         self.ranks = np.asarray(ranks, np.int64)
         self.indptr = np.asarray(indptr, np.int64)
-
-    @cached_property
-    def n_relevant(self) -> np.ndarray:
-        """Number of relevant items of each user, shape (n_users,)."""
-        return np.diff(self.indptr)
+        self.n_relevant = np.diff(self.indptr)      # of each user
 
     @cached_property
     def users(self) -> np.ndarray:
@@ -66,7 +58,7 @@ class Ranks:
         return order
 
     def sums(self, values: np.ndarray, k: int) -> np.ndarray:
-        """Sum `values`, one a rank, over the hits at k of each user."""
+        """Sum `values`, one per rank, over the hits at k of each user."""
         hit = self.ranks <= k
         return np.bincount(self.users[hit], values[hit], self.n_relevant.size)
 
@@ -77,7 +69,7 @@ class Ranks:
 
 def precision(ranks: Ranks, k: int) -> np.ndarray:
     """Return the hits at k over k."""
-    return _for_users_with_items(ranks, ranks.hits(k) / k)
+    return _known(ranks, ranks.hits(k) / k)
 
 
 def recall(ranks: Ranks, k: int) -> np.ndarray:
@@ -91,12 +83,12 @@ def recall_capped(ranks: Ranks, k: int) -> np.ndarray:
 
 
 def hit_rate(ranks: Ranks, k: int) -> np.ndarray:
-    """Return 1 where any of the first k is relevant, else 0."""
-    return _for_users_with_items(ranks, (ranks.hits(k) > 0).astype(np.float64))
+    """Return 1 if any of the first k is relevant, else 0."""
+    return _known(ranks, (ranks.hits(k) > 0).astype(np.float64))
 
 
 def ndcg(ranks: Ranks, k: int) -> np.ndarray:
-    """Return the discounted gain at k over that of the ideal ranking."""
+    """Return the discounted gain at k, divided by that of the ideal ranking."""
     places = np.minimum(k, ranks.n_relevant)
     steps = 1 / np.log2(np.arange(2, places.max(initial=0) + 2))
     ideal = np.concatenate([[0.0], np.cumsum(steps)])[places]
@@ -110,10 +102,9 @@ def average_precision(ranks: Ranks, k: int) -> np.ndarray:
 
 
 def reciprocal_rank(ranks: Ranks, k: int | None = None) -> np.ndarray:
-    """Return 1 / rank of the first relevant item, 0 where it is beyond k ("mrr")."""
-    first = ranks.order == 1
+    """Return 1 / rank of the first relevant item, 0 if it is beyond k ("mrr")."""
     last = NEVER - 1 if k is None else k
-    return _for_users_with_items(ranks, ranks.sums(first / ranks.ranks, last))
+    return _known(ranks, ranks.sums((ranks.order == 1) / ranks.ranks, last))
 
 
 PER_USER: dict[str, Callable[..., np.ndarray]] = {
@@ -125,9 +116,9 @@ def auc(midrank_sum: np.ndarray, n_found: np.ndarray, n_relevant: np.ndarray,
         n_candidates: np.ndarray) -> np.ndarray:
     """Return the area under each user's ROC curve.
 
-    Among n_candidates items, of which n_found are relevant, a relevant item at midrank ρ
-    has n_candidates − ρ below it.  Summed, less the n_found (n_found − 1) / 2 pairs of two
-    relevant ones (Mann, Whitney 1947):
+    With n_found relevant items among n_candidates, a relevant item at midrank ρ has
+    n_candidates − ρ items below it.  Their sum, less the n_found (n_found − 1) / 2 pairs of
+    two relevant items (Mann, Whitney 1947), gives
 
         pairs won = n_found (n_candidates − n_found) − (Σρ − n_found (n_found + 1) / 2)
 
@@ -136,12 +127,12 @@ def auc(midrank_sum: np.ndarray, n_found: np.ndarray, n_relevant: np.ndarray,
     Parameters
     ----------
     midrank_sum, n_found, n_relevant, n_candidates : ndarray, shape (n_users,)
-        Σρ; relevant items among the candidates; all relevant items; candidates.
+        Σρ, and the numbers of relevant candidates, of relevant items and of candidates.
 
     Returns
     -------
     area : ndarray, shape (n_users,)
-        In [0, 1]; NaN where there is no pair.
+        In [0, 1]; NaN if there is no pair.
     """
     others = n_candidates - n_found
     won = n_found * others - (midrank_sum - n_found * (n_found + 1) / 2)
@@ -149,7 +140,7 @@ def auc(midrank_sum: np.ndarray, n_found: np.ndarray, n_relevant: np.ndarray,
 
 
 def mean_over_users(values: np.ndarray) -> float:
-    """Return the mean of one number a user, without NaN; NaN if nothing is left."""
+    """Return the mean of one number per user, without NaN; NaN if nothing is left."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
@@ -190,12 +181,13 @@ def _recommended(items: Any) -> np.ndarray:
     return np.extract(places != -1, places)
 
 
-def _for_users_with_items(ranks: Ranks, values: np.ndarray) -> np.ndarray:
+def _known(ranks: Ranks, values: np.ndarray) -> np.ndarray:
+    """Return the values of users with relevant items, NaN for others."""
     return np.where(ranks.n_relevant > 0, values, np.nan)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole; NaN where whole is 0."""
+    """Return part / whole, NaN where whole is 0."""
     out = np.full(part.shape, np.nan)
     np.divide(part, whole, out=out, where=whole > 0)
     return out

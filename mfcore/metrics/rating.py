@@ -27,7 +27,7 @@ def rmse(truth: Any, predicted: Any, weights: Any = None) -> float:
     Raises
     ------
     ValueError
-        No cells, NaN or infinity, negative weights or weights that sum to 0, lengths
+        For no cells, NaN or infinity, negative weights, weights that sum to 0, and lengths
         that differ.
     """
     return float(np.sqrt(_mean(_errors(truth, predicted) ** 2, weights)))
@@ -43,9 +43,8 @@ def _errors(truth: Any, predicted: Any) -> np.ndarray:
     predicted = validation.vector("predicted", predicted, truth.size)
     if not truth.size:
         raise ValueError("truth must hold at least one rating, got none")
-    errors: np.ndarray = np.subtract(validation.finite("predicted", predicted), truth,
-                                     dtype=np.float64)
-    return errors
+    return np.asarray(np.subtract(validation.finite("predicted", predicted), truth,
+                                  dtype=np.float64))
 
 
 def _mean(values: np.ndarray, weights: Any) -> float:

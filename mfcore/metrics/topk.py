@@ -1,8 +1,8 @@
-"""The k best items of each row of a score matrix that is never held whole.
+"""The k best items of each row of a score matrix that is never in memory as a whole.
 
 Rows are scored in blocks: one product (BLAS, in the scorer), then masks, then a partial
-selection.  The borders of the blocks depend on the number of items alone, so the result
-does not depend on the number of threads.
+selection.  The blocks depend on the number of items alone, so the result does not depend on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mfcore.kernels import topk as kernels
 from mfcore.metrics.fitted import Scorer
 from mfcore.parallel import Pool, row_chunks
 
-# A block holds at most so many scores (64 MB in float32, a thread) and so many rows: beyond
-# 128 rows the product gains nothing and the block leaves the cache before it is read.
+# Most scores (64 MB of float32 per thread) and rows of a block: beyond 128 rows the product gains
+# nothing and the block leaves the cache before it is read.
 BLOCK_SCORES = 1 << 24
 BLOCK_ROWS = 128
-# From this k on, a first look at group maxima pays for itself.
-LONG_LIST = 16
+ROWS_AT_A_TIME = 8192   # rows whose seen cells are gathered together
+LONG_LIST = 16          # from this k on, a first look at group maxima pays for itself
 
 
 class Masks:
@@ -39,9 +39,9 @@ class Masks:
     Raises
     ------
     TypeError
-        Masks that are neither bool arrays nor sparse.
+        For masks that are neither bool arrays nor sparse.
     ValueError
-        Another shape, or column numbers outside the matrix.
+        For another shape, or column numbers outside the matrix.
     """
 
     def __init__(self, shape: tuple[int, int], *, seen: Any = None, allowed: Any = None,
@@ -77,13 +77,11 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
     Parameters
     ----------
     scorer : Scorer
-        An object with n_rows, n_items and block(start, stop).
     k : int >= 1
         May exceed the number of items.
     seen, allowed, excluded
         Cells to leave out: see `Masks`.
     pool : Pool
-        The threads to run on.
 
     Returns
     -------
@@ -95,11 +93,9 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
     Raises
     ------
     ValueError
-        A NaN among the scores that are not left out; k < 1; masks of another shape.
+        For NaN among the scores that are not left out, k < 1, or masks of another shape.
     MemoryError
-        With what is needed, in bytes (s: size of a score):
-        n_rows · k · 2 (8 + s) for the lists, and two blocks of scores a thread,
-        2 n_threads · min(128 n_items, 2²⁴) · s.
+        With the bytes needed: see `needed`.
     """
     k = validation.count("k", k)
     masks = Masks((scorer.n_rows, scorer.n_items), seen=seen, allowed=allowed,
@@ -114,30 +110,33 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
         columns, scores = zip(*parts, strict=True)
         return np.concatenate(columns), np.concatenate(scores)
     except MemoryError:
-        raise MemoryError(_needed(scorer, k, pool.n_threads)) from None
+        least = needed(scorer.n_rows, scorer.n_items, k, pool.n_threads)
+        raise MemoryError(
+            f"the {k} best of {scorer.n_items:,} items for {scorer.n_rows:,} users need "
+            f"{least / 1e6:,.0f} MB beside the model; ask for fewer users at a time, a smaller "
+            f"k or fewer threads") from None
 
 
 def needed(n_rows: int, n_items: int, k: int, n_threads: int, itemsize: int = 4) -> int:
-    """Return the bytes that `top_k` takes beside the scorer: see there."""
-    block = min(BLOCK_ROWS, max(1, BLOCK_SCORES // max(1, n_items))) * n_items
+    """Return the bytes that `top_k` needs in addition to the scorer.
+
+    The lists take n_rows · k · 2 (8 + itemsize), and each thread two blocks of scores.
+    """
+    block = _block_rows(n_items) * n_items
     return n_rows * k * 2 * (8 + itemsize) + 2 * n_threads * block * itemsize
 
 
-def _needed(scorer: Scorer, k: int, n_threads: int) -> str:
-    least = needed(scorer.n_rows, scorer.n_items, k, n_threads)
-    return (f"the {k} best of {scorer.n_items:,} items for {scorer.n_rows:,} users need "
-            f"{least / 1e6:,.0f} MB beside the model; ask for fewer users at a time, a smaller "
-            f"k or fewer threads")
+def _block_rows(n_items: int) -> int:
+    return min(BLOCK_ROWS, max(1, BLOCK_SCORES // max(1, n_items)))
 
 
 def score_blocks(scorer: Scorer) -> list[tuple[int, int]]:
     """Return (start, stop) of the blocks of rows to score at a time; at least one."""
-    rows = min(BLOCK_ROWS, max(1, BLOCK_SCORES // max(1, scorer.n_items)))
-    return row_chunks(scorer.n_rows, rows) or [(0, 0)]
+    return row_chunks(scorer.n_rows, _block_rows(scorer.n_items)) or [(0, 0)]
 
 
 def masked_block(scorer: Scorer, masks: Masks, start: int, stop: int) -> np.ndarray:
-    """Return the scores of a block, shape (stop - start, n_items), masked cells -inf."""
+    """Return the scores of a block, shape (stop - start, n_items), with masked cells -inf."""
     scores = np.ascontiguousarray(scorer.block(start, stop))
     masks.apply(scores, start)
     return scores
@@ -146,7 +145,7 @@ def masked_block(scorer: Scorer, masks: Masks, start: int, stop: int) -> np.ndar
 def best_of_block(scores: np.ndarray, k: int, first_row: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return (columns, scores) of the k best of each row, both of shape (n_rows, k).
 
-    `first_row` numbers the rows in the message about a NaN.
+    `first_row` is the number of the first row in the message about a NaN.
     """
     columns = np.full((scores.shape[0], k), -1, np.int64)
     best = np.full((scores.shape[0], k), -np.inf, scores.dtype)
@@ -158,7 +157,7 @@ def best_of_block(scores: np.ndarray, k: int, first_row: int = 0) -> tuple[np.nd
 
 
 def no_nan(bad_row: int, first_row: int) -> None:
-    """Raise a ValueError if a kernel met a NaN: `bad_row` of a block is not -1."""
+    """Raise a ValueError if a kernel met a NaN, in row `bad_row` of a block; -1: it did not."""
     if bad_row >= 0:
         raise ValueError(f"scores must not be NaN, got NaN in row {first_row + bad_row}; "
                          f"did the training diverge?")
@@ -173,7 +172,7 @@ def block_cells(mask: sp.csr_array, start: int,
 
 
 def _cells(name: str, mask: Any, shape: tuple[int, int]) -> sp.csr_array:
-    """Return a mask as CSR with sorted columns inside the matrix."""
+    """Return a mask as CSR with sorted columns, all of them inside the matrix."""
     csr = mask if sp.issparse(mask) and mask.format == "csr" else sp.csr_array(mask)
     if csr.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {csr.shape}")

@@ -13,9 +13,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.fitted import Folded, Query
-from mfcore.metrics.rating import rmse
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import best_items, nearest
 from mfcore.models.inputs import (
@@ -229,6 +227,9 @@ class Recommender(Estimator):
         -----
         Predictions are clipped to the range of the training ratings.
         """
+        from mfcore.metrics.evaluate import evaluate
+        from mfcore.metrics.rating import rmse
+
         self.check_fitted()
         if y is not None:
             if not self.predicts_ratings:

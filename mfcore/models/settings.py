@@ -102,6 +102,7 @@ def settings(*shared: str) -> Callable[[Made], Made]:
         made.__annotations__ = own
         made.rules = {name: rule for name, kind in own.items()
                       if (rule := _rule_of(kind, vars(made).get(name)))}
+        _leave_out(made)
         made.__doc__ = _with_attributes(made)
         return dataclass(made, repr=False, eq=False, kw_only=True, match_args=False)
 
@@ -122,15 +123,30 @@ def _with_attributes(made: Any) -> str:
 
 def _attributes(made: Any) -> dict[str, str]:
     """Return what a fit of a class leaves, with what is said of it."""
-    own = {name for side in ("user", "item") for name in made.side_type(side).named()}
-    found = {name: member.__doc__ or "" for base in made.__mro__[::-1]
-             for name, member in vars(base).items()
-             if isinstance(member, property) and name.endswith("_")
-             and (name in own or name.endswith("_ids_") or name[:5] not in ("user_", "item_"))}
+    found: dict[str, str] = {}
     for base in made.__mro__[::-1]:
-        found.update({name: doc for name, doc in (vars(base).get("left") or _left(base)).items()
-                      if doc})
-    return found
+        found.update({name: member.__doc__ or "" for name, member in vars(base).items()
+                      if isinstance(member, property) and name.endswith("_")})
+        found.update(vars(base).get("left") or _left(base))
+    return {name: doc for name, doc in found.items()
+            if doc and getattr(made, name, None) is not ABSENT}
+
+
+def _leave_out(made: Any) -> None:
+    """Take from a class the parts of sides that its sides do not have."""
+    known = {name for side in ("user", "item") for name in made.side_type(side).named()}
+    for name in dir(made):
+        if name.startswith(("user_", "item_")) and not name.endswith("_ids_") \
+                and isinstance(getattr(made, name), property) \
+                and name not in known and name not in vars(made):
+            setattr(made, name, ABSENT)
+
+
+def _absent(model: Any) -> Any:
+    raise AttributeError(f"{type(model).__name__} has no such vectors or features")
+
+
+ABSENT = property(_absent)
 
 
 def _left(base: type) -> dict[str, str]:

@@ -12,8 +12,6 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.metrics.alignment import Alignment
-from mfcore.metrics.evaluate import evaluate, requested
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
 from mfcore.models.sides import Sides, sides_of
@@ -130,6 +128,9 @@ def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> 
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
     """
+    from mfcore.metrics.evaluate import evaluate, requested
+    from mfcore.metrics.measure import Alignment
+
     eval_set, callbacks, checkpoint = watched
     asked = model.eval_metric or ("rmse" if model.predicts_ratings else "ndcg")
     metric = requested([asked], 10, rates=model.predicts_ratings)[0].key

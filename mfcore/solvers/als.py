@@ -1,21 +1,21 @@
 """Alternating least squares: with one side frozen, every row of the other is linear.
 
 An epoch balances the two sides (balance.py), then takes a half-sweep over items and one over
-users, each after its group vectors, which have a closed form (objectives/penalty.py).  A
-half-sweep solves the row systems of objectives/quadratic.py
+users, each after computing its group vectors, which have a closed form (objectives/penalty.py).
+A half-sweep solves the row systems of objectives/quadratic.py
 
 * "cholesky": exactly (normal equations, kernels/exact.py), or
-* "cg": by a few conjugate gradient steps that start from the present row (kernels/cg.py),
+* "cg": by a few conjugate gradient steps that start from the current row (kernels/cg.py),
   in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
   (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).
 
-A fit begins with items from a sample of the users (sample.py), as a part of its first epoch.
-Where ratings are too few for that, an exact fit begins with two sweeps of conjugate gradient:
-from random factors the solution of a row is worth no more than one such step, at a tenth to a
+A fit begins with items from a sample of the users (sample.py), as part of its first epoch.  With
+too few ratings for that, an exact fit begins with two sweeps of conjugate gradient: next to
+random factors an exact solution is worth no more than one such step, which takes a tenth to a
 third of its time.
 
-Either way the fit ends with one exact half-sweep over users (`finish`), so that folding a
-training row in gives that row's factors.
+The fit ends with one exact half-sweep over users (`finish`), so that folding in a training row
+gives that row's factors.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
 
 
 def run_up(at: Factors, sweep: Callable[[], float]) -> None:
-    """Begin an exact fit by sweeps of conjugate gradient, in which items start from nothing.
+    """Begin an exact fit with sweeps of conjugate gradient, in which items start from zero.
 
-    So their start has no say, as it has none in an exact solution: items in another order give
-    the same model in that order.
+    So their start does not matter, as in an exact solution: items in another order give the same
+    model in that order.
     """
     at.Q[...] = 0
     for _ in range(RUN_UP):
@@ -57,26 +57,26 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     ----------
     systems : RowSystems
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
-        The free side, overwritten; beta only where the bias is learned.
+        The free side, overwritten; beta only if the bias is learned.
     noise : ndarray, shape (n_rows, d), or None
-        For draws about the solution: see kernels/exact.py.
+        For random draws around the solution: see kernels/exact.py.
 
     Returns
     -------
     known : float
-        Σ_Ω (a s² − 2 b s) of the values that came in.
+        Σ_Ω (a s² − 2 b s) of the values before the step.
 
     Raises
     ------
     DivergenceError
-        Where a row system has no finite solution.
+        If a row system has no finite solution.
     """
     return float(sum(exact_parts(systems, P, beta, pool, noise=noise)))
 
 
 def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                 bounds: np.ndarray | None = None, noise: np.ndarray | None = None) -> list[float]:
-    """Solve as above; return what each chunk of rows adds to the sum.
+    """Solve as above; return the part of each chunk of rows in the sum.
 
     `bounds` are the chunks, of all rows or of some; None: those of `row_bounds`.
     """
@@ -97,7 +97,7 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
 
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                   steps: int) -> float:
-    """Take `steps` conjugate gradient steps in every row, in place; else as above."""
+    """Take `steps` conjugate gradient steps in every row, in place; otherwise as above."""
     basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape[1], P.dtype)
     turned = replace(systems, Q=basis.turn(systems.Q, pool))
     return float(sum(improved_parts(basis, turned, P, beta, pool, steps)))
@@ -105,7 +105,7 @@ def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
 
 def improved_parts(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: np.ndarray,
                    pool: Pool, steps: int, bounds: np.ndarray | None = None) -> list[float]:
-    """Improve rows where the frozen side's Q has been turned, and P has not; parts as above."""
+    """Improve rows with the frozen side's Q already turned and P not; parts as above."""
     penalty, wide = systems.penalty, systems.Q.shape[1] > P.shape[1]
     rotated = basis.turn(P, pool, out=None if wide else P)      # in place: no second P
     fixed = (*systems.cells, systems.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
@@ -119,7 +119,7 @@ def improved_parts(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: 
 
 
 def row_bounds(systems: RowSystems, k: int) -> np.ndarray:
-    """Return the chunks of rows that are solved together, of about equal cost."""
+    """Return the chunks of rows that are solved together, with about equal cost."""
     return equal_cost_chunks(systems.cells.indptr, row_cost(k))
 
 
@@ -132,7 +132,7 @@ class Eigenbasis:
     """The eigenbasis of the frozen side's Gram, padded to the kernel's width K.
 
     With VᵀGV = D for w0 G = w0 QᵀQ, scores are unchanged when both sides turn by V:
-    p·q = (Vᵀp)·(Vᵀq).  Where w0 = 0 there is nothing to make diagonal: V is the identity.
+    p·q = (Vᵀp)·(Vᵀq).  If w0 = 0 there is nothing to make diagonal, and V is the identity.
     """
 
     def __init__(self, whole: WholeMatrix, w0: float, k: int, dtype: np.dtype) -> None:
@@ -151,11 +151,11 @@ class Eigenbasis:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether turning gives the same array."""
+        """Whether turning returns the same array."""
         return self._is_identity and self.V.shape[0] == self.V.shape[1]
 
     def turn(self, X: np.ndarray, pool: Pool, out: np.ndarray | None = None) -> np.ndarray:
-        """Return X V, shape (n, K), in `out` if given; X itself where that changes nothing."""
+        """Return X V, shape (n, K), in `out` if given; X itself if that changes nothing."""
         if self._is_identity:
             return padded(X, self.V.shape[1])
         return tiled_product(X, self.V, pool, out=out)
@@ -169,7 +169,7 @@ class Eigenbasis:
 
 
 def start_on_sample(problem: Quadratic, at: Factors, pool: Pool) -> bool:
-    """Move all but users to where a sample of them has it best; return whether there is one."""
+    """Fit all but the users to a sample of users; return whether there is a sample."""
     rows = sample_of(problem, at.P.shape[1])
     if rows is None:
         return False
@@ -182,16 +182,16 @@ def start_on_sample(problem: Quadratic, at: Factors, pool: Pool) -> bool:
 
 @dataclass
 class Alternating(Solver):
-    """Half-sweeps over items and users in turn; subclasses say what a half-sweep does."""
+    """Half-sweeps over items and users in turn; subclasses define the half-sweep."""
 
     problem: Quadratic
 
     def begin(self, at: Factors, pool: Pool) -> None:
-        """Start on a sample of the users, where there is one."""
+        """Start on a sample of the users, if there is one."""
         self._starts_on_sample(at, pool)
 
     def _starts_on_sample(self, at: Factors, pool: Pool) -> bool:
-        """Bring all users to items of a sample of them; return whether there is one."""
+        """Fit items to a sample of users and all users to them; return whether there is one."""
         started = start_on_sample(self.problem, at, pool)
         if started:
             improve_by_cg(self.problem.user_rows(at), at.P, at.beta, pool, STEPS)
@@ -200,7 +200,7 @@ class Alternating(Solver):
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Balance, sweep over items, then users; return the loss before the users moved.
 
-        Collected inside the sweep: the loss costs no pass of its own.
+        The sweep sums the loss on the way, so that it needs no pass of its own.
         """
         problem = self.problem
         balance(problem, at, pool)
@@ -213,11 +213,11 @@ class Alternating(Solver):
         return around + self._half(problem.user_rows(at), at.P, at.beta, pool)
 
     def finish(self, at: Factors, pool: Pool) -> None:
-        """Solve all users exactly, so that fold-in of a training row gives its factors."""
+        """Solve all users exactly, so that folding in a training row gives its factors."""
         solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
-        """Improve one side in place; return Σ_Ω (a s² − 2 b s) of what came in."""
+        """Improve one side in place; return Σ_Ω (a s² − 2 b s) of the values before."""
         raise NotImplementedError
 
 
@@ -231,7 +231,7 @@ class ALS(Alternating):
     exact : bool
         Cholesky, else conjugate gradient.
     cg_steps : int
-        Conjugate gradient steps a row and half-sweep.
+        Conjugate gradient steps per row and half-sweep.
     """
 
     exact: bool
@@ -239,19 +239,19 @@ class ALS(Alternating):
     _users_are_exact: bool = False
 
     def begin(self, at: Factors, pool: Pool) -> None:
-        """Start on a sample, or an exact fit, without one, by sweeps of conjugate gradient."""
+        """Start on a sample, or, in an exact fit without one, with conjugate gradient."""
         if not self._starts_on_sample(at, pool) and self.exact:
             steps = replace(self, exact=False, cg_steps=1)
             run_up(at, lambda: super(ALS, steps).epoch(at, pool))
 
     def epoch(self, at: Factors, pool: Pool) -> float:
-        """Sweep as `Alternating` does; after an exact sweep nothing is left to finish."""
+        """Sweep as `Alternating` does; after an exact sweep there is nothing to finish."""
         loss = super().epoch(at, pool)
         self._users_are_exact = self.exact
         return loss
 
     def finish(self, at: Factors, pool: Pool) -> None:
-        """Solve all users exactly, unless they are."""
+        """Solve all users exactly, unless they already are."""
         if not self._users_are_exact:
             super().finish(at, pool)
 

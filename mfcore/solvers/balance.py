@@ -1,10 +1,10 @@
-"""Balance of the two sides: the coordinates of the factors in which their penalty is least.
+"""Balance of the two sides: the coordinates of the factors that minimise their penalty.
 
 Statement.  For invertible M (k, k), P → P M and Q → Q M⁻ᵀ leave every score as it is:
 
     (P M)(Q M⁻ᵀ)ᵀ = P M M⁻¹ Qᵀ = P Qᵀ
 
-so that only the penalty moves.  With S = M Mᵀ, users' own U = P − F G, items' alike, and
+so that only the penalty changes.  With S = M Mᵀ, users' own U = P − F G, the same for items, and
 
     A = Uᵀ Λ U + Gᵀ Λ_g G          B = the same of items                            (k, k)
     penalty(S) = tr(Mᵀ A M) + tr(M⁻¹ B M⁻ᵀ) = tr(A S) + tr(B S⁻¹)
@@ -13,21 +13,19 @@ Derivation.
 
     0 = ∂/∂S = A − S⁻¹ B S⁻¹                                   the penalty is convex in S > 0
     S A S = B
-    (Lᵀ S L)² = Lᵀ B L            A = L Lᵀ (Cholesky); Lᵀ from the left, L from the right
+    (Lᵀ S L)² = Lᵀ B L            A = L Lᵀ (Cholesky); times Lᵀ from the left, L from the right
     S = L⁻ᵀ (V D Vᵀ)^½ L⁻¹        Lᵀ B L = V D Vᵀ: the geometric mean of A⁻¹ and B
     M = L⁻ᵀ V D^¼,   M⁻ᵀ = L V D^−¼           M Mᵀ = S
 
-Of α A and β B, with A and B of mean eigenvalue 1, M is (β/α)^¼ times as large: no scale is too
-small or large for Cholesky.  In these coordinates both sides have the same A = B, which is
-diagonal.  Along P (I + εX) and Q (I − εXᵀ) the derivative of L is 2 tr((A − B) X): A = B at
-stationary points, which stay.
+For α A and β B, M is (β/α)^¼ times as large as for A and B; these are scaled to a mean eigenvalue
+of 1, so that no scale is too small or large for Cholesky.  In the new coordinates both sides have
+the same A = B, which is diagonal.  Along P (I + εX) and Q (I − εXᵀ) the derivative of L is
+2 tr((A − B) X), so that A = B at stationary points, which stay.
 
-Why.  Alternating least squares moves along these directions at a pace of λ over the squared
-singular values of the data, since one side at once takes back what the other gave up: scale
-and shape of the start stay for dozens of sweeps.  This step is exact there, and costs two
-Grams and two products of (n_users + n_items) k² a sweep.  Loss after sweeps 2, 3, 4, 5, 6 by
-Cholesky without and with it, 7,000 x 1,400 with 0.5M cells, 64 factors, c = r, reg = 5, in
-thousands: 510.8, 497.4, 491.4, 487.6, 485.1 and 497.2, 485.4, 482.2, 480.4, 479.3.
+Why.  Alternating least squares moves along these directions at a rate of λ over the squared
+singular values of the data, as each side compensates at once for the other: scale and shape of
+the start stay for dozens of sweeps.  This step is exact there, and costs two Grams and two
+products of (n_users + n_items) k² per sweep.  benchmarks/README.md has losses with and without it.
 
 Source: the balance of two factors of a nuclear norm is folklore (Srebro, Rennie, Jaakkola 2005
 for Λ = λI); the geometric mean is Pusz and Woronowicz's of 1975.
@@ -42,15 +40,14 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool, tiled_product
 
-FLOOR = 1e-6      # of a mean eigenvalue: directions that neither side uses stay as they are
-FADED = 1e-280    # of a trace: its squares are no longer normal numbers
+FLOOR = 1e-6      # added to eigenvalues of mean 1: directions that neither side uses stay
+FADED = 1e-280    # least trace: the square of a smaller one is no normal number
 
 
 def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
-    """Lower the penalty in place as far as it goes without moving any score.
+    """Minimise the penalty in place without changing any score.
 
-    Nothing moves where a side has no penalty, or next to none, or one that does not pull
-    towards zero.
+    Nothing moves if a side has no penalty, or almost none, or one that does not pull towards zero.
     """
     if problem.users.pulls_elsewhere or problem.items.pulls_elsewhere:
         return
@@ -59,7 +56,7 @@ def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
         return
     M, turned = balancing(A, B)
     if not np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) < np.trace(A) + np.trace(B):
-        return                              # (FLOOR and rounding, where nothing is to be had)
+        return                              # nothing to gain but FLOOR and rounding
     for block, turn in ((at.P, M), (at.G, M), (at.Q, turned), (at.H, turned)):
         if block.size:
             tiled_product(block, turn.astype(block.dtype), pool, out=block)
@@ -76,6 +73,6 @@ def balancing(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lifted(A: np.ndarray) -> np.ndarray:
-    """Return A with a mean eigenvalue of 1, whatever its scale, and none that is nearly 0."""
+    """Return A scaled to a mean eigenvalue of 1, with no eigenvalue below FLOOR."""
     lifted: np.ndarray = A / np.trace(A) * len(A) + FLOOR * np.eye(len(A))
     return lifted

@@ -1,23 +1,22 @@
-"""Stochastic gradient steps on sampled pairs, without locks and with the same bits always.
+"""Stochastic gradient steps on sampled pairs, without locks and always to the same bits.
 
-Cutting.  An epoch deals the users into g strata (equal numbers of cells) and the items
-into g strata (equal numbers of items), both at random.  A block is one of each.  The g
-blocks of a diagonal, user stratum a with item stratum (a + shift) mod g, share neither a
-user nor an item: they run in parallel, in any order, to the same bits.  Positive and
-negative both come from the block's item stratum.  g depends on the data alone.
+Strata.  An epoch divides the users into g strata (equal numbers of cells) and the items into g
+strata (equal numbers of items), both at random; a block is one of each.  The g blocks of a
+diagonal, user stratum a with item stratum (a + shift) mod g, share neither a user nor an item:
+they run in parallel, in any order, to the same bits.  Positive and negative both come from the
+block's item stratum.  g depends on the data alone.
 
-Unbiased.  A negative is uniform over the unrated items of the positive's stratum.  As the
-strata are a random partition drawn anew each epoch, every unrated item is in that stratum
-with the same probability: by symmetry the negative of a cell is uniform over all items
-that the user has not rated, just as if it were drawn from the whole catalogue.  Only draws
-of one epoch depend on each other, through the partition.
+Unbiased.  A negative is uniform over the unrated items of the positive's stratum.  Each epoch
+draws a new random partition, so every unrated item is in that stratum with the same probability:
+by symmetry the negative of a cell is uniform over all items that the user has not rated, as if
+drawn from the whole catalogue.  Only draws within an epoch depend on each other.
 
-A row whose every member of the stratum is rated skips its cells of this block in this
-epoch; another partition brings them back.
+A user who has rated all items of a stratum skips the cells of this block in this epoch; another
+partition brings them back.
 
-Adaptive sampling (Rendle, Freudenthaler 2014): a factor f is drawn ∝ |p_f| sd_f, and a
-rank from a geometric distribution; the negative is the item at that rank along ±f.  The
-orders are made anew every m ln m draws, m the number of the stratum's items.
+Adaptive sampling (Rendle, Freudenthaler 2014): a factor f is drawn ∝ |p_f| sd_f, and a rank from
+a geometric distribution; the negative is the item at that rank along ±f.  The orders are updated
+every m ln m draws, with m the number of items of the stratum.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-# A block holds about so many cells, an item stratum at least so many items.
-BLOCK_CELLS = 8192
-STRATUM_ITEMS = 32
-MAX_STRATA = 16
+BLOCK_CELLS = 8192      # cells of a block to aim at
+STRATUM_ITEMS = 32      # fewest items of a stratum
+MAX_STRATA = 16         # most strata per side
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Sizes of the steps: η, λ and λᵇ of the penalty, and how η falls with the epochs.
+    """Sizes of the steps: η, and λ and λᵇ of the penalty.
 
-    `decay` d: η / (1 + d·t) in epoch t = 0, 1, ...; `learns_bias` False keeps biases.
+    With `decay` d the rate is η / (1 + d·t) in epoch t = 0, 1, ...; without `learns_bias` biases
+    stay.
     """
 
     learning_rate: float
@@ -67,14 +66,14 @@ class PairwiseSGD(Solver):
     Parameters
     ----------
     positives : csr_array, shape (n_users, n_items)
-        Its pattern holds what each user prefers; rows sorted, none full.
+        Its pattern holds the items that each user prefers; rows sorted, none full.
     steps : Steps
     adaptive : bool
         Adaptive negatives instead of uniform ones.
     seed : int, >= 0
-        With the number of the epoch it decides every draw.
+        Together with the number of the epoch it determines every draw.
     done : int
-        Epochs that ran.
+        Epochs done.
     """
 
     positives: sp.csr_array
@@ -88,15 +87,15 @@ class PairwiseSGD(Solver):
         plan = _Plan(self.positives, np.random.default_rng([self.seed, self.done]), pool)
         rates = self.steps.rates(self.done)
         self.done += 1
-
-        def block(a: int, s: int) -> float:
-            return self._block(plan, a, s, rates, at)
-
         loss = 0.0
         for shift in range(plan.g):
-            losses = pool.map(block, [(a, (a + shift) % plan.g) for a in range(plan.g)])
+            losses = pool.map(lambda a, s: self._block(plan, a, s, rates, at),
+                              [(a, (a + shift) % plan.g) for a in range(plan.g)])
             loss += sum(losses)
-            _check_finite(losses, shift, rates[0])
+            for a, found in enumerate(losses):
+                if not math.isfinite(found):
+                    raise _diverged(f"the loss of block {a} on diagonal {shift} is {found}",
+                                    rates[0])
         if not (np.isfinite(at.P.sum()) and np.isfinite(at.Q.sum())):
             raise _diverged("the vectors are not finite", rates[0])
         return float(loss / self.positives.nnz)
@@ -111,7 +110,7 @@ class PairwiseSGD(Solver):
         return loss
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the number of epochs that ran, and the seed."""
+        """Return the number of epochs done, and the seed."""
         return {"done": np.array(self.done), "seed": np.array(self.seed)}
 
     def resume(self, at: Ranking, state: dict[str, np.ndarray]) -> None:
@@ -123,14 +122,15 @@ def fold_in_by_pairs(positives: sp.csr_array, Q: np.ndarray, gamma: np.ndarray, 
                      n_passes: int, adaptive: bool, pool: Pool) -> np.ndarray:
     """Return vectors of new rows after the steps of `n_passes` epochs, items frozen.
 
-    They start from 0 and meet the same negatives each time; a row without positives, or
-    without negatives, stays at 0.  Shape (n_rows, k).
+    They start from 0 and always meet the same negatives; a row without positives, or without
+    negatives, stays 0.  Shape (n_rows, k).
     """
     P = np.zeros((positives.shape[0], Q.shape[1]), Q.dtype)
     members = np.arange(Q.shape[0], dtype=np.int32)
     sd, orders = item_orders(Q, members, adaptive)
     rates = np.array([steps.rates(epoch) for epoch in range(n_passes)])
-    key = _key(np.random.default_rng(0))
+    random = np.random.default_rng(0)
+    key = int(random.integers(2**63))
     pool.over_rows(lambda lo, hi: kernels.fold_in_rows(
         positives.indptr, positives.indices, members, sd, orders, key, rates, P, Q, gamma, lo,
         hi), positives.indptr)
@@ -145,9 +145,9 @@ def n_strata(shape: tuple[int, int], nnz: int) -> int:
 
 def item_orders(Q: np.ndarray, members: np.ndarray, adaptive: bool
                 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return sd (k,) of the members' factors and their places by factor (k, n_members).
+    """Return sd (k,) of the members' factors and their order by each factor (k, n_members).
 
-    The orders are empty (0, 0) where sampling is uniform.
+    The orders are empty (0, 0) if sampling is uniform.
     """
     if not adaptive:
         return np.zeros(Q.shape[1], Q.dtype), np.zeros((0, 0), np.int32)
@@ -165,8 +165,12 @@ class _Plan:
                  ) -> None:
         n_users, n_items = positives.shape
         self.g = n_strata(positives.shape, positives.nnz)
-        self.key = _key(random)
-        self.users = _dealt_users(np.diff(positives.indptr), self.g, random)
+        self.key = int(random.integers(2**63))
+        counts = np.diff(positives.indptr)
+        order = random.permutation(np.flatnonzero(counts))      # users with positives
+        total = np.cumsum(counts[order])
+        self.users = np.split(order, np.searchsorted(
+            total, total[-1] * np.arange(1, self.g) / self.g))
         stratum = np.empty(n_items, np.int32)
         stratum[random.permutation(n_items)] = np.arange(n_items) % self.g
         self.members = [np.flatnonzero(stratum == s).astype(np.int32) for s in range(self.g)]
@@ -177,31 +181,12 @@ class _Plan:
             positives.indptr)
 
     def portions(self, a: int, s: int) -> list[np.ndarray]:
-        """Return the users of stratum a in portions of about m ln m draws in stratum s."""
+        """Cut the users of stratum a into portions of about m ln m draws in stratum s."""
         users, m = self.users[a], len(self.members[s])
         draws = np.cumsum(self.starts[users, s + 1] - self.starts[users, s])
         size = m * math.log(m + 1)
         cuts = np.searchsorted(draws, np.arange(size, draws[-1] if len(draws) else 0, size))
         return [part for part in np.split(users, cuts) if len(part)]
-
-
-def _dealt_users(counts: np.ndarray, g: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Return the users with positives, in random order, in g parts of about equal counts."""
-    order = random.permutation(np.flatnonzero(counts))
-    total = np.cumsum(counts[order])
-    cuts = np.searchsorted(total, total[-1] * np.arange(1, g) / g)
-    return np.split(order, cuts)
-
-
-def _key(random: np.random.Generator) -> int:
-    """Return 64 random bits, the sign bit left out."""
-    return int(random.integers(2**63))
-
-
-def _check_finite(losses: list[float], shift: int, eta: float) -> None:
-    for a, loss in enumerate(losses):
-        if not math.isfinite(loss):
-            raise _diverged(f"the loss of block {a} on diagonal {shift} is {loss}", eta)
 
 
 def _diverged(what: str, eta: float) -> DivergenceError:

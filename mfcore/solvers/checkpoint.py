@@ -1,8 +1,7 @@
 """Checkpoints: what an interrupted fit needs to go on to the same bits.
 
-A file holds the parameters, the solver's own state, the history and the best epoch so far,
-and says which model and which ratings it belongs to.  It is written atomically and removed
-when the fit succeeds.
+A file holds the parameters, the solver's own state, the history, the best epoch so far, and which
+model and ratings it belongs to.  It is written atomically and removed when the fit succeeds.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from mfcore import persistence
 
 
 class Snapshot(NamedTuple):
-    """One moment between epochs: arrays by name, in three groups, and the history."""
+    """The state between two epochs: arrays by name, in three groups, and the history."""
 
     epoch: int
     history: list[dict[str, Any]]
@@ -29,7 +28,7 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file that a fit writes every so many epochs.
+    """A file that a fit writes every few epochs.
 
     Parameters
     ----------
@@ -44,10 +43,10 @@ class Checkpoint:
     identity: dict[str, Any]
 
     def read(self) -> Snapshot | None:
-        """Return what the file holds, None where there is none.
+        """Return what the file holds, or None if there is no file.
 
-        Raises ValueError for the checkpoint of another model or other ratings (it names
-        the difference), ModelFileError for a file that is no checkpoint; both leave it.
+        Raises ValueError for the checkpoint of another model or other ratings (it names the
+        difference), ModelFileError for a file that is not a checkpoint; both leave the file.
         """
         if not Path(self.path).exists():
             return None
@@ -60,12 +59,12 @@ class Checkpoint:
                 raise ValueError(f"{self.path} is the checkpoint of another fit: {name} is "
                                  f"{found!r} there and {wanted!r} here; remove the file to "
                                  f"start anew")
-        best = None if meta["best"] is None else (*meta["best"], _group(arrays, "best"))
-        return Snapshot(meta["epoch"], meta["history"], _group(arrays, "parameters"),
-                        _group(arrays, "solver"), best)
+        best = None if meta["best"] is None else (*meta["best"], group(arrays, "best"))
+        return Snapshot(meta["epoch"], meta["history"], group(arrays, "parameters"),
+                        group(arrays, "solver"), best)
 
     def write(self, snapshot: Snapshot) -> None:
-        """Write a moment, atomically, if it is one of every `every` epochs."""
+        """Write a state, atomically, if its epoch is a multiple of `every`."""
         if snapshot.epoch % self.every:
             return
         groups = {"parameters": snapshot.parameters, "solver": snapshot.solver,
@@ -81,6 +80,7 @@ class Checkpoint:
         Path(self.path).unlink(missing_ok=True)
 
 
-def _group(arrays: dict[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
-    return {name[len(group) + 1:]: array for name, array in arrays.items()
-            if name.startswith(f"{group}.")}
+def group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with "prefix.", by the rest of their names."""
+    return {name[len(prefix) + 1:]: array for name, array in arrays.items()
+            if name.startswith(f"{prefix}.")}

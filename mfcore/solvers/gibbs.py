@@ -2,12 +2,11 @@
 
 A sweep draws, for items and then for users, the prior of the side (precisions, mean, groups)
 given its rows, and then every row given the other side; last the noise precision.  The
-conditionals are derived in objectives/bayesian.py.  A row's is N(A⁻¹ c, (τ A)⁻¹) with the A
-and c of the row system that least squares solves, so that drawing it is `solve_exactly` with
-noise.
+conditionals are derived in objectives/bayesian.py.  That of a row is N(A⁻¹ c, (τ A)⁻¹) with the A
+and c of its least squares system, so that `solve_exactly` with noise draws it.
 
-There the penalty is Λ/τ about μ + F_u G.  The solver knows penalties s I about means M, with
-one s for all factors: with s the least λ_f/τ,
+The penalty is Λ/τ about μ + F_u G, but the solver takes penalties s I about means M, with one s
+for all factors.  So with s the least λ_f/τ,
 
     A += (Λ/τ − s I) + s I           `common`, and the rows' own penalty
     c += s M,  M = (μ + F G) (Λ/τ) / s
@@ -27,10 +26,11 @@ from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.checkpoint import group
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-LIFT = 1e-6             # of the trace, added where a row has no Cholesky factor
+LIFT = 1e-6             # share of the trace to add if a row has no Cholesky factor
 NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 
@@ -52,9 +52,9 @@ class Gibbs(Solver):
     Parameters
     ----------
     problem : Quadratic
-        Its penalties say where the chain measures biases from; their λ are not used.
+        Its penalties hold the means that biases are measured from; their λ are not used.
     users, items : Hyper
-        What the priors are drawn from.
+        Hyperpriors, from which the priors are drawn.
     n_cells, variance : float
         N, the number of cells that count, and v.
     kept_sweeps : frozenset of int
@@ -79,7 +79,7 @@ class Gibbs(Solver):
         self._priors = {"users": self.users.start(), "items": self.items.start()}
 
     def epoch(self, at: Factors, pool: Pool) -> float:
-        """Draw everything once; return Σ w (r − s)² of what was drawn."""
+        """Draw everything once; return Σ w (r − s)² of the new state."""
         self.sweeps_done += 1
         random = np.random.default_rng([self.seed, self.sweeps_done])
         for side in ("items", "users"):
@@ -123,20 +123,15 @@ class Gibbs(Solver):
         try:
             solve_exactly(systems, X, bias, pool, noise)
         except DivergenceError:                # once more, with a little more on the diagonal
-            self._draw_lifted(side, systems, X, bias, noise, pool)
-
-    def _draw_lifted(self, side: str, systems: RowSystems, X: np.ndarray, bias: np.ndarray,
-                     noise: np.ndarray, pool: Pool) -> None:
-        common = systems.whole_matrix(pool).A0
-        lifted = replace(systems, common=systems.common + LIFT * np.trace(np.abs(common))
-                         * np.eye(systems.n_free))
-        try:
-            solve_exactly(lifted, X, bias, pool, noise)
-        except DivergenceError as error:
-            raise DivergenceError(f"{side}: {error}") from None
+            lift = LIFT * np.trace(np.abs(systems.whole_matrix(pool).A0))
+            lifted = replace(systems, common=systems.common + lift * np.eye(systems.n_free))
+            try:
+                solve_exactly(lifted, X, bias, pool, noise)
+            except DivergenceError as error:
+                raise DivergenceError(f"{side}: {error}") from None
 
     def finish(self, at: Factors, pool: Pool) -> None:
-        """Keep the last state, where no sweep was kept."""
+        """Keep the last state if no sweep was kept."""
         if not self.samples:
             self.samples.append(self.sample(at))
 
@@ -146,24 +141,22 @@ class Gibbs(Solver):
                      self._priors["users"], self._priors["items"])
         arrays = {"counters": np.array([self.seed, self.sweeps_done, len(self.samples)])}
         for number, sample in enumerate([now, *self.samples]):
-            arrays.update({f"{number}.{name}": part for name, part in _parts(sample).items()})
+            arrays |= {f"{number}.{name}.{part}": array for name in ("at", *SIDES)
+                       for part, array in vars(getattr(sample, name)).items()}
+            arrays[f"{number}.tau"] = np.array(sample.tau)
         return arrays
 
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
         self.seed, self.sweeps_done, n_samples = (int(value) for value in state["counters"])
-        groups: list[dict[str, np.ndarray]] = [{} for _ in range(n_samples + 1)]
-        for name, array in state.items():
-            number, _, part = name.partition(".")
-            if part:
-                groups[int(number)][part] = array
-        now, *self.samples = (_sample(parts) for parts in groups)
+        now, *self.samples = (_sample(group(state, str(number)))
+                              for number in range(n_samples + 1))
         self.tau, self._priors = now.tau, {"users": now.users, "items": now.items}
 
 
 def sampled_rows(rows: RowSystems, prior: RowPrior, tau: float, means: np.ndarray,
                  bias_means: np.ndarray) -> RowSystems:
-    """Return row systems whose penalty is Λ/τ about μ + `means`, as the solver knows it."""
+    """Return row systems with the penalty Λ/τ about μ + `means`, as the solver takes it."""
     penalty, n = rows.penalty, len(rows.cells.indptr) - 1
     scaled = prior.precision / tau
     s = float(scaled.min())
@@ -178,7 +171,7 @@ def sampled_rows(rows: RowSystems, prior: RowPrior, tau: float, means: np.ndarra
 
 def row_noise(shape: tuple[int, int], key: tuple[int, ...], dtype: np.dtype, pool: Pool
               ) -> np.ndarray:
-    """Return standard normal numbers that depend on the key and the place alone."""
+    """Return standard normal numbers that depend on the key and their place alone."""
     noise = np.empty(shape, dtype)
 
     def fill(start: int, stop: int) -> None:
@@ -189,18 +182,6 @@ def row_noise(shape: tuple[int, int], key: tuple[int, ...], dtype: np.dtype, poo
     return noise
 
 
-def _parts(sample: Sample) -> dict[str, np.ndarray]:
-    parts = {f"at.{name}": block for name, block in vars(sample.at).items()}
-    for side in SIDES:
-        parts.update({f"{side}.{name}": part for name, part in
-                      vars(getattr(sample, side)).items()})
-    return {**parts, "tau": np.array(sample.tau)}
-
-
 def _sample(parts: dict[str, np.ndarray]) -> Sample:
-    def group(prefix: str) -> dict[str, np.ndarray]:
-        return {name[len(prefix) + 1:]: part for name, part in parts.items()
-                if name.startswith(f"{prefix}.")}
-
-    return Sample(Factors(**group("at")), float(parts["tau"]), RowPrior(**group("users")),
-                  RowPrior(**group("items")))
+    return Sample(Factors(**group(parts, "at")), float(parts["tau"]),
+                  RowPrior(**group(parts, "users")), RowPrior(**group(parts, "items")))

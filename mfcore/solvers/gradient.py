@@ -1,12 +1,12 @@
-"""L-BFGS on all parameters at once: one iteration an epoch, with an exact step.
+"""L-BFGS on all parameters at once: one iteration per epoch, with an exact step.
 
 Direction.  x holds the free numbers of P, Q, β, γ and of the groups; g is the gradient of
-objectives/quadratic.py.  Of the last steps s = x⁺ − x and changes y = g⁺ − g, ρ = 1 / sᵀy,
+objectives/quadratic.py.  With the last steps s = x⁺ − x, changes y = g⁺ − g and ρ = 1 / sᵀy,
 
     H⁺ = (I − ρ s yᵀ) H (I − ρ y sᵀ) + ρ s sᵀ          so that H⁺ y = s
 
 is an inverse Hessian that starts from (sᵀy / yᵀy) I, and d = −H g.  The product needs no
-matrix: one loop from the newest pair to the oldest, and one back.
+matrix, only a loop from the newest pair to the oldest and one back.
 
 Step.  Along d = (dP, dQ, dβ, dγ) a score is a parabola and the objective a quartic:
 
@@ -14,7 +14,7 @@ Step.  Along d = (dP, dQ, dβ, dγ) a score is a parabola and the objective a qu
     s1 = p·dq + dp·q + dβ + dγ = [p | dp]·[dq | q] + dβ + dγ          s2 = dp·dq
 
     L(t) − L(0) = c1 t + c2 t² + c3 t³ + c4 t⁴
-    c1 = g·d                                                          as of any function
+    c1 = g·d                                                          as for any function
     c2 = Σ_Ω (a s1² + 2 (a s0 − b) s2) + w0 Σ_all (s1² + 2 s0 s2) + the penalty of d
     c3 = Σ_Ω 2 a s1 s2 + w0 Σ_all 2 s1 s2           c4 = Σ_Ω a s2² + w0 Σ_all s2²
 
@@ -22,11 +22,11 @@ With Û = [P | β | 1], V̂ = [Q | 1 | γ] and their changes, Grams of both are 
 
     Σ_all s(t)² = Σ_ef (Û(t)ᵀÛ(t))_ef (V̂(t)ᵀV̂(t))_ef              never dense
 
-So the best step is a root of the cubic L'(t): no trial steps, and no tolerance.  There
+So the best step is a root of the cubic L'(t), found without trial steps or a tolerance.  There
 L'(t) = 0, hence sᵀy = t (L'(t) − L'(0)) = −t g·d > 0, and H stays positive definite.
 
-State is what an epoch leaves behind in plain arrays; a general-purpose L-BFGS keeps its own
-out of reach, and could neither be stepped nor continued after a stop.
+A general-purpose L-BFGS hides its state, so that one could neither step it epoch by epoch nor
+continue it after a stop.
 
 Sources: Nocedal 1980; Liu and Nocedal 1989 (the start of H); Nocedal and Wright 2006,
 algorithm 7.4 (two loops).
@@ -65,8 +65,8 @@ class LBFGS(Solver):
 
     Notes
     -----
-    Computes in float64 whatever the type of the factors, which get a rounded copy.  An
-    epoch starts afresh where the factors are not those that the last one left.
+    Computes in float64 whatever the type of the factors, which get a rounded copy.  An epoch
+    forgets all pairs if the factors are not those at the end of the last one.
     """
 
     problem: Quadratic
@@ -94,26 +94,21 @@ class LBFGS(Solver):
             getattr(at, name)[...] = getattr(point, name)
         return self.problem.value(point, pool).total
 
-    def finish(self, at: Factors, pool: Pool) -> None:
-        """Leave the parameters as they are: no row is promised to be exact."""
-
     def state(self) -> dict[str, np.ndarray]:
-        """Return what the next epoch continues from, besides problem and parameters."""
+        """Return the unrounded parameters, their gradient and the pairs."""
         return {"x": self._x, "gradient": self._g, "steps": np.array(self._steps),
                 "changes": np.array(self._changes)}
 
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
-        """Continue at the parameters from a `state()`, to the same bits."""
+        """Go on from what `state` returned, to the same bits."""
         self._x, self._g = state["x"], state["gradient"]
         self._steps, self._changes = list(state["steps"]), list(state["changes"])
-
-    # ------------------------------------------------------------- the flat vector
 
     def _flat(self, point: Factors) -> np.ndarray:
         return np.concatenate([getattr(point, name).ravel() for name in FREE[self.free]])
 
     def _blocks(self, x: np.ndarray, like: Factors) -> Factors:
-        """Return x as blocks (views), zeros for what is not free."""
+        """Return x as blocks (views), with zeros for those that are not free."""
         blocks = {name: np.zeros(block.shape) for name, block in vars(like).items()}
         start = 0
         for name in FREE[self.free]:
@@ -123,15 +118,13 @@ class LBFGS(Solver):
         return Factors(**blocks)
 
     def _point(self, at: Factors) -> Factors:
-        """Return the parameters in float64: x, and what is not free from `at`."""
+        """Return the parameters in float64: x, and from `at` what is not free."""
         blocks = vars(self._blocks(self._x, at))
         return Factors(**{name: blocks[name] if name in FREE[self.free] else
                           block.astype(np.float64) for name, block in vars(at).items()})
 
-    # -------------------------------------------------------------------- the step
-
     def _begin(self, at: Factors, pool: Pool) -> None:
-        """Start from `at`, with nothing remembered."""
+        """Start from `at`, without pairs."""
         rest_at_prior(self.problem, at, self.free)
         self._x, self._steps, self._changes = self._flat(at).astype(np.float64), [], []
         self._g = self._flat(self.problem.gradient(self._point(at), pool))
@@ -149,14 +142,14 @@ class LBFGS(Solver):
         self._x = self._x + step
         g = self._flat(self.problem.gradient(self._point(at), pool))
         change, self._g = g - self._g, g
-        if step @ change > 0:                     # else nothing but rounding
+        if step @ change > 0:                     # else it is only rounding
             self._steps = [*self._steps, step][-self.memory:]
             self._changes = [*self._changes, change][-self.memory:]
 
 
 def inverse_hessian_times(g: np.ndarray, steps: list[np.ndarray], changes: list[np.ndarray]
                           ) -> np.ndarray:
-    """Return H g for the pairs (s, y), oldest first; g itself where there are none."""
+    """Return H g for the pairs (s, y), oldest first; g itself if there are none."""
     if not steps:
         return g
     pairs = [(s, y, s @ y) for s, y in zip(steps, changes, strict=True)]
@@ -189,7 +182,7 @@ def line_coefficients(problem: Quadratic, at: Factors, d: Factors, pool: Pool) -
 
 
 def best_step(c: np.ndarray) -> float:
-    """Return the t > 0 of least c1 t + c2 t² + c3 t³ + c4 t⁴; 0 where it does not fall."""
+    """Return the t > 0 that minimises c1 t + c2 t² + c3 t³ + c4 t⁴; 0 if it does not fall."""
     if not c[0] < 0:
         return 0.0
     scale = -c[0] / (2 * abs(c[1])) if c[1] != 0 else 1.0       # about the length of a step
@@ -201,9 +194,9 @@ def best_step(c: np.ndarray) -> float:
 
 
 def rest_at_prior(problem: Quadratic, at: Factors, free: str = "both") -> None:
-    """Set rows without stored cells to their prior, where no other cell has a weight.
+    """Set rows without stored cells to their prior if w0 = 0.
 
-    Nothing but the penalty pulls at such a row, so that this is its minimum.
+    Only the penalty depends on such a row, so that this is its minimum.
     """
     sides = [(problem.by_user.indptr, problem.users, at.of_users)] * (free != "items") \
         + [(problem.by_item.indptr, problem.items, at.of_items)] * (free != "users")
@@ -216,7 +209,7 @@ def rest_at_prior(problem: Quadratic, at: Factors, free: str = "both") -> None:
 
 
 def _penalty_square(prior: Prior, d: Side, learns_bias: bool) -> float:
-    """Return the penalty along d, which has no constant: Σ λ ‖dX − F dG‖² + λ_g ‖dG‖² + biases."""
+    """Return the penalty of the change d: Σ λ ‖dX − F dG‖² + λ_g ‖dG‖² + biases."""
     no_mean = replace(prior.penalty, means=np.zeros((1, d[0].shape[1])), bias_means=np.zeros(1))
     return replace(prior, penalty=no_mean).value(*d, learns_bias)
 

@@ -1,8 +1,8 @@
 """The loop over epochs that every solver shares: history, stopping, restoring.
 
-A solver offers `epoch(at, pool) -> loss`, which improves the parameters in place; `begin(at,
-pool)`, run before the first of them, and `finish(at, pool)`, run once at the end however the
-end came about; and `state` and `resume` for a checkpoint.
+A solver has `epoch(at, pool) -> loss`, which improves the parameters in place; `begin(at, pool)`,
+run before the first epoch, and `finish(at, pool)`, run once at the end, also after an error; and
+`state` and `resume` for a checkpoint.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Record = dict[str, Any]
 
 
 class Solver:
-    """One way to fit one problem; what it improves holds arrays by name, and has `copy`."""
+    """A way to fit a problem; the parameters `at` are arrays by name, with a method `copy`."""
 
     def begin(self, at: Any, pool: Pool) -> None:
-        """Prepare `at` for the first epoch, of which this is a part."""
+        """Prepare `at` for the first epoch, as part of it."""
 
     def epoch(self, at: Any, pool: Pool) -> float:
         """Improve `at` in place by one epoch; return a loss of that epoch."""
@@ -54,10 +54,10 @@ class Monitor:
     evaluate : callable or None
         `evaluate(at) -> dict` of validation metrics, added to the epoch's record.
     metric, higher_is_better
-        Which of them decides which epoch is best.
+        The metric that decides which epoch is best.
     patience : int or None
-        Stop after this many epochs without a better one, and restore the best; None:
-        run all epochs, and restore nothing.
+        Stop after this many epochs without a better one, and restore the best; None: run all
+        epochs, and restore nothing.
     callbacks : tuple of callable
         `callback(at, record)`; a true result stops the fit.
     tol : float or None
@@ -95,14 +95,14 @@ class Monitor:
 def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) -> Any:
     """Run up to `n_epochs` epochs; return the parameters, finished.
 
-    On Ctrl-C, on divergence and on any other error the last finished epoch is restored
-    and finished in `at` before the exception goes on, so that it can still be used.  With a
-    checkpoint the fit goes on where the file left it, and removes the file at the end.
+    On Ctrl-C, on divergence and on any other error the last complete epoch is restored and
+    finished in `at` before the exception is raised, so that it can still be used.  With a
+    checkpoint the fit goes on from the state in the file, and removes the file at the end.
 
     Raises
     ------
     DivergenceError
-        When the loss of an epoch is not finite.
+        If the loss of an epoch is not finite.
     ValueError
         For the checkpoint of another fit.
     """

@@ -1,22 +1,22 @@
 """Adam on mini-batches of stored cells, with the unknown cells counted in full.
 
 An epoch visits every stored cell once, in a seeded order, `batch_size` cells at a time.
-Row u is visited n_u times (once, with no cell, where it has none), and every visit takes
-its cell and an equal share of what no single cell owns: the penalty and, where w0 > 0, the
-sum over all cells.  With c_u visits in batch B, E = a s − b and Ĝ the Gram of [Q | 1 | γ]:
+Row u is visited n_u times (once, with no cell, if it has none), and every visit takes its cell
+and an equal share of what belongs to no single cell: the penalty and, if w0 > 0, the sum over
+all cells.  With c_u visits in batch B, E = a s − b and Ĝ the Gram of [Q | 1 | γ]:
 
     g_u(B) = 2 Σ_{B, u} E [q | 1] + (c_u / n_u) 2 [ w0 [p | β | 1] Ĝ + λ_u (p − m_u) ]
 
     Σ_B g_u(B) = 2 Σ_{Ω, u} E [q | 1] + 2 [ w0 [p | β | 1] Ĝ + λ_u (p − m_u) ]     Σ_B c_u = n_u
-               = ∂L/∂[p | β]                                  at parameters that stand still
+               = ∂L/∂[p | β]                                  for parameters that do not move
 
-Nothing is sampled but the order.  Ĝ is exact in every batch, at a cost that does not grow
-with the matrix: a batch that moves the rows T of a side changes its Gram by
+Only the order is random.  Ĝ is exact in every batch, at a cost that does not grow with the
+matrix: a batch that moves the rows T of a side changes its Gram by
 
     Ĝ⁺ = Ĝ + Z⁺ᵀZ⁺ − ZᵀZ                  Z = [X | 1 | bias] of the rows T, before and after
        = Ĝ + ½ (M + Mᵀ)                   M = (Z⁺ − Z)ᵀ(Z⁺ + Z): one product, not two
 
-and each epoch sums it afresh, so that rounding does not pile up.
+and each epoch sums it anew, so that rounding errors do not add up.
 
 Adam is lazy: rows outside the batch, and their moments, stay as they are, and n counts the
 row's own steps, so that the correction for the zero start is right for each row:
@@ -29,11 +29,11 @@ own towards the prior with h = η (c_u / n_u) 2 λ_u, implicit so that no h over
 
     x ← (x + h m_u) / (1 + h)                       from x⁺ = x − h (x⁺ − m_u)
 
-Only "lazy" has the minimum of L as its resting point; "decoupled" weighs the penalty
-against the data by √v.
+Only "lazy" comes to rest at the minimum of L; "decoupled" weighs the penalty against the data
+by √v.
 
-Batches are one thread's work (8192 cells are too few to share out); the two sides then
-move at the same time.  No order of threads enters, so that all bits stay the same.
+One thread computes a batch (8192 cells are too few to divide); the two sides then move at the
+same time.  The result does not depend on the order of threads.
 
 Sources: Kingma, Ba 2015 (algorithm 1); Loshchilov, Hutter 2019 (decoupled decay).
 """
@@ -57,12 +57,12 @@ from mfcore.validation import DivergenceError
 
 DECAYS = ("lazy", "decoupled", None)
 MOMENTS = (0.9, 0.999, 1e-8)          # β1, β2, ε
-# Cells of a batch where none are asked for: this, and enough batches for Adam to settle.
+# Default cells of a batch, and the fewest batches of an epoch, which Adam needs to settle.
 BATCH_CELLS, LEAST_BATCHES = 8192, 32
 
 
 class Batch(NamedTuple):
-    """What a batch says of one side: rows, their shares c / n, and [∂L/∂x | ∂L/∂bias]."""
+    """A batch on one side: rows, their shares c / n, and [∂L/∂x | ∂L/∂bias]."""
 
     rows: np.ndarray
     share: np.ndarray
@@ -92,37 +92,16 @@ class _Side:
                         penalty.bias_means)
 
     def batch(self, n: int, number: int) -> Batch:
-        """Return what the n rows of a batch's cells hold, and the rows without cells."""
+        """Return the batch of the n rows that the buffers hold, and of rows without cells."""
         rows, _, visits, gradient = self.buffers
         stop = n + len(self.empty[number])
         rows[n:stop], visits[n:stop], gradient[n:stop] = self.empty[number], 1, 0
         return Batch(rows[:stop], visits[:stop] / self.visits[rows[:stop]], gradient[:stop])
 
-    def add_whole(self, batch: Batch, X: np.ndarray, bias: np.ndarray, gram: np.ndarray
-                  ) -> None:
-        """Add each row's share of 2 [x | bias | 1] Ĝ; `gram` is w0 Ĝ of the other side."""
-        k = X.shape[1]
-        whole = 2 * gram[:, :k + 1].astype(X.dtype)
-        left = batch.share[:, None].astype(X.dtype) * _beside(X, bias, batch.rows, swap=True)
-        batch.gradient[...] += left @ whole
-
-    def add_penalty(self, batch: Batch, X: np.ndarray, bias: np.ndarray) -> None:
-        """Add each row's share of 2 λ (x − m)."""
-        kernels.add_penalty(batch.rows, batch.share, X, bias, *self.penalty, batch.gradient)
-
-    def move(self, batch: Batch, X: np.ndarray, bias: np.ndarray, rate: float,
-             decoupled: bool, learns_bias: bool) -> None:
-        """Take one step of Adam in the batch's rows."""
-        kernels.adam_rows(batch.rows, batch.gradient, X, bias, *self.moments.values(), rate,
-                          np.array(MOMENTS), learns_bias)
-        if decoupled:
-            kernels.pull_to_prior(batch.rows, batch.share, X, bias, *self.penalty, rate,
-                                  learns_bias)
-
 
 def _beside(X: np.ndarray, bias: np.ndarray, rows: np.ndarray, swap: bool = False
             ) -> np.ndarray:
-    """Return [x | 1 | bias] of some rows; `swap`: [x | bias | 1], which meets the former."""
+    """Return [x | 1 | bias] of some rows; with `swap`, [x | bias | 1] to multiply it with."""
     out = np.ones((len(rows), X.shape[1] + 2), X.dtype)
     out[:, :-2] = X[rows]
     out[:, -2 if swap else -1] = bias[rows]
@@ -138,7 +117,7 @@ class Adam(Solver):
     learning_rate : float, > 0
         η: about how far a number moves in a step.
     batch_size : int >= 1, or None
-        Stored cells a batch; None: 8192, less where that makes fewer than 32 batches.
+        Stored cells per batch; None: 8192, or fewer so that there are at least 32 batches.
     decay : {"lazy", "decoupled", None}
         The penalty as part of the gradient, as a step of its own, or left out.
     rate_decay : float, >= 0
@@ -146,12 +125,12 @@ class Adam(Solver):
     free : {"both", "users", "items"}
         What moves; the rest stays as it is.
     random_state : int, numpy Generator, or None
-        Of the order of cells.
+        Seed of the order of cells.
 
     Raises
     ------
     ValueError, TypeError
-        For a parameter out of range, also a batch larger than the data.
+        For a parameter out of range, and for a batch larger than the data.
     """
 
     def __init__(self, problem: Quadratic, learning_rate: float = 0.03,
@@ -189,26 +168,21 @@ class Adam(Solver):
                                   f"{self.learning_rate:g}; lower it")
         return loss
 
-    def finish(self, at: Factors, pool: Pool) -> None:
-        """Leave the parameters as they are: no row is promised to be exact."""
-
     def state(self) -> dict[str, np.ndarray]:
-        """Return what the next epoch continues from, besides problem and parameters."""
+        """Return the seed, the number of epochs done and the moments."""
         arrays = {f"{name}_{one}": array for one, side in enumerate(self._sides)
                   for name, array in side.moments.items()}
         return {"seed": np.array(self._seed), "epochs": np.array(self._epochs), **arrays}
 
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
-        """Continue at the parameters from a `state()`, to the same bits."""
+        """Go on from what `state` returned, to the same bits."""
         self._seed, self._epochs = int(state["seed"]), int(state["epochs"])
         for one, side in enumerate(self._both(at) if self._epochs else ()):
             for name, array in side.moments.items():
                 array[...] = state[f"{name}_{one}"]
 
-    # --------------------------------------------------------------------- batches
-
     def batches(self) -> Iterator[np.ndarray]:
-        """Yield the positions of the cells of each batch of the present epoch, sorted."""
+        """Yield the sorted positions of the cells of each batch of this epoch."""
         n_cells = len(self.problem.by_user.indices)
         order = np.arange(n_cells, dtype=np.int32 if n_cells < 2**31 else np.int64)
         random = np.random.default_rng((self._seed, self._epochs))
@@ -222,9 +196,8 @@ class Adam(Solver):
 
         Parameters
         ----------
-        at : Factors
         number : int
-            Of the batch in its epoch, from 0.
+            Number of the batch in its epoch, from 0.
         cells : ndarray of int, shape (n,)
             Positions of its stored cells in `by_user` order.
         grams : list of ndarray, shape (k + 2, k + 2)
@@ -240,30 +213,36 @@ class Adam(Solver):
 
     def _with_the_rest(self, at: Factors, one: int, size: int, number: int,
                        grams: list[np.ndarray]) -> Batch:
-        """Complete a side's gradient by what no single cell owns."""
+        """Add what belongs to no single cell to a side's gradient: Gram and penalty."""
         side, X, bias = self._sides[one], *_blocks(at)[one]
         batch = side.batch(size, number)
         if grams:
-            side.add_whole(batch, X, bias, grams[1 - one])
+            whole = 2 * grams[1 - one][:, :-1].astype(X.dtype)
+            left = batch.share[:, None].astype(X.dtype) * _beside(X, bias, batch.rows, swap=True)
+            batch.gradient[...] += left @ whole
         if self.decay == "lazy":
-            side.add_penalty(batch, X, bias)
+            kernels.add_penalty(batch.rows, batch.share, X, bias, *side.penalty, batch.gradient)
         return batch
 
     def grams(self, at: Factors, pool: Pool) -> list[np.ndarray]:
-        """Return w0 Ĝ of users and of items, or nothing where w0 = 0."""
+        """Return w0 Ĝ of users and of items, or nothing if w0 = 0."""
         if self.problem.w0 == 0:
             return []
         return [self.problem.w0 * augmented_gram(*side, pool) for side in _blocks(at)]
 
     def _step(self, at: Factors, batches: list[Batch], grams: list[np.ndarray], rate: float,
               pool: Pool) -> None:
-        """Move the rows of a batch, and let the Grams follow."""
+        """Take a step of Adam in the rows of a batch, and update the Grams."""
+        learns_bias = self.problem.learns_bias
+
         def move(one: int) -> None:
-            X, bias = _blocks(at)[one]
-            rows = batches[one].rows
+            side, (X, bias), (rows, share, gradient) = \
+                self._sides[one], _blocks(at)[one], batches[one]
             before = _beside(X, bias, rows) if grams else X
-            self._sides[one].move(batches[one], X, bias, rate, self.decay == "decoupled",
-                                  self.problem.learns_bias)
+            kernels.adam_rows(rows, gradient, X, bias, *side.moments.values(), rate,
+                              np.array(MOMENTS), learns_bias)
+            if self.decay == "decoupled":
+                kernels.pull_to_prior(rows, share, X, bias, *side.penalty, rate, learns_bias)
             if grams:
                 after = _beside(X, bias, rows)
                 M = (after - before).T @ (after + before)
@@ -276,13 +255,13 @@ class Adam(Solver):
             problem = self.problem
             self._sides = [_Side(cells.indptr, penalty, X, self.batch_size, self.n_batches)
                            for cells, penalty, X in zip((problem.by_user, problem.by_item),
-                                                        self.problem.penalties(at), (at.P, at.Q),
+                                                        problem.penalties(at), (at.P, at.Q),
                                                         strict=True)]
         return self._sides
 
 
 def checked_batch_size(batch_size: int | None, n_cells: int) -> int:
-    """Return the cells of a batch; raise ValueError where they are more than there are."""
+    """Return the cells of a batch; raise ValueError if it exceeds `n_cells`."""
     if batch_size is None:
         return max(1, min(BATCH_CELLS, n_cells // LEAST_BATCHES))
     validation.integer("batch_size", batch_size, low=1)

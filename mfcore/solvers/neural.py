@@ -1,21 +1,19 @@
-"""Training a network on cells: known ones in a drawn order, unknown ones drawn with them.
+"""Training a network on cells: known ones in random order, unknown ones drawn with them.
 
 Objective.  Ω holds the N known cells, with target y and weight w; the others are unknown,
 N0 in number, with target 0 and weight w0:
 
     L = Σ_Ω w ℓ(s, y) + w0 Σ_{not Ω} ℓ(s, 0)                 ℓ squared or logistic
 
-A batch takes n known cells, each once an epoch, and for each of them m unknown ones, every
-one of the N0 equally likely, with the weight v that makes up for being drawn:
+A batch takes n known cells, each once per epoch, and for each of them m of the N0 unknown ones,
+all equally likely, with a weight v that corrects for drawing them:
 
-    E Σ_drawn v ℓ(s, 0) = m n v (1/N0) Σ_{not Ω} ℓ(s, 0)     a drawn cell's mean, m n times
+    E Σ_drawn v ℓ(s, 0) = m n v (1/N0) Σ_{not Ω} ℓ(s, 0)     mean of a drawn cell, m n times
                         = (n/N) w0 Σ_{not Ω} ℓ(s, 0)         if v = w0 N0 / (m N)
 
-so that a batch's loss, and its gradient, is L n/N in expectation: nothing is biased by
-drawing unknown cells, and m only says how much noise that costs.  Steps use the mean, 1/n
-times the batch, with the penalties of the rows that its cells use.
-
-A draw that hits a known cell is drawn anew; it does not matter how often.
+so that a batch's loss, and its gradient, is L n/N in expectation: drawing unknown cells causes
+noise, depending on m, but no bias.  Steps use the mean, 1/n times the batch, with the penalties
+of the rows that its cells use.  A draw that hits a known cell is repeated until it does not.
 """
 
 from __future__ import annotations
@@ -43,14 +41,14 @@ PART_CELLS = 512
 
 @dataclass
 class TrainingCells:
-    """Known cells with targets and weights, and what the unknown ones weigh.
+    """Known cells with targets and weights, and the weight of unknown ones.
 
     Parameters
     ----------
     pattern : csr_array, shape (n_users, n_items)
         Known cells, rows sorted; its data are not read.
     y : ndarray, shape (nnz,)
-        Targets in `pattern`'s order.
+        Targets in the order of `pattern`.
     w : ndarray, shape (nnz,), or None
         Weights; None: 1.
     n_drawn : int, >= 0
@@ -75,7 +73,7 @@ class TrainingCells:
 
     @property
     def n_visited(self) -> int:
-        """Cells that an epoch visits, known and drawn."""
+        """Known and drawn cells of an epoch."""
         return len(self.y) * (1 + self.n_drawn)
 
     @property
@@ -87,7 +85,7 @@ class TrainingCells:
               ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return pairs (n, 2), targets (n, 1) and weights (n, 1) of a batch.
 
-        cells : positions of its known cells; the unknown ones are drawn, and come after them.
+        cells : positions of its known cells; unknown ones are drawn and appended.
         """
         pairs, y = self.pairs.take(cells, axis=0), self.y.take(cells)
         w = None if self.w is None else self.w.take(cells)
@@ -120,9 +118,9 @@ class NeuralSGD(Solver):
     batch_size : int, >= 1
         Known cells of a batch.
     seed : int, >= 0
-        With the number of the epoch it decides order and draws.
+        Together with the number of the epoch it determines order and draws.
     done : int
-        Epochs that ran.
+        Epochs done.
     """
 
     cells: TrainingCells
@@ -145,25 +143,23 @@ class NeuralSGD(Solver):
         return total
 
     def batches(self) -> Iterator[tuple[list[Part], int]]:
-        """Yield the parts of each batch of the present epoch, and its known cells."""
+        """Yield the parts of each batch of this epoch, and its number of known cells.
+
+        Batches are sorted by the side with fewer rows, so that few of these are in several parts.
+        """
         random = np.random.default_rng([self.seed, self.done])
-        order = random.permutation(len(self.cells.y))
+        order, side = random.permutation(len(self.cells.y)), np.argmin(self.cells.pattern.shape)
         for start, stop in row_chunks(len(order), self.batch_size):
             n = stop - start
-            pairs, y, w = self._in_order(*self.cells.batch(order[start:stop], random))
-            share = y.dtype.type(1 / n)
-            yield [(RowNumbers(pairs[lo:hi]), (y[lo:hi], 1 / n if w is None else share * w[lo:hi]))
+            pairs, y, w = self.cells.batch(order[start:stop], random)
+            at = sorting(pairs[:, int(side)])
+            pairs, y = pairs.take(at, axis=0), y.take(at, axis=0)
+            w = None if w is None else y.dtype.type(1 / n) * w.take(at, axis=0)
+            yield [(RowNumbers(pairs[lo:hi]), (y[lo:hi], 1 / n if w is None else w[lo:hi]))
                    for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
 
-    def _in_order(self, pairs: np.ndarray, y: np.ndarray, w: np.ndarray | None
-                  ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Sort a batch by the side of fewer rows, so that few of them are in several parts."""
-        at = sorting(pairs[:, int(np.argmin(self.cells.pattern.shape))])
-        return pairs.take(at, axis=0), y.take(at, axis=0), None if w is None else \
-            w.take(at, axis=0)
-
     def state(self) -> dict[str, np.ndarray]:
-        """Return seed, epochs, and what the optimizer remembers."""
+        """Return the seed, the number of epochs done and the optimizer's state."""
         return {"seed": np.array(self.seed), "done": np.array(self.done),
                 **self.trainer.optimizer.state(self.trainer.network.parameters())}
 
@@ -173,19 +169,19 @@ class NeuralSGD(Solver):
         self.trainer.optimizer.resume(self.trainer.network.parameters(), state)
 
 
-# Steps of a new row, their rate at the start in units of the spread of known rows (both chosen
-# on ratings held out of new users of ML-100K and MovieTweetings), and the items of which the
-# unknown ones stand for all.
+# Steps of a new row, their first rate in units of the spread of known rows (both chosen on held
+# out ratings of new users in ML-100K and MovieTweetings), and the number of items that stand for
+# all in the sum over unknown cells.
 FOLD_STEPS, FOLD_RATE, FOLD_ITEMS = 30, 0.2, 128
 
 
 def fold_in_by_adam(make: Callable[[int, int], tuple[Layer, list[Parameter]]],
                     spreads: Sequence[float], cells: TrainingCells, loss: Loss, pool: Pool
                     ) -> list[np.ndarray]:
-    """Return tables of new rows after fixed steps on their cells, the rest frozen.
+    """Return tables of new rows after a fixed number of steps on their cells, the rest frozen.
 
     A row's steps depend on its own cells alone: gradients are full, and Adam treats each number
-    by itself.  Only the items that stand for the unknown ones are drawn, always the same.
+    separately.  Only the items for unknown cells are drawn, and they are always the same.
 
     Parameters
     ----------
@@ -214,7 +210,7 @@ def fold_in_by_adam(make: Callable[[int, int], tuple[Layer, list[Parameter]]],
 
 
 def _row_cells(cells: TrainingCells, lo: int, hi: int, items: np.ndarray) -> Part:
-    """Return the known cells of rows lo..hi, and those of `items` that are unknown to them."""
+    """Return the known cells of rows lo..hi, and their unknown ones among `items`."""
     pattern = cells.pattern
     known = slice(pattern.indptr[lo], pattern.indptr[hi])
     pairs, y = cells.pairs[known], cells.y[known]

@@ -1,13 +1,13 @@
-"""New rows of the logistic objective, to their minimum, by Newton's method.
+"""New rows of the logistic objective, brought to their minimum by Newton's method.
 
 With the other side frozen a row's problem is smooth and convex (objectives/pointwise.py):
 
     z ← z − t H⁻¹ g,    t = 1, ½, ¼, ... until the value falls by t gᵀH⁻¹g / 10    (Armijo)
 
-The half steps make it converge from anywhere; near the minimum t = 1 and digits double each
-step, five to eight in all.  So a new row is the exact minimiser, without a rate, a seed or a
-number of passes to choose, and the same row always gets the same vector.  Where w0 > 0 a step
-costs O(n_items k²), as every cell of the row counts.
+The half steps make it converge from anywhere; near the minimum t = 1 and the number of correct
+digits doubles with each of the five to eight steps.  So a new row is the exact minimiser, without
+a rate, a seed or a number of passes to choose, and the same row always gets the same vector.
+If w0 > 0 a step costs O(n_items k²), as every cell of the row counts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool
 
 MAX_STEPS = 50
-# Stop where the quadratic model promises a smaller fall of the value, relative to it.
-PRECISION = 1e-13
+PRECISION = 1e-13       # relative fall of the quadratic model's value below which it stops
 
 
 def solve_logistic(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool) -> None:
-    """Bring every row of one side to its minimum, in place; beta only where it is learned.
+    """Bring every row of one side to its minimum, in place; beta only if it is learned.
 
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
     """

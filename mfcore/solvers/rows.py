@@ -1,14 +1,14 @@
-"""Training a network on rows: mini-batches of them in a drawn order, or all at once.
+"""Training a network on rows: mini-batches in random order, or all rows at once.
 
 With N rows of c cells each on average, a loss ℓ_u of each row, and a penalty of the weights,
 
     L / (N c) = (1 / N c) Σ_u ℓ_u + (λ / N c) ‖W‖²
 
-A batch of n rows stands for the first term by (1 / n c) Σ ℓ_u; the optimizer adds the gradient
+A batch of n rows estimates the first term by (1 / n c) Σ ℓ_u; the optimizer adds the gradient
 of the second, 2λ/(N c) W, in every step.  Models whose row is one observation have c = 1.
 
-An epoch is one pass of every stage: most models have one; with alternating training, a stage
-moves some parameters while the others rest.
+An epoch is one pass of every stage.  Most models have one; in alternating training a stage moves
+some parameters while the others rest.
 
 Full batch (L-BFGS).  d = −H g with H from the last steps (see `gradient.py`); the step t is the
 first of 1, ½, ¼ … to satisfy L(x + t d) <= L(x) + 10⁻⁴ t g·d (Armijo), and a pair enters the
@@ -33,7 +33,7 @@ from mfcore.solvers.gradient import inverse_hessian_times
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-# Sufficient decrease, halvings of a step, and pairs to remember.
+# Sufficient decrease, most halvings of a step, and pairs to remember.
 ARMIJO, HALVINGS, MEMORY = 1e-4, 30, 10
 Make = Callable[[np.ndarray, np.random.Generator, Pool], Any]
 
@@ -64,7 +64,7 @@ class Stage:
     size : float
         c, the cells of a row that a step's loss is divided by.
     moved, at_rest : sequences of Parameter
-        What this stage moves, and what it must not.
+        Those that this stage moves, and those that it must not.
     begin, after : callable or None
         begin() before the passes; after(x, pool) yields trainers, inputs and shares of
         further steps.
@@ -79,8 +79,13 @@ class Stage:
     begin: Callable[[], None] | None = None
     after: Callable[[Any, Pool], Iterable[tuple[Trainer, Any, float]]] | None = None
 
+    @property
+    def own(self) -> list[Parameter]:
+        """The parameters that this stage moves: all if `moved` names none."""
+        return list(self.moved) or self.trainer.network.parameters()
+
     def enter(self) -> None:
-        """Free what moves, hold the rest."""
+        """Free the parameters that move and freeze the rest."""
         for parameters, frozen in ((self.moved, False), (self.at_rest, True)):
             for parameter in parameters:
                 parameter.frozen = frozen
@@ -97,7 +102,7 @@ class RowSGD(Solver):
     stages : sequence of Stage
     n_rows, batch_size : int
     seed : int, >= 0
-        With the number of the epoch it decides order and draws.
+        Together with the number of the epoch it determines order and draws.
     memory : sequence of ndarray
         What else the next epoch needs; changed in place.
     """
@@ -136,10 +141,10 @@ class RowSGD(Solver):
         return total
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return seed, epochs, and what optimizers and stages remember."""
+        """Return the seed, the number of epochs done and the state of optimizers and stages."""
         state = {"seed": np.array(self.seed), "done": np.array(self.done)}
         for number, stage in enumerate(self.stages):
-            found = stage.trainer.optimizer.state(_moved(stage))
+            found = stage.trainer.optimizer.state(stage.own)
             state |= {f"stage_{number}_{name}": array for name, array in found.items()}
         return state | {f"rest_{number}": array for number, array in enumerate(self.memory)}
 
@@ -148,15 +153,11 @@ class RowSGD(Solver):
         self.seed, self.done = int(state["seed"]), int(state["done"])
         for number, stage in enumerate(self.stages):
             prefix = f"stage_{number}_"
-            stage.trainer.optimizer.resume(_moved(stage), {
+            stage.trainer.optimizer.resume(stage.own, {
                 name[len(prefix):]: array for name, array in state.items()
                 if name.startswith(prefix)})
         for number, array in enumerate(self.memory):
             array[...] = state[f"rest_{number}"]
-
-
-def _moved(stage: Stage) -> list[Parameter]:
-    return list(stage.moved) or stage.trainer.network.parameters()
 
 
 @dataclass
@@ -194,18 +195,16 @@ class RowLBFGS(Solver):
             at.weights[...] = start + t * d
             found, after = self.value_and_gradient(pool)
             if found <= value + ARMIJO * t * slope:
-                self._remember(at.weights - start, after - g)
+                step, change = at.weights - start, after - g
+                if step @ change > 0:
+                    self._steps = [*self._steps, step][-MEMORY:]
+                    self._changes = [*self._changes, change][-MEMORY:]
                 self._known = (at.weights.copy(), found, after)
                 return found
             t /= 2
         at.weights[...] = start
         self._steps, self._changes = [], []
         return value
-
-    def _remember(self, step: np.ndarray, change: np.ndarray) -> None:
-        if step @ change > 0:
-            self._steps = [*self._steps, step][-MEMORY:]
-            self._changes = [*self._changes, change][-MEMORY:]
 
     def value_and_gradient(self, pool: Pool) -> tuple[float, np.ndarray]:
         """Return L / (N c) and its gradient, as one vector, at the network's present weights."""

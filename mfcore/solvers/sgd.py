@@ -1,29 +1,34 @@
 """Stochastic gradient descent on a stratified grid: no locks, no races, the same bits.
 
-Users and items are cut into a fixed g × g grid of blocks.  Blocks of one diagonal share no
-user and no item, so they run in parallel and in any order with one result (Gemulla et al.
-2011; LIBMF's grid, Zhuang et al. 2013, without its scheduler).  Within a block the walk goes
-user by user, in an order drawn anew each epoch: a user's row stays in registers' reach and
-the block's items in cache.
+Users and items are cut into a fixed g × g grid of blocks.  Blocks of a diagonal share no user and
+no item, so they run in parallel and in any order with the same result (Gemulla et al. 2011;
+LIBMF's grid, Zhuang et al. 2013, without its scheduler).  Within a block the steps go user by
+user, in a new random order each epoch, so that a user's row stays in registers and the block's
+items in cache.
 
-The penalty λ_u ‖P_u − m_u‖² is paid in n_u equal shares, one at each cell of the row.
+The penalty λ_u ‖P_u − m_u‖² is divided into n_u equal shares, one for each cell of the row.
 
-Where w0 > 0 the canonical form has a term over all cells, w0 Σ_all s².  After each diagonal
-every row pays 1/g of it by one implicit step of rate τ = η / g, in z = [p | β]:
+If w0 > 0 the canonical form has a term over all cells, w0 Σ_all s².  After each diagonal every
+row takes 1/g of it by one implicit step of rate τ = η / g, in z = [p | β]:
 
     z ← z − 2τ w0 (Ĝ z' + ĝ),  taken at the new z'        Ĝ = Σ_i x xᵀ, ĝ = Σ_i γ_i x, x = [q | 1]
     (I + 2τ w0 Ĝ) z' = z − 2τ w0 ĝ                        one k × k system for all rows
 
 An explicit step would diverge once 2τ w0 exceeds 2 / (largest eigenvalue of Ĝ), which grows
-with the catalogue; the implicit one cannot.  To first order in η an epoch moves every
-parameter by −η times the gradient of the whole formula; where η w0 λ_max(Ĝ) / g is not small,
-the two kinds of steps pull against each other and the fit settles beside the optimum.  So blocks
-are smaller there: on ML-100K with 16 factors, w0 = 0.1, 100 epochs at η = 0.003 / (1 + 0.1 t) end
-0.3 % above the minimum with 8 strata a side, 1.3 % with 2; a constant η 1.4 and 15 %.
+with the catalogue; the implicit one cannot.  To first order in η an epoch moves every parameter
+by −η times the gradient of the whole formula; if η w0 λ_max(Ĝ) / g is not small, the two kinds of
+steps work against each other and the fit ends near the optimum, not at it.  So blocks are smaller
+there: on ML-100K with 16 factors and w0 = 0.1, 100 epochs at η = 0.003 / (1 + 0.1 t) end 0.3 %
+above the minimum with 8 strata per side and 1.3 % with 2 (constant η: 1.4 % and 15 %).
+
+The logistic objective has no Gram matrix for such a step.  kernels/logistic.py draws its unknown
+cells inside each block instead, keyed by (seed, epoch, diagonal, user), so that the bits do not
+depend on threads.  To first order in η the expected move is −η times the gradient again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,27 +36,25 @@ import numpy as np
 
 from mfcore.data.chunks import column_counts, empty_beside
 from mfcore.kernels.cg import padded, padded_width
+from mfcore.kernels.logistic import logistic_kernel
 from mfcore.kernels.sgd import RUN, block_kernel, sort_stratum
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, tiled_product
 from mfcore.solvers.loop import Solver
 
-# Cells of a block to aim at, also where the sum over all cells is paid after it; and the most
-# strata a side.
-BLOCK_CELLS = 20_000
-PAID_BLOCK_CELLS = 1_500
-MAX_STRATA = 16
+BLOCK_CELLS = 20_000        # cells of a block to aim at
+PAID_BLOCK_CELLS = 1_500    # the same if steps for the sum over all cells follow
+MAX_STRATA = 16             # most strata per side
 
 
 @dataclass(frozen=True)
 class Grid:
     """A problem's cells, sorted by user stratum, item stratum and user.
 
-    User stratum c is rows bounds[c] to bounds[c + 1]; starts[c], shape (g, rows + 1), says
+    User stratum c is rows bounds[c] to bounds[c + 1]; starts[c], shape (g, rows + 1), holds
     where each user's cells of each item stratum begin in `items`, `a` and `b` (`a` has one
-    entry where all cells share it).  members[d] are the items of stratum d.
+    entry if all cells share it).  members[d] are the items of stratum d.
     """
 
     bounds: list[int]
@@ -63,20 +66,16 @@ class Grid:
 
     @property
     def n_strata(self) -> int:
-        """Strata a side, g."""
+        """Strata per side, g."""
         return len(self.starts)
-
-    def runs(self, random: np.random.Generator) -> list[np.ndarray]:
-        """Return an order of the runs of users of each stratum."""
-        return [random.permutation(-(-(part.shape[1] - 1) // RUN)) for part in self.starts]
 
 
 def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
                pool: Pool, block_cells: int = BLOCK_CELLS) -> Grid:
     """Cut a problem's cells into a grid that depends on the data and the seed alone.
 
-    User strata are ranges of rows of equal cost, so that a block walks through memory in
-    order; items are dealt out at random.
+    User strata are ranges of rows with equal cost, so that a block reads memory in order; items
+    are assigned at random.
     """
     cells, nnz = problem.by_user, len(problem.by_user.indices)
     g = int(np.clip(np.sqrt(nnz / block_cells), 2, MAX_STRATA))
@@ -97,9 +96,9 @@ def stratified(problem: Quadratic, dtype: np.dtype, random: np.random.Generator,
 
 
 def dealt_out(counts: np.ndarray, g: int, random: np.random.Generator) -> np.ndarray:
-    """Return a stratum in [0, g) for each row, so that strata hold about equal counts.
+    """Return a stratum in [0, g) for each row, so that strata have about equal counts.
 
-    Rows in order of their counts are dealt out in rounds of g, each round shuffled.
+    Rows are dealt out by decreasing count in rounds of g, each round shuffled.
     """
     order = np.argsort(-counts, kind="stable")
     rounds = -(-len(counts) // g)
@@ -138,30 +137,39 @@ class SGD(Solver):
     _shares: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def epoch(self, at: Factors, pool: Pool) -> float:
-        """Step through all stored cells once; return the loss met on the way.
+        """Step through all stored cells once; return the loss along the way.
 
-        Known cells count as they were met; penalty and unknown cells as they are after.
+        Known cells count as they were before their step; penalty and unknown cells as they are
+        after the epoch.
         """
-        grid = self._grid or self._prepare(at, pool)
-        rates = self._rates()
-        runs = grid.runs(np.random.default_rng([self.seed, self.epochs_done + 1]))
-        with _Padded(at) as wide:
-            self._means = self._prior_means(at, wide.P.shape[1])
-            known = 0.0
-            for shift in range(grid.n_strata):
-                known += self._diagonal(grid, wide, runs, shift, rates, pool)
+        grid, k = self._grid or self._prepare(at, pool), at.P.shape[1]
+        K = padded_width(k)
+        slower = 1 + self.decay * self.epochs_done if self.schedule == "inverse" else 1.0
+        rates = (self.learning_rate / slower,
+                 self.bias_learning_rate / slower if self.problem.learns_bias else 0.0)
+        random = np.random.default_rng([self.seed, self.epochs_done + 1])
+        runs = [random.permutation(-(-(part.shape[1] - 1) // RUN)) for part in grid.starts]
+        wide = Factors(padded(at.P, K), padded(at.Q, K), at.beta, at.gamma)
+        users, items = self.problem.penalties(at)
+        self._means = (*(padded(side.means.astype(at.P.dtype), K) for side in (users, items)),
+                       users.bias_means, items.bias_means)
+        known = 0.0
+        for shift in range(grid.n_strata):
+            known += self._diagonal(grid, wide, runs, shift, rates, pool)
+        if wide.P is not at.P:
+            at.P[:], at.Q[:] = wide.P[:, :k], wide.Q[:, :k]
         self._pull_unrated(at, rates)
         self.problem.solve_groups(at)
         self.epochs_done += 1
         return self.problem.constant + known + self._whole(at, pool) + self.problem.penalty(at)
 
     def finish(self, at: Factors, pool: Pool) -> None:
-        """Give rows without cells exactly their prior, unless unknown cells speak for them."""
+        """Give rows without cells exactly their prior, unless unknown cells have a weight."""
         if self.problem.w0 == 0:
             self._pull_unrated(at, (1e30, 1e30))
 
     def _pull_unrated(self, at: Factors, rates: tuple[float, float]) -> None:
-        """Take one implicit step of the penalty for rows that no cell pays for."""
+        """Take one implicit step of the penalty for rows without cells."""
         problem = self.problem
         for cells, side, X, bias in zip((problem.by_user, problem.by_item),
                                         problem.penalties(at), (at.P, at.Q),
@@ -188,49 +196,43 @@ class SGD(Solver):
         self._grid = grid = stratified(self.problem, at.P.dtype, random, pool, self._block_cells)
         if self.epochs_done == 0:
             self._squares = np.ones(len(at.P), at.P.dtype), np.ones(len(at.Q), at.P.dtype)
-        self._shares = [_shares(side.penalty, counts) for side, counts in (
-            (self.problem.users, np.diff(self.problem.by_user.indptr)),
-            (self.problem.items, np.diff(self.problem.by_item.indptr)))]
+        sides = ((self.problem.users.penalty, self.problem.by_user),
+                 (self.problem.items.penalty, self.problem.by_item))
+        counts = [np.maximum(np.diff(cells.indptr), 1) for _, cells in sides]
+        self._shares = [(penalty.reg / n, penalty.bias_reg / n)
+                        for (penalty, _), n in zip(sides, counts, strict=True)]
         return grid
 
     @property
     def _block_cells(self) -> int:
         return PAID_BLOCK_CELLS if self.problem.w0 else BLOCK_CELLS
 
-    def _rates(self) -> tuple[float, float]:
-        slower = 1 + self.decay * self.epochs_done if self.schedule == "inverse" else 1.0
-        free = self.bias_learning_rate if self.problem.learns_bias else 0.0
-        return self.learning_rate / slower, free / slower
-
-    def _prior_means(self, at: Factors, K: int) -> tuple[np.ndarray, ...]:
-        """Return M, N in the kernel's width, and the means of the biases of both sides."""
-        users, items = self.problem.penalties(at)
-        M, N = (padded(side.means.astype(at.P.dtype), K) for side in (users, items))
-        return M, N, users.bias_means, items.bias_means
-
     def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
                   rates: tuple[float, float], pool: Pool) -> float:
-        """Run the blocks (c, c + shift) of all user strata c; none shares a row.
-
-        Then pay 1 / g of the sum over all cells.
-        """
+        """Take the steps of a diagonal, then 1 / g of the sum over all cells."""
         kernel = block_kernel(at.P.shape[1], self.schedule == "adagrad", self._is_pulled)
-        cells, rows = (grid.items, grid.a, grid.b), self._row_arguments(at, rates)
-        parts = pool.map(
-            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], *cells, *rows),
-            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])
+        known = self._run_blocks(kernel, grid, at, runs, shift, rates, pool)
         problem = self.problem.without_groups       # (the sum over all cells has no prior)
         if problem.w0:
             for systems, X, bias in ((problem.user_rows(at), at.P, at.beta),
                                      (problem.item_rows(at), at.Q, at.gamma)):
                 implicit_step(systems, X, bias, rates, grid.n_strata, pool)
-        return float(sum(parts))
+        return known
 
-    def _row_arguments(self, at: Factors, rates: tuple[float, float]) -> tuple[Any, ...]:
-        """Return what a kernel needs of the rows: vectors, penalties, priors, rates."""
+    def _run_blocks(self, kernel: Callable[..., float], grid: Grid, at: Factors,
+                    runs: list[np.ndarray], shift: int, rates: tuple[float, float], pool: Pool,
+                    drawn: Callable[[int], tuple[Any, ...]] = lambda d: ()) -> float:
+        """Run the blocks (c, c + shift) of all user strata c, no two of which share a row.
+
+        `drawn` are further arguments of the kernel for an item stratum.
+        """
         (reg, bias_reg), (item_reg, item_bias_reg) = self._shares
-        return (at.P, at.Q, at.beta, at.gamma, reg, item_reg, bias_reg, item_bias_reg,
+        rows = (at.P, at.Q, at.beta, at.gamma, reg, item_reg, bias_reg, item_bias_reg,
                 *self._means, *rates, *self._squares)
+        return float(sum(pool.map(
+            lambda c, d: kernel(grid.bounds[c], runs[c], grid.starts[c][d], grid.items, grid.a,
+                                grid.b, *drawn(d), *rows),
+            [(c, (c + shift) % grid.n_strata) for c in range(grid.n_strata)])))
 
     @property
     def _is_pulled(self) -> bool:
@@ -240,6 +242,26 @@ class SGD(Solver):
         """Return w0 Σ_all s²."""
         problem = self.problem
         return problem.w0 * problem.whole_square(at, pool) if problem.w0 else 0.0
+
+
+@dataclass
+class LogisticSGD(SGD):
+    """SGD on a `Logistic` problem, with random cells for the sum over all; else as `SGD`."""
+
+    @property
+    def _block_cells(self) -> int:
+        return BLOCK_CELLS                  # each block costs at least one round of draws per user
+
+    def _diagonal(self, grid: Grid, at: Factors, runs: list[np.ndarray], shift: int,
+                  rates: tuple[float, float], pool: Pool) -> float:
+        random = np.random.default_rng([self.seed, self.epochs_done, shift])
+        key = int(random.integers(2**63))
+        kernel = logistic_kernel(at.P.shape[1], self.schedule == "adagrad", self._is_pulled)
+        return self._run_blocks(kernel, grid, at, runs, shift, rates, pool,
+                                lambda d: (grid.members[d], self.problem.w0, key))
+
+    def _whole(self, at: Factors, pool: Pool) -> float:
+        return 0.0                          # already part of the draws
 
 
 def implicit_step(systems: RowSystems, X: np.ndarray, bias: np.ndarray,
@@ -257,26 +279,3 @@ def implicit_step(systems: RowSystems, X: np.ndarray, bias: np.ndarray,
         X[:], bias[:] = moved[:, :k], moved[:, k]
     else:
         X[:] = moved + np.outer(bias, (rate * c1) @ T).astype(X.dtype)
-
-
-def _shares(side: Penalty, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return λ / n and λᵇ / n: what each cell of a row pays."""
-    n = np.maximum(counts, 1)
-    return side.reg / n, side.bias_reg / n
-
-
-class _Padded:
-    """Factors in the kernel's width for a while; what changed is written back."""
-
-    def __init__(self, at: Factors) -> None:
-        K = padded_width(at.P.shape[1])
-        self.at = at
-        self.wide = Factors(padded(at.P, K), padded(at.Q, K), at.beta, at.gamma)
-
-    def __enter__(self) -> Factors:
-        return self.wide
-
-    def __exit__(self, *_: object) -> None:
-        k = self.at.P.shape[1]
-        if self.wide.P is not self.at.P:
-            self.at.P[:], self.at.Q[:] = self.wide.P[:, :k], self.wide.Q[:, :k]

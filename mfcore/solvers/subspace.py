@@ -1,4 +1,4 @@
-"""Subspace ALS (iALS++): exact steps in blocks of dimensions, all blocks of one side in turn.
+"""Subspace ALS (iALS++): exact steps in blocks of dimensions, all blocks of a side in turn.
 
 A row system of k dimensions costs nnz k² + n k³/3 to solve exactly; k / B blocks of B
 dimensions cost nnz k B + n k B²/3.  An epoch steps once through all blocks of all items,
@@ -6,19 +6,16 @@ then of all users.  Blocks are cut from the eigenbasis of the frozen side's Gram
 
     VᵀQᵀQV = D, diagonal     P → PV, Q → QV, prior means → MV     scores and ‖·‖ stay
 
-in it the sum over all cells couples no two blocks, so that what one step misses of the
-exact half-sweep comes from the stored cells alone.  Scores are kept within a row, while its
-blocks follow each other, and computed afresh for the next half-sweep: no array of all cells.
-The loss comes from them.  The step itself is derived in kernels/subspace.py.
+In it the sum over all cells couples no two blocks, so that a step differs from the exact
+half-sweep by the stored cells alone.  Scores are kept for one row at a time and computed anew in
+the next half-sweep, so there is no array of all cells; the loss is summed from them.  The step
+itself is derived in kernels/subspace.py.
 
-What it is worth, with 256 factors on 0.9M cells of 6,040 x 3,706 and w0 = 0.1, in CPU-seconds an
-epoch: blocks of 32 or 64 2.1, of 128 3.0, Cholesky 5.3, two steps of conjugate gradient 0.4;
-irspack's iALS++ 2.1, its conjugate gradient 1.0.  After six epochs the loss is 425k by blocks and
-by Cholesky, 417k by our conjugate gradient (one run of one generated matrix).  There blocks save
-2.5 times over Cholesky at its loss and lose to conjugate gradient: a block is multiplied out, at
-about 2 d B flops a cell and half-sweep, while s steps take 4 (s + 1) d in three readings of the
-cells, and in the eigenbasis of the Gram with its diagonal as preconditioner two steps were enough.
-Blocks are for rows so badly conditioned that two steps are not.
+Measured once with 256 factors on 0.9M cells of 6,040 x 3,706, w0 = 0.1: an epoch takes 2.1
+CPU-seconds with blocks of 32 or 64, 5.3 with Cholesky (the same loss after six epochs, 425k) and
+0.4 with two steps of conjugate gradient (417k).  A block takes about 2 k B flops per cell and
+half-sweep, s steps take 4 (s + 1) k.  So blocks are for rows so badly conditioned that two steps
+are not enough.
 
 Source: Rendle, Krichene, Zhang, Koren 2021, "iALS++: Speeding up Matrix Factorization with
 Subspace Optimization".
@@ -40,33 +37,18 @@ LANES = 16
 
 
 def block_shape(k: int, block_size: int) -> tuple[int, int]:
-    """Return how many blocks and how wide: k cut evenly, widths rounded up to 16s."""
+    """Return the number of blocks and their width: k cut evenly, rounded up to 16s."""
     n_blocks = -(-k // (LANES * -(-block_size // LANES)))
     return n_blocks, LANES * -(-k // (n_blocks * LANES))
 
 
 def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                         block_size: int) -> float:
-    """Solve each block of dimensions of every row once, in place.
+    """Solve each block of dimensions of every row once, in place; else as `solve_exactly`.
 
-    Parameters
-    ----------
-    systems : RowSystems
-    P, beta : ndarray, shapes (n_rows, k), (n_rows,)
-        The free side, overwritten; beta only where the bias is learned.
     block_size : int, >= 1
         Dimensions solved together, rounded up to a multiple of 16; from k on, the solution
         is exact.
-
-    Returns
-    -------
-    known : float
-        Σ_Ω (a s² − 2 b s) of the values that came in.
-
-    Raises
-    ------
-    DivergenceError
-        Where the system of a block has no finite solution.
     """
     basis = _Blocks(systems, P.dtype, pool, block_size)
     penalty, turned = systems.penalty, basis.turn(P, pool)
@@ -109,11 +91,11 @@ class _Blocks:
         self.whole = np.array([1.0, A0[k, k], -c0[k]]) if systems.learns_bias else np.zeros(3)
 
     def turn(self, X: np.ndarray, pool: Pool) -> np.ndarray:
-        """Return X V with a row's blocks below each other, shape (n · n_blocks, width)."""
+        """Return X V with the blocks of a row one below another, (n · n_blocks, width)."""
         return tiled_product(X, self.V, pool).reshape(-1, self.width)
 
     def turn_back(self, turned: np.ndarray, out: np.ndarray, pool: Pool) -> None:
-        """Write what `turn` made to `out`, shape (n, k), in the basis it came from."""
+        """Write the result of `turn` to `out`, shape (n, k), in the original basis."""
         tiled_product(turned.reshape(len(out), -1), np.ascontiguousarray(self.V.T), pool, out=out)
 
 
@@ -125,8 +107,8 @@ class Subspace(Alternating):
     ----------
     problem : Quadratic
     block_size : int
-        Dimensions solved together, rounded up to a multiple of 16; larger ones need fewer,
-        dearer epochs.
+        Dimensions solved together, rounded up to a multiple of 16; larger blocks need fewer
+        but slower epochs.
     """
 
     block_size: int = 32

@@ -20,8 +20,7 @@ def _subspace(model: Any, problem: Quadratic, seed: int) -> Solver:
 
 
 def _sgd(model: Any, problem: Quadratic, seed: int) -> Solver:
-    from mfcore.solvers.logistic import LogisticSGD
-    from mfcore.solvers.sgd import SGD
+    from mfcore.solvers.sgd import SGD, LogisticSGD
 
     bias_rate = model.bias_learning_rate
     kind = LogisticSGD if model.loss == "logistic" else SGD

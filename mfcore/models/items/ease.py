@@ -19,8 +19,7 @@ from mfcore.models.training import Start
 from mfcore.nn.sparse import times
 from mfcore.objectives.linear import LinearAutoencoder
 from mfcore.parallel import Pool, row_chunks
-from mfcore.solvers.inverse import TILE
-from mfcore.solvers.linear import ClosedForm, Weights
+from mfcore.solvers.linear import TILE, ClosedForm, Weights
 
 # Rows scored together for `predict`.
 ROWS = 128

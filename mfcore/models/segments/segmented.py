@@ -13,8 +13,8 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate, requested
+from mfcore.metrics.measure import Alignment
 from mfcore.models.recommender import Recommender
 from mfcore.models.segments.routing import (
     FALLBACK,
