@@ -145,6 +145,10 @@ def test_the_glossary_holds_the_names_of_the_objectives():
 
 # ---------------------------------------------------------------------- the docstrings
 
+# What a class supplies to the frame of all models is described once, in `Estimator`.
+SUPPLIED = {"check", "begin", "answers", "lacks"}
+
+
 def public():
     """Public names, and the public methods of the classes among them."""
     for name in mfcore.__all__:
@@ -153,7 +157,8 @@ def public():
             yield f"mfcore.{name}"
             if isinstance(value, type):
                 yield from (f"mfcore.{name}.{method}" for method in vars(value)
-                            if not method.startswith("_") and callable(getattr(value, method)))
+                            if not method.startswith("_") and method not in SUPPLIED
+                            and inspect.isroutine(getattr(value, method)))
 
 
 # No docstring, no summary; a summary in the third person; a parameter left out, that is none,

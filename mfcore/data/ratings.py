@@ -124,6 +124,7 @@ class Ratings:
         Parameters
         ----------
         folder : str or path-like
+            Where they are.
         verify : bool
             Whether to compare the checksums of the arrays, which reads all of them.
         """

@@ -153,8 +153,8 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
             raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
     if "models" in meta:
-        model.take_models([partial(_model_of, _inner(arrays, number), description)
-                           for number, description in enumerate(meta["models"])])
+        model._take_models([partial(_model_of, _inner(arrays, number), description)
+                            for number, description in enumerate(meta["models"])])
     _check_arrays(model, COMMON if "models" in meta else _declared(type(model)))
     return model
 

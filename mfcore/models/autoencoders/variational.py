@@ -38,9 +38,10 @@ def posterior(self: Any, users: Any = None, *, ratings: Any = None) -> Posterior
 
     Parameters
     ----------
-    users : ids, or None for all users of the fit
+    users : ids, or None
+        None: all users of the fit.
     ratings : Ratings or scipy sparse, shape (n, n_items), or None
-        New users' rows; `users` must then be None.
+        New users' rows; `users` must then be None, else ValueError.
 
     Notes
     -----
@@ -60,7 +61,7 @@ def posterior(self: Any, users: Any = None, *, ratings: Any = None) -> Posterior
 
 def recommend(self: Any, users: Any = None, k: int = 10, *, sample: Any = None, **options: Any
               ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best items of each user, best first.
+    """Return the k best items of each user: see `MatrixFactorization.recommend`.
 
     Parameters
     ----------
@@ -68,8 +69,6 @@ def recommend(self: Any, users: Any = None, k: int = 10, *, sample: Any = None, 
         None ranks by the score at the mean code.  A seed ranks by the score at one draw
         from each user's posterior: other seeds give other lists, the more so the less a
         row says (Thompson sampling).
-
-    The rest as in every model: see `MatrixFactorization.recommend`.
     """
     drawn = None if sample is None else validation.random_generator("sample", sample)
     query = Query(options.pop("similarity", "dot"), sample=drawn)

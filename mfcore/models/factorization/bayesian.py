@@ -120,7 +120,7 @@ class BayesianMF(Recommender):
 
     def predict(self, users: Any, items: Any, *, ratings: Any = None, user_features: Any = None,
                 return_std: bool = False) -> Any:
-        """Return the mean scores of pairs, as in `MatrixFactorization`.
+        """Return the mean scores of pairs: see `MatrixFactorization.predict`.
 
         Parameters
         ----------
@@ -141,6 +141,13 @@ class BayesianMF(Recommender):
     def score_draws(self, users: Any, items: Any) -> np.ndarray:
         """Return the score of pairs of the fit in each sample, shape (n_samples, n_pairs).
 
+        Parameters
+        ----------
+        users, items : ids, or row numbers, shape (n_pairs,)
+            Both known to the fit.
+
+        Notes
+        -----
         What `effective_sample_size`, `r_hat` (mfcore.metrics.convergence) and `plot_trace`
         look at.  Raises KeyError or IndexError for users or items that the fit did not know.
         """
@@ -151,7 +158,7 @@ class BayesianMF(Recommender):
 
     def recommend(self, users: Any = None, k: int = 10, *, optimism: float = 0.0,
                   **options: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best items of each user, as in `MatrixFactorization`.
+        """Return the k best items of each user: see `MatrixFactorization.recommend`.
 
         Parameters
         ----------

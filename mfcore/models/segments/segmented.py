@@ -209,7 +209,7 @@ class Segmented(Recommender):
         model.n_threads = self.n_threads
         return model
 
-    def take_models(self, makers: Sequence[Callable[[Ratings], Recommender]]) -> None:
+    def _take_models(self, makers: Sequence[Callable[[Ratings], Recommender]]) -> None:
         """Put the models of a file in place, each made from the rows it was fitted to.
 
         Raises ValueError where the parts of the file do not fit together.
@@ -242,7 +242,15 @@ class Segmented(Recommender):
     def segment(self, label: Hashable) -> Recommender:
         """Return the model of a segment, for its vectors and for new users of it.
 
-        Raises KeyError for a label without a model of its own.
+        Parameters
+        ----------
+        label : hashable
+            One of those of `by`.
+
+        Raises
+        ------
+        KeyError
+            For a label without a model of its own.
         """
         self.check_fitted()
         if label not in self.segments_:
@@ -258,9 +266,17 @@ class Segmented(Recommender):
 
     def similar_items(self, items: Any, k: int = 10, *, similarity: str = "cosine",
                       segment: Hashable = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k items nearest to each, as a segment sees them; None: as all users do.
+        """Return the k items nearest to each: see `MatrixFactorization.similar_items`.
 
-        Raises KeyError for a segment without a model of its own.
+        Parameters
+        ----------
+        segment : hashable, or None
+            Label of the segment whose model is asked; None: that of all users.
+
+        Raises
+        ------
+        KeyError
+            For a segment without a model of its own.
         """
         self.check_fitted()
         model = self.fallback_ if segment is None else self.segment(segment)
@@ -268,7 +284,7 @@ class Segmented(Recommender):
 
     def similar_users(self, users: Any, k: int = 10, *, similarity: str = "cosine"
                       ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k nearest users of the same segment, shape (n, k), as `Recommender`."""
+        """Return the k nearest users of the same segment: see `MatrixFactorization.similar_users`."""
         self.check_fitted()
         rows, k, routed = self.ratings_.known_users(users), validation.count("k", k), self.answers()
         kind = np.int64 if self.user_ids_ is None else self.user_ids_.dtype
@@ -281,7 +297,7 @@ class Segmented(Recommender):
 
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return what the model of the user's segment says, see there."""
+        """Return what the model of the user's segment says: see `MatrixFactorization.explain`."""
         self.check_fitted()
         rows = self.ratings_.known_users([user])
         code = int(self.answers().codes_of_rows(rows)[0])
