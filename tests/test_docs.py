@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,7 @@ def test_the_glossary_holds_the_names_of_the_objectives():
 
 # What a class supplies to the frame of all models is described once, in `Estimator`.
 SUPPLIED = {"check", "begin", "answers", "lacks"}
+METHODS = types.FunctionType, types.MethodType
 
 
 def public():
@@ -158,7 +160,7 @@ def public():
             if isinstance(value, type):
                 yield from (f"mfcore.{name}.{method}" for method in vars(value)
                             if not method.startswith("_") and method not in SUPPLIED
-                            and inspect.isroutine(getattr(value, method)))
+                            and isinstance(getattr(value, method), METHODS))
 
 
 # No docstring, no summary; a summary in the third person; a parameter left out, that is none,

@@ -284,7 +284,8 @@ class Segmented(Recommender):
 
     def similar_users(self, users: Any, k: int = 10, *, similarity: str = "cosine"
                       ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k nearest users of the same segment: see `MatrixFactorization.similar_users`."""
+        """Return the k nearest users of a user's segment: see `MatrixFactorization.similar_users`.
+        """
         self.check_fitted()
         rows, k, routed = self.ratings_.known_users(users), validation.count("k", k), self.answers()
         kind = np.int64 if self.user_ids_ is None else self.user_ids_.dtype
