@@ -98,18 +98,50 @@ def test_a_point_of_some_users_is_a_copy_with_items_of_nothing(case):
 
 def test_users_start_where_they_are_pulled(case):
     dense, at = case
-    here, whole = at.copy(), problem(dense)
-    found = point_of_users(at, ROWS)
-    rated = np.arange(9) < 7
-    take_over(here, found, whole, rated)
-    np.testing.assert_array_equal(here.Q[rated], found.Q[rated])
-    np.testing.assert_array_equal(here.Q[~rated], at.Q[~rated])
+    here, found = at.copy(), point_of_users(at, ROWS)
+    found.Q[:] = at.Q[::-1]
+    take_over(here, found, problem(dense))
+    np.testing.assert_array_equal(here.Q, found.Q)
     users = dense.users.at(here.G, here.g)
     np.testing.assert_allclose(here.P, np.broadcast_to(users.means, here.P.shape))
     if dense.learns_bias:
         np.testing.assert_allclose(here.beta, np.broadcast_to(users.bias_mean, here.beta.shape))
     else:
         np.testing.assert_array_equal(here.beta, at.beta)
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-6])
+def test_items_of_which_the_sample_says_nothing_keep_their_start(case, rest):
+    dense, at = case
+    here, found = at.copy(), point_of_users(at, ROWS)
+    found.Q[:7] = at.Q[:7] + 1
+    found.Q[7:] = rest * at.Q[7:]
+    take_over(here, found, problem(dense))
+    np.testing.assert_array_equal(here.Q[:7], found.Q[:7])
+    np.testing.assert_array_equal(here.Q[7:], at.Q[7:])
+
+
+@pytest.mark.parametrize("blank", ["weight 0", "rating 0"])
+def test_a_sample_without_a_signal_does_not_hold_items_at_zero(sampled, blank):
+    """Half of the items are rated in earnest only by users outside the sample, and only they."""
+    drawn = sample_of(counted(np.full(400, 30)), 2)
+    rest = np.setdiff1d(np.arange(400), drawn)[:100]
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 60))
+    X[rest, :30] = 0
+    others = np.setdiff1d(np.arange(400), rest)
+    X[others, 30:] = 0
+    R = sp.lil_array(X)
+    R[drawn, 30:] = 7.0
+    R = sp.csr_array(R)
+    silent = sp.csr_array(R)
+    silent.data = np.where(R.data == 7.0, 0.0, 1.0)
+    if blank == "rating 0":
+        R.data[R.data == 7.0] = 0.0
+    model = MatrixFactorization(n_factors=2, bias=None, reg=0.01, random_state=0)
+    model.fit(Ratings(R, weights=silent if blank == "weight 0" else None))
+    missed = (X - model.user_factors_ @ model.item_factors_.T)[rest, 30:]
+    assert np.abs(missed).mean() < 0.1 * np.abs(X[rest, 30:]).mean()
 
 
 # ------------------------------------------------------------------------- who is drawn

@@ -176,7 +176,7 @@ def start_on_sample(problem: Quadratic, at: Factors, pool: Pool) -> bool:
     part, found = of_users(problem, rows), point_of_users(at, rows)
     for _ in range(SWEEPS):
         ALS(part, exact=False, cg_steps=STEPS).epoch(found, pool)
-    take_over(at, found, problem, np.diff(part.by_item.indptr) > 0)
+    take_over(at, found, problem)
     return True
 
 

@@ -10,8 +10,9 @@ ratings well, and finding it is all that the first sweeps do.  A sweep over S co
 one.  So a fit begins with `SWEEPS` of conjugate gradient over S, with items starting from zero,
 and then `STEPS` for each user, starting from the prior.
 
-Items that S has not rated keep their random start: at zero, they and users who have rated only
-them would keep each other there.  And S needs more users than there are factors, or all later
+Items of which S says nothing keep their random start: those that it has not rated, or only with
+weight 0, or as its biases predict.  At zero, they and users who have rated only them would keep
+each other there.  And S needs more users than there are factors, or all later
 sweeps would stay in the few directions that it spans.
 
 Randomised linear algebra samples rows to find a subspace (Frieze, Kannan, Vempala 2004); starting
@@ -34,6 +35,8 @@ SHARE, SWEEPS, STEPS = 0.1, 3, 2
 # Fewest and most cells of a useful sample, and the largest share that is worth its sweeps.
 LEAST_CELLS, MOST_CELLS, MOST_SHARE = 100_000, 4_000_000, 0.25
 USERS_A_FACTOR = 4      # fewest users of a sample per factor
+# Vectors this much shorter than a random start say nothing: they are rounding about zero.
+SHORT = 1e-3
 
 
 def sample_of(problem: Quadratic, k: int) -> np.ndarray | None:
@@ -76,13 +79,15 @@ def point_of_users(at: Factors, rows: np.ndarray) -> Factors:
                    at.gamma.copy(), *groups)
 
 
-def take_over(at: Factors, found: Factors, problem: Quadratic, rated: np.ndarray) -> None:
+def take_over(at: Factors, found: Factors, problem: Quadratic) -> None:
     """Write all but the users of a sample's point to `at`, and the prior to its users.
 
-    rated : ndarray of bool, shape (n_items,)
-        Items that the sample has rated; vectors of others stay.
+    Vectors of items of which the sample says nothing stay.
     """
-    at.Q[rated] = found.Q[rated]
+    lengths, start = (np.sqrt(np.einsum("if,if->i", Q, Q, dtype=np.float64))
+                      for Q in (found.Q, at.Q))
+    learned = lengths > SHORT * start.mean()
+    at.Q[learned] = found.Q[learned]
     for name in ("gamma", "G", "H", "g", "h"):
         getattr(at, name)[...] = getattr(found, name)
     prior = problem.users.at(at.G, at.g)
