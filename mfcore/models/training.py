@@ -15,6 +15,7 @@ from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
 from mfcore.models.sides import Sides, sides_of
+from mfcore.models.storage import fitted_of
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
 from mfcore.solvers.checkpoint import Checkpoint
@@ -71,7 +72,8 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
             model.require(name)
     sides = sides_of(model, training, user_features, item_features)
     watched = Watched(eval_set, callbacks_of(callbacks),
-                      checkpoint_of(model, training, sides, checkpoint))
+                      checkpoint_of(model, training, sides, checkpoint,
+                                    {"eval_set": eval_set, **own}))
     before = dict(vars(model))
     try:
         model.remember(training, sides, mean_rating(training))
@@ -160,8 +162,12 @@ def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> 
 
 # ------------------------------------------------------------------------ checkpoints
 
-def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any) -> Checkpoint | None:
+def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
+                  others: dict[str, Any]) -> Checkpoint | None:
     """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
+
+    What the bits of a fit depend on identifies it: parameters, ratings, features, and `others`,
+    the rest that `fit` takes.  Callbacks do not: they look on, and a resumed fit may have its own.
 
     Raises TypeError for anything else, FileNotFoundError where no file can be, ValueError for
     `every` < 1, for the file of another fit, and for hyper-parameters that cannot be written
@@ -181,7 +187,9 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any) -> Che
     if not path.absolute().parent.is_dir() or path.is_dir():
         raise FileNotFoundError(f"checkpoint must be a file in a folder that is there, got {path}")
     found = Checkpoint(path, validation.integer("every", every, low=1),
-                       {"model": type(model).__name__, **params, **_fingerprint(ratings, sides)})
+                       {"model": type(model).__name__, **params, **_fingerprint(ratings, sides),
+                        **{f"checksum of {name}": checksum(value, ratings)
+                           for name, value in others.items()}})
     found.read()
     return found
 
@@ -190,6 +198,34 @@ def _fingerprint(ratings: Ratings, sides: Sides) -> dict[str, Any]:
     return {"shape of the ratings": list(ratings.shape),
             "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
             "checksums of the features": [_checksum_of_features(side.features) for side in sides]}
+
+
+def checksum(given: Any, ratings: Ratings) -> int | list[int | None] | None:
+    """Return the checksum of Ratings, of a fitted model, or a list of those of a tuple.
+
+    ratings : what is trained on; the ids of other Ratings are looked up there.
+    """
+    if given is None:
+        return None
+    if isinstance(given, tuple):
+        return [checksum(member, ratings) for member in given]  # type: ignore[misc]
+    if hasattr(given, "get_params"):
+        return _checksum_of_model(given)
+    other = as_ratings("eval_set", given)
+    ids = [(known, found) for known, found in ((ratings.user_ids, other.user_ids),
+                                               (ratings.item_ids, other.item_ids))
+           if known is not None and found is not None]
+    return zlib.crc32("\n".join(str(one) for pair in ids for each in pair for one in each)
+                      .encode(), _checksum(other.by_user, other.weights))
+
+
+def _checksum_of_model(model: Any) -> int:
+    """Return the checksum of what a model has learned: its arrays and numbers."""
+    found = zlib.crc32(type(model).__name__.encode())
+    for _, value in sorted(fitted_of(model).items()):
+        if isinstance(value, (np.ndarray, float)):
+            found = zlib.crc32(np.ascontiguousarray(value).data, found)
+    return found
 
 
 def _checksum_of_features(features: Features | None) -> int:

@@ -1,0 +1,95 @@
+"""A checkpoint knows the fit that it belongs to: everything that `fit` takes is part of it."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import samples
+
+import mfcore
+from mfcore import BPR, MatrixFactorization, NeuralMF, Ratings
+from mfcore.models import registry
+
+# What the file names when a keyword differs; what is no part of the identity, and why.
+NAMED = {
+    "ratings": "checksum of the ratings",
+    "y": "checksum of the ratings",
+    "user_features": "checksums of the features",
+    "item_features": "checksums of the features",
+    "eval_set": "checksum of eval_set",
+    "pretrained": "checksum of pretrained",
+}
+EXCEPTIONS = {
+    "callbacks": "they look on, and a resumed fit may have its own",
+    "checkpoint": "the file itself",
+}
+RATINGS = samples.matrix()
+TEST = Ratings(RATINGS[:, ::-1].tocsr())
+
+
+def stopped(model, path, **given):
+    """Leave the checkpoint of a fit that was stopped after its second epoch."""
+    def stop(_, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(RATINGS, checkpoint=path, callbacks=[stop], **given)
+
+
+@pytest.mark.parametrize("name", list(registry.MODELS))
+def test_every_keyword_of_fit_is_part_of_the_identity_or_an_exception(name):
+    taken = set(inspect.signature(getattr(mfcore, name).fit).parameters) - {"self"}
+    assert taken <= set(NAMED) | set(EXCEPTIONS)
+
+
+PAIR = tuple(NeuralMF(4, fusion=fusion, hidden=hidden, n_epochs=1, random_state=0)
+             for fusion, hidden in (("product", ()), ("concat", (8,))))
+
+
+@pytest.mark.parametrize(("model", "first", "second"), [
+    (BPR(4, n_epochs=4, random_state=0), {"eval_set": TEST}, {}),
+    (BPR(4, n_epochs=4, random_state=0), {}, {"eval_set": TEST}),
+    (BPR(4, n_epochs=4, random_state=0), {"eval_set": TEST},
+     {"eval_set": (Ratings(RATINGS), TEST)}),
+    (NeuralMF(4, n_epochs=4, random_state=0), {"pretrained": "one"}, {}),
+    (NeuralMF(4, n_epochs=4, random_state=0), {"pretrained": "one"}, {"pretrained": "other"}),
+    (NeuralMF(4, fusion="gmf+mlp", hidden=(8,), n_epochs=4, random_state=0),
+     {"pretrained": "pair"}, {"pretrained": "one"}),
+], ids=repr)
+def test_a_checkpoint_of_another_keyword_is_refused_and_kept(model, first, second, tmp_path):
+    start = {"one": MatrixFactorization(4, n_epochs=2, random_state=0).fit(RATINGS),
+             "other": MatrixFactorization(4, n_epochs=2, random_state=1).fit(RATINGS),
+             "pair": tuple(one.fit(RATINGS) for one in PAIR)}
+    first, second = ({name: start[value] if isinstance(value, str) else value
+                      for name, value in given.items()} for given in (first, second))
+    path = tmp_path / "checkpoint"
+    stopped(model, path, **first)
+    before = path.read_bytes()
+    name = next(iter(first or second))
+    with pytest.raises(ValueError, match=NAMED[name]):
+        model.fit(RATINGS, checkpoint=path, **second)
+    assert path.read_bytes() == before
+    went_on = model.fit(RATINGS, checkpoint=path, **first)
+    users, items = np.arange(5), np.arange(5)
+    found = went_on.predict(users, items)
+    np.testing.assert_array_equal(found, model.fit(RATINGS, **first).predict(users, items))
+
+
+def test_the_eval_set_of_other_ids_is_another(tmp_path):
+    model, path = BPR(4, n_epochs=4, random_state=0), tmp_path / "checkpoint"
+    named = samples.named()
+    kept = named.select_cells(np.arange(named.nnz) % 3 == 0)
+    named = named.select_cells(np.arange(named.nnz) % 3 > 0)
+    renamed = Ratings(kept.by_user, user_ids=kept.user_ids[::-1], item_ids=kept.item_ids)
+
+    def stop(_, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(named, eval_set=kept, checkpoint=path, callbacks=[stop])
+    with pytest.raises(ValueError, match="checksum of eval_set"):
+        model.fit(named, eval_set=renamed, checkpoint=path)
