@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -120,21 +121,37 @@ def naive(model, S, seen, relevant, candidates, k):
             continue
         order = [i for i in np.lexsort((np.arange(n_items), -S[u]))
                  if candidates[u, i] and not seen[u, i]]
-        hit = np.array([known[u, i] for i in order] + [False] * k)
-        at = np.flatnonzero(hit) + 1
-        in_k = at[at <= k]
         pairs = [(S[u, i] > S[u, j]) + (S[u, i] == S[u, j]) / 2
                  for i in order if known[u, i] for j in order if not known[u, j]]
         others = len(order) - known[u].sum()
-        rows.append({
-            "precision": in_k.size / k, "recall": in_k.size / m,
-            "recall_capped": in_k.size / min(k, m), "hit_rate": float(in_k.size > 0),
-            "ndcg": sum(1 / np.log2(in_k + 1)) / sum(1 / np.log2(np.arange(1, min(k, m) + 1) + 1)),
-            "map": sum((t + 1) / r for t, r in enumerate(in_k)) / min(k, m),
-            "mrr": 1 / at[0] if at.size else 0.0,
-            "auc": sum(pairs) / (m * others) if others else np.nan})
+        each = [of_places(np.array(at, int), k, m)
+                for at in placings(S[u, order], known[u, order])]
+        rows.append({name: np.mean([one[name] for one in each]) for name in each[0]}
+                    | {"auc": sum(pairs) / (m * others) if others else np.nan})
     return {name: np.nanmean([row[name] for row in rows]) if
             not np.isnan([row[name] for row in rows]).all() else np.nan for name in rows[0]}
+
+
+def placings(scores, known):
+    """Return the places of known items in all orders of ties; scores are descending."""
+    ways, place = [], 1
+    for score in dict.fromkeys(scores):
+        among = scores == score
+        places = range(place, place + among.sum())
+        ways.append(list(combinations(places, known[among].sum())))
+        place += among.sum()
+    return [sum(way, ()) for way in product(*ways)]
+
+
+def of_places(at, k, m):
+    """Return the metrics of a user with m relevant items, those found at places `at`."""
+    in_k = at[at <= k]
+    return {
+        "precision": in_k.size / k, "recall": in_k.size / m,
+        "recall_capped": in_k.size / min(k, m), "hit_rate": float(in_k.size > 0),
+        "ndcg": sum(1 / np.log2(in_k + 1)) / sum(1 / np.log2(np.arange(1, min(k, m) + 1) + 1)),
+        "map": sum((t + 1) / r for t, r in enumerate(in_k)) / min(k, m),
+        "mrr": 1 / at[0] if at.size else 0.0}
 
 
 NAMES = ["precision", "recall", "recall_capped", "hit_rate", "ndcg", "map", "mrr", "auc"]
@@ -301,6 +318,19 @@ def test_every_metric_equals_its_dense_twin(train, test, seed, k, exclude_seen):
         got = evaluate(model, test, k=k, metrics=NAMES, exclude_seen=exclude_seen,
                        candidates=sp.csr_array(offered))
         check(got, naive(model, S, seen, relevant, offered, k), k)
+
+
+@given(strategies.seeds)
+def test_renumbered_items_have_the_same_metrics(seed):
+    rng = np.random.default_rng(seed)
+    train, test = (samples.random_array((6, 9), density=0.3, format="csr", rng=rng)
+                   for _ in range(2))
+    model, order = Stub(1, seed).fit(Ratings(train)), rng.permutation(9)
+    other = Stub(1, seed).fit(Ratings(train[:, order]))
+    other.Q = model.Q[order]
+    got, wanted = (evaluate(one, Ratings(cells), k=3, metrics=NAMES, exclude_seen=False)
+                   for one, cells in ((other, test[:, order]), (model, test)))
+    assert got == pytest.approx(wanted, abs=1e-12, nan_ok=True)
 
 
 @given(strategies.seeds, st.sampled_from([1, 3]))

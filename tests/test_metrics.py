@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -176,10 +177,9 @@ def test_precision_and_recall_equal_those_of_a_classifier_of_the_first_k(case, k
 
 
 def naive_ranks(values, relevant):
-    order = np.lexsort((np.arange(values.size), -values))
-    place = np.empty(values.size, int)
-    place[order] = np.arange(1, values.size + 1)
-    return np.sort([place[j] for j in relevant if values[j] > -np.inf])
+    """Return (rank, ties) of each relevant item that is above -inf, ascending."""
+    return sorted(((values > values[j]).sum() + 1, (values == values[j]).sum())
+                  for j in relevant if values[j] > -np.inf)
 
 
 @st.composite
@@ -198,17 +198,45 @@ def scored(draw):
 
 @pytest.mark.kernel
 @given(scored(), st.integers(0, 6))
-def test_leading_ranks_equal_those_of_a_sort(case, depth):
+def test_leading_ranks_equal_those_of_counting(case, depth):
     scores, starts, stops, columns = case
-    places = starts + np.arange(len(starts))  # one spare place a row
+    places = starts + np.arange(len(starts))  # one spare place per row
     ranks = np.full(len(columns) + len(starts), NEVER, np.int64)
-    assert kernels.leading_ranks(scores, starts, stops, columns, depth, places, ranks) == -1
+    ties = np.ones_like(ranks)
+    assert kernels.leading_ranks(scores, starts, stops, columns, depth, places, ranks,
+                                 ties) == -1
     for row, values in enumerate(scores):
         wanted = naive_ranks(values, columns[starts[row]:stops[row]])
-        exact = min(len(wanted), 1 + int((wanted <= depth).sum()))
-        got = ranks[places[row]:places[row] + stops[row] - starts[row] + 1]
-        assert got[:exact].tolist() == wanted[:exact].tolist()
-        assert (got[exact:] == NEVER).all()
+        first_beyond = min([rank for rank, _ in wanted if rank > depth], default=depth)
+        exact = sum(rank <= first_beyond for rank, _ in wanted)
+        cells = slice(places[row], places[row] + stops[row] - starts[row] + 1)
+        assert list(zip(ranks[cells], ties[cells], strict=True))[:exact] == wanted[:exact]
+        assert (ranks[cells][exact:] == NEVER).all()
+
+
+@st.composite
+def tied(draw):
+    """Scores of up to 6 items with ties, and which of them are relevant."""
+    n = draw(st.integers(1, 6))
+    scores = np.array(draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
+    relevant = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    assume(relevant.any())
+    return scores, np.flatnonzero(relevant), draw(st.integers(0, 2))
+
+
+@pytest.mark.kernel
+@given(tied(), st.integers(1, 8))
+def test_metrics_of_ties_are_means_over_all_their_orders(case, k):
+    scores, relevant, n_unknown = case
+    unknown = [NEVER] * n_unknown
+    ranks, ties = zip(*naive_ranks(scores, relevant), strict=True)
+    found = Ranks([*ranks, *unknown], [0, len(ranks) + n_unknown],
+                  [*ties, *[1] * n_unknown])
+    orders = list(permutations(range(scores.size)))
+    for name, metric in ranking.PER_USER.items():
+        each = [metric(ranks_of([[*np.argsort(np.lexsort((order, -scores)))[relevant] + 1,
+                                  *unknown]]), k)[0] for order in orders]
+        assert metric(found, k)[0] == pytest.approx(np.mean(each), abs=1e-12), name
 
 
 @given(scored())
@@ -251,7 +279,7 @@ def test_leading_ranks_name_the_row_with_a_nan(place):
     scores[2, place] = np.nan
     starts = np.array([0, 1, 2])
     got = kernels.leading_ranks(scores, starts, starts + 1, np.array([1, 2, 2]), 3, starts,
-                                np.zeros(3, np.int64))
+                                *np.zeros((2, 3), np.int64))
     assert got == 2
 
 

@@ -1,8 +1,9 @@
 """The places of the relevant items in a user's ranking.
 
-The rank of item j in a row of scores s, with ties broken by lower column, is
+Item j of a row of scores s shares the places rank(j), ..., rank(j) + ties(j) − 1 with those of
+its score, where
 
-    rank(j) = 1 + #{i < j : s_i >= s_j} + #{i > j : s_i > s_j}
+    rank(j) = 1 + #{i : s_i > s_j}        ties(j) = #{i : s_i = s_j}
 
 two counts at the speed of a vector comparison, without sorting the row.
 """
@@ -20,29 +21,51 @@ NEVER = 1 << 62  # the rank of an item that is not among the candidates
 @njit(**KERNEL)
 def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
                   columns: np.ndarray, depth: int, places: np.ndarray,
-                  ranks: np.ndarray) -> int:
-    """Write the ranks of each row's relevant items, ascending, up to `depth`.
+                  ranks: np.ndarray, ties: np.ndarray) -> int:
+    """Write the ranks and ties of each row's relevant items, ascending, up to `depth`.
 
     scores is (m, n), with -inf in masked cells.  The relevant items of a row are
-    columns[starts[row]:stops[row]], ascending; their ranks go to ranks[places[row]:], which is
-    preset to NEVER.  The first rank is always exact, later ones up to the first beyond `depth`;
-    a relevant item with score -inf stays NEVER.  Returns the first row with a NaN, or -1.
+    columns[starts[row]:stops[row]]; what belongs to them goes to ranks[places[row]:], which is
+    preset to NEVER, and ties[places[row]:], preset to 1.  The first ranks, of one score, are
+    always exact, later ones up to the first beyond `depth`; a relevant item with score -inf
+    stays NEVER.  Returns the first row with a NaN, or -1.
     """
     for row in range(scores.shape[0]):
         values, relevant = scores[row], columns[starts[row]:stops[row]]
         if _has_nan(values):
             return row
-        left = values[relevant]
+        left, at = values[relevant], places[row]
+        rank, from_here, last = 0, 0, values.dtype.type(np.inf)
         for t in range(relevant.size):
             first = np.argmax(left)
-            if left[first] == -np.inf:
+            value = left[first]
+            if value == -np.inf or (value != last and rank > depth):
                 break
+            if value != last or t == 0:
+                rank, from_here = 1 + _count_above(values, value), _count_from(values, value)
             left[first] = -np.inf
-            rank = _rank(values, relevant[first])
-            ranks[places[row] + t] = rank
-            if rank > depth:
-                break
+            last = value
+            ranks[at + t], ties[at + t] = rank, from_here - rank + 1
     return -1
+
+
+@njit(**KERNEL)
+def first_hits(ranks: np.ndarray, ties: np.ndarray, relevant: np.ndarray, last: int,
+               found: np.ndarray, reciprocal: np.ndarray) -> None:
+    """Write what to expect of the first hit of each user, in a random order of ties.
+
+    The best relevant items of user u are relevant[u] of the ties[u] at ranks[u].  found (n,):
+    the probability that one of them is at place `last` or before; reciprocal (n,): the
+    expectation of 1 / place of the first, 0 beyond `last`.
+    """
+    for u in range(ranks.size):
+        n, c = ties[u], relevant[u]
+        chance = c / n                      # that place r + j holds the first of them
+        for j in range(min(n - c + 1, last - ranks[u] + 1)):
+            found[u] += chance
+            reciprocal[u] += chance / (ranks[u] + j)
+            if j < n - c:
+                chance *= (n - c - j) / (n - j - 1)
 
 
 @njit(**KERNEL)
@@ -64,14 +87,6 @@ def midrank_sums(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
                 above, equal_or_above = _count_above(values, value), _count_from(values, value)
                 sums[row] += 0.5 * (above + equal_or_above + 1)
                 found[row] += 1
-
-
-@njit(**INLINE)
-def _rank(values: np.ndarray, column: int) -> int:
-    value = values[column]
-    rank: int = 1 + _count_from(values[:column], value)
-    rank += _count_above(values[column + 1:], value)
-    return rank
 
 
 @njit(**INLINE)

@@ -88,7 +88,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     rmse and mae run over all stored test cells, weighted by the weights of `test` if it has
     any; predictions are clipped to the range of the training ratings.  The other metrics are
     means over the users with at least one relevant item (formulas: `mfcore.metrics.ranking`);
-    coverage and popularity use the lists of the same users.  A test cell that `exclude_seen` or
+    where items share a score, their expectation over all orders of the ties.  Coverage and
+    popularity use the lists of the same users.  A test cell that `exclude_seen` or
     `candidates` leaves out of the ranking does not count.  "auc" reads the whole row once more
     for each relevant cell and is therefore computed only if named.
     """

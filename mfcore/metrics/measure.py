@@ -187,6 +187,7 @@ class _Part(NamedTuple):
     """What is kept of a block of users; arrays of parts are joined in order."""
 
     ranks: np.ndarray  # (n_relevant.sum(),)
+    ties: np.ndarray  # (n_relevant.sum(),)
     n_relevant: np.ndarray  # (n,)
     roc: np.ndarray  # (n, 3): midrank sum, found, candidates
     items: np.ndarray  # (n, longest)
@@ -286,7 +287,8 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
         raise ValueError("test must hold a relevant cell that takes part in the ranking, got "
                          "none; exclude_seen=False ranks items seen in training too")
     whole = _Part(*map(np.concatenate, zip(*parts, strict=True)))
-    ranks = ranking.Ranks(whole.ranks, np.concatenate([[0], np.cumsum(whole.n_relevant)]))
+    indptr = np.concatenate([[0], np.cumsum(whole.n_relevant)])
+    ranks = ranking.Ranks(whole.ranks, indptr, whole.ties)
     return {metric.key: _value(plan, whole, ranks, metric) for metric in wanted}
 
 
@@ -314,7 +316,7 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> lis
             best_of_block(scores, plan.longest, start)[0]
         gaps = np.empty(best.shape) if related is None else \
             np.subtract(*related.quantiles(scores, best, masks, start))
-        return _Part(_ranks(plan, scores, cells, n_relevant, start), n_relevant,
+        return _Part(*_ranks(plan, scores, cells, n_relevant, start), n_relevant,
                      _roc(plan, scores, cells), best, gaps, rows[start:stop])
 
     return pool.map(work, score_blocks(scorer))
@@ -335,12 +337,13 @@ def _left_to_find(plan: Plan, rows: np.ndarray) -> tuple[np.ndarray, sp.csr_arra
 
 
 def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells, n_relevant: np.ndarray,
-           start: int) -> np.ndarray:
-    out = np.full(n_relevant.sum(), kernels.NEVER, np.int64)
+           start: int) -> tuple[np.ndarray, np.ndarray]:
+    ranks = np.full(n_relevant.sum(), kernels.NEVER, np.int64)
+    ties = np.ones_like(ranks)
     if plan.depth >= 0:
         places = np.cumsum(n_relevant) - n_relevant
-        no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, out), start)
-    return out
+        no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, ranks, ties), start)
+    return ranks, ties
 
 
 def _roc(plan: Plan, scores: np.ndarray, cells: BlockCells) -> np.ndarray:

@@ -10,12 +10,17 @@ h_k is the number of hits, r_1 < r_2 < ... their ranks.
     mrr         1 / r_1, or 0 if r_1 > k           (k may be left out)
     auc         share of the pairs (relevant, other candidate) in the right order, ties ½
 
+Items of equal score share their places: each formula is the expectation over all orders of the
+ties, so that no metric depends on the numbers of the items.  With e items at places r, ...,
+r + e − 1, c of them relevant and R relevant ones before, a relevant one is at any of these places
+with probability 1/e, and if it is at r + i, it is hit number R + 1 + i (c − 1) / (e − 1).
+
 Precision divides by k even if fewer than k items can be chosen.  An item that the model does
 not know has rank `NEVER`: a miss that still counts in m.  Each formula gives one number per
 user, NaN for users without relevant items, which `mean_over_users` leaves out.
 
 Recall with the capped denominator: Liang, Krishnan, Hoffman, Jebara (2018).
-NDCG: Järvelin, Kekäläinen (2002), binary gain.
+NDCG: Järvelin, Kekäläinen (2002), binary gain.  Ties: McSherry, Najork (2008).
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.kernels.ranks import NEVER
+from mfcore.kernels.ranks import NEVER, first_hits
 
 
 class Ranks:
@@ -36,14 +41,18 @@ class Ranks:
     Parameters
     ----------
     ranks : array-like of int, shape (n_relevant_in_all,)
-        Ranks from 1, ascending within a user, `NEVER` for items never found.
+        Ranks from 1, ascending within a user, `NEVER` for items never found; the first place
+        of those that share a score.
     indptr : array-like of int, shape (n_users + 1,)
         User u has ranks[indptr[u]:indptr[u + 1]].
+    ties : array-like of int, shape (n_relevant_in_all,), or None
+        How many items share the score, itself included; None: each has its own.
     """
 
-    def __init__(self, ranks: Any, indptr: Any) -> None:
+    def __init__(self, ranks: Any, indptr: Any, ties: Any = None) -> None:
         self.ranks = np.asarray(ranks, np.int64)
         self.indptr = np.asarray(indptr, np.int64)
+        self.ties = np.ones_like(self.ranks) if ties is None else np.asarray(ties, np.int64)
         self.n_relevant = np.diff(self.indptr)      # of each user
 
     @cached_property
@@ -52,19 +61,44 @@ class Ranks:
         return np.repeat(np.arange(self.n_relevant.size), self.n_relevant)
 
     @cached_property
-    def order(self) -> np.ndarray:
-        """Place of each rank among those of its user, from 1."""
-        order: np.ndarray = np.arange(1, self.ranks.size + 1) - self.indptr[self.users]
-        return order
+    def tied(self) -> tuple[np.ndarray, np.ndarray]:
+        """Relevant items before those of the score of each rank, and those of this score."""
+        new = np.ones(self.ranks.size, bool)
+        new[1:] = (np.diff(self.ranks) != 0) | (np.diff(self.users) != 0)
+        starts = np.flatnonzero(new)
+        counts = np.diff(np.append(starts, self.ranks.size))
+        return (np.repeat(starts, counts) - self.indptr[self.users], np.repeat(counts, counts))
 
-    def sums(self, values: np.ndarray, k: int) -> np.ndarray:
-        """Sum `values`, one per rank, over the hits at k of each user."""
-        hit = self.ranks <= k
-        return np.bincount(self.users[hit], values[hit], self.n_relevant.size)
+    def places(self, k: int) -> np.ndarray:
+        """How many of the places of each rank's score are among the first k."""
+        places: np.ndarray = np.clip(k - self.ranks + 1, 0, self.ties)
+        return places
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sum `values`, one per rank, over each user."""
+        return np.bincount(self.users, values, self.n_relevant.size)
 
     def hits(self, k: int) -> np.ndarray:
         """Number of hits at k of each user, float64."""
-        return self.sums(np.ones(self.ranks.size), k)
+        return self.sums(self.places(k) / self.ties)
+
+    def expected(self, values: np.ndarray) -> np.ndarray:
+        """Mean of values[place - 1] over the places of each rank's score; 0 beyond the last."""
+        total = np.concatenate([[0.0], np.cumsum(values)])
+        before = np.minimum(self.ranks - 1, values.size)
+        after = np.minimum(before + self.ties, values.size)
+        own = np.append(values, 0.0)[before]
+        return np.where(self.ties == 1, own, (total[after] - total[before]) / self.ties)
+
+    def first_hits(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return each user's chance of a hit at k, and the expected 1 / rank of the first."""
+        known = np.flatnonzero(self.n_relevant)
+        first = self.indptr[known]
+        found, reciprocal = np.zeros((2, self.n_relevant.size))
+        own = np.zeros((2, known.size))
+        first_hits(self.ranks[first], self.ties[first], self.tied[1][first], k, *own)
+        found[known], reciprocal[known] = own
+        return np.minimum(found, 1), reciprocal
 
 
 def precision(ranks: Ranks, k: int) -> np.ndarray:
@@ -84,27 +118,29 @@ def recall_capped(ranks: Ranks, k: int) -> np.ndarray:
 
 def hit_rate(ranks: Ranks, k: int) -> np.ndarray:
     """Return 1 if any of the first k is relevant, else 0."""
-    return _known(ranks, (ranks.hits(k) > 0).astype(np.float64))
+    return _known(ranks, ranks.first_hits(k)[0])
 
 
 def ndcg(ranks: Ranks, k: int) -> np.ndarray:
     """Return the discounted gain at k, divided by that of the ideal ranking."""
     places = np.minimum(k, ranks.n_relevant)
-    steps = 1 / np.log2(np.arange(2, places.max(initial=0) + 2))
+    steps = 1 / np.log2(np.arange(2, _last(ranks, k) + 2))
     ideal = np.concatenate([[0.0], np.cumsum(steps)])[places]
-    return _share(ranks.sums(1 / np.log2(ranks.ranks + 1.0), k), ideal)
+    return _share(ranks.sums(ranks.expected(steps)), ideal)
 
 
 def average_precision(ranks: Ranks, k: int) -> np.ndarray:
     """Return the mean over min(k, m) of the precision at each hit ("map")."""
-    found = ranks.sums(ranks.order / ranks.ranks, k)
-    return _share(found, np.minimum(k, ranks.n_relevant))
+    before, relevant = ranks.tied
+    inverse = ranks.expected(1 / np.arange(1, _last(ranks, k) + 1))
+    more = (relevant - 1) / np.maximum(ranks.ties - 1, 1)       # hits per further place
+    found = (before + 1 - more * ranks.ranks) * inverse + more * ranks.places(k) / ranks.ties
+    return _share(ranks.sums(np.where(inverse > 0, found, 0)), np.minimum(k, ranks.n_relevant))
 
 
 def reciprocal_rank(ranks: Ranks, k: int | None = None) -> np.ndarray:
     """Return 1 / rank of the first relevant item, 0 if it is beyond k ("mrr")."""
-    last = NEVER - 1 if k is None else k
-    return _known(ranks, ranks.sums((ranks.order == 1) / ranks.ranks, last))
+    return _known(ranks, ranks.first_hits(NEVER - 1 if k is None else k)[1])
 
 
 PER_USER: dict[str, Callable[..., np.ndarray]] = {
@@ -179,6 +215,12 @@ def popularity_rank(items: Any, counts: Any) -> float:
 def _recommended(items: Any) -> np.ndarray:
     places = validation.numeric("items", items)
     return np.extract(places != -1, places)
+
+
+def _last(ranks: Ranks, k: int) -> int:
+    """Return the last place up to k that matters: that of a relevant item, or of an ideal one."""
+    ends = np.where(ranks.ranks < NEVER, ranks.ranks + ranks.ties - 1, 0)
+    return int(min(k, max(ends.max(initial=0), ranks.n_relevant.max(initial=0))))
 
 
 def _known(ranks: Ranks, values: np.ndarray) -> np.ndarray:
