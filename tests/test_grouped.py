@@ -308,6 +308,22 @@ def test_a_saved_model_answers_for_features_as_before(tmp_path, seen, model):
         assert loaded.user_features_ is None
 
 
+@pytest.mark.parametrize("make", [
+    lambda: ImplicitMF(4, random_state=0),
+    lambda: MatrixFactorization(4, unknown_weight=0.1, random_state=0),
+    lambda: MatrixFactorization(4, random_state=0)])
+def test_an_empty_row_is_a_training_row_and_features_alone_are_the_prior(make):
+    cells = samples.matrix().tolil()
+    cells[3] = 0
+    model = make().fit(sp.csr_array(cells), user_features=USERS)
+    features = Features(USERS.matrix[[3]], USERS.names)
+    row = model.fold_in_users(sp.csr_array((1, cells.shape[1])), user_features=features)
+    np.testing.assert_allclose(row.factors[0], model.user_factors_[3], rtol=1e-5, atol=1e-7)
+    alone = model.fold_in_users(user_features=features)
+    prior = USERS.matrix[[3]] @ model.user_feature_factors_
+    np.testing.assert_allclose(alone.factors, prior, rtol=1e-5, atol=1e-7)
+
+
 def test_a_checkpoint_of_other_features_is_refused(tmp_path):
     path = tmp_path / "checkpoint"
 

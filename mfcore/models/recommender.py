@@ -257,6 +257,13 @@ class Recommender(Estimator):
         Returns
         -------
         Folded(factors (n_new, k), bias (n_new,) or None)
+
+        Notes
+        -----
+        With ratings, also an empty row of them, a user gets the vector of a training row: where
+        unknown cells have a weight, "has rated nothing" is something known, and pulls scores to
+        the value of unknown cells.  With features alone nothing is known of the user's ratings,
+        and the vector is the prior.
         """
         self.check_fitted()
         new = self.new_rows(ratings, user_features)
