@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import samples
 import scipy.sparse as sp
 
-from mfcore import ImplicitMF, MatrixFactorization, Ratings
+from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings
 from mfcore.objectives.biases import mean_biases
 
 CASES = sorted(samples.CONFIGURATIONS)
@@ -519,3 +520,26 @@ def test_another_n_factors_than_the_fit_had_is_refused_where_rows_are_solved(mad
                 lambda: model.partial_fit(samples.counts())):
         with pytest.raises(ValueError, match="n_factors is 64, and the model was fitted with 3"):
             ask()
+
+
+# ------------------------------------------------------------------------------ copies
+
+@pytest.mark.parametrize("change", [
+    lambda model: model.partial_fit(samples.matrix()[:2], users=[0, 11]),
+    lambda model: setattr(model, "item_factors_", np.zeros_like(model.item_factors_)),
+    lambda model: model.fit(samples.matrix()[:5])], ids=["partial_fit", "a part", "fit"])
+def test_what_happens_to_a_copy_leaves_the_original(change):
+    model = samples.fitted("learned")
+    before, users = model.predict([3], [4]), model.user_factors_.copy()
+    change(copy.copy(model))
+    np.testing.assert_array_equal(model.predict([3], [4]), before)
+    np.testing.assert_array_equal(model.user_factors_, users)
+    assert model.n_users_ == len(model.user_counts_) == len(users)
+
+
+@pytest.mark.parametrize("made", [MatrixFactorization(4), BPR(4)])
+def test_a_part_that_is_not_there_is_named_as_asked(made):
+    name = "user_feature_factors_"
+    assert not hasattr(made, name)
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
+        getattr(made, name)

@@ -28,7 +28,10 @@ def state(model: Any) -> dict[str, Any]:
             return [state(inner) for inner in value]
         return value.tobytes() if isinstance(value, np.ndarray) else value
 
-    return {name: plain(value) for name, value in vars(model).items()}
+    own = dict(vars(model))
+    for side in ("users_", "items_"):
+        own.update(own.pop(side).named() if side in own else {})
+    return {name: plain(value) for name, value in own.items()}
 
 
 def timeless(state_of_model: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -223,6 +224,13 @@ class Estimator:
         return NewRows(aligned, self.users_.aligned(user_features, n_rows))
 
     # --------------------------------------------------------------------- for others
+
+    def __copy__(self: Model) -> Model:
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self))
+        vars(made).update({name: copy(side) for name, side in vars(self).items()
+                           if name in ("users_", "items_")})
+        return made
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ratings_")

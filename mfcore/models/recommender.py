@@ -6,6 +6,7 @@ What varies between models is handed over: see `Estimator` for what a class supp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, Query
+from mfcore.models import registry
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import best_items, nearest
 from mfcore.models.inputs import (
@@ -200,7 +202,8 @@ class Recommender(Estimator):
             Where the model was fitted without features of that side.
         """
         self.check_fitted()
-        self.require("user_features")
+        if self.lacks("user_features"):
+            raise NotImplementedError(registry.sentence(type(self), "similar_groups"))
         validation.choice("side", side, ("user", "item"))
         validation.choice("to", to, ("groups", "items", "users"))
         grouped: Side = self.users_ if side == "user" else self.items_
@@ -321,15 +324,16 @@ class Recommender(Estimator):
         self.check_seen()
         given = aligned_ratings(ratings, self)
         merged, rows = merged_rows(self.ratings_, given, users)
-        side, n_users = self.users_, merged.shape[0]
+        side, items, n_users = copy(self.users_), copy(self.items_), merged.shape[0]
         features = side.grown(user_features, rows, n_users)
         folded = self.fold_in_users(given, user_features=features and features.matrix[rows])
         side.features = side.with_history_of(merged, features)
         if side.bias is not None and folded.bias is not None:
             side.bias = placed(side.bias, rows, folded.bias, n_users)
         side.factors = placed(side.factors, rows, folded.factors, n_users)
-        self.ratings_, side.counts = merged, np.diff(merged.by_user.indptr)
-        self.items_.counts = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
+        side.counts = np.diff(merged.by_user.indptr)
+        items.counts = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
+        vars(self).update(ratings_=merged, users_=side, items_=items)
         return self
 
     # ------------------------------------------------------------------ looking in

@@ -35,6 +35,8 @@ SENTENCES = {
                    "fit learns them",
     "explain": "{name} cannot explain its scores by ratings",
     "objective": "{name} does not minimise the quadratic formula",
+    "similar_groups": "{name} learns no vectors of groups; MatrixFactorization, ImplicitMF, "
+                      "BayesianMF and NeuralMF do",
     "similar_items": "{name} has no factors to compare",
     "similar_users": "{name} has no factors to compare",
     "checkpoint": "checkpoint must be None: a {name} fits several models",

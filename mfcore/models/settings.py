@@ -129,7 +129,7 @@ def _attributes(made: Any) -> dict[str, str]:
                       if isinstance(member, property) and name.endswith("_")})
         found.update(vars(base).get("left") or _left(base))
     return {name: doc for name, doc in found.items()
-            if doc and getattr(made, name, None) is not ABSENT}
+            if doc and not isinstance(getattr(made, name, None), Absent)}
 
 
 def _leave_out(made: Any) -> None:
@@ -139,14 +139,17 @@ def _leave_out(made: Any) -> None:
         if name.startswith(("user_", "item_")) and not name.endswith("_ids_") \
                 and isinstance(getattr(made, name), property) \
                 and name not in known and name not in vars(made):
-            setattr(made, name, ABSENT)
+            setattr(made, name, Absent(name))
 
 
-def _absent(model: Any) -> Any:
-    raise AttributeError(f"{type(model).__name__} has no such vectors or features")
+class Absent(property):
+    """A part that the sides of a class do not have: for its instances, no attribute at all."""
 
+    def __init__(self, name: str) -> None:
+        def read(model: Any) -> Any:
+            raise AttributeError(f"{type(model).__name__!r} object has no attribute {name!r}")
 
-ABSENT = property(_absent)
+        super().__init__(read)
 
 
 def _left(base: type) -> dict[str, str]:
