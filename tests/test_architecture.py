@@ -10,6 +10,7 @@ import ast
 import functools
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -421,6 +422,12 @@ def test_a_folder_of_models_can_be_surveyed():
 
 def test_nobody_else_looks_into_a_model():
     assert_none(complaints_of(privacy_complaints))
+
+
+def test_the_guide_looks_into_no_model():
+    assert_none([f"{page.name}: {line.strip()}" for page in (PACKAGE.parent / "docs").rglob("*.md")
+                 for line in page.read_text("utf-8").splitlines()
+                 if re.search(r"\w\._[a-z]", line)])
 
 
 def test_names_of_attributes_are_written_out():

@@ -50,22 +50,24 @@ def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
 
 
 @njit(**KERNEL)
-def first_hits(ranks: np.ndarray, ties: np.ndarray, relevant: np.ndarray, last: int,
-               found: np.ndarray, reciprocal: np.ndarray) -> None:
-    """Write what to expect of the first hit of each user, in a random order of ties.
+def first_hits(ranks: np.ndarray, ties: np.ndarray, relevant: np.ndarray,
+               last: int) -> np.ndarray:
+    """Return what to expect of the first hit of each user in a random order of ties, (2, n).
 
-    The best relevant items of user u are relevant[u] of the ties[u] at ranks[u].  found (n,):
-    the probability that one of them is at place `last` or before; reciprocal (n,): the
-    expectation of 1 / place of the first, 0 beyond `last`.
+    The best relevant items of user u are relevant[u] of the ties[u] at ranks[u].  Row 0: the
+    probability that one of them is at place `last` or before; row 1: the expectation of
+    1 / place of the first, 0 beyond `last`.
     """
+    out = np.zeros((2, ranks.size))
     for u in range(ranks.size):
         n, c = ties[u], relevant[u]
         chance = c / n                      # that place r + j holds the first of them
         for j in range(min(n - c + 1, last - ranks[u] + 1)):
-            found[u] += chance
-            reciprocal[u] += chance / (ranks[u] + j)
+            out[0, u] += chance
+            out[1, u] += chance / (ranks[u] + j)
             if j < n - c:
                 chance *= (n - c - j) / (n - j - 1)
+    return out
 
 
 @njit(**KERNEL)

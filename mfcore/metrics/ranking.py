@@ -71,8 +71,7 @@ class Ranks:
 
     def places(self, k: int) -> np.ndarray:
         """How many of the places of each rank's score are among the first k."""
-        places: np.ndarray = np.clip(k - self.ranks + 1, 0, self.ties)
-        return places
+        return np.asarray(np.clip(k - self.ranks + 1, 0, self.ties))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Sum `values`, one per rank, over each user."""
@@ -92,13 +91,10 @@ class Ranks:
 
     def first_hits(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return each user's chance of a hit at k, and the expected 1 / rank of the first."""
-        known = np.flatnonzero(self.n_relevant)
+        known, out = np.flatnonzero(self.n_relevant), np.zeros((2, self.n_relevant.size))
         first = self.indptr[known]
-        found, reciprocal = np.zeros((2, self.n_relevant.size))
-        own = np.zeros((2, known.size))
-        first_hits(self.ranks[first], self.ties[first], self.tied[1][first], k, *own)
-        found[known], reciprocal[known] = own
-        return np.minimum(found, 1), reciprocal
+        out[:, known] = first_hits(self.ranks[first], self.ties[first], self.tied[1][first], k)
+        return np.minimum(out[0], 1), out[1]
 
 
 def precision(ranks: Ranks, k: int) -> np.ndarray:
