@@ -186,18 +186,13 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
     path = validation.path("checkpoint", path)
     if not path.absolute().parent.is_dir() or path.is_dir():
         raise FileNotFoundError(f"checkpoint must be a file in a folder that is there, got {path}")
-    found = Checkpoint(path, validation.integer("every", every, low=1),
-                       {"model": type(model).__name__, **params, **_fingerprint(ratings, sides),
-                        **{f"checksum of {name}": checksum(value, ratings)
-                           for name, value in others.items()}})
+    found = Checkpoint(path, validation.integer("every", every, low=1), {
+        "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
+        "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
+        "checksums of the features": [_checksum_of_features(side.features) for side in sides],
+        **{f"checksum of {name}": checksum(value, ratings) for name, value in others.items()}})
     found.read()
     return found
-
-
-def _fingerprint(ratings: Ratings, sides: Sides) -> dict[str, Any]:
-    return {"shape of the ratings": list(ratings.shape),
-            "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
-            "checksums of the features": [_checksum_of_features(side.features) for side in sides]}
 
 
 def checksum(given: Any, ratings: Ratings) -> int | list[int | None] | None:
