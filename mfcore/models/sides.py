@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -234,12 +235,7 @@ def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: An
 
 def part_of(side: str, name: str, doc: str) -> property:
     """Return a property of a model that is a part of one of its sides."""
-    full = f"{side.removesuffix('s_')}_{name}_"
-
-    def read(model: Any) -> Any:
-        if side not in vars(model):
-            raise AttributeError(f"{type(model).__name__!r} object has no attribute {full!r}")
-        return getattr(vars(model)[side], name)
+    read = attrgetter(f"{side}.{name}")
 
     def write(model: Any, value: Any) -> None:
         setattr(getattr(model, side), name, value)
