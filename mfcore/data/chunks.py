@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mfcore.npy import mapped
 from mfcore.parallel import row_chunks
 
 CELLS = 1 << 22         # computed or copied at a time
@@ -86,5 +87,5 @@ class Mapped(np.memmap):
 
 
 def _open_mapped(path: str, mode: Any) -> Mapped:
-    head = np.lib.format.open_memmap(path, mode)
+    head: Any = mapped(path, mode)
     return Mapped(path, head.dtype, mode, head.offset, head.shape)

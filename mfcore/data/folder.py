@@ -26,6 +26,7 @@ from mfcore.atomic import new_folder
 from mfcore.data.canonical import check_layout
 from mfcore.data.chunks import CELLS
 from mfcore.data.ids import named_or_none
+from mfcore.npy import mapped
 from mfcore.parallel import row_chunks
 
 FORMAT, VERSION = "mfcore ratings", 1
@@ -89,14 +90,14 @@ def _state(place: Path, header: dict[str, Any], verify: bool) -> dict[str, Any]:
     shape = tuple(header["shape"])
     for side, oriented, weights in (("user", shape, "weights"),
                                     ("item", shape[::-1], "weights_by_item")):
-        data, indices, indptr = (_mapped(place / f"{side}.{name}.npy")
+        data, indices, indptr = (np.asarray(mapped(place / f"{side}.{name}.npy"))
                                  for name in ("data", "indices", "indptr"))
         state[f"by_{side}"] = matrix = sp.csr_array((data, indices, indptr), shape=oriented)
         if verify:
             _check_cells(place / side, matrix)
         matrix.has_canonical_format = True
         weighted = f"{side}.weights.npy" in header["files"]
-        state[weights] = _mapped(place / f"{side}.weights.npy") if weighted else None
+        state[weights] = np.asarray(mapped(place / f"{side}.weights.npy")) if weighted else None
         if weighted and state[weights].shape != (matrix.nnz,):
             raise RatingsFolderError(f"{place} has another number of weights than of cells")
     ids = persistence.read(place / IDS)[0] if IDS in header["files"] else {}
@@ -154,10 +155,3 @@ def _check_cells(name: Path, matrix: sp.csr_array) -> None:
         if not np.isin(falls, indptr).all() or not np.isfinite(matrix.data[start:stop]).all():
             raise RatingsFolderError(f"{name} has cells out of order, or values that are not "
                                      f"finite; write the folder again")
-
-
-def _mapped(path: Path) -> np.ndarray:
-    with path.open("rb") as stream:
-        np.lib.format.read_magic(stream)
-        empty = 0 in np.lib.format.read_array_header_1_0(stream)[0]     # and cannot be mapped
-    return np.asarray(np.load(path) if empty else np.lib.format.open_memmap(path, "r"))

@@ -24,6 +24,7 @@ from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models.factorization.core import Core
 from mfcore.models.sides import Sides
+from mfcore.npy import mapped
 from mfcore.objectives.factors import WholeMatrix
 from mfcore.objectives.penalty import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
@@ -142,7 +143,7 @@ def row_files(folder: str, side: str) -> tuple[Path, Path]:
 
 def load_rows(folder: str, side: str, span: tuple[int, int]) -> BlockRows:
     """Read the rows of a block from the files of the epoch."""
-    X, bias = (np.load(path, mmap_mode="r") for path in row_files(folder, side))
+    X, bias = (mapped(path) for path in row_files(folder, side))
     return BlockRows(np.array(X[slice(*span)]), np.array(bias[slice(*span)]))
 
 
@@ -155,7 +156,7 @@ def store_rows(folder: str, side: str, span: tuple[int, int], rows: BlockRows) -
 
 def put_rows(path: Path, start: int, values: np.ndarray) -> None:
     """Write rows to a .npy file from row `start` on, and no byte of any other row."""
-    there = np.load(path, mmap_mode="r")
+    there: Any = mapped(path)
     with open(path, "r+b") as stream:
         stream.seek(there.offset + start * there.strides[0])
         stream.write(np.ascontiguousarray(values, there.dtype).data)
@@ -226,7 +227,7 @@ def solve_share(share: Share, frozen: Frozen, side: str, own: str, others: tuple
     """
     first, chunks = share.first, share.chunks
     X, bias = load_rows(own, side, (first, first + len(share.cells.indptr) - 1))[:2]
-    Q, gamma = (np.asarray(np.load(path, mmap_mode="r")) for path in others)
+    Q, gamma = (np.asarray(mapped(path)) for path in others)
     parts = _solved_parts(share, Q, gamma, X, bias, frozen, chunks)
     lo, hi = int(chunks[0]), int(chunks[-1])
     store_rows(target, side, (first + lo, first + hi), BlockRows(X[lo:hi], bias[lo:hi]))

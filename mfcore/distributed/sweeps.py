@@ -44,6 +44,7 @@ from mfcore.distributed import blocks as tasks
 from mfcore.distributed.planning import SHARES
 from mfcore.models.factorization.core import Core
 from mfcore.models.sides import Sides
+from mfcore.npy import mapped
 from mfcore.objectives.factors import Factors, WholeMatrix, met, whole_matrix
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
@@ -158,7 +159,7 @@ class BlockALS(Solver):
         folder = self._new_files(side, at, filled=False)
         solved, known = self._solve(side, rows, frozen, folder)
         for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
-            array[...] = np.load(path, mmap_mode="r")
+            array[...] = mapped(path)
         return solved, G, known
 
     def _gram(self, side: str, rows: Any, k: int) -> np.ndarray:
@@ -284,7 +285,7 @@ class SharedALS(BlockALS):
         """Return a folder with the present rows of a side: the last one, unless they changed."""
         folder = self._files.get(side)
         if folder is None or not all(
-                np.array_equal(np.load(path, mmap_mode="r"), array) for path, array in
+                np.array_equal(mapped(path), array) for path, array in
                 zip(tasks.row_files(folder, side), own(side, at), strict=True)):
             folder = self._files[side] = self._new_files(side, at, filled=True)
         return folder
