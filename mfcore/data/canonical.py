@@ -1,4 +1,4 @@
-"""Canonical CSR: sorted, without duplicates, finite, in the smallest lossless types."""
+"""Canonical CSR: sorted, without duplicates, finite, in the smallest lossless types, frozen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_arra
     fresh = sp.csr_array((np.ascontiguousarray(values),
                           np.ascontiguousarray(csr.indices, index_type),
                           np.ascontiguousarray(csr.indptr, index_type)), shape=csr.shape)
-    fresh.has_canonical_format = True
     return frozen(fresh.copy() if copy else fresh)
 
 
@@ -156,11 +155,70 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def frozen(matrix: sp.csr_array) -> sp.csr_array:
-    """Return the matrix itself, its arrays made read-only."""
+class FrozenCSR(sp.csr_array):  # type: ignore[misc]
+    """A canonical csr_array that cannot be changed: fitted models rely on it.
+
+    Read-only arrays alone would not do: much of SciPy changes a matrix by giving it new arrays
+    (`A.data = x`, `A.resize`, `A[i, j] = x` for a new cell).  `frozen` makes them.
+
+    Notes
+    -----
+    What is computed from it is an ordinary csr_array, as is `copy()`; so `A *= 2` makes `A` the
+    name of another matrix.  Copies by `copy` and `pickle` are frozen.
+    """
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The class of results: SciPy makes them by `self.__class__(...)`."""
+        return sp.csr_array
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"this matrix is frozen: cannot set {name!r}; {_CHANGE_A_COPY}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"this matrix is frozen: cannot delete {name!r}; {_CHANGE_A_COPY}")
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError(f"this matrix is frozen; {_CHANGE_A_COPY}")
+
+    __setitem__ = setdiag = resize = eliminate_zeros = _refuse
+
+    def _is_so_already(self) -> None:
+        """Do nothing: a canonical matrix is sorted, without duplicates and spare memory."""
+
+    sort_indices = sum_duplicates = prune = _is_so_already
+
+    def _not_in_place(self, other: Any) -> Any:
+        return NotImplemented       # Python then computes A * other, a new matrix
+
+    __imul__ = __itruediv__ = _not_in_place
+
+    def check_format(self, full_check: bool = True) -> None:
+        """Raise ValueError for arrays that do not fit together: see `csr_array.check_format`."""
+        sp.csr_array(self).check_format(full_check)     # (which sets attributes of a matrix)
+
+    def __reduce__(self) -> Any:
+        return _frozen_of, ((self.data, self.indices, self.indptr), self.shape)
+
+
+_CHANGE_A_COPY = "change a copy of it, copy() makes one"
+
+
+def frozen(matrix: sp.csr_array) -> FrozenCSR:
+    """Return a canonical matrix as one that cannot be changed; its arrays become read-only."""
+    if isinstance(matrix, FrozenCSR):
+        return matrix
+    matrix.has_canonical_format = True          # (what is not known, SciPy looks up and notes)
     for array in (matrix.data, matrix.indices, matrix.indptr):
         read_only(array)
-    return matrix
+    made = FrozenCSR.__new__(FrozenCSR)
+    for name, value in vars(matrix).items():    # (one by one: Python reads them faster then)
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _frozen_of(arrays: tuple[np.ndarray, ...], shape: tuple[int, int]) -> FrozenCSR:
+    return frozen(sp.csr_array(arrays, shape=shape))
 
 
 def column_of(frame: Any, name: str | None) -> Any:

@@ -95,7 +95,6 @@ def _state(place: Path, header: dict[str, Any], verify: bool) -> dict[str, Any]:
         state[f"by_{side}"] = matrix = sp.csr_array((data, indices, indptr), shape=oriented)
         if verify:
             _check_cells(place / side, matrix)
-        matrix.has_canonical_format = True
         weighted = f"{side}.weights.npy" in header["files"]
         state[weights] = np.asarray(mapped(place / f"{side}.weights.npy")) if weighted else None
         if weighted and state[weights].shape != (matrix.nnz,):

@@ -191,7 +191,8 @@ class Ratings:
     def users_of_cells(self) -> np.ndarray:
         """Row number of each stored cell in `by_user` order, shape (nnz,)."""
         counts = np.diff(self.by_user.indptr)
-        return np.repeat(np.arange(self.shape[0], dtype=self.by_user.indices.dtype), counts)
+        rows = np.arange(self.shape[0], dtype=self.by_user.indices.dtype)
+        return canonical.read_only(np.repeat(rows, counts))
 
     @property
     def transposed(self) -> Ratings:
@@ -289,7 +290,7 @@ class Ratings:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             if isinstance(value, sp.csr_array):
-                canonical.frozen(value)
+                value = canonical.frozen(value)
             elif isinstance(value, np.ndarray):
                 canonical.read_only(value)
             self.__dict__[name] = value
