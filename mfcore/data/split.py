@@ -31,21 +31,28 @@ from mfcore.data.ratings import Ratings, as_ratings
 Seed = int | np.random.Generator | None
 
 
-def random_split(ratings: Any, test_size: float = 0.2,
-                 random_state: Seed = None) -> tuple[Ratings, Ratings]:
+def random_split(ratings: Any, test_size: float = 0.2, random_state: Seed = None, *,
+                 keep: int = 0) -> tuple[Ratings, Ratings]:
     """Hold out a share of the stored cells, drawn without regard to user or item.
 
     Parameters
     ----------
     test_size : float in (0, 1)
-        Share of the cells to hold out, to the nearest cell.
+        Share of the cells to hold out, to the nearest cell; fewer where `keep` forbids more.
     random_state : int, numpy Generator or None
+    keep : int, >= 0
+        Cells that each user keeps for training, drawn at random; users with no more are
+        only trained on.
     """
     ratings = as_ratings("ratings", ratings)
     size = round(validation.share("test_size", test_size) * ratings.nnz)
     rng = validation.random_generator("random_state", random_state)
     chosen = np.zeros(ratings.nnz, bool)
-    chosen[rng.choice(ratings.nnz, size, replace=False, shuffle=False)] = True
+    free: Any = ratings.nnz
+    if validation.integer("keep", keep, low=0):
+        free = np.flatnonzero(_places(ratings, rng.integers(0, 2**32, ratings.nnz)) >= keep)
+        size = min(size, len(free))
+    chosen[rng.choice(free, size, replace=False, shuffle=False)] = True
     return _cut(ratings, chosen)
 
 

@@ -49,6 +49,8 @@ class Estimator:
     random_state: Any = setting(default=None, check=validation.random_generator)
     n_threads: int | None = setting(default=None)
     verbose: int = setting(default=0, check=validation.flag_or_count)
+    refit: bool = setting(default=True)
+    validation: float | None = setting(default=None, check=validation.share)    # (hides the module)
 
     shaped_: dict[str, Any] = fitted()
     ratings_: Ratings = fitted(doc="Ratings of the fit.")

@@ -32,7 +32,8 @@ Made = TypeVar("Made", bound=type)
 Check = Callable[[str, Any], Any]
 
 # The settings of models that learn by epochs from a random start.
-TRAINED = ("tol", "patience", "eval_metric", "dtype", "random_state", "n_threads", "verbose")
+TRAINED = ("tol", "patience", "validation", "refit", "eval_metric", "dtype", "random_state",
+           "n_threads", "verbose")
 
 
 class Rule(NamedTuple):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from copy import copy
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +15,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.data.split import random_split
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
 from mfcore.models.sides import Sides, sides_of
@@ -22,6 +26,8 @@ from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor, Solver, run
 
 LOWER_IS_BETTER = ("rmse", "mae", "loss")
+PATIENCE = 5                # epochs without a better one, where `validation` is to find the best
+SPLIT = 0x5EED              # draws of the held-out share are not those of the start
 
 Callback = Callable[[Any, dict[str, Any]], Any]
 
@@ -41,12 +47,18 @@ class Start(NamedTuple):
     finish: Callable[[Any], None] | None = None
 
 
-class Watched(NamedTuple):
-    """What a caller of `fit` wants done between epochs."""
+class Plan(NamedTuple):
+    """How many epochs a fit may take, and what is done between them.
 
-    eval_set: Any
-    callbacks: tuple[Callback, ...]
-    checkpoint: Checkpoint | None
+    `checkpoint` is as in `fit`; `stays`: its file outlives the fit.
+    """
+
+    n_epochs: int
+    patience: int | None
+    eval_set: Any = None
+    callbacks: tuple[Callback, ...] = ()
+    checkpoint: Any = None
+    stays: bool = False
 
 
 def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
@@ -63,7 +75,84 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     """
     thread_count(model.n_threads)
     model.validate()
-    training = training_ratings(ratings, y)
+    training, callbacks = training_ratings(ratings, y), callbacks_of(callbacks)
+    fit: Callable[..., None] = partial(_fit, user_features=user_features,
+                                       item_features=item_features, backend=backend, **own)
+    if eval_set is not None or model.validation is None:
+        fit(model, training, Plan(model.n_epochs, model.patience, eval_set, callbacks,
+                                  checkpoint))
+    elif backend is not None or own.get("pretrained") is not None:
+        raise ValueError("validation cannot hold out ratings of a folder for a cluster, nor what "
+                         "a pretrained model has seen: set validation=None, and give an eval_set")
+    else:
+        _fit_by_validation(model, training, fit, callbacks, checkpoint)
+    return model
+
+
+def _fit_by_validation(model: Any, training: Ratings, fit: Callable[..., None],
+                       callbacks: tuple[Callback, ...], checkpoint: Any) -> None:
+    """Fit to a part, stopped by the rest; then, with `refit`, to all for the epochs found."""
+    known, held = held_out(training, model.validation, model.random_state)
+    searched = copy(model)
+    first = None if checkpoint is None else _file_of_search(checkpoint)
+    searching = Plan(model.n_epochs, model.patience or PATIENCE, held,
+                     () if model.refit else callbacks, first, stays=model.refit)
+    try:
+        fit(searched, known, searching)
+    except BaseException:
+        _take_over(model, searched)
+        raise
+    if not model.refit:
+        _take_over(model, searched)
+        return
+    fit(model, training, Plan(_best_epoch(searched.history_), None, None, callbacks, checkpoint))
+    model.validation_history_ = searched.history_
+    if first is not None:
+        Path(first[0]).unlink(missing_ok=True)
+
+
+def held_out(ratings: Ratings, size: float, random_state: Any) -> tuple[Ratings, Ratings]:
+    """Return ratings without, and only with, a share of the cells; all users keep one.
+
+    An integer `random_state` draws the share; with any other it is always the same.
+
+    Raises ValueError where nothing can be held out.
+    """
+    seed = random_state if isinstance(random_state, int) else 0
+    try:
+        return random_split(ratings, size, np.random.default_rng([seed, SPLIT]), keep=1)
+    except ValueError as error:
+        raise ValueError(f"validation={size} leaves a side empty ({error}); set validation=None, "
+                         f"or give an eval_set") from None
+
+
+def _file_of_search(checkpoint: Any) -> tuple[Path, Any]:
+    """Return the checkpoint of the fit to a part: a file next to that of the whole fit."""
+    path, every = checkpoint if isinstance(checkpoint, tuple) and len(checkpoint) == 2 \
+        else (checkpoint, 1)
+    path = validation.path("checkpoint", path)
+    return path.with_name(f"{path.name}.validation"), every
+
+
+def _best_epoch(history: list[dict[str, Any]]) -> int:
+    """Return the first epoch with the best value of the metric that was watched."""
+    metric = next(name for name in history[0] if name not in ("epoch", "loss", "seconds"))
+    values = np.array([record[metric] for record in history])
+    order = values if metric in LOWER_IS_BETTER else -values
+    return 1 + int(np.argmin(np.where(np.isnan(order), np.inf, order)))
+
+
+def _take_over(model: Any, other: Any) -> None:
+    """Give a model what another has learned, if that has finished an epoch."""
+    if vars(other).get("history_"):
+        for name in [name for name in vars(model) if name.endswith("_")]:
+            delattr(model, name)
+        vars(model).update({name: value for name, value in vars(other).items()
+                            if name.endswith("_")})
+
+
+def _fit(model: Any, training: Ratings, plan: Plan, *, user_features: Any, item_features: Any,
+         backend: Any, **own: Any) -> None:
     if training.weights is not None and model.lacks("weights"):
         raise ValueError(registry.sentence(type(model), "weights"))
     model.check(training, **own)
@@ -71,9 +160,8 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
         if given is not None:
             model.require(name)
     sides = sides_of(model, training, user_features, item_features)
-    watched = Watched(eval_set, callbacks_of(callbacks),
-                      checkpoint_of(model, training, sides, checkpoint,
-                                    {"eval_set": eval_set, **own}))
+    checkpoint = checkpoint_of(model, training, sides, plan.checkpoint,
+                               {"eval_set": plan.eval_set, **own}, plan.stays)
     before = dict(vars(model))
     try:
         model.remember(training, sides, mean_rating(training))
@@ -81,21 +169,20 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
             own["backend"] = backend
         start = model.begin(training, sides, np.random.default_rng(model.random_state), **own)
         start.publish(start.at)
-        _run(model, start, watched)
+        _run(model, start, plan, checkpoint)
     except BaseException:
         if not vars(model).get("history_") or model.history_ is before.get("history_"):
             vars(model).clear()                # no epoch ended: what was there before stays
             vars(model).update(before)
         raise
-    return model
 
 
-def _run(model: Any, start: Start, watched: Watched) -> None:
+def _run(model: Any, start: Start, plan: Plan, checkpoint: Checkpoint | None) -> None:
     """Run the epochs of a fit, and make what they reached the model's, however they end."""
-    monitor = monitor_of(model, watched, start.publish)
+    monitor = monitor_of(model, plan, checkpoint, start.publish)
     try:
         with Pool(model.n_threads) as pool:
-            run(start.solver, start.at, pool, model.n_epochs, monitor)
+            run(start.solver, start.at, pool, plan.n_epochs, monitor)
     finally:
         start.publish(start.at)
         if start.finish is not None:
@@ -125,7 +212,8 @@ def callbacks_of(given: Any) -> tuple[Callback, ...]:
     return callbacks
 
 
-def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> Monitor:
+def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
+               publish: Callable[[Any], None]) -> Monitor:
     """Return the Monitor of a model's fit.
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
@@ -133,11 +221,12 @@ def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> 
     from mfcore.metrics.evaluate import evaluate, requested
     from mfcore.metrics.measure import Alignment
 
-    eval_set, callbacks, checkpoint = watched
+    eval_set = plan.eval_set
     asked = model.eval_metric or ("rmse" if model.predicts_ratings else "ndcg")
     metric = requested([asked], 10, rates=model.predicts_ratings)[0].key
-    if eval_set is None and model.patience is not None:
-        raise ValueError("patience needs an eval_set to watch: fit(..., eval_set=validation)")
+    if eval_set is None and plan.patience is not None:
+        raise ValueError("patience needs an eval_set to watch: fit(..., eval_set=validation), or "
+                         "a share of the ratings, validation=0.1")
     evaluate_at = None
     if eval_set is not None:
         fold_in, test = eval_set if isinstance(eval_set, tuple) else (None, eval_set)
@@ -155,15 +244,15 @@ def monitor_of(model: Any, watched: Watched, publish: Callable[[Any], None]) -> 
         return call
 
     return Monitor(evaluate_at, metric if eval_set is not None else None,
-                   metric not in LOWER_IS_BETTER, model.patience,
-                   tuple(map(told, callbacks)), model.tol, model.verbose,
+                   metric not in LOWER_IS_BETTER, plan.patience,
+                   tuple(map(told, plan.callbacks)), model.tol, model.verbose,
                    model.history_, checkpoint)
 
 
 # ------------------------------------------------------------------------ checkpoints
 
 def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
-                  others: dict[str, Any]) -> Checkpoint | None:
+                  others: dict[str, Any], stays: bool = False) -> Checkpoint | None:
     """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
 
     What the bits of a fit depend on identifies it: parameters, ratings, features, and `others`,
@@ -190,7 +279,8 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
         "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
         "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
         "checksums of the features": [_checksum_of_features(side.features) for side in sides],
-        **{f"checksum of {name}": checksum(value, ratings) for name, value in others.items()}})
+        **{f"checksum of {name}": checksum(value, ratings) for name, value in others.items()}},
+        stays)
     found.read()
     return found
 

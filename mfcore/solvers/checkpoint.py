@@ -36,11 +36,14 @@ class Checkpoint:
     every : int, >= 1
     identity : dict of JSON values
         What must be the same for a fit to go on: class, hyper-parameters, ratings.
+    stays : bool
+        Whether the file outlives the fit, because another fit is to follow.
     """
 
     path: str | os.PathLike[str]
     every: int
     identity: dict[str, Any]
+    stays: bool = False
 
     def read(self) -> Snapshot | None:
         """Return what the file holds, or None if there is no file.

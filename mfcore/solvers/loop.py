@@ -133,7 +133,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     if best is not None:
         _restore(at, best[2])
     solver.finish(at, pool)
-    if checkpoint is not None:
+    if checkpoint is not None and not checkpoint.stays:
         checkpoint.remove()
     return at
 

@@ -67,7 +67,7 @@ class MultDAE(Autoencoder):
         Rows of a batch.
     memory : float, > 0
         Gigabytes that weights, gradients and moments may take.
-    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     Notes

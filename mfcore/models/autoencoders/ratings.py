@@ -82,7 +82,7 @@ class RatingAutoencoder(Autoencoder):
         Rows of a batch; None: all ("rprop").
     memory : float, > 0
         Gigabytes that weights, gradients and moments may take.
-    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`.
 
     Notes

@@ -130,7 +130,7 @@ class MultVAE(Autoencoder):
         λ.
     optimizer, learning_rate, batch_size, memory
         As in `MultDAE`.
-    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     Notes
@@ -244,7 +244,7 @@ class RecVAE(Autoencoder):
         λ, as in `MultVAE`.
     learning_rate, batch_size, memory
         As in `MultDAE`; the optimizers are Adam's.
-    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     Notes

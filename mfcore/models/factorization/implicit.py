@@ -54,7 +54,7 @@ class ImplicitMF(Recommender):
         One epoch is a half-sweep over items and one over users.
     tol, cg_steps, block_size, init_scale
         As in `MatrixFactorization`.
-    patience, eval_metric, dtype, random_state, n_threads, verbose
+    patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     References

@@ -94,7 +94,7 @@ class NeuralMF(Recommender):
         Longest gradient; longer ones are scaled down.
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
-    n_epochs, tol, patience, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10" for "logistic".
 
     Notes
