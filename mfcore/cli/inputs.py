@@ -66,10 +66,12 @@ def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndar
 
     Raises ValueError for a word that is no number where ids (or row numbers) are whole numbers.
     """
+    from mfcore.data.ids import as_vector
+
     if known is not None and known.dtype == object:
         return np.array([_object_id(text, known) for text in texts], object)
     try:
-        return np.array([int(text) for text in texts], np.int64)
+        return as_vector([int(text) for text in texts])
     except ValueError:
         bad = next(text for text in texts if not text.lstrip("+-").isdecimal())
         raise ValueError(f"{name} are whole numbers in this model, got {bad!r}") from None

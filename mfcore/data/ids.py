@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from mfcore import persistence, validation
+
+_LARGEST = 2**63 - 1            # of int64
 
 
 def as_id_array(name: str, values: Any) -> np.ndarray:
@@ -25,7 +26,7 @@ def as_id_array(name: str, values: Any) -> np.ndarray:
     array = np.asarray(values) if isinstance(values, np.ndarray) else _from_sequence(values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
-    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+    if array.dtype.kind == "u" and array.size and array.max() > _LARGEST:
         raise ValueError(f"{name} must be < 2**63, got {array.max()}; strings can hold them")
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False)
@@ -39,11 +40,40 @@ def _from_sequence(values: Any) -> np.ndarray:
     if hasattr(values, "__array__"):
         return np.asarray(values)
     values = list(values)
-    if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-           for value in values):
-        with suppress(OverflowError):       # larger ones are objects
-            return np.array(values, np.int64)
-    return as_objects(values)
+    found = _integers(values)
+    return as_objects(values) if found is None else found
+
+
+def _integers(values: list[Any]) -> np.ndarray | None:
+    """Return integers as int64, as objects if one is too large; None if one is no integer.
+
+    NumPy alone would make floats of np.uint64 and int in one list, and wrap what is too large.
+    """
+    if not all(map(_is_integer, values)):
+        return None
+    whole = list(map(int, values))
+    try:
+        return np.array(whole, np.int64)
+    except OverflowError:
+        return as_objects(whole)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+
+
+def as_int64(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values as int64, and which of them are integers of 64 bits; the others become 0."""
+    if values.dtype.kind == "u":
+        fits = values <= np.uint64(_LARGEST)
+        return np.where(fits, values, 0).astype(np.int64), fits
+    if values.dtype.kind == "i":
+        return values.astype(np.int64, copy=False), np.ones(values.shape, bool)
+    fits = np.fromiter((_is_integer(value) and -_LARGEST - 1 <= value <= _LARGEST
+                        for value in values), bool, len(values))
+    whole = np.zeros(values.shape, np.int64)
+    whole[fits] = [int(value) for value in values[fits]]
+    return whole, fits
 
 
 def as_objects(values: Iterable[Any]) -> np.ndarray:
@@ -53,15 +83,19 @@ def as_objects(values: Iterable[Any]) -> np.ndarray:
 
 def as_vector(ids: Any) -> np.ndarray:
     """Return ids (one, or a sequence) as a vector; each tuple in a list is one id."""
-    if not isinstance(ids, np.ndarray):
-        single = isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__")
-        ids = [ids] if single else list(ids)
-        if any(isinstance(value, (str, bytes, tuple)) for value in ids):
-            return as_objects(ids)
-        ids = validation.rectangular("ids", ids) if ids else np.empty(0, np.int64)
-    if ids.ndim > 1:
-        raise ValueError(f"ids must be one-dimensional, got shape {ids.shape}")
-    return np.atleast_1d(ids)
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        ids = [ids]
+    array = np.asarray(ids) if hasattr(ids, "__array__") else _as_asked(list(ids))
+    if array.ndim > 1:
+        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
+    return np.atleast_1d(array)
+
+
+def _as_asked(values: list[Any]) -> np.ndarray:
+    if any(isinstance(value, (str, bytes, tuple)) for value in values):
+        return as_objects(values)
+    found = _integers(values)
+    return validation.rectangular("ids", values) if found is None else found
 
 
 def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -138,16 +172,18 @@ class Ids:
 
     def positions(self, values: Any) -> np.ndarray:
         """Return the row number of each id as int64, -1 if it is unknown."""
+        array = as_vector(values)
         if self.values.dtype == object:
-            return np.fromiter((self._by_value.get(value, -1) for value in values), np.int64)
-        array = np.asarray(values)
+            asked = array.tolist() if array.dtype.kind in "iu" else array
+            return np.fromiter((self._by_value.get(value, -1) for value in asked), np.int64)
         if array.dtype.kind in "fbc" and array.size:
             raise TypeError(f"ids are integers, got dtype {array.dtype}; convert them first")
-        if array.dtype.kind not in "iu" or not self.values.size:
+        whole, fits = as_int64(array)
+        if not self.values.size:
             return np.full(len(array), -1, np.int64)
         order = self._order
-        place = order[np.searchsorted(self.values, array, sorter=order).clip(0, order.size - 1)]
-        return np.where(self.values[place] == array, place, -1).astype(np.int64)
+        place = order[np.searchsorted(self.values, whole, sorter=order).clip(0, order.size - 1)]
+        return np.where(fits & (self.values[place] == whole), place, -1)
 
 
 def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
@@ -164,19 +200,20 @@ def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarr
     """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
     if ids is not None:
         return ids.positions(values)
-    array = np.atleast_1d(validation.numeric(name, values))
+    array = validation.numeric(name, as_vector(values))
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
                         f"{array.dtype}")
-    inside = (array >= 0) & (array < size)
-    return np.where(inside, array, -1).astype(np.int64)
+    rows, fits = as_int64(array)
+    return np.where(fits & (rows >= 0) & (rows < size), rows, -1)
 
 
 def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
     """Return row numbers; KeyError for an unknown id, IndexError for a number out of range."""
+    values = as_vector(values)
     if ids is None:
         return validation.positions(name, values, size)
-    rows = ids.positions(values := as_vector(values))
+    rows = ids.positions(values)
     validation.known_ids(name, values.tolist(), rows)
     return rows
 

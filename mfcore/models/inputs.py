@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ids import as_vector
+from mfcore.data.ids import as_int64, as_vector
 from mfcore.data.ratings import Ratings, as_ratings
 
 
@@ -169,15 +169,17 @@ def placed(old: np.ndarray, rows: np.ndarray, new: np.ndarray, n_rows: int) -> n
 
 def _names_of(old: Ratings, new: Ratings, users: Any) -> np.ndarray:
     names = new.user_ids if users is None else as_vector(users)
-    if names is not None:
-        if (old.user_ids is None or old.user_ids.dtype != object) and \
-                names.dtype.kind not in "iu" and names.size:
-            raise TypeError(f"users of the fit are integers, got {names[:3].tolist()}")
+    if names is None:
+        if new.shape[0] != old.shape[0]:
+            raise ValueError(f"users must name the {new.shape[0]} rows of the ratings (the fit "
+                             f"had {old.shape[0]} users)")
+        return np.arange(old.shape[0]) if old.user_ids is None else old.user_ids
+    if old.user_ids is not None and old.user_ids.dtype == object:
         return names
-    if new.shape[0] != old.shape[0]:
-        raise ValueError(f"users must name the {new.shape[0]} rows of the ratings (the fit had "
-                         f"{old.shape[0]} users)")
-    return np.arange(old.shape[0]) if old.user_ids is None else old.user_ids
+    whole, fits = as_int64(names)
+    if not fits.all():
+        raise TypeError(f"users of the fit are integers, got {names[~fits][:3].tolist()}")
+    return whole
 
 
 def _follow_on(rows: np.ndarray, start: int) -> bool:
