@@ -199,7 +199,7 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
     Parameters
     ----------
     X : ndarray, shape (n, k)
-    beside : sequence of ndarray, shape (n,) each
+    beside : sequence of ndarray, shapes (n,) or (n, m)
         Further columns, set to the right of X.
     dtype : type or None
         Precision of the products within a chunk; None: X's own.
@@ -208,9 +208,10 @@ def gram(X: np.ndarray, pool: Pool, *, beside: Sequence[np.ndarray] = (),
 
     Returns
     -------
-    G : ndarray of float64, shape (k + len(beside), k + len(beside))
+    G : ndarray of float64, shape (d, d)
+        d is the number of all columns.
     """
-    width = X.shape[1] + len(beside)
+    width = X.shape[1] + sum(1 if block.ndim == 1 else block.shape[1] for block in beside)
     parts = gram_parts(X, pool, beside=beside, dtype=dtype, weights=weights)
     return sum(parts, np.zeros((width, width)))
 

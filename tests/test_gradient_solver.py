@@ -18,8 +18,8 @@ from mfcore.solvers.als import ALS
 from mfcore.solvers.gradient import (
     FREE,
     LBFGS,
+    Pairs,
     best_step,
-    inverse_hessian_times,
     line_coefficients,
     rest_at_prior,
 )
@@ -112,20 +112,39 @@ def test_where_the_direction_does_not_fall_there_is_no_step(c):
     assert best_step(np.array(c)) == 0.0
 
 
-def test_the_direction_is_that_of_the_matrix_updated_pair_by_pair():
+@pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
+@pytest.mark.parametrize("most", [3, 4])
+def test_the_direction_is_that_of_the_matrix_updated_pair_by_pair(most, scale, pool):
     random = np.random.default_rng(0)
     A = random.normal(size=(7, 7))
     A = A @ A.T + np.eye(7)
-    steps = list(random.normal(size=(4, 7)))
-    changes = [A @ s for s in steps]
-    g = random.normal(size=7)
-    scale = (steps[-1] @ changes[-1]) / (changes[-1] @ changes[-1])
-    root = np.sqrt(scale)
-    H = scale * LbfgsInvHessProduct(np.array(steps) / root, np.array(changes) * root).todense()
-    np.testing.assert_allclose(inverse_hessian_times(g, steps, changes), H @ g, rtol=1e-11)
-    np.testing.assert_allclose(inverse_hessian_times(changes[-1], steps, changes), steps[-1],
-                               rtol=1e-11)
-    np.testing.assert_array_equal(inverse_hessian_times(g, [], []), g)
+    pairs, g = Pairs(most), random.normal(size=7)
+    for step in random.normal(size=(4, 7)):
+        pairs.add(pairs.begin(step / scale), scale * (A @ step), pool)
+    steps, changes, ratios = zip(*pairs.kept, strict=True)
+    assert len(ratios) == most
+    (S, Y), root = np.array([steps, changes], np.float64), np.sqrt(np.array(ratios))[:, None]
+    S, Y = S * root * scale, Y / root / scale       # (H is that of any c s, y / c, times c²)
+    first = (S[-1] @ Y[-1]) / (Y[-1] @ Y[-1])
+    H = first * LbfgsInvHessProduct(S / np.sqrt(first), Y * np.sqrt(first)).todense()
+    d = np.empty(7)
+    pairs.put_direction(scale**2 * g, d, pool)
+    np.testing.assert_allclose(d, -H @ g, rtol=1e-10)
+    pairs.put_direction(scale * (A @ step), d, pool)
+    np.testing.assert_allclose(scale * d, -step, rtol=1e-6)
+    Pairs(3).put_direction(g, d, pool)
+    np.testing.assert_array_equal(d, -g)
+
+
+def test_pairs_are_kept_in_the_room_of_the_oldest_and_without_rounding_alone(pool):
+    pairs = Pairs(2)
+    for number in range(4):
+        pairs.add(pairs.begin(np.eye(3)[number % 3]), np.ones(3), pool)
+    rooms = {pair.s.ctypes.data for pair in pairs.kept}
+    pairs.add(pairs.begin(np.ones(3)), -np.ones(3), pool)          # sᵀy < 0: not kept
+    assert [pair.s.tolist() for pair in pairs.kept] == [[1.0, 0.0, 0.0]]
+    pairs.add(pairs.begin(np.ones(3)), np.zeros(3), pool)
+    assert {pair.s.ctypes.data for pair in pairs.kept} <= rooms
 
 
 def test_the_first_epoch_follows_the_gradient_to_the_least_value(case, pool):

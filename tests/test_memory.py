@@ -43,8 +43,11 @@ CASES = {
                         (*SHAPE, PER_USER, 2, 20), 2 * (vectors(64) + ITEMS) + 20 * SHAPE[0] * 64),
     "implicit, float64": ("ImplicitMF", {"n_factors": 64, "n_epochs": 1, "dtype": "float64"},
                           (*SHAPE, PER_USER, 1), 3 * vectors(64, 8) + 4 * ITEMS),
-    "lbfgs": ("MatrixFactorization", {"n_factors": 32, "n_epochs": 2, "solver": "lbfgs"},
+    "lbfgs": ("MatrixFactorization", {"n_factors": 32, "n_epochs": 12, "solver": "lbfgs"},
               (*SHAPE, PER_USER, 1), 24 * vectors(32)),
+    "lbfgs, float64": ("MatrixFactorization", {
+        "n_factors": 32, "n_epochs": 12, "solver": "lbfgs", "dtype": "float64",
+        "unknown_weight": 0.1}, (*SHAPE, PER_USER, 2), 13 * vectors(32, 8)),
     "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, (*SHAPE, PER_USER, 1),
             3 * vectors(64) + 12 * N),
     "EASE": ("EASE", {}, (4_000, 2_500, 20, 1), 4 * 2_520 * (2_520 + 4 * TILE)),

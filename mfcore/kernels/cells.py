@@ -58,3 +58,47 @@ def cell_sums(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndar
             known += s * (a * s - 2 * b)
             squares += s * s
     return known, squares
+
+
+@njit(**KERNEL)
+def cell_pulls(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
+               line: np.ndarray, P: np.ndarray, Q: np.ndarray, beta: np.ndarray,
+               gamma: np.ndarray, dP: np.ndarray, dbeta: np.ndarray, lo: int, hi: int) -> None:
+    """Write rows lo..hi of E Q and E 1 to dP and dbeta, E = a s − b on the stored cells."""
+    for u in range(lo, hi):
+        p, pull = P[u], dP[u]
+        pull[:] = 0
+        total = pull.dtype.type(0)
+        for t in range(indptr[u], indptr[u + 1]):
+            q = Q[indices[t]]
+            s = _dot(p, q) + beta[u] + gamma[indices[t]]
+            e = (line[0] * x[t] + line[1]) * s - (line[2] * y[t] + line[3])
+            for f in range(q.size):
+                pull[f] += e * q[f]
+            total += e
+        dbeta[u] = total
+
+
+@njit(**KERNEL)
+def sums_along(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
+               line: np.ndarray, P: np.ndarray, Q: np.ndarray, beta: np.ndarray,
+               gamma: np.ndarray, dP: np.ndarray, dQ: np.ndarray, dbeta: np.ndarray,
+               dgamma: np.ndarray, lo: int, hi: int) -> tuple[float, float, float]:
+    """Return the coefficients of t², t³, t⁴ in Σ (a s(t)² − 2 b s(t)) over rows lo..hi.
+
+    s(t) = s0 + t s1 + t² s2 is the score at the point plus t times the direction d.
+    """
+    second, third, fourth = 0.0, 0.0, 0.0
+    for u in range(lo, hi):
+        p, dp = P[u], dP[u]
+        for t in range(indptr[u], indptr[u + 1]):
+            i = indices[t]
+            q, dq = Q[i], dQ[i]
+            s0 = _dot(p, q) + beta[u] + gamma[i]
+            s1 = _dot(p, dq) + _dot(dp, q) + dbeta[u] + dgamma[i]
+            s2 = _dot(dp, dq)
+            a, b = line[0] * x[t] + line[1], line[2] * y[t] + line[3]
+            second += a * s1 * s1 + 2 * (a * s0 - b) * s2
+            third += 2 * a * s1 * s2
+            fourth += a * s2 * s2
+    return second, third, fourth

@@ -46,17 +46,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore.kernels import cells as kernels
-from mfcore.objectives.factors import (
-    Factors,
-    WholeMatrix,
-    augmented_gram,
-    cell_scores,
-    met,
-    whole_matrix,
-)
+from mfcore.objectives.factors import Factors, WholeMatrix, augmented_gram, met, whole_matrix
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.parallel import Pool
 
@@ -187,19 +179,27 @@ class RowSystems:
             mean = np.append(mean, bias_mean)
         return ridge, ridge * mean
 
-    def gradient(self, P: np.ndarray, beta: np.ndarray, pool: Pool
-                 ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ∂L/∂P and ∂L/∂β, shapes of P and beta (zeros if the bias is fixed)."""
-        s = cell_scores(self.cells.indptr, self.cells.indices, P, self.Q, beta, self.gamma, pool)
-        E = sp.csr_array((self.cells.a * s - self.cells.b, self.cells.indices,
-                          self.cells.indptr), shape=(len(P), len(self.Q)))
-        dP = E @ self.Q + self.penalty.reg[:, None] * (P - self.penalty.means)
-        db = E.sum(axis=1) + self.penalty.bias_reg * (beta - self.penalty.bias_means)
-        if self.w0 != 0:
-            c = self.Q.sum(axis=0)
-            dP += self.w0 * (P @ (self.Q.T @ self.Q) + np.outer(beta, c) + self.gamma @ self.Q)
-            db += self.w0 * (P @ c + len(self.Q) * beta + self.gamma.sum())
-        return 2 * dP, 2 * db if self.learns_bias else np.zeros_like(beta)
+    def put_gradient(self, P: np.ndarray, beta: np.ndarray, dP: np.ndarray, dbeta: np.ndarray,
+                     pool: Pool) -> None:
+        """Write ∂L/∂P and ∂L/∂β, of the shapes of P and beta (zeros if the bias is fixed)."""
+        Q, penalty = self.Q, self.penalty
+        whole = (Q.T @ Q, Q.sum(axis=0), self.gamma @ Q) if self.w0 else None
+
+        @np.errstate(over="ignore", invalid="ignore")   # (a thread does not inherit its caller's)
+        def some(lo: int, hi: int) -> None:
+            kernels.cell_pulls(*self.cells, P, Q, beta, self.gamma, dP, dbeta, lo, hi)  # E Q, E 1
+            rows = slice(lo, hi)
+            means, bias_means = penalty.means_of(rows)
+            dP[rows] += penalty.reg[rows, None] * (P[rows] - means)
+            dbeta[rows] += penalty.bias_reg[rows] * (beta[rows] - bias_means)
+            if whole is not None:
+                S, c, d = whole
+                dP[rows] += self.w0 * (P[rows] @ S + np.outer(beta[rows], c) + d)
+                dbeta[rows] += self.w0 * (P[rows] @ c + len(Q) * beta[rows] + self.gamma.sum())
+            dP[rows] *= 2
+            dbeta[rows] *= 2 * self.learns_bias
+
+        pool.over_rows(some, self.cells.indptr)
 
 
 @dataclass(frozen=True)
@@ -272,9 +272,16 @@ class Quadratic:
 
     def gradient(self, at: Factors, pool: Pool) -> Factors:
         """Return the derivatives by every block of `at` (zeros if biases are fixed)."""
-        dP, dbeta = self.user_rows(at).gradient(at.P, at.beta, pool)
-        dQ, dgamma = self.item_rows(at).gradient(at.Q, at.gamma, pool)
-        return Factors(dP, dQ, dbeta, dgamma, **self.group_gradient(at))
+        out = Factors(**{name: np.empty_like(block) for name, block in vars(at).items()})
+        self.put_gradient(at, out, pool)
+        return out
+
+    def put_gradient(self, at: Factors, out: Factors, pool: Pool) -> None:
+        """Write the gradient to the blocks of `out`."""
+        self.user_rows(at).put_gradient(at.P, at.beta, out.P, out.beta, pool)
+        self.item_rows(at).put_gradient(at.Q, at.gamma, out.Q, out.gamma, pool)
+        for name, block in self.group_gradient(at).items():
+            getattr(out, name)[...] = block
 
     def group_gradient(self, at: Factors) -> dict[str, np.ndarray]:
         """Return ∂L/∂G, ∂L/∂H, ∂L/∂g and ∂L/∂h by name."""

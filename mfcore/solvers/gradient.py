@@ -6,7 +6,7 @@ objectives/quadratic.py.  With the last steps s = x⁺ − x, changes y = g⁺ �
     H⁺ = (I − ρ s yᵀ) H (I − ρ y sᵀ) + ρ s sᵀ          so that H⁺ y = s
 
 is an inverse Hessian that starts from (sᵀy / yᵀy) I, and d = −H g.  The product needs no
-matrix, only a loop from the newest pair to the oldest and one back.
+matrix, only a loop from the newest pair to the oldest and one back (`Pairs`).
 
 Step.  Along d = (dP, dQ, dβ, dγ) a score is a parabola and the objective a quartic:
 
@@ -25,6 +25,9 @@ With Û = [P | β | 1], V̂ = [Q | 1 | γ] and their changes, Grams of both are 
 So the best step is a root of the cubic L'(t), found without trial steps or a tolerance.  There
 L'(t) = 0, hence sᵀy = t (L'(t) − L'(0)) = −t g·d > 0, and H stays positive definite.
 
+Memory.  x, g and d are float64, pairs float32: a direction needs no more digits, and H is
+positive definite for any pairs with sᵀy > 0.  The sums over cells are added row by row.
+
 A general-purpose L-BFGS hides its state, so that one could neither step it epoch by epoch nor
 continue it after a stop.
 
@@ -35,20 +38,93 @@ algorithm 7.4 (two loops).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from mfcore import validation
-from mfcore.objectives.factors import Factors, Side, cell_scores
+from mfcore.kernels import cells as kernels
+from mfcore.kernels import vectors
+from mfcore.objectives.factors import Factors, Side
 from mfcore.objectives.penalty import Prior
 from mfcore.objectives.quadratic import Quadratic
-from mfcore.parallel import Pool, gram
+from mfcore.parallel import Pool, gram, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
 # The blocks of parameters that move, by what is free.
 FREE = {"both": ("P", "Q", "beta", "gamma", "G", "H", "g", "h"), "users": ("P", "beta"),
         "items": ("Q", "gamma")}
+# Pairs to keep.  Ten take a fifth more memory and lower the loss by 0.2 % after 15 epochs, by
+# less than 0.05 % from 60 on (ML-100K).
+MEMORY = 8
+PART = 1 << 17          # numbers of a vector that one task multiplies
+
+
+class Pair(NamedTuple):
+    """A step and the change of the gradient, each divided by its largest number; and σ / η."""
+
+    s: np.ndarray
+    y: np.ndarray
+    ratio: float
+
+
+class Pairs:
+    """The last steps s and changes y of the gradient, and the direction that they give.
+
+    Each is kept divided by its largest number, ŝ = s / σ and ŷ = y / η, so that no scale of
+    the ratings leaves the range of float32.  In the two loops only the ratio σ / η is left:
+
+        α = ŝᵀq / ŝᵀŷ            q ← q − α ŷ                            newest to oldest
+        q ← (σ/η) (ŝᵀŷ / ŷᵀŷ) q                                         of the newest
+        q ← q + ((σ/η) α − ŷᵀq / ŝᵀŷ) ŝ                                 oldest to newest
+
+    Parameters
+    ----------
+    most : int, >= 1
+        Pairs to keep; the oldest gives way.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.kept: list[Pair] = []              # oldest first
+
+    def begin(self, step: np.ndarray) -> Pair:
+        """Return a pair of this step, in the room of the oldest if there is no other."""
+        s, y, _ = self.kept.pop(0) if len(self.kept) == self.most else \
+            Pair(np.empty(len(step), np.float32), np.empty(len(step), np.float32), 0.0)
+        return Pair(s, y, _put_rounded(step, s))
+
+    def add(self, begun: Pair, change: np.ndarray, pool: Pool) -> None:
+        """Keep a pair that `begin` returned, unless sᵀy > 0 is lost to rounding."""
+        s, y, sigma = begun
+        eta = _put_rounded(change, y)
+        if _dot(s, y, pool) > 0:
+            self.kept.append(Pair(s, y, sigma / eta))
+
+    def put_direction(self, g: np.ndarray, d: np.ndarray, pool: Pool) -> None:
+        """Write −H g to d, float64; −g if there are no pairs."""
+        np.negative(g, out=d)
+        pairs = [(*pair, _dot(pair.s, pair.y, pool)) for pair in self.kept]
+        alphas = []
+        for s, y, _, sy in reversed(pairs):
+            alphas.append(_dot(s, d, pool) / sy)
+            _add(d, -alphas[-1], y, pool)
+        for _, y, ratio, sy in pairs[-1:]:
+            d *= ratio * sy / _dot(y, y, pool)
+        for (s, y, ratio, sy), alpha in zip(pairs, reversed(alphas), strict=True):
+            _add(d, ratio * alpha - _dot(y, d, pool) / sy, s, pool)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that `resume` needs, without copies."""
+        return {"ratios": np.array([pair.ratio for pair in self.kept]),
+                **{f"step_{number}": pair.s for number, pair in enumerate(self.kept)},
+                **{f"change_{number}": pair.y for number, pair in enumerate(self.kept)}}
+
+    def resume(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+        self.kept = [Pair(state[f"step_{number}"], state[f"change_{number}"], float(ratio))
+                     for number, ratio in enumerate(state["ratios"])]
 
 
 @dataclass
@@ -70,25 +146,25 @@ class LBFGS(Solver):
     """
 
     problem: Quadratic
-    memory: int = 10
+    memory: int = MEMORY
     free: str = "both"
     _x: np.ndarray = field(default_factory=lambda: np.empty(0), init=False, repr=False)
     _g: np.ndarray = field(default_factory=lambda: np.empty(0), init=False, repr=False)
-    _steps: list[np.ndarray] = field(default_factory=list, init=False, repr=False)
-    _changes: list[np.ndarray] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        validation.integer("memory", self.memory, low=1)
         validation.choice("free", self.free, FREE)
+        self._pairs = Pairs(validation.integer("memory", self.memory, low=1))
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Take one step; return the loss after it."""
-        if not np.array_equal(self._x.astype(at.P.dtype), self._flat(at)):
+        if not self._is_at(at):
             self._begin(at, pool)
-        d = -inverse_hessian_times(self._g, self._steps, self._changes)
+        d = np.empty_like(self._g)
+        self._pairs.put_direction(self._g, d, pool)
         t = self._best_step(at, d, pool)
         if t > 0:
-            self._move(at, t * d, pool)
+            d *= t
+            self._move(at, d, pool)
         point = self._point(at)
         for name in FREE[self.free]:
             getattr(at, name)[...] = getattr(point, name)
@@ -96,16 +172,24 @@ class LBFGS(Solver):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the unrounded parameters, their gradient and the pairs."""
-        return {"x": self._x, "gradient": self._g, "steps": np.array(self._steps),
-                "changes": np.array(self._changes)}
+        return {"x": self._x, "gradient": self._g, **self._pairs.state()}
 
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned, to the same bits."""
         self._x, self._g = state["x"], state["gradient"]
-        self._steps, self._changes = list(state["steps"]), list(state["changes"])
+        self._pairs.resume(state)
+
+    def _is_at(self, at: Factors) -> bool:
+        """Whether the factors are x, rounded."""
+        if len(self._x) != sum(getattr(at, name).size for name in FREE[self.free]):
+            return False
+        point = self._blocks(self._x, at)
+        return all(np.array_equal(getattr(point, name).astype(block.dtype), block)
+                   for name, block in vars(at).items() if name in FREE[self.free])
 
     def _flat(self, point: Factors) -> np.ndarray:
-        return np.concatenate([getattr(point, name).ravel() for name in FREE[self.free]])
+        return np.concatenate([getattr(point, name).ravel() for name in FREE[self.free]],
+                              dtype=np.float64)
 
     def _blocks(self, x: np.ndarray, like: Factors) -> Factors:
         """Return x as blocks (views), with zeros for those that are not free."""
@@ -126,8 +210,13 @@ class LBFGS(Solver):
     def _begin(self, at: Factors, pool: Pool) -> None:
         """Start from `at`, without pairs."""
         rest_at_prior(self.problem, at, self.free)
-        self._x, self._steps, self._changes = self._flat(at).astype(np.float64), [], []
-        self._g = self._flat(self.problem.gradient(self._point(at), pool))
+        self._pairs = Pairs(self.memory)
+        self._x = self._flat(at)
+        self._g = np.empty_like(self._x)
+        self._put_gradient(at, self._g, pool)
+
+    def _put_gradient(self, at: Factors, g: np.ndarray, pool: Pool) -> None:
+        self.problem.put_gradient(self._point(at), self._blocks(g, at), pool)
 
     def _best_step(self, at: Factors, d: np.ndarray, pool: Pool) -> float:
         c = np.append(self._g @ d, line_coefficients(self.problem, self._point(at),
@@ -138,44 +227,38 @@ class LBFGS(Solver):
         return best_step(c)
 
     def _move(self, at: Factors, step: np.ndarray, pool: Pool) -> None:
-        """Add a step to x, and remember it with the change of the gradient."""
-        self._x = self._x + step
-        g = self._flat(self.problem.gradient(self._point(at), pool))
-        change, self._g = g - self._g, g
-        if step @ change > 0:                     # else it is only rounding
-            self._steps = [*self._steps, step][-self.memory:]
-            self._changes = [*self._changes, change][-self.memory:]
+        """Add a step to x, and keep it with the change of g; its room then holds the new g."""
+        self._x += step
+        begun, g = self._pairs.begin(step), step
+        self._put_gradient(at, g, pool)
+        change, self._g = np.subtract(g, self._g, out=self._g), g
+        self._pairs.add(begun, change, pool)
 
 
-def inverse_hessian_times(g: np.ndarray, steps: list[np.ndarray], changes: list[np.ndarray]
-                          ) -> np.ndarray:
-    """Return H g for the pairs (s, y), oldest first; g itself if there are none."""
-    if not steps:
-        return g
-    pairs = [(s, y, s @ y) for s, y in zip(steps, changes, strict=True)]
-    q, alphas = g.copy(), []
-    for s, y, sy in reversed(pairs):
-        alphas.append((s @ q) / sy)
-        q -= alphas[-1] * y
-    _, y, sy = pairs[-1]
-    q *= sy / (y @ y)
-    for (s, y, sy), alpha in zip(pairs, reversed(alphas), strict=True):
-        q += (alpha - (y @ q) / sy) * s
-    return q
+def _put_rounded(x: np.ndarray, out: np.ndarray) -> float:
+    """Write x, divided by its largest number, to out, rounded to its type; return the number."""
+    most = max(float(x.max(initial=0)), -float(x.min(initial=0))) or 1.0
+    np.multiply(x, 1 / most, out=out, casting="same_kind")
+    return most
+
+
+def _dot(x: np.ndarray, y: np.ndarray, pool: Pool) -> float:
+    """Return xᵀy, float64; the parts are added in order."""
+    return sum(pool.map(lambda lo, hi: float(vectors.dot(x, y, lo, hi)),
+                        row_chunks(len(x), PART)))
+
+
+def _add(q: np.ndarray, scale: float, x: np.ndarray, pool: Pool) -> None:
+    """Add scale · x to q in place."""
+    pool.map(lambda lo, hi: vectors.add(q, scale, x, lo, hi), row_chunks(len(q), PART))
 
 
 def line_coefficients(problem: Quadratic, at: Factors, d: Factors, pool: Pool) -> np.ndarray:
     """Return c2, c3, c4 of the objective along d, float64, shape (3,)."""
     cells = problem.by_user
-
-    def scores(P: np.ndarray, Q: np.ndarray, beta: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-        return cell_scores(cells.indptr, cells.indices, P, Q, beta, gamma, pool)
-
-    s1 = scores(np.hstack([at.P, d.P]), np.hstack([d.Q, at.Q]), d.beta, d.gamma)
-    s2 = scores(d.P, d.Q, np.zeros_like(d.beta), np.zeros_like(d.gamma))
-    a = cells.a
-    E = a * scores(at.P, at.Q, at.beta, at.gamma) - cells.b
-    known = np.array([(a * s1) @ s1 + 2 * (E @ s2), 2 * ((a * s1) @ s2), (a * s2) @ s2])
+    known: np.ndarray = np.sum(pool.over_rows(lambda lo, hi: kernels.sums_along(
+        *cells, at.P, at.Q, at.beta, at.gamma, d.P, d.Q, d.beta, d.gamma, lo, hi),
+        cells.indptr), axis=0)
     known[0] += _penalty_square(problem.users, d.of_users, problem.learns_bias)
     known[0] += _penalty_square(problem.items, d.of_items, problem.learns_bias)
     return known + problem.w0 * _whole_square_along(at, d, pool) if problem.w0 else known
@@ -216,9 +299,10 @@ def _penalty_square(prior: Prior, d: Side, learns_bias: bool) -> float:
 
 def _whole_square_along(at: Factors, d: Factors, pool: Pool) -> np.ndarray:
     """Return the coefficients of t², t³, t⁴ in Σ_all s(t)²."""
-    one_u, one_i = np.ones((len(at.P), 1)), np.ones((len(at.Q), 1))
-    U = _gram_along([at.P, at.beta[:, None], one_u], [d.P, d.beta[:, None], 0 * one_u], pool)
-    V = _gram_along([at.Q, one_i, at.gamma[:, None]], [d.Q, 0 * one_i, d.gamma[:, None]], pool)
+    U = _gram_along([at.P, at.beta, np.ones(len(at.P))],
+                    [d.P, d.beta, np.zeros(len(at.P))], pool)
+    V = _gram_along([at.Q, np.ones(len(at.Q)), at.gamma],
+                    [d.Q, np.zeros(len(at.Q)), d.gamma], pool)
     total = np.zeros(5)
     for i in range(3):
         for j in range(3):
@@ -228,6 +312,6 @@ def _whole_square_along(at: Factors, d: Factors, pool: Pool) -> np.ndarray:
 
 def _gram_along(X: list[np.ndarray], dX: list[np.ndarray], pool: Pool) -> list[np.ndarray]:
     """Return the coefficients of 1, t, t² in the Gram of X + t dX."""
-    G = gram(np.hstack(X + dX), pool)
+    G = gram(X[0], pool, beside=(*X[1:], *dX))
     w = len(G) // 2
     return [G[:w, :w], G[:w, w:] + G[w:, :w], G[w:, w:]]

@@ -29,12 +29,12 @@ from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.network import Trainer, value_and_gradients
 from mfcore.nn.parameters import Parameter, unpack
 from mfcore.parallel import Pool, row_chunks
-from mfcore.solvers.gradient import inverse_hessian_times
+from mfcore.solvers.gradient import MEMORY, Pairs
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-# Sufficient decrease, most halvings of a step, and pairs to remember.
-ARMIJO, HALVINGS, MEMORY = 1e-4, 30, 10
+# Sufficient decrease, and most halvings of a step.
+ARMIJO, HALVINGS = 1e-4, 30
 Make = Callable[[np.ndarray, np.random.Generator, Pool], Any]
 
 
@@ -178,8 +178,7 @@ class RowLBFGS(Solver):
     x: Any
     size: float
     reg: float
-    _steps: list[np.ndarray] = field(default_factory=list, init=False)
-    _changes: list[np.ndarray] = field(default_factory=list, init=False)
+    _pairs: Pairs = field(default_factory=lambda: Pairs(MEMORY), init=False)
     _known: tuple[np.ndarray, float, np.ndarray] | None = field(default=None, init=False)
 
     def epoch(self, at: Vector, pool: Pool) -> float:
@@ -188,22 +187,20 @@ class RowLBFGS(Solver):
         if self._known is None or not np.array_equal(self._known[0], start):
             self._known = (start, *self.value_and_gradient(pool))
         _, value, g = self._known
-        d = -inverse_hessian_times(g, self._steps, self._changes)
-        t = min(1.0, 1 / float(np.linalg.norm(g))) if not self._steps else 1.0
+        d = np.empty(len(g))
+        self._pairs.put_direction(g, d, pool)
+        t = 1.0 if self._pairs.kept else min(1.0, 1 / float(np.linalg.norm(g)))
         slope = float(g @ d)
         for _ in range(HALVINGS):
             at.weights[...] = start + t * d
             found, after = self.value_and_gradient(pool)
             if found <= value + ARMIJO * t * slope:
-                step, change = at.weights - start, after - g
-                if step @ change > 0:
-                    self._steps = [*self._steps, step][-MEMORY:]
-                    self._changes = [*self._changes, change][-MEMORY:]
+                self._pairs.add(self._pairs.begin(at.weights - start), after - g, pool)
                 self._known = (at.weights.copy(), found, after)
                 return found
             t /= 2
         at.weights[...] = start
-        self._steps, self._changes = [], []
+        self._pairs = Pairs(MEMORY)
         return value
 
     def value_and_gradient(self, pool: Pool) -> tuple[float, np.ndarray]:
@@ -223,9 +220,9 @@ class RowLBFGS(Solver):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the pairs that the next step uses."""
-        return {"steps": np.array(self._steps), "changes": np.array(self._changes)}
+        return self._pairs.state()
 
     def resume(self, at: Vector, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
         unpack(at.weights, self.network.parameters())
-        self._steps, self._changes = list(state["steps"]), list(state["changes"])
+        self._pairs.resume(state)
