@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,9 @@ import scipy.sparse as sp
 
 from mfcore import persistence, validation
 from mfcore.atomic import new_folder
-from mfcore.data.canonical import check_layout
-from mfcore.data.chunks import CELLS
 from mfcore.data.ids import named_or_none
+from mfcore.data.orientations import check_arrays, check_cells, check_same_cells
 from mfcore.npy import mapped
-from mfcore.parallel import row_chunks
 
 FORMAT, VERSION = "mfcore ratings", 1
 HEADER, IDS = "header.json", "ids.mfcore"
@@ -77,33 +76,45 @@ def read(folder: str | os.PathLike[str], verify: bool) -> dict[str, Any]:
     except RatingsFolderError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise RatingsFolderError(f"{place} holds no ratings that were written here ({error})"
-                                 ) from error
+        raise RatingsFolderError(f"{place} holds no ratings that were written here ({error}); "
+                                 f"write the folder again") from error
 
 
 def _state(place: Path, header: dict[str, Any], verify: bool) -> dict[str, Any]:
-    for name, entry in header["files"].items():
+    found = header["files"]
+    for name, entry in found.items():
         if os.path.basename(name) != name:
             raise RatingsFolderError(f"{place} names a file elsewhere, {name!r}")
         _check_file(place / name, entry, verify)
-    state: dict[str, Any] = {"folder": str(place.resolve())}
-    shape = tuple(header["shape"])
-    for side, oriented, weights in (("user", shape, "weights"),
-                                    ("item", shape[::-1], "weights_by_item")):
-        data, indices, indptr = (np.asarray(mapped(place / f"{side}.{name}.npy"))
-                                 for name in ("data", "indices", "indptr"))
-        state[f"by_{side}"] = matrix = sp.csr_array((data, indices, indptr), shape=oriented)
-        if verify:
-            _check_cells(place / side, matrix)
-        weighted = f"{side}.weights.npy" in header["files"]
-        state[weights] = np.asarray(mapped(place / f"{side}.weights.npy")) if weighted else None
-        if weighted and state[weights].shape != (matrix.nnz,):
-            raise RatingsFolderError(f"{place} has another number of weights than of cells")
-    ids = persistence.read(place / IDS)[0] if IDS in header["files"] else {}
-    for side, size in zip(("user", "item"), shape, strict=True):
-        name = f"{side}_ids"
-        state[f"_{side}s"] = named_or_none(name, ids.get(name), size)
-    return state
+    n_users, n_items = (validation.integer("shape", size) for size in header["shape"])
+    by_user, weights = _side(place, "user", found, (n_users, n_items), verify)
+    by_item, weights_by_item = _side(place, "item", found, (n_items, n_users), verify)
+    if verify:
+        check_same_cells(by_user, weights, by_item, weights_by_item)
+    ids = persistence.read(place / IDS)[0] if IDS in found else {}
+    return {"folder": str(place.resolve()), "by_user": by_user, "by_item": by_item,
+            "weights": weights, "weights_by_item": weights_by_item,
+            "_users": named_or_none("user_ids", ids.get("user_ids"), n_users),
+            "_items": named_or_none("item_ids", ids.get("item_ids"), n_items)}
+
+
+def _side(place: Path, side: str, found: Collection[str], shape: tuple[int, int], verify: bool
+          ) -> tuple[sp.csr_array, np.ndarray | None]:
+    """Map the matrix and the weights of one orientation."""
+    weighted = {"user.weights.npy", "item.weights.npy"} & set(found)
+    files = {name: f"{side}.{name}.npy" for name in ("indptr", "indices", "data")}
+    if weighted:
+        files["weights"] = f"{side}.weights.npy"
+    for name in files.values():
+        if name not in found:
+            raise RatingsFolderError(f"{place} has no {name}; write the folder again")
+    arrays = {name: np.asarray(mapped(place / file)) for name, file in files.items()}
+    check_arrays(side, arrays, shape[0])
+    weights = arrays.pop("weights", None)
+    matrix = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
+    if verify:
+        check_cells(side, matrix, weights)
+    return matrix, weights
 
 
 def _header(place: Path) -> dict[str, Any]:
@@ -134,23 +145,3 @@ def _check_file(path: Path, entry: dict[str, Any], verify: bool) -> None:
                                  f"the folder was not copied to the end; copy or write it again")
     if verify and persistence.digest_of_file(path) != entry["sha256"]:
         raise RatingsFolderError(f"{path} does not match its checksum; write the folder again")
-
-
-def _check_cells(name: Path, matrix: sp.csr_array) -> None:
-    """Raise RatingsFolderError for cells that Ratings cannot have, for kernels trust them.
-
-    A folder made up by somebody has matching checksums too.
-    """
-    indptr, indices = matrix.indptr, matrix.indices
-    if {indptr.dtype.kind, indices.dtype.kind} != {"i"} or matrix.data.dtype.kind not in "iufb":
-        raise RatingsFolderError(f"{name} has arrays of other types than ratings have")
-    try:
-        check_layout(str(name), matrix)
-    except ValueError as error:
-        raise RatingsFolderError(f"{error}; write the folder again") from None
-    for start, stop in row_chunks(matrix.nnz, CELLS):
-        after = np.arange(start + 1, min(stop + 1, matrix.nnz))
-        falls = after[np.diff(indices[start:stop + 1]) <= 0]
-        if not np.isin(falls, indptr).all() or not np.isfinite(matrix.data[start:stop]).all():
-            raise RatingsFolderError(f"{name} has cells out of order, or values that are not "
-                                     f"finite; write the folder again")
