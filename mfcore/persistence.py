@@ -29,7 +29,7 @@ from typing import IO, Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.atomic import replacing
+from mfcore.atomic import replaceable, replacing
 
 FORMAT, VERSION = "mfcore", 1
 HEADER = "header.json"
@@ -68,9 +68,10 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
         For anything else, before a file is touched.
     ValueError
         For an array name that is not letters, digits, "_" and ".".
-    FileNotFoundError, IsADirectoryError
-        If the folder does not exist, or `path` is one.
+    FileNotFoundError, IsADirectoryError, FileExistsError
+        If the folder does not exist, or `path` is one, or a pipe or device.
     """
+    replaceable(path)
     entries = {name: _entry(name, array) for name, array in sorted(arrays.items())}
     header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
               "arrays": {name: spec for name, (spec, _) in entries.items()}}
@@ -102,8 +103,11 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
     ModelFileError
         Naming file and cause: truncated, altered, not a model file, or of a newer version.
     FileNotFoundError
+    ValueError
+        A pipe or device, in which no place can be looked up.
     """
-    with open(validation.path("path", path), "rb") as stream, _complaints(path):
+    place = validation.regular_file(validation.path("path", path), "read from its end")
+    with place.open("rb") as stream, _complaints(path):
         archive = zipfile.ZipFile(stream)
         members = _members(archive, os.fstat(stream.fileno()).st_size)
         header = _header(archive, members)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import stat
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 
 MOST = 2**31 - 1            # largest count, of rows or of entries in a list
+_KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe",
+          stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -94,6 +97,40 @@ def path(name: str, value: Any) -> Path:
         raise ValueError(f"{name} must be a path, neither empty nor with a zero byte, "
                          f"got {text!r}")
     return Path(text)
+
+
+def kind_of(path: Path) -> str | None:
+    """Return what is at a path, links followed: "a file", "a folder", ...; None for nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _KINDS.get(stat.S_IFMT(mode), "no file")
+
+
+def regular_file(path: Path, use: str) -> Path:
+    """Return the path of a file that can be read from any place, and twice.
+
+    Parameters
+    ----------
+    path : Path
+    use : str
+        How the file is read, as the message says it: "read from its end".
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+    ValueError
+        A pipe, socket or device.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        raise FileNotFoundError(f"there is no file {path}")
+    if kind == "a folder":
+        raise IsADirectoryError(f"{path} is a folder; name a file in it")
+    if kind != "a file":
+        raise ValueError(f"{path} is {kind}, and what it holds is {use}: write it to a file first")
+    return path
 
 
 def iterable(name: str, value: Any) -> list[Any]:

@@ -356,6 +356,7 @@ class Server(ThreadingHTTPServer):
     ranges = True
     chunked = False
     status = 200
+    length: str | None = None           # what it announces, if not the true length
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -376,7 +377,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         rest = server.content[start:]
         self.send_header(*(("Transfer-Encoding", "chunked") if server.chunked else
-                           ("Content-Length", str(len(rest)))))
+                           ("Content-Length", server.length or str(len(rest)))))
         self.end_headers()
         if server.breaks > 0:
             server.breaks -= 1
@@ -474,7 +475,7 @@ def test_a_download_that_breaks_again_and_again_leaves_nothing(tmp_path, server)
 
 def test_an_interrupted_download_leaves_nothing(tmp_path, server, monkeypatch) -> None:
     def interrupted(*_: object) -> None:
-        assert len(list((tmp_path / "cache").glob("*.part"))) == 1
+        assert len(list((tmp_path / "cache").glob("*.part"))) == 2      # lock and piece
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -497,6 +498,52 @@ def test_a_server_out_of_reach_is_named(tmp_path) -> None:
     assert cached(tmp_path) == []
 
 
+@pytest.mark.parametrize("length", ["many", "-5", "1e3", "0x10", "1,2", "\xb2", "9" * 40, " "])
+def test_a_length_that_is_no_number_is_named(tmp_path, server, length) -> None:
+    server.length = length
+    with pytest.raises(ConnectionError, match=r"announces .* bytes \(Content-Length\), which"):
+        fetch("ml-20m", progress=False)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize(("length", "message"), [("1", "expected md5|arrived with md5"),
+                                                 ("100000", "broke off at")])
+def test_a_wrong_length_is_refused_and_nothing_kept(tmp_path, server, length, message) -> None:
+    server.length = length
+    with pytest.raises((ConnectionError, ValueError), match=message):
+        fetch("ml-20m", progress=False)
+    assert cached(tmp_path) == []
+
+
+def test_a_server_that_does_not_speak_http_is_named(tmp_path, monkeypatch) -> None:
+    class Babble(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"220 mail.example.org ESMTP\r\n")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Babble) as babble:
+        threading.Thread(target=babble.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("MFCORE_MIRROR", f"http://127.0.0.1:{babble.server_port}/")
+        with pytest.raises(ConnectionError, match=r"does not speak HTTP \(BadStatusLine"):
+            fetch("ml-20m", progress=False)
+        babble.shutdown()
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("address", ["mirror", "http://a b/", "http://[::1/", "http://a:port/"])
+def test_an_address_that_no_server_can_have_is_named(monkeypatch, address) -> None:
+    monkeypatch.setenv("MFCORE_MIRROR", address)
+    with pytest.raises(ConnectionError, match=r"ml-20m\.zip cannot be reached"):
+        fetch("ml-20m", progress=False)
+
+
+def test_a_fetch_removes_what_a_killed_download_has_left(tmp_path) -> None:
+    as_zip(tmp_path, "ml-20m", PUBLISHED["ml-20m"])
+    (tmp_path / ".mfcore-0123456789abcdef.part").write_bytes(b"half")
+    assert fetch("ml-20m", data_dir=tmp_path).ratings.nnz == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["ml-20m.zip"]
+
+
 def test_two_threads_may_download_at_once(tmp_path, server) -> None:
     sizes: list[int] = []
     threads = [threading.Thread(target=lambda: sizes.append(
@@ -506,6 +553,7 @@ def test_two_threads_may_download_at_once(tmp_path, server) -> None:
     for thread in threads:
         thread.join()
     assert sizes == [3] * 4
+    assert len(server.asked) == 1           # the others take what the first brought
     assert cached(tmp_path) == ["ml-20m.zip"]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import mfcore
 from mfcore import validation
-from mfcore.atomic import replacing
+from mfcore.atomic import replaceable, replacing
 from mfcore.cli import inputs
 from mfcore.cli.models import new_model, segment, set_running
 from mfcore.cli.output import Answer, number, progress, shows_progress, table
@@ -41,7 +41,7 @@ def fetch(arguments: Namespace) -> Answer:
         if arguments.csv:
             raise ValueError("--csv needs the name of a data set")
         return _known()
-    target = inputs.writable(arguments.csv) if arguments.csv else None
+    target = replaceable(arguments.csv) if arguments.csv else None
     if arguments.name not in NAMES:
         raise ValueError(f"there is no data set {arguments.name!r}; known are {', '.join(NAMES)}")
     data = inputs.load_data(arguments.name, arguments)
@@ -143,7 +143,7 @@ def _byte_count(text: str) -> int:
 
 def fit(arguments: Namespace) -> Answer:
     """Learn a model and save it."""
-    target, model = inputs.writable(arguments.out), new_model(arguments)
+    target, model = replaceable(arguments.out), new_model(arguments)
     data = inputs.load_data(arguments.data, arguments)
     ratings, known = data.ratings, segment(model, data)
     start = time.perf_counter()

@@ -18,7 +18,8 @@ import numpy as np
 
 import mfcore
 from mfcore import validation
-from mfcore.cli.inputs import Titles, ids_or_rows, load_data, load_titles, titles_of, writable
+from mfcore.atomic import replaceable, replacing
+from mfcore.cli.inputs import Titles, ids_or_rows, load_data, load_titles, titles_of
 from mfcore.cli.output import Answer, number, progress, table
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def demo(arguments: Namespace) -> Answer:
     titles = load_titles(arguments.titles, arguments) or titles_of(data)
     groups = audiences(data)
     if groups is not None and arguments.picture != "none":
-        writable(arguments.picture)
+        replaceable(arguments.picture)
     found = climb(data, arguments)
     weights, picture = (None, None) if groups is None else \
         _by_weight(data, groups, found, arguments)
@@ -236,7 +237,8 @@ def _drawn(models: dict[str, Recommender], data: Dataset, items: np.ndarray,
         figure = compare_embeddings(models, audience_names(data, items), data.item_titles)
     except ModuleNotFoundError:
         return None
-    figure.savefig(path, dpi=120)
+    with replacing(path) as stream:
+        figure.savefig(stream, dpi=120, format=Path(path).suffix[1:] or "png")
     return str(Path(path).resolve())
 
 

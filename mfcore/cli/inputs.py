@@ -12,6 +12,7 @@ import numpy as np
 
 import mfcore
 from mfcore.cli.output import shows_progress
+from mfcore.data.textfile import bytes_of
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
@@ -88,8 +89,7 @@ def given_ids(name: str, words: Sequence[str] | None, path: str | None,
               known: np.ndarray | None) -> np.ndarray | None:
     """Return ids from words or from the lines of a file; None if neither is given."""
     if path is not None:
-        lines = Path(path).read_text("utf-8").splitlines()
-        words = [line.strip() for line in lines if line.strip()]
+        words = [line.strip() for line in _lines(Path(path)) if line.strip()]
         if not words:
             raise ValueError(f"{path} holds no ids")
     return None if words is None else ids_of(name, words, known)
@@ -126,11 +126,7 @@ def titles_of(data: Dataset) -> Titles:
 
 def read_rows(path: Path) -> Iterable[list[str]]:
     """Return the cells of each line of a table, whatever separates them."""
-    raw = path.read_bytes()
-    try:
-        lines = raw.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        lines = raw.decode("latin-1").splitlines()
+    lines = _lines(path)
     first = next((line for line in lines if line.strip()), "")
     separator = next((each for each in SEPARATORS if each in first), ",")
     if len(separator) > 1:
@@ -138,17 +134,10 @@ def read_rows(path: Path) -> Iterable[list[str]]:
     return csv.reader(lines, delimiter=separator)
 
 
-# ---------------------------------------------------------------------------------- output
-
-
-def writable(path: str) -> Path:
-    """Return the path to write to; raise before any work is done if it cannot be a file.
-
-    Raises IsADirectoryError for a folder, FileNotFoundError where the folder is missing.
-    """
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write to {path}: it is a folder")
-    if not target.absolute().parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
-    return target
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file or pipe, in UTF-8 or else in Latin-1."""
+    raw = bytes_of(path).tobytes()
+    try:
+        return raw.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1").splitlines()

@@ -11,7 +11,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from mfcore.data.textfile import gunzipped
+from mfcore.data.textfile import GZIP, gunzipped
+from mfcore.validation import regular_file
 
 MAX_BYTES = 2 * 2**30       # the largest member of a known data set, ml-25m's ratings, has 0.7 GB
 
@@ -19,12 +20,12 @@ MAX_BYTES = 2 * 2**30       # the largest member of a known data set, ml-25m's r
 class Archive:
     """Read files of a data set from a folder or zip (such as a wheel), by their bare names.
 
-    Raises ValueError for a damaged zip.
+    Raises ValueError for a damaged zip, FileNotFoundError where there is nothing.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._entries = {} if path.is_dir() else _entries(path)
+        self._entries = {} if path.is_dir() else _entries(regular_file(path, "read in pieces"))
 
     def has(self, name: str) -> bool:
         """Return whether there is a member of this name, gzipped or not."""
@@ -40,7 +41,7 @@ class Archive:
         if found is None:
             raise FileNotFoundError(f"{self.path} holds no {name}")
         data = found.read_bytes() if isinstance(found, Path) else self._unzipped(found)
-        gzipped = data[:2] == b"\x1f\x8b"
+        gzipped = data[:2] == GZIP
         return bytes(gunzipped(f"{self.path.name}/{name}", data)) if gzipped else data
 
     def _found(self, name: str) -> Path | zipfile.ZipInfo | None:

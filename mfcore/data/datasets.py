@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mfcore import validation
+from mfcore.atomic import remove_abandoned
 from mfcore.data import download, formats
 from mfcore.data.archive import Archive
 from mfcore.data.dataset import Dataset
@@ -107,6 +108,7 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
 
         return synthetic.planted() if name == "planted" else synthetic.planted_audiences()
     places = _places(data_dir)
+    remove_abandoned(places[-1])
     archive = _on_this_machine(name, places) or _downloaded(name, places[-1], progress)
     source = SOURCES[name]
     read = next(read for file, read in source.readers.items() if archive.has(file))

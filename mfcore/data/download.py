@@ -1,37 +1,42 @@
 """Files from the net: checked, and whole or not there at all.
 
-A file takes its name in one step, after its checksum is verified.  So an interrupted download
-leaves nothing behind, and two processes may download the same file at once.
+A file takes its name in one step, after its checksum is verified.  An interrupted download leaves
+nothing behind; what a killed one leaves, the next removes.  Of two processes that want the same
+file, the second waits for what the first brings.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from mfcore.atomic import new_folder, replacing
+from mfcore.atomic import new_folder, owned, replacing, scratch_folder
 from mfcore.data.archive import Archive
 from mfcore.persistence import digest_of_file
 
 TIMEOUT = 10.0          # seconds without an answer before a server counts as out of reach
 ATTEMPTS = 4            # connections in all, if one breaks off
+DOING = "downloads it"
 
 
 def download(url: str, target: Path, digest: str, *, progress: bool = True) -> None:
-    """Fetch `url` into the file `target`, whose folder is made if necessary.
+    """Fetch `url` into the file `target`, unless it is there; make its folder if necessary.
 
     `digest` is "md5:..." or "sha256:..."; `progress` shows a bar.  Raises ConnectionError if
     the server is out of reach, refuses, or keeps breaking off, ValueError if the checksum
     differs.
     """
     _make_writable(target.parent, target.name)
-    with replacing(target) as out:
-        _receive(url, out, progress)
-        out.flush()
-        _check(url, digest, Path(out.name))
+    with owned(target, DOING, wait=True):
+        if target.is_file() and _differs(digest, target) is None:
+            return
+        with replacing(target) as out:
+            _receive(url, out, progress)
+            out.flush()
+            _check(url, digest, Path(out.name))
 
 
 def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> None:
@@ -43,14 +48,16 @@ def from_wheel(requirement: str, digests: Mapping[str, str], target: Path) -> No
     missing or cannot fetch the wheel, ValueError if a checksum differs.
     """
     _make_writable(target.parent, target.name)
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = Archive(_pip_download(requirement, Path(folder)))
+    with owned(target, DOING, wait=True):
+        if target.is_dir():         # another process was first
+            return
         try:
-            with new_folder(target) as part:
+            with scratch_folder(target.parent) as folder, new_folder(target) as part:
+                wheel = Archive(_pip_download(requirement, folder))
                 for name, digest in digests.items():
                     (part / name).write_bytes(wheel.read(name))
                     _check(f"{requirement}: {name}", digest, part / name)
-        except OSError:             # another process was first
+        except FileExistsError:     # somebody has put it there meanwhile
             if not target.is_dir():
                 raise
 
@@ -78,8 +85,8 @@ def _receive(url: str, out: IO[bytes], progress: bool) -> None:
             if answer.status != 206 or not sent.startswith(f"bytes {out.tell()}-"):
                 out.seek(0)             # the server sends everything again, not the rest
                 out.truncate()
-            length = answer.headers.get("Content-Length")
-            total = None if length is None else out.tell() + int(length)
+            length = _length(url, answer.headers.get("Content-Length"))
+            total = None if length is None else out.tell() + length
             with tqdm(desc=url.rsplit("/", 1)[-1], initial=out.tell(), total=total, unit="B",
                       unit_scale=True, disable=not progress) as bar:
                 whole = _copy(answer, out, bar)
@@ -90,18 +97,32 @@ def _receive(url: str, out: IO[bytes], progress: bool) -> None:
                           f"try again")
 
 
+def _length(url: str, said: str | None) -> int | None:
+    """Return how many bytes a server announces, None if it does not say."""
+    if said is None:
+        return None
+    if not re.fullmatch("[0-9]{1,18}", said.strip(), re.ASCII):
+        raise ConnectionError(f"{url} announces {said[:60]!r} bytes (Content-Length), which is no "
+                              f"number")
+    return int(said)
+
+
 def _answer(url: str, place: int) -> Any:
+    from http.client import HTTPException, InvalidURL
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    request = Request(url, headers={"Range": f"bytes={place}-"} if place else {})
     try:
+        request = Request(url, headers={"Range": f"bytes={place}-"} if place else {})
         return urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
         raise ConnectionError(f"{url} answered {error.code} {error.reason}") from None
-    except OSError as error:
+    except (OSError, ValueError, InvalidURL) as error:
         reason = getattr(error, "reason", error)
         raise ConnectionError(f"{url} cannot be reached: {reason}") from None
+    except HTTPException as error:
+        raise ConnectionError(f"{url} does not speak HTTP ({type(error).__name__}: {error})"
+                              ) from None
 
 
 def _copy(answer: Any, out: IO[bytes], bar: Any) -> bool:
@@ -120,11 +141,16 @@ def _copy(answer: Any, out: IO[bytes], bar: Any) -> bool:
 
 
 def _check(what: str, digest: str, path: Path) -> None:
+    found = _differs(digest, path)
+    if found is not None:
+        raise ValueError(f"{what} arrived with {found}; nothing was kept")
+
+
+def _differs(digest: str, path: Path) -> str | None:
+    """Return the checksum of a file, and the wanted one, if they differ."""
     kind, _, wanted = digest.partition(":")
     found = digest_of_file(path, kind)
-    if found != wanted:
-        raise ValueError(f"{what} arrived with {kind} {found}, expected {wanted}; "
-                         f"nothing was kept")
+    return None if found == wanted else f"{kind} {found}, expected {wanted}"
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:

@@ -9,9 +9,9 @@ Columns are given by position, from 0, or by their name in the file's header.
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from mfcore.data.dataset import Dataset
 from mfcore.data.layout import Column, Reading, find_columns, find_layout
 from mfcore.data.parsing import parse
 from mfcore.data.ratings import Ratings, assembled
-from mfcore.data.textfile import TextFile, load_text, pieces_of_gzip, text_of
+from mfcore.data.textfile import GZIP, PARQUET, TextFile, load_text, pieces_of_gzip, text_of
 
 FilePath = str | os.PathLike[str]
 Frame = dict[str, Any]
@@ -59,7 +59,8 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     Parameters
     ----------
     path : str or path-like
-        A text file, plain or gzipped, or a parquet file (needs `mfcore[parquet]`).
+        A text file or pipe (`/dev/stdin`), plain or gzipped, or a parquet file (needs
+        `mfcore[parquet]`).
     user, item, rating, weight : int, str or None
         Their columns: a position from 0, or a name in the header.  The defaults also find
         `userId`, `movie_id`, `score` and the like, and without a header, but only then, the
@@ -139,8 +140,8 @@ def dataset_of(columns: Columns) -> Dataset:
 def parts_of(sources: Any) -> list[Part]:
     """Return the parts that are named, with the ratings files of a folder in order of names.
 
-    Raises FileNotFoundError for a missing file, ValueError for a folder without parts, or if
-    there is no part at all.
+    Raises FileNotFoundError for a missing file (or a link to one), ValueError for a pipe or
+    device, a folder without parts, or if there is no part at all.
     """
     given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     found = [part for each in given for part in ([each] if callable(each) else
@@ -151,13 +152,11 @@ def parts_of(sources: Any) -> list[Part]:
 
 
 def _files_of(place: Path) -> list[Path]:
-    if not place.exists():
-        raise FileNotFoundError(f"there is no file {place}")
-    inside = [place] if place.is_file() else sorted(
-        path for path in place.iterdir() if path.suffix in _PARTS and path.is_file())
-    if not inside:
+    named = [place] if not place.is_dir() else sorted(
+        path for path in place.iterdir() if path.suffix in _PARTS and not path.is_dir())
+    if not named:
         raise ValueError(f"{place} holds no parts: no {', '.join(_PARTS)} file")
-    return inside
+    return [validation.regular_file(path, "read several times") for path in named]
 
 
 def check_parts(parts: Sequence[Part], reading: Reading) -> None:
@@ -171,14 +170,22 @@ def check_parts(parts: Sequence[Part], reading: Reading) -> None:
 
 def _schema(path: Path, reading: Reading) -> str:
     if is_parquet(path):
-        schema = _pyarrow(path)[1].read_schema(path)
+        with _parquet(path) as pq:
+            schema = pq.read_schema(path)
         return ", ".join(f"{field.name} {field.type}" for field in schema)
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-        start = stream.read(1 << 16)
+    start = _start_of(path, 1 << 16)
     source = text_of(path.name, start[:start.rfind(b"\n") + 1] or start, reading.encoding)
     layout = find_layout(source.name, source.first_lines(), reading)
     names = "no header" if layout.header is None else f"header {list(layout.header)}"
     return f"{names}, separator {layout.separator!r}"
+
+
+def _start_of(path: Path, size: int) -> bytes:
+    """Return the first bytes of a text file, unpacked."""
+    with path.open("rb") as stream:
+        if is_gzip(path):
+            return next(pieces_of_gzip(path.name, stream, path.stat().st_size), b"")[:size]
+        return stream.read(size)
 
 
 def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
@@ -191,7 +198,7 @@ def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator
         yield _of_frame(part(), reading)
     elif is_parquet(part):
         yield from _pieces_of_parquet(part, reading, min(ROWS, memory // ROW_COST))
-    elif part.suffix == ".gz":
+    elif is_gzip(part):
         plain = scratch / "unpacked"
         with part.open("rb") as packed, plain.open("wb") as stream:
             stream.writelines(pieces_of_gzip(part.name, packed, part.stat().st_size))
@@ -239,45 +246,54 @@ def _of_frame(frame: Frame, reading: Reading) -> Columns:
 
 def is_parquet(path: Path) -> bool:
     """Recognize a parquet file by its name or its first bytes."""
-    if path.suffix in (".parquet", ".pq"):
-        return True
+    return path.suffix in (".parquet", ".pq") or _begins(path, PARQUET)
+
+
+def is_gzip(path: Path) -> bool:
+    """Recognize a gzipped file by its first bytes."""
+    return _begins(path, GZIP)
+
+
+def _begins(path: Path, first: bytes) -> bool:
+    """Return whether a regular file begins with these bytes; a pipe keeps them."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        return stream.read(4) == b"PAR1"
+        return stream.read(len(first)) == first
 
 
 def _of_parquet(path: Path, reading: Reading) -> Columns:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    pa, pq = _pyarrow(path)
-    try:
+    validation.regular_file(path, "read from its end")
+    with _parquet(path) as pq:
         titles = _titles(path, reading, pq.read_schema(path).names)
         table = pq.read_table(path, columns=list(titles.values()))
-    except pa.ArrowException as error:
-        raise ValueError(f"{path.name} is a damaged parquet file: {error}") from None
     return _of_table(path.name, titles, table)
 
 
 def _pieces_of_parquet(path: Path, reading: Reading, rows: int) -> Iterator[Columns]:
-    pa, pq = _pyarrow(path)
-    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+    with _parquet(path) as pq, \
+            pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         titles = _titles(path, reading, file.schema_arrow.names)
         for batch in file.iter_batches(rows, columns=list(titles.values()),
                                        use_threads=False):      # (each keeps memory)
             yield _of_table(path.name, titles, batch)
-    pa.default_memory_pool().release_unused()
 
 
-def _pyarrow(path: Path) -> tuple[Any, Any]:
-    """Return pyarrow and its reader of parquet, or say how to get them."""
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """Give pyarrow's reader of parquet, or say how to get it; name a file that it refuses."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise ImportError(f"reading {path.name} needs pyarrow: "
                           f"pip install 'mfcore[parquet]'") from None
-    return pa, pq
+    try:
+        yield pq
+    except pa.ArrowException as error:
+        raise ValueError(f"{path.name} is a damaged parquet file: {error}") from None
+    finally:
+        pa.default_memory_pool().release_unused()
 
 
 def _titles(path: Path, reading: Reading, names: Sequence[str]) -> dict[str, str]:

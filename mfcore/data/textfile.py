@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from mfcore import validation
 
 _SAMPLE_BYTES, _BLOCK_BYTES = 65_536, 1 << 20
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"        # the first bytes of such files
 MAX_BYTES, MAX_RATIO = 2**30, 100           # no ratings file unpacks to more than both
 
 
@@ -61,24 +63,46 @@ class TextFile:
 
 
 def load_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> TextFile:
-    """Read a text file, unpacking gzip.
+    """Read a text file, or a pipe to its end, unpacking gzip.
 
-    Raises FileNotFoundError, IsADirectoryError, and ValueError for an empty or binary file or
-    a damaged gzip file.
+    Raises FileNotFoundError, IsADirectoryError, and ValueError for an empty or binary file, a
+    damaged gzip file, or a device.
     """
     place = validation.path("path", path)
-    if place.is_dir():
-        raise IsADirectoryError(f"{place} is a folder; name the ratings file in it")
-    if not place.exists():
+    regular = validation.kind_of(place) == "a file"
+    return text_of(place.name if regular else str(place), bytes_of(place), encoding)
+
+
+def bytes_of(place: Path) -> np.ndarray:
+    """Read a file, or a pipe to its end, as uint8; raises as `load_text`, but for what it holds."""
+    kind = validation.kind_of(place)
+    if kind == "a folder":
+        raise IsADirectoryError(f"{place} is a folder; name a file in it")
+    if kind is None:
         raise FileNotFoundError(f"there is no file {place}")
-    return text_of(place.name, np.fromfile(place, np.uint8), encoding)
+    return np.fromfile(place, np.uint8) if kind == "a file" else _of_pipe(place, kind)
+
+
+def _of_pipe(place: Path, kind: str) -> np.ndarray:
+    """Read a pipe, or what is typed at a terminal, to its end."""
+    if kind == "a socket":
+        raise ValueError(f"{place} is a socket, which has no name to open it by; send the lines "
+                         f"through a pipe or a file")
+    with place.open("rb") as stream:
+        if kind != "a pipe" and not stream.isatty():
+            raise ValueError(f"{place} is {kind}, not a file or pipe of text")
+        found = stream.read()
+    if found[:4] == PARQUET:
+        raise ValueError(f"{place} brings a parquet file, which is read from its end: write it to "
+                         f"a file first")
+    return np.frombuffer(found, np.uint8)
 
 
 def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
     """Make a TextFile of bytes, unpacking gzip; see `load_text`."""
     codecs.lookup(encoding)
     data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    if data[:2].tobytes() == b"\x1f\x8b":
+    if data[:2].tobytes() == GZIP:
         data = np.frombuffer(gunzipped(name, data), np.uint8)
     if data[:3].tobytes() == codecs.BOM_UTF8:
         data = data[3:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.atomic import owned, replaceable
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.data.split import random_split
@@ -78,14 +80,16 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     training, callbacks = training_ratings(ratings, y), callbacks_of(callbacks)
     fit: Callable[..., None] = partial(_fit, user_features=user_features,
                                        item_features=item_features, backend=backend, **own)
-    if eval_set is not None or model.validation is None:
-        fit(model, training, Plan(model.n_epochs, model.patience, eval_set, callbacks,
-                                  checkpoint))
-    elif backend is not None or own.get("pretrained") is not None:
-        raise ValueError("validation cannot hold out ratings of a folder for a cluster, nor what "
-                         "a pretrained model has seen: set validation=None, and give an eval_set")
-    else:
-        _fit_by_validation(model, training, fit, callbacks, checkpoint)
+    with _held(checkpoint):
+        if eval_set is not None or model.validation is None:
+            fit(model, training, Plan(model.n_epochs, model.patience, eval_set, callbacks,
+                                      checkpoint))
+        elif backend is not None or own.get("pretrained") is not None:
+            raise ValueError("validation cannot hold out ratings of a folder for a cluster, nor "
+                             "what a pretrained model has seen: set validation=None, and give an "
+                             "eval_set")
+        else:
+            _fit_by_validation(model, training, fit, callbacks, checkpoint)
     return model
 
 
@@ -128,9 +132,7 @@ def held_out(ratings: Ratings, size: float, random_state: Any) -> tuple[Ratings,
 
 def _file_of_search(checkpoint: Any) -> tuple[Path, Any]:
     """Return the checkpoint of the fit to a part: a file next to that of the whole fit."""
-    path, every = checkpoint if isinstance(checkpoint, tuple) and len(checkpoint) == 2 \
-        else (checkpoint, 1)
-    path = validation.path("checkpoint", path)
+    path, every = _path_and_every(checkpoint)
     return path.with_name(f"{path.name}.validation"), every
 
 
@@ -251,6 +253,24 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
 
 # ------------------------------------------------------------------------ checkpoints
 
+def _held(given: Any) -> AbstractContextManager[None]:
+    """Return the lock of a checkpoint, from before it is read until it is removed.
+
+    Raises IsADirectoryError, FileExistsError or FileNotFoundError where no file can be; the lock
+    raises BlockingIOError while another fit holds it.
+    """
+    if given is None:
+        return nullcontext()
+    path = _path_and_every(given)[0]
+    replaceable(path)
+    return owned(path, "fits with it as checkpoint")
+
+
+def _path_and_every(given: Any) -> tuple[Path, Any]:
+    path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
+    return validation.path("checkpoint", path), every
+
+
 def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
                   others: dict[str, Any], stays: bool = False) -> Checkpoint | None:
     """Return the Checkpoint of `fit(checkpoint=given)`, a path or (path, every).
@@ -258,13 +278,12 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
     What the bits of a fit depend on identifies it: parameters, ratings, features, and `others`,
     the rest that `fit` takes.  Callbacks do not: they look on, and a resumed fit may have its own.
 
-    Raises TypeError for anything else, FileNotFoundError where no file can be, ValueError for
-    `every` < 1, for the file of another fit, and for hyper-parameters that cannot be written
-    down (a Generator as a seed).
+    Raises TypeError for anything else, ValueError for `every` < 1, for the file of another fit,
+    and for hyper-parameters that cannot be written down (a Generator as a seed).
     """
     if given is None:
         return None
-    path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
+    path, every = _path_and_every(given)
     params = {name: list(value) if isinstance(value, tuple) else value
               for name, value in model.get_params().items()
               if name not in model.may_change}
@@ -272,9 +291,6 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
                for value in params.values()):
         raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
                          f"integer as random_state, got {params}")
-    path = validation.path("checkpoint", path)
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise FileNotFoundError(f"checkpoint must be a file in a folder that is there, got {path}")
     found = Checkpoint(path, validation.integer("every", every, low=1), {
         "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
         "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
