@@ -11,14 +11,13 @@ A distribution sort in four stages.  N cells, memory for M of them at a time:
 
 so that every cell is written four times and read four times, whatever N / M.  Memory holds
 one range, and the ids.  After each part and each range a journal records the length of every
-file: an interrupted run truncates the files to that and continues.
+file: what came later is undone when a killed run is called again.  Last, the arrays get their
+heads in a folder of their own, which takes the final name when all of it was checked.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +27,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mfcore import validation
-from mfcore.atomic import absent, place_folder, replacing
+from mfcore.atomic import absent, owned, place_folder
 from mfcore.data.canonical import Duplicates, merge, sorted_order
 from mfcore.data.chunks import CELLS
 from mfcore.data.folder import seal
+from mfcore.data.identity import identities, of_file
 from mfcore.data.ids import CollectedIds
+from mfcore.data.journal import Journal
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Part, check_parts, parts_of, pieces
@@ -43,6 +44,7 @@ from mfcore.parallel import row_chunks
 # within 256 MB.  The rest is for what the allocator keeps of other stages, 20 MB at least memory.
 CELL_BYTES, LEAST = 240, 1 << 26
 RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
+VERSION = 2             # of the work folder: another mfcore starts again
 STAGES = ("read", "spread", "by user", "by item")
 
 
@@ -57,7 +59,10 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
         A function returns one part: a dict of columns.
     out : path
         The folder to make.  The folder `.NAME.converting` next to it holds the work until it is
-        done; an interrupted run with the same arguments continues from there.
+        done; an interrupted run, even a killed one, goes on from there when it is called with
+        the same arguments, and starts again with others.  Files are the same if path, size and
+        times are; functions, if their code and the values that they use are, or their attribute
+        `identity`, a string.
     memory : int, bytes, >= 64 MB
         For arrays, not counting the ids of users and items, what the reading library
         takes for itself, and what a function returns.  A single user or item with more than
@@ -73,69 +78,34 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     ------
     FileExistsError, FileNotFoundError
         Before any work, for `out` and for the sources.
+    BlockingIOError
+        Another process or thread converts to this folder.
     ValueError
-        A part whose columns are not those of the first; and what `read_ratings` refuses.
+        A part whose columns are not those of the first, that is a pipe, or a function that
+        cannot be known again; no ratings at all; and what `read_ratings` refuses.
     """
     validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
     validation.integer("memory", memory, low=LEAST)
     target, reading = absent(out), reading or Reading()
     parts = parts_of(sources)
     check_parts(parts, reading)
-    work = target.with_name(f".{target.name}.converting")
-    sort = _Sort(work, parts, reading, int(memory) // CELL_BYTES, duplicates,
-                 _Journal(work, _identity(parts, reading, memory, duplicates)))
-    with tqdm(total=len(STAGES) * 100, unit="%", desc="convert", disable=not verbose) as bar:
-        for number, stage in enumerate((sort.read, sort.spread, sort.by_user, sort.by_item)):
-            bar.set_postfix_str(STAGES[number])
-            for share in stage():
-                bar.update(number * 100 + round(100 * share) - bar.n)
-    sort.finish()
-    place_folder(work, target)
+    cells, work = int(memory) // CELL_BYTES, target.with_name(f".{target.name}.converting")
+    known = identities(parts)
+    identity = {"version": VERSION, "parts": known, "reading": reading._asdict(), "cells": cells,
+                "duplicates": duplicates}
+    with owned(target, "converts to it"):
+        absent(out)                     # (whoever had the lock before may have made it)
+        sort = _Sort(work, parts, reading, cells, duplicates, Journal(work, identity))
+        with tqdm(total=len(STAGES) * 100, unit="%", desc="convert", disable=not verbose) as bar:
+            for number, stage in enumerate((sort.read, sort.spread, sort.by_user, sort.by_item)):
+                bar.set_postfix_str(STAGES[number])
+                for share in stage():
+                    bar.update(number * 100 + round(100 * share) - bar.n)
+        whole = sort.finish()
+        Ratings.open(whole)             # which checks all of it
+        place_folder(whole, target)
+        sort.journal.remove()
     return Ratings.open(target, verify=False)
-
-
-def _identity(parts: Sequence[Part], reading: Reading, memory: int,
-              duplicates: str) -> list[Any]:
-    named = [[str(part.resolve()), part.stat().st_size, part.stat().st_mtime_ns]
-             if isinstance(part, Path) else getattr(part, "__name__", "part") for part in parts]
-    return [named, list(reading), int(memory), duplicates]
-
-
-class _Journal:
-    """What is done, and how long each file was then; empty if the last run had other arguments."""
-
-    def __init__(self, work: Path, identity: list[Any]) -> None:
-        self.path = work / "journal.json"
-        self.state: dict[str, Any] = {"identity": identity, "sizes": {}}
-        if self.path.exists():
-            found = json.loads(self.path.read_text())
-            same = found["identity"] == json.loads(json.dumps(identity))
-            if same and not found.get("finishing"):
-                self.state = found
-                self._truncate(work)
-                return
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-
-    def _truncate(self, work: Path) -> None:
-        for path in work.iterdir():
-            size = self.state["sizes"].get(path.name)
-            if size is not None and path.stat().st_size > size:
-                os.truncate(path, size)
-            elif size is None and path.suffix in (".raw", ".npy"):
-                path.unlink()
-
-    def note(self, **done: Any) -> None:
-        """Write down what is done, with the sizes of the files that grow."""
-        sizes = {path.name: path.stat().st_size for path in self.path.parent.iterdir()
-                 if path.suffix in (".raw", ".npy")}
-        self.state.update(done, sizes=sizes)
-        with replacing(self.path) as stream:
-            stream.write(json.dumps(self.state).encode())
-
-    def done(self, stage: str) -> int:
-        """Return how many pieces of a stage are done."""
-        return int(self.state.get(stage, 0))
 
 
 @dataclass
@@ -145,40 +115,51 @@ class _Sort:
     reading: Reading
     cells: int                      # M
     duplicates: Duplicates
-    journal: _Journal
+    journal: Journal
     users: CollectedIds = field(init=False)
     items: CollectedIds = field(init=False)
+    weighted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weighted = bool(self.journal.state.get("weighted"))
 
     def read(self) -> Iterator[float]:
         """Append the cells of each part to cells.raw and collect its ids."""
-        self.users, self.items = (CollectedIds.load(self.work / f"{side}.ids", side)
+        done, known = self.journal.done("read"), self.journal.state["identity"]["parts"]
+        self.users, self.items = (CollectedIds.load(self._ids(side, done), side)
                                   for side in ("users", "items"))
-        for number in range(self.journal.done("read"), len(self.parts)):
-            weighted = bool(self.journal.state.get("weighted"))
-            for columns in pieces(self.parts[number], self.reading, self.work,
-                                  self.cells * CELL_BYTES):
-                _append(self.work / "cells.raw", _records(
-                    self.users.keys(columns.users), self.items.keys(columns.items),
-                    1.0 if columns.values is None else columns.values,
-                    1.0 if columns.weights is None else columns.weights))
-                weighted |= columns.weights is not None
-            self.users.save(self.work / "users.ids")
-            self.items.save(self.work / "items.ids")
-            self.journal.note(read=number + 1, weighted=weighted)
+        for number in range(done, len(self.parts)):
+            part = self.parts[number]
+            self._read_part(part)
+            if isinstance(part, Path) and of_file(part) != known[number]:
+                raise ValueError(f"{part} was changed while it was read; call again when it is "
+                                 f"complete")
+            self.users.save(self._ids("users", number + 1))
+            self.items.save(self._ids("items", number + 1))
+            self.journal.note(read=number + 1, weighted=self.weighted, drop=[
+                self._ids(side, number) for side in ("users", "items")])
             yield (number + 1) / len(self.parts)
+
+    def _ids(self, side: str, n_parts: int) -> Path:
+        return self.work / f"{side}.{n_parts}.ids"
+
+    def _read_part(self, part: Part) -> None:
+        for columns in pieces(part, self.reading, self.work, self.cells * CELL_BYTES):
+            _append(self.work / "cells.raw", _records(
+                self.users.keys(columns.users), self.items.keys(columns.items),
+                1.0 if columns.values is None else columns.values,
+                1.0 if columns.weights is None else columns.weights))
+            self.weighted |= columns.weights is not None
 
     def spread(self) -> Iterator[float]:
         """Append each cell, with its ids numbered, to the file of its range of users."""
         self.user_bounds, self.item_bounds = self._bounds()
-        chunks = self._chunks() if self.journal.done("by_user") == 0 else []
+        raw, size = self.work / "cells.raw", int(self.journal.state["size"])
+        chunks = row_chunks(size, self.cells // 2)
         for number in range(self.journal.done("spread"), len(chunks)):
             self._deal(self._numbered(*chunks[number]), "user", self.user_bounds)
-            self.journal.note(spread=number + 1)
+            self.journal.note(spread=number + 1, drop=[raw] if number == len(chunks) - 1 else [])
             yield (number + 1) / len(chunks)
-
-    def _chunks(self) -> list[tuple[int, int]]:
-        size = (self.work / "cells.raw").stat().st_size // RAW.itemsize
-        return row_chunks(size, self.cells // 2)
 
     def _numbered(self, start: int, stop: int) -> np.ndarray:
         cells = np.fromfile(self.work / "cells.raw", RAW, stop - start,
@@ -191,13 +172,16 @@ class _Sort:
         """Return the first row of each range, from the counts of the cells read."""
         kept = self.work / "bounds.npz"
         if not kept.exists():
+            size = (self.work / "cells.raw").stat().st_size // RAW.itemsize
+            if size == 0:
+                raise ValueError("sources must hold at least one rating, got none")
             counts = [np.zeros(len(names), np.int64) for names in (self.users, self.items)]
-            for start, stop in self._chunks():
+            for start, stop in row_chunks(size, self.cells // 2):
                 cells = self._numbered(start, stop)
                 for count, side in zip(counts, ("user", "item"), strict=True):
                     count += np.bincount(cells[side], minlength=len(count))
-            with replacing(kept) as stream:
-                np.savez(stream, *(_ranges(each, self.cells) for each in counts))
+            np.savez(kept, *(_ranges(each, self.cells) for each in counts))
+            self.journal.note(size=size)
         with np.load(kept) as found:
             return found["arr_0"], found["arr_1"]
 
@@ -222,9 +206,7 @@ class _Sort:
             merged = _records(np.repeat(np.arange(lo, hi), np.diff(indptr)), columns, **arrays)
             self._write("user", merged, "item", indptr)
             self._deal(merged, "item", self.item_bounds)
-            self.journal.note(by_user=number + 1)
-            (self.work / "cells.raw").unlink(missing_ok=True)       # (it is read until then)
-            self._file("user", number).unlink(missing_ok=True)
+            self.journal.note(by_user=number + 1, drop=[self._file("user", number)])
             yield (number + 1) / (len(self.user_bounds) - 1)
 
     def by_item(self) -> Iterator[float]:
@@ -233,8 +215,7 @@ class _Sort:
             cells, rows, lo, hi = self._range("item", number, self.item_bounds)
             order, indptr = sorted_order(rows, np.arange(len(rows)), hi - lo)
             self._write("item", cells.take(order), "user", indptr)
-            self.journal.note(by_item=number + 1)
-            self._file("item", number).unlink(missing_ok=True)
+            self.journal.note(by_item=number + 1, drop=[self._file("item", number)])
             yield (number + 1) / (len(self.item_bounds) - 1)
 
     def _range(self, side: str, number: int, bounds: np.ndarray
@@ -252,28 +233,33 @@ class _Sort:
         _append(self.work / f"{side}.counts.npy", np.diff(indptr).astype(np.int64))
         _append(self.work / f"{side}.indices.npy", cells[column].astype(self._index_type()))
         _append(self.work / f"{side}.data.npy", cells["value"])
-        if self.journal.state.get("weighted"):
+        if self.weighted:
             _append(self.work / f"{side}.weights.npy", cells["weight"])
 
-    def finish(self) -> None:
-        """Put heads on the arrays and write the header of the folder."""
-        self.journal.note(finishing=True)
+    def finish(self) -> Path:
+        """Put heads on the arrays, in a folder of their own; return the folder, sealed."""
+        whole = self.work / "whole"
+        whole.mkdir(exist_ok=True)
+        self.journal.note()
         for side in ("user", "item"):
-            counts = np.fromfile(self.work / f"{side}.counts.npy", np.int64)
-            indptr = np.concatenate([[0], np.cumsum(counts)])
-            wanted = self._index_type() if indptr[-1] < 2**31 else np.int64
-            np.save(self.work / f"{side}.indptr.npy", indptr.astype(wanted))
-            _with_head(self.work / f"{side}.indices.npy", self._index_type(), wanted)
-            for name in ("data", "weights"):
-                path = self.work / f"{side}.{name}.npy"
-                if path.exists():
-                    _with_head(path, np.float64, _narrowest(path))
-            (self.work / f"{side}.counts.npy").unlink()
-        for path in self.work.iterdir():
-            if path.suffix != ".npy":
-                path.unlink()
-        seal(self.work, (len(self.users), len(self.items)), self.users.sorted_ids,
+            raw = [self.work / f"{side}.{name}.npy"
+                   for name in ("counts", "indices", "data", "weights")]
+            if raw[0].exists():             # else this side was done before an interruption
+                self._headed(side, whole, *raw)
+                self.journal.note(drop=raw)
+        seal(whole, (len(self.users), len(self.items)), self.users.sorted_ids,
              self.items.sorted_ids)
+        return whole
+
+    def _headed(self, side: str, whole: Path, counts: Path, indices: Path, *values: Path) -> None:
+        """Make the arrays of a side out of raw numbers."""
+        indptr = np.concatenate([[0], np.cumsum(np.fromfile(counts, np.int64))])
+        wanted = self._index_type() if indptr[-1] < 2**31 else np.int64
+        np.save(whole / f"{side}.indptr.npy", indptr.astype(wanted))
+        _with_head(indices, whole, self._index_type(), wanted)
+        for path in values:
+            if path.exists():
+                _with_head(path, whole, np.float64, _narrowest(path))
 
 
 def _records(user: Any, item: Any, value: Any, weight: Any) -> np.ndarray:
@@ -305,11 +291,11 @@ def _narrowest(path: Path) -> type:
     return np.float32 if lossless else np.float64
 
 
-def _with_head(path: Path, stored: type, wanted: type) -> None:
-    """Turn raw numbers into a .npy file of the wanted type, a chunk at a time."""
-    size = path.stat().st_size // np.dtype(stored).itemsize
-    with replacing(path) as stream, path.open("rb") as raw:
+def _with_head(raw: Path, whole: Path, stored: type, wanted: type) -> None:
+    """Turn raw numbers into a .npy file of the wanted type in a folder, a chunk at a time."""
+    size = raw.stat().st_size // np.dtype(stored).itemsize
+    with (whole / raw.name).open("wb") as stream, raw.open("rb") as numbers:
         np.lib.format.write_array_header_1_0(stream, {
             "descr": np.dtype(wanted).str, "fortran_order": False, "shape": (size,)})
         for start, stop in row_chunks(size, CELLS):
-            np.fromfile(raw, stored, stop - start).astype(wanted).tofile(stream)
+            np.fromfile(numbers, stored, stop - start).astype(wanted).tofile(stream)

@@ -1,0 +1,221 @@
+"""Conversions, writes, saves and fits that die at any file operation: nothing is lost or broken."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import kills
+import numpy as np
+import pytest
+import samples
+from reliability import record
+
+from mfcore import MatrixFactorization, load
+from mfcore.data import convert as converting
+from mfcore.data.convert import convert
+from mfcore.data.layout import Reading
+
+pytest.importorskip("fcntl")
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+# Functions that run while files change, and what the kill matrix calls them.  ("" is the lock.)
+STAGES = {"": "lock", "__init__": "journal", "read": "read", "_bounds": "bounds",
+          "spread": "spread", "by_user": "by user", "by_item": "by item", "finish": "finish",
+          "write": "arrays", "seal": "seal", "place_folder": "place", "replacing": "replace",
+          "remove": "remove"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A kill loses nothing that was written: only a machine that fails needs the disk."""
+    monkeypatch.setattr(os, "fsync", lambda opened: None)
+
+
+@pytest.fixture
+def place():
+    """A folder in memory where the system has one: hundreds of runs are then seconds."""
+    name = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    yield Path(name)
+    shutil.rmtree(name)
+
+
+def contents(folder):
+    """Return the bytes of each file in a folder, None if there is no folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else None
+
+
+def stage_of(point):
+    return STAGES[point.stage]
+
+
+def points_of(work, folder, stages):
+    return kills.points_of(work, folder, tuple(filter(None, stages)))
+
+
+# ----------------------------------------------------------------------------- convert
+
+CONVERSION = ("__init__", "read", "_bounds", "spread", "by_user", "by_item", "finish",
+              "place_folder", "remove")
+
+
+@pytest.fixture
+def conversion(place, monkeypatch):
+    """A conversion of two parts, one gzipped, with weights and ids of text, in two ranges each.
+
+    Returns the call, the folder that it makes and what is to be in it.
+    """
+    monkeypatch.setattr(converting, "CELL_BYTES", converting.LEAST // 24)
+    random_state = np.random.default_rng(0)
+    cells = random_state.permutation(12 * 10)[:40]
+    lines = [f"u{cell // 10},i{cell % 10},{cell % 5},{1 + cell % 3}\n" for cell in cells.tolist()]
+    (place / "a.csv").write_text("user,item,rating,weight\n" + "".join(lines[::2]))
+    (place / "b.csv.gz").write_bytes(gzip.compress(
+        ("user,item,rating,weight\n" + "".join(lines[1::2])).encode()))
+    out = place / "made" / "ratings"
+    out.parent.mkdir()
+
+    def work():
+        return convert([place / "a.csv", place / "b.csv.gz"], out, memory=converting.LEAST,
+                       reading=Reading(weight="weight"))
+
+    work()
+    wanted = contents(out)
+    shutil.rmtree(out)
+    assert not list(out.parent.iterdir())
+    return work, out, wanted
+
+
+def goes_on(work, out, wanted):
+    """Call again what was killed; the folder is the wanted one and nothing else is left."""
+    assert contents(out) in (None, wanted)          # never half of it under the final name
+    if out.exists():
+        with pytest.raises(FileExistsError):
+            work()
+        assert contents(out) == wanted
+        shutil.rmtree(out)
+    work()
+    assert contents(out) == wanted
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    shutil.rmtree(out)
+
+
+def killed_everywhere(work, out, wanted, stages):
+    """Kill a call before each of its file operations; return the number of points per stage."""
+    points = points_of(work, out.parent, stages)
+    shutil.rmtree(out)
+    for number in range(len(points)):
+        assert kills.dies_at(number, work, out.parent)
+        goes_on(work, out, wanted)
+    assert not kills.dies_at(len(points), work, out.parent)       # there are no more
+    return Counter(map(stage_of, points))
+
+
+def test_a_conversion_killed_at_any_file_operation_goes_on_to_the_same_bytes(conversion):
+    found = killed_everywhere(*conversion, CONVERSION)
+    assert set(found) == {STAGES[name] for name in ("", *CONVERSION)}
+
+
+def test_a_conversion_killed_amid_any_append_goes_on_to_the_same_bytes(conversion, monkeypatch):
+    work, out, wanted = conversion
+    whole, appended = converting._append, []
+    monkeypatch.setattr(converting, "_append",
+                        lambda path, array: (appended.append(path.name), whole(path, array)))
+    work()
+    shutil.rmtree(out)
+    assert {"cells.raw", "user.0.raw", "item.1.raw", "user.counts.npy", "user.indices.npy",
+            "user.data.npy", "user.weights.npy", "item.weights.npy"} <= set(appended)
+    for number in range(len(appended)):
+        left = [number]
+
+        def half(path, array, left=left):
+            if left[0] == 0:
+                with path.open("ab") as stream:
+                    stream.write(array.tobytes()[:array.nbytes // 2])
+                kills.die()
+            left[0] -= 1
+            whole(path, array)
+
+        monkeypatch.setattr(converting, "_append", half)
+        assert kills.dies(work)
+        monkeypatch.setattr(converting, "_append", whole)
+        goes_on(work, out, wanted)
+
+
+def killed_again_and_again(work, out, wanted, seed):
+    """Kill each run after a few operations until one ends; return the number of kills."""
+    draw, count = random.Random(seed), 0
+    while kills.dies_at(draw.randrange(3, 60), work, out.parent):
+        assert contents(out) in (None, wanted)
+        count += 1
+        if out.exists():
+            break
+    goes_on(work, out, wanted)
+    return count
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_conversion_killed_again_and_again_comes_to_its_end(conversion, seed):
+    assert killed_again_and_again(*conversion, seed) > 1
+
+
+@pytest.mark.soak
+def test_hundreds_of_chains_of_kills_come_to_the_same_bytes(conversion):
+    count = sum(killed_again_and_again(*conversion, seed) for seed in range(100, 200))
+    record("conversions killed, some of them many times, that go on to the same bytes", count,
+           "test_kills.py::test_hundreds_of_chains_of_kills_come_to_the_same_bytes")
+
+
+# ------------------------------------------------------------- what is written in one go
+
+def test_a_write_killed_at_any_file_operation_leaves_all_or_nothing(place):
+    given, out = samples.named(), place / "made" / "ratings"
+    out.parent.mkdir()
+
+    def work():
+        given.write(out)
+
+    work()
+    wanted = contents(out)
+    shutil.rmtree(out)
+    found = killed_everywhere(work, out, wanted, ("write", "seal", "place_folder"))
+    assert set(found) >= {"arrays", "seal", "place"}
+
+
+def test_a_save_killed_at_any_file_operation_leaves_the_old_model_or_the_new(place):
+    old, new = (samples.small(MatrixFactorization, n_factors=k).fit(samples.counts())
+                for k in (2, 3))
+    path = place / "model"
+    old.save(path)
+    whole = [path.read_bytes()]
+    points = points_of(lambda: new.save(path), place, ("replacing",))
+    whole.append(path.read_bytes())
+    old.save(path)
+    assert {"replace"} <= set(map(stage_of, points))
+    for number in range(len(points)):
+        assert kills.dies_at(number, lambda: new.save(path), place)
+        assert path.read_bytes() in whole
+        assert load(path).n_factors in (2, 3)
+        old.save(path)
+        assert [each.name for each in place.iterdir()] == ["model"]
+
+
+def test_a_fit_killed_at_any_file_operation_goes_on_to_the_same_bits(place):
+    path = place / "checkpoint"
+
+    def work():
+        model = samples.small(MatrixFactorization, n_epochs=3)
+        return samples.answers(model.fit(samples.counts(), checkpoint=path))
+
+    wanted = work()
+    points = points_of(work, place, ())
+    assert len(points) > 15
+    for number in range(len(points)):
+        assert kills.dies_at(number, work, place)
+        assert work() == wanted
+        assert not list(place.iterdir())
