@@ -175,14 +175,17 @@ def vector(name: str, values: Any, length: int | None = None) -> np.ndarray:
     return array
 
 
-def finite(name: str, values: np.ndarray) -> np.ndarray:
-    """Return `values`, or raise a ValueError that names the first NaN or infinity."""
-    if values.dtype.kind == "f" and not np.isfinite(np.sum(values)):
+def finite(name: str, values: np.ndarray, cure: str = "drop or fill these cells first"
+           ) -> np.ndarray:
+    """Return `values`, or raise a ValueError that names the first NaN or infinity, and the cure."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.sum(values) if values.dtype.kind == "f" else 0
+    if not np.isfinite(total):
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             first = int(bad[0])
             raise ValueError(f"{name} must be finite, got {values.flat[first]} at position "
-                             f"{first} ({bad.size} in all); drop or fill these cells first")
+                             f"{first} ({bad.size} in all); {cure}")
     return values
 
 

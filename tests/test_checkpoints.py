@@ -9,8 +9,9 @@ import pytest
 import samples
 
 import mfcore
-from mfcore import BPR, MatrixFactorization, NeuralMF, Ratings
+from mfcore import BPR, MatrixFactorization, NeuralMF, Ratings, persistence
 from mfcore.models import registry
+from mfcore.persistence import ModelFileError
 
 # What the file names when a keyword differs; what is no part of the identity, and why.
 NAMED = {
@@ -93,3 +94,20 @@ def test_the_eval_set_of_other_ids_is_another(tmp_path):
         model.fit(named, eval_set=kept, checkpoint=path, callbacks=[stop])
     with pytest.raises(ValueError, match="checksum of eval_set"):
         model.fit(named, eval_set=renamed, checkpoint=path)
+
+
+@pytest.mark.parametrize("edit", [
+    lambda array: np.full_like(array, np.nan), lambda array: np.full_like(array, np.inf),
+    lambda array: array[:1], lambda array: array[:, :1], lambda array: array.astype(np.float16)],
+    ids=["NaN", "infinite", "a row", "a column", "half"])
+@pytest.mark.parametrize("group", ["parameters", "best"])
+def test_parameters_of_another_fit_are_refused_and_kept(edit, group, tmp_path):
+    """A row or a column would be spread over the whole array."""
+    model, path = samples.model("learned", patience=3), tmp_path / "checkpoint"
+    stopped(model, path, eval_set=TEST)
+    arrays, meta = persistence.read(path)
+    name = f"{group}.P"
+    persistence.write(path, {**arrays, name: edit(arrays[name])}, meta)
+    with pytest.raises(ModelFileError, match="its P must be finite, of shape .* remove the file"):
+        model.fit(RATINGS, eval_set=TEST, checkpoint=path)
+    assert path.exists()

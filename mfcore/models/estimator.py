@@ -87,6 +87,11 @@ class Estimator:
         """Return what is asked of the fitted model."""
         raise NotImplementedError
 
+    def widths(self) -> dict[str, int]:
+        """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
+        n_factors = self.get_params(deep=False).get("n_factors")
+        return {} if n_factors is None else {"factor": n_factors}
+
     def lacks(self, ability: str) -> bool:
         """Return whether the model, as it is set, cannot do something: see registry.py."""
         return registry.lacks(type(self), ability)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import persistence
+from mfcore import persistence, validation
 from mfcore.data.canonical import canonical_csr
+from mfcore.data.chunks import column_counts
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models import registry
@@ -153,10 +154,24 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
             raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
     if "models" in meta:
-        model._take_models([partial(_model_of, _inner(arrays, number), description)
+        model._take_models([partial(_inner_model, arrays, number, description)
                             for number, description in enumerate(meta["models"])])
-    _check_arrays(model, COMMON if "models" in meta else _declared(type(model)))
+    declared = _declared(type(model))
+    _check_arrays(model, COMMON if "models" in meta else set(declared))
+    _check_numbers(model, declared)
+    _check_counts(model)
     return model
+
+
+def _inner_model(arrays: dict[str, np.ndarray], number: int, meta: dict[str, Any],
+                 ratings: Ratings) -> Any:
+    prefix = f"model{number}."
+    own = {name.removeprefix(prefix): value for name, value in arrays.items()
+           if name.startswith(prefix)}
+    try:
+        return _model_of(own, meta, ratings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{prefix[:-1]}: {error}") from error
 
 
 def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
@@ -171,17 +186,11 @@ def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
     return sides
 
 
-def _inner(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-    prefix = f"model{number}."
-    return {name.removeprefix(prefix): value for name, value in arrays.items()
-            if name.startswith(prefix)}
-
-
 def _check_arrays(model: Any, wanted: set[str]) -> None:
     fitted = fitted_of(model)
     for name in sorted(wanted - set(fitted)):
         raise ValueError(f"{name} is missing")
-    lengths = dict(zip(("user", "item"), model.ratings_.shape, strict=True))
+    lengths = {**dict(zip(("user", "item"), model.ratings_.shape, strict=True)), **model.widths()}
     for side in (model.users_, model.items_):
         if side.feature_names is not None:
             if not all(isinstance(name, str) for name in side.feature_names):
@@ -196,19 +205,46 @@ def _check_arrays(model: Any, wanted: set[str]) -> None:
 
 
 def _check_array(name: str, array: np.ndarray, axes: list[str], lengths: dict[str, int]) -> None:
-    """Raise ValueError for an array that no kernel can take; `lengths` are those known so far."""
-    kind = "i" if name in WHOLE_NUMBERS else "f"
-    if array.dtype.kind != kind or not array.dtype.isnative:
+    """Raise ValueError for an array that no fit leaves; `lengths` are those known so far."""
+    kinds = (np.int32, np.int64) if name in WHOLE_NUMBERS else (np.float32, np.float64)
+    if array.dtype not in kinds:
         raise ValueError(f"{name} is of dtype {array.dtype}")
     if array.ndim != len(axes) or any(lengths.setdefault(axis, length) != length
                                       for axis, length in zip(axes, array.shape, strict=True)):
         wanted = ", ".join(f"{axis} {lengths.get(axis, '')}".rstrip() for axis in axes)
         raise ValueError(f"{name} must have the axes ({wanted}), its shape is {array.shape}")
+    validation.finite(name, array, "no fit leaves it so")
 
 
-def _declared(made: type) -> set[str]:
-    """Return the fitted attributes that a class and its bases declare."""
-    return {name for base in made.__mro__ for name in inspect.get_annotations(base)
+def _check_numbers(model: Any, declared: dict[str, str]) -> None:
+    """Raise for a number that no fit leaves."""
+    for name, kind in declared.items():
+        if kind == "float" and hasattr(model, name):
+            validation.real(name, getattr(model, name))
+    low, high = (validation.real("rating_range_", bound) for bound in model.rating_range_)
+    if low > high:
+        raise ValueError(f"rating_range_ must be the least and the largest rating, got {low} and "
+                         f"{high}")
+    validation.boolean("has_seen_", model.has_seen_)
+    if not isinstance(model.history_, list) or not all(isinstance(record, dict)
+                                                       for record in model.history_):
+        raise TypeError("history_ must be a list of dicts")
+
+
+def _check_counts(model: Any) -> None:
+    """Raise ValueError for counts of ratings that are not those of the ratings in the file."""
+    cells = model.ratings_.by_user
+    known = np.diff(cells.indptr), column_counts(cells.indices, cells.shape[1])
+    for side, counts in zip((model.users_, model.items_), known, strict=True):
+        if side.counts.min(initial=0) < 0 or (model.has_seen_
+                                              and not np.array_equal(side.counts, counts)):
+            raise ValueError(f"{side.name}_counts_ are not the numbers of ratings in the file")
+
+
+def _declared(made: type) -> dict[str, str]:
+    """Return the fitted attributes that a class and its bases declare, with their types."""
+    return {name: kind for base in made.__mro__
+            for name, kind in inspect.get_annotations(base).items()
             if name.endswith("_") and name not in APART}
 
 

@@ -7,6 +7,7 @@ model and ratings it belongs to.  It is written atomically and removed when the 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +66,27 @@ class Checkpoint:
         best = None if meta["best"] is None else (*meta["best"], group(arrays, "best"))
         return Snapshot(meta["epoch"], meta["history"], group(arrays, "parameters"),
                         group(arrays, "solver"), best)
+
+    def resumed(self, like: Mapping[str, np.ndarray]) -> Snapshot | None:
+        """Return what the file holds for parameters of the given shapes; None: no file.
+
+        Raises as `read`, and ModelFileError for parameters that are not finite, or others.
+        """
+        found = self.read()
+        if found is not None:
+            self._check(found.parameters, like)
+            if found.best is not None:
+                self._check(found.best[2], like)
+        return found
+
+    def _check(self, parameters: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> None:
+        for name, wanted in like.items():
+            array = parameters.get(name)
+            if array is None or (array.shape, array.dtype) != (wanted.shape, wanted.dtype) \
+                    or not np.isfinite(array).all():
+                raise persistence.ModelFileError(
+                    f"{self.path} is no checkpoint of this fit: its {name} must be finite, of "
+                    f"shape {wanted.shape} and {wanted.dtype}; remove the file to start anew")
 
     def write(self, snapshot: Snapshot) -> None:
         """Write a state, atomically, if its epoch is a multiple of `every`."""

@@ -141,7 +141,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
 def _resumed(solver: Solver, at: Any, monitor: Monitor
              ) -> tuple[int, tuple[float, int, Any] | None]:
     """Go back to a checkpoint, if there is one; return the epochs done and the best."""
-    saved = None if monitor.checkpoint is None else monitor.checkpoint.read()
+    saved = None if monitor.checkpoint is None else monitor.checkpoint.resumed(vars(at))
     if saved is None:
         return 0, None
     _fill(at, saved.parameters)

@@ -79,13 +79,17 @@ class Autoencoder(Recommender):
         """Raise for values it cannot learn from, and a network that the memory cannot hold."""
         recipe, size = self.recipe, np.dtype(self.dtype).itemsize
         recipe.check(self, ratings)
-        numbers = sum(p.value.size for p in recipe.network(self, ratings.shape, None).parameters())
+        numbers = _n_numbers(recipe.network(self, ratings.shape, None))
         # Weights, gradients, two moments, and the last and the best epoch.
         needed = size * 6 * numbers / 1e9
         if needed > self.memory:
             raise ValueError(f"memory must be at least {needed:.2f} gigabytes for {numbers} "
                              f"numbers of the network in {self.dtype}, got {self.memory:g}; "
                              f"take fewer hidden units, or raise memory")
+
+    def widths(self) -> dict[str, int]:
+        """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
+        return {"weight": _n_numbers(self.recipe.network(self, self.ratings_.shape, None))}
 
     def begin(self, ratings: Ratings, sides: Sides, random: Random) -> Start:
         """Return where a fit begins, and what improves it."""
@@ -160,6 +164,10 @@ class Autoencoder(Recommender):
         columns = self.ratings_.known_items(items)
         best, scores = nearest(self, self.item_embedding(embedding), columns, k, similarity)
         return named(best, self.item_ids_), scores
+
+
+def _n_numbers(network: Any) -> int:
+    return sum(parameter.value.size for parameter in network.parameters())
 
 
 # --------------------------------------------------------------------- codes of rows

@@ -111,6 +111,10 @@ class BayesianMF(Recommender):
         """Return what is asked of the fitted model."""
         return answers_of(self, observed_by(self))
 
+    def widths(self) -> dict[str, int]:
+        """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
+        return {"factor": self.n_samples_ * self.n_factors}
+
     @property
     def n_samples_(self) -> int:
         """Number of samples kept, S."""

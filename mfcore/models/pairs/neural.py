@@ -11,7 +11,7 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.fitted import answered_unless
 from mfcore.models.pairs.core import Network
-from mfcore.models.pairs.fusion import FUSIONS, Architecture, Known, Tables
+from mfcore.models.pairs.fusion import FUSIONS, Architecture, Known, Tables, flat
 from mfcore.models.pairs.pretrained import check_groups, check_pretrained, groups_of, start_from
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import TRAINED, fitted, setting, settings
@@ -236,6 +236,11 @@ class NeuralMF(Recommender):
         """Return what decides the shapes of the network."""
         return Architecture(self.fusion, self.n_factors, tuple(self.hidden), self.activation,
                             self.dropout, self.bias is not None, np.dtype(self.dtype))
+
+    def widths(self) -> dict[str, int]:
+        """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
+        shape = self.architecture()
+        return {"factor": shape.width, "weight": flat(shape.head(np.random.default_rng(0))).size}
 
     def answers(self) -> Network:
         """Return what is asked of the fitted model."""

@@ -1,0 +1,111 @@
+"""Files of every model whose parts no fit leaves are refused by name, and nothing is loaded.
+
+Fuzzing (fuzzing.py) tries bytes; here every array and number is of a sound file but one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import samples
+
+import mfcore
+from mfcore import persistence
+from mfcore.models.registry import MODELS
+from mfcore.persistence import ModelFileError
+
+WHERE = r"/model: its parts do not fit together: .*"
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def parts(request, tmp_path_factory):
+    """Arrays and description of a fitted model's file."""
+    path = tmp_path_factory.mktemp("file") / "model"
+    model = samples.small(getattr(mfcore, request.param))
+    features = {} if request.param == "Segmented" or model.lacks("user_features") else \
+        {"user_features": [["a"], ["b"]] * 5 + [["a", "c"]]}
+    model.fit(samples.counts(), **features).save(path)
+    arrays, meta = persistence.read(path)
+    return path, arrays, meta
+
+
+def refused(parts, match, arrays=None, fitted=None):
+    path, known, meta = parts
+    persistence.write(path, {**known, **(arrays or {})},
+                      {**meta, "fitted": {**meta["fitted"], **(fitted or {})}})
+    with pytest.raises(ModelFileError, match=WHERE + match):
+        mfcore.load(path)
+
+
+def of_a_fit(name):
+    return not name.removeprefix("model0.").startswith("ratings.")
+
+
+def test_the_untouched_file_is_read(parts):
+    path, arrays, meta = parts
+    persistence.write(path, arrays, meta)
+    assert type(mfcore.load(path)).__name__ == meta["class"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(parts, value):
+    for name, array in parts[1].items():
+        if array.dtype.kind == "f" and array.size:
+            forged = array.copy()
+            forged.flat[array.size // 2] = value
+            refused(parts, rf"{plain(name)}.*(finite|{value})", {name: forged})
+
+
+def test_arrays_of_other_lengths_are_refused(parts):
+    for name, array in parts[1].items():
+        for axis in range(array.ndim if of_a_fit(name) and array.size else 0):
+            for forged in (np.delete(array, 0, axis),
+                           np.concatenate([array, array.take([0], axis)], axis)):
+                refused(parts, "", {name: forged})
+
+
+def test_vectors_of_another_width_than_the_parameters_say_are_refused(parts):
+    path, arrays, meta = parts
+    narrow = {name: array[:, 1:] for name, array in arrays.items()
+              if name.endswith("_factors_") and array.shape[1]}
+    persistence.write(path, arrays, meta)
+    model = mfcore.load(path)
+    if narrow and "factor" in getattr(model, "fallback_", model).widths():
+        refused(parts, "must have the axes", narrow)
+
+
+def test_arrays_of_other_types_are_refused(parts):
+    for name, array in parts[1].items():
+        if array.dtype.kind == "f" and of_a_fit(name) and "features_." not in name:
+            for kind in (np.float16, np.complex64, ">f4", np.int64):
+                refused(parts, f"{plain(name)} is of dtype", {name: array.astype(kind)})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, "3", None, [1.0], True])
+def test_single_numbers_that_no_fit_leaves_are_refused(parts, value):
+    for name, number in parts[2]["fitted"].items():
+        if isinstance(number, float):
+            refused(parts, rf"{name} must be (a real number|finite)", fitted={name: value})
+
+
+@pytest.mark.parametrize("bounds", [[np.nan, 5], [1, np.inf], [5, 1], [1], [1, 2, 3], "ab", None])
+def test_a_range_of_ratings_that_is_none_is_refused(parts, bounds):
+    refused(parts, "", fitted={"rating_range_": bounds})
+
+
+@pytest.mark.parametrize("history", [None, 3, ["epoch"], {"epoch": 1}])
+def test_a_history_that_is_none_is_refused(parts, history):
+    refused(parts, "history_ must be", fitted={"history_": history})
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_counts_that_are_not_those_of_the_ratings_are_refused(parts, side):
+    name = f"{side}_counts_"
+    for forged in (parts[1][name][::-1].copy(), parts[1][name] - 99, parts[1][name] + 1):
+        if not np.array_equal(forged, parts[1][name]):
+            refused(parts, f"{name} are not the numbers of ratings", {name: forged})
+
+
+def plain(name):
+    """Return what a message calls an array; parts of ratings are told by the ratings."""
+    return name.split(".")[-1] if of_a_fit(name) and "features_." not in name else ""
