@@ -18,7 +18,7 @@ from mfcore.kernels import bpr as kernels
 from mfcore.objectives.pairwise import Pairwise, Ranking
 from mfcore.parallel import Pool
 from mfcore.solvers import bpr as solver
-from mfcore.solvers.bpr import PairwiseSGD, Steps, n_strata
+from mfcore.solvers.bpr import PairwiseSGD, Steps, item_orders, n_strata
 from mfcore.validation import DivergenceError
 
 UNIFORM = np.zeros((0, 0), np.int32)
@@ -167,6 +167,32 @@ def test_a_block_steps_down_the_gradient_of_each_triple(dtype, learns_bias):
     for name in vars(at):
         np.testing.assert_allclose(getattr(at, name), getattr(twin, name), rtol=tolerance,
                                    atol=tolerance)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("sampling", ["uniform", "adaptive"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_folded_row_takes_the_steps_of_training_with_the_items_frozen(dtype, sampling):
+    positives, members = pattern(6, 9, 0.4), np.arange(9, dtype=np.int32)
+    at, rates = point(6, 9, dtype=dtype), np.stack([STEPS.rates(0), STEPS.rates(3) / 2])
+    sd, orders = item_orders(at.Q, members, sampling == "adaptive")
+    before, wanted = at.copy(), at.P.astype(np.float64)
+    kernels.fold_in_rows(positives.indptr, positives.indices, members, sd, orders, 99, rates, at.P,
+                         at.Q, at.gamma, 1, 5)
+    for u in range(1, 5):
+        lo, hi = positives.indptr[u:u + 2]
+        items, left = positives.indices[lo:hi], np.zeros(hi - lo, np.int32)
+        for n, (eta, shrink, _, _) in enumerate(rates):
+            count = kernels.draw_row(wanted.astype(dtype), u, positives.indices, int(lo), int(hi),
+                                     n * int(hi - lo), members, sd, orders, 99,
+                                     np.zeros(9, bool), left)
+            for i, j in zip(items, left[:count], strict=True):
+                D = before.Q[i].astype(np.float64) - before.Q[j]
+                x = wanted[u] @ D + before.gamma[i] - before.gamma[j]
+                wanted[u] = (1 - shrink) * wanted[u] + eta / (1 + np.exp(x)) * D
+    np.testing.assert_allclose(at.P, wanted, rtol=1e-12 if dtype == np.float64 else 1e-5, atol=1e-6)
+    np.testing.assert_array_equal(at.Q, before.Q)
+    np.testing.assert_array_equal(at.gamma, before.gamma)
 
 
 @pytest.mark.kernel

@@ -11,13 +11,17 @@ import samples
 import scipy.sparse as sp
 from naive import problem, random_problem
 from test_als import CASES
+from test_pointwise import CASES as LABELS
+from test_pointwise import logistic
 
 import mfcore
 from mfcore import MatrixFactorization, Ratings
+from mfcore.kernels.draws import mix
+from mfcore.kernels.logistic import DRAWS
 from mfcore.parallel import Pool
 from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor, run
-from mfcore.solvers.sgd import SGD, dealt_out, stratified
+from mfcore.solvers.sgd import SGD, LogisticSGD, dealt_out, stratified
 from mfcore.validation import DivergenceError
 
 BLOCKS = ("P", "Q", "beta", "gamma")
@@ -67,6 +71,89 @@ def test_adagrad_divides_a_rate_by_the_root_of_its_rows_squares():
     moved = [np.linalg.norm((X.P - at.P)[rated], axis=1) for X in (scaled, plain)]
     assert (moved[0] < moved[1]).all()
     np.testing.assert_allclose(scaled.beta, plain.beta, rtol=1e-6)     # biases keep their rate
+
+
+def squared(s, a, b):
+    """Value of a cell, e, and what the step multiplies e by."""
+    return a * s * s - 2 * b * s, b - a * s, 2
+
+
+def logistic_loss(s, a, b):
+    return a * np.log1p(np.exp(s)) - b * s, b - a / (1 + np.exp(-s)), 1
+
+
+def cells_in_turn(dense, grid, keys):
+    """Cells (user, item, a, b, whether it pays) block by block; draws follow each stored one."""
+    for shift in range(grid.n_strata):
+        for c in range(grid.n_strata):
+            members = grid.members[(c + shift) % grid.n_strata]
+            for u in range(grid.bounds[c], grid.bounds[c + 1]):
+                yield from cells_of_user(dense, u, members, keys and keys[shift])
+
+
+def cells_of_user(dense, u: int, members: np.ndarray, key: int | None):
+    stored = members[dense.stored[u, members]]
+    draw, rounds, m = mix(u, key or 0), max(len(stored), 1), len(members)
+    for n in range(rounds):
+        for i in stored[n:n + 1]:
+            yield u, i, dense.w[u, i] - dense.w0, dense.w[u, i] * dense.T[u, i], 1
+        for c in range(DRAWS if key is not None and dense.w0 else 0):
+            i = members[(mix(draw + DRAWS * n + c, key) * m) >> 32]
+            yield u, i, dense.w0 * m / (DRAWS * rounds), 0.0, 0
+
+
+def cell_by_cell(dense, at, solver, loss_of, keys=None):
+    """An epoch from the formulas, one cell after the other, in place."""
+    sides = [(at.P, at.beta, dense.users, np.ones(len(at.P))),
+             (at.Q, at.gamma, dense.items, np.ones(len(at.Q)))]
+    counts, total = [np.maximum(dense.stored.sum(axis=axis), 1) for axis in (1, 0)], 0.0
+    rate, adagrad = solver.learning_rate, solver.schedule == "adagrad"
+    for u, i, a, b, pays in cells_in_turn(dense, solver._grid, keys):
+        value, e, two = loss_of(at.P[u] @ at.Q[i] + at.beta[u] + at.gamma[i], a, b)
+        total += value
+        old = at.P[u].copy(), at.Q[i].copy()
+        for n, (X, bias, side, h) in enumerate(sides):
+            row, x, y = (u, i)[n], old[n], old[1 - n]
+            lam, lam_b = (2 / two * pays * reg[row] / counts[n][row]
+                          for reg in (side.reg, side.bias_reg))
+            mean = side.means[0 if len(side.means) == 1 else row]
+            eta = two * rate / (np.sqrt(h[row]) if adagrad else 1)
+            X[row] += eta * (e * y - lam * (x - mean))
+            h[row] += np.sum((e * y - lam * x) ** 2) / 16       # the width of the kernel
+            bias[row] += dense.learns_bias * two * rate * (
+                e - lam_b * (bias[row] - side.bias_mean))
+    return total
+
+
+def assert_an_epoch_is_that_of_the_twin(dense, at, solver, loss_of, keys=None):
+    moved, twin, objective = at.copy(), at.copy(), solver.problem
+    with Pool(1) as pool:
+        loss = solver.epoch(moved, pool)
+    known = cell_by_cell(dense, twin, solver, loss_of, keys)
+    assert loss == pytest.approx(objective.constant + known + objective.penalty(moved), rel=1e-12)
+    for axis, names in ((1, ("P", "beta")), (0, ("Q", "gamma"))):
+        rated = dense.stored.any(axis=axis)             # the others are pulled afterwards
+        for name in names:
+            np.testing.assert_allclose(getattr(moved, name)[rated], getattr(twin, name)[rated],
+                                       rtol=1e-11, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("schedule", ["constant", "adagrad"])
+@pytest.mark.parametrize("name", [name for name, (dense, _) in CASES.items() if dense.w0 == 0])
+def test_an_epoch_takes_the_steps_of_the_formula_one_cell_after_the_other(name, schedule):
+    dense, at = CASES[name]
+    assert_an_epoch_is_that_of_the_twin(dense, at, sgd(problem(dense), 0.03, schedule), squared)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("schedule", ["constant", "adagrad"])
+@pytest.mark.parametrize("name", LABELS)
+def test_an_epoch_of_labels_takes_the_steps_of_the_formula_and_of_its_draws(name, schedule):
+    dense, at = LABELS[name]
+    solver = LogisticSGD(logistic(dense), 0.03, 0.03, schedule, 0.0, seed=3)
+    keys = [int(np.random.default_rng([3, 0, shift]).integers(2**63)) for shift in (0, 1)]
+    assert_an_epoch_is_that_of_the_twin(dense, at, solver, logistic_loss, keys)
 
 
 @pytest.mark.kernel

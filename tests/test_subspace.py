@@ -115,6 +115,7 @@ def test_blocks_are_even_cover_all_dimensions_and_are_no_wider_than_asked(k, blo
     assert width < block_size + 16
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("size", [1, 16, 32])
 def test_a_half_sweep_solves_each_block_of_the_eigenbasis_in_turn(case, size):
     dense, at = case
@@ -208,6 +209,7 @@ def test_a_half_sweep_returns_the_loss_of_the_state_that_came_in(drawn):
         assert around + known == pytest.approx(dense.value(at), abs=1e-11 * scale)
 
 
+@pytest.mark.kernel
 def test_an_epoch_balances_steps_items_then_users_and_returns_the_loss_between(case, pool):
     dense, at = case
     objective, swept = problem(dense), at.copy()
@@ -222,6 +224,7 @@ def test_an_epoch_balances_steps_items_then_users_and_returns_the_loss_between(c
     assert_near(swept.P, after.P)
 
 
+@pytest.mark.kernel
 def test_errors_kept_through_the_blocks_stay_equal_to_recomputed_ones():
     dense, at = CASES["learned bias, negative a"]
     objective, (n_blocks, width) = problem(dense), block_shape(40, 16)
@@ -246,7 +249,8 @@ def test_errors_kept_through_the_blocks_stay_equal_to_recomputed_ones():
 
 # ------------------------------------------------------------------- shapes and edges
 
-@pytest.mark.parametrize("n_cells", [256, 257, 700, 1025])
+@pytest.mark.parametrize("n_cells", [*(pytest.param(n, marks=pytest.mark.kernel)
+                                       for n in (256, 257)), 700, 1025])
 def test_a_row_longer_than_the_buffers_is_dense_least_squares(n_cells):
     dense, at = random_problem(n_cells, 2, n_cells, 20, density=1.0, w0=0.45, weighted=True,
                                learns_bias=True, means="rows")

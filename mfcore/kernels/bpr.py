@@ -181,7 +181,7 @@ def fold_in_rows(indptr: np.ndarray, indices: np.ndarray, members: np.ndarray,
     rated = np.zeros(Q.shape[0], np.bool_)
     left = np.empty(members.size, np.int32)
     for u in range(lo, hi):
-        start, end = indptr[u], indptr[u + 1]
+        start, end = np.int64(indptr[u]), np.int64(indptr[u + 1])
         for n in range(rates.shape[0]):
             found = draw_row(P, u, indices, start, end, n * (end - start), members, sd, orders,
                              key, rated, left)

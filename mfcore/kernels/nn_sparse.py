@@ -67,20 +67,3 @@ def transposed_product(starts: np.ndarray, rows: np.ndarray, cells: np.ndarray,
             x, g = data[cells[t]], G[rows[t]]
             for f in range(g.size):
                 line[f] += x * g[f]
-
-
-@njit(**KERNEL)
-def take_cells(indptr: np.ndarray, indices: np.ndarray, S: np.ndarray, out: np.ndarray) -> None:
-    """Write what a dense block holds at the cells of X: out[t] = S[u, i]."""
-    for u in range(indptr.size - 1):
-        for t in range(indptr[u], indptr[u + 1]):
-            out[t] = S[u, indices[t]]
-
-
-@njit(**KERNEL)
-def put_cells(indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, S: np.ndarray
-              ) -> None:
-    """Set a dense block at the cells of X: S[u, i] = values[t]."""
-    for u in range(indptr.size - 1):
-        for t in range(indptr[u], indptr[u + 1]):
-            S[u, indices[t]] = values[t]
