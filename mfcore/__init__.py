@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from mfcore.models.ranking.bpr import BPR
     from mfcore.models.segments.segmented import Segmented
     from mfcore.models.storage import load
+    from mfcore.tuning.halving import tune
 
 __version__ = "0.1.0"
 
 __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "MultDAE",
            "MultVAE", "NeuralMF", "Popularity", "RatingAutoencoder", "Ratings", "RecVAE",
            "Segmented", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
-           "read_ratings"]
+           "read_ratings", "tune"]
 
 _HOMES = {
     **{name: model.module for name, model in _MODELS.items()},
@@ -52,6 +53,7 @@ _HOMES = {
     "fetch": "mfcore.data.datasets",
     "load": "mfcore.models.storage",
     "read_ratings": "mfcore.data.readers",
+    "tune": "mfcore.tuning.halving",
 }
 
 

@@ -39,6 +39,7 @@ LAYERS = {
     "models": BASE | MIDDLE | {"solvers", "models", "registry"},            # never a kernel
     "registry": set(),                                          # a table, read by everybody
     **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", name} for name in TOP},
+    "tuning": BASE | MIDDLE | {"solvers", "models", "registry", "tuning"},
     "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", "plots", "cli"},  # (draws)
     "__main__": {"cli"},
     "mfcore": {"gradcheck", "registry"},

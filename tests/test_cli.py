@@ -1055,3 +1055,22 @@ def test_the_help_of_a_program_reads_little():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           check=True, env=env)
     assert not {"numba", "scipy", "tqdm", "threadpoolctl"} & set(done.stdout.split())
+
+
+# ----------------------------------------------------------------------------------- tune
+
+
+def test_tune_saves_the_model_that_it_found(tmp_path, capsys):
+    out = tmp_path / "found.mfcore"
+    assert main(["tune", "planted", "--factors", "4", "--epochs", "3", "--budget", "3", "--space",
+                 "reg=0.1:10", "bias=mean,learned", "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metric"] == "rmse"
+    assert found["cost"] <= 3
+    assert mfcore.load(out).reg == found["parameters"]["reg"]
+
+
+@pytest.mark.parametrize("word", ["reg", "reg=", "=1:2", "reg=a:b", "1=2:3"])
+def test_a_space_of_another_form_is_refused_with_the_form(word, capsys):
+    assert main(["tune", "planted", "--space", word]) != 0
+    assert "NAME=LOW:HIGH" in capsys.readouterr().err

@@ -18,7 +18,7 @@ import mfcore
 from mfcore import validation
 from mfcore.atomic import replaceable, replacing
 from mfcore.cli import inputs
-from mfcore.cli.models import new_model, segment, set_running
+from mfcore.cli.models import new_model, segment, set_running, space_of
 from mfcore.cli.output import Answer, number, progress, shows_progress, table
 
 if TYPE_CHECKING:
@@ -174,6 +174,33 @@ def _named(model: Recommender) -> str:
         params = {**model.get_params(deep=False), "by": f"{len(model.by)} labels"}
         return repr(mfcore.Segmented(**params))
     return repr(model)
+
+
+# ----------------------------------------------------------------------------------- tune
+
+
+def tune(arguments: Namespace) -> Answer:
+    """Choose the parameters of a model on held-out ratings, and save it fitted with them."""
+    target = inputs.writable(arguments.out) if arguments.out else None
+    model = new_model(arguments)
+    set_running(model, verbose=0)
+    data = inputs.load_data(arguments.data, arguments)
+    found = mfcore.tune(model, data.ratings, space_of(model, arguments.space),
+                        metric=arguments.metric, budget=arguments.budget,
+                        validation=arguments.validation, random_state=arguments.seed,
+                        verbose=int(shows_progress(arguments.quiet)))
+    lines = found.table if isinstance(found.table, list) else found.table.to_dict("records")
+    if target is not None:
+        found.model.save(target)
+    metric = list(lines[-1])[-1]
+    answer = {"model": type(model).__name__, "parameters": found.model.get_params(),
+              "fits": len(lines), "cost": sum(line["cost"] for line in lines),
+              "metric": metric, "search": lines, "file": arguments.out}
+    best = [[number(line[name]) if isinstance(line[name], float) else str(line[name])
+             for name in line] for line in lines[-8:]]
+    return Answer(answer, f"{table(list(lines[-1]), best)}\n\n{_named(found.model)}\n"
+                          f"{_counted(data.ratings)}"
+                          + (f"\nsaved to {target}" if target else ""))
 
 
 # ------------------------------------------------------------------ recommend and similar

@@ -125,6 +125,32 @@ def value_of(text: str, parameter: inspect.Parameter) -> Any:
     return value
 
 
+def space_of(model: Recommender, texts: list[str]) -> dict[str, Any] | None:
+    """Return the space that words such as reg=0.1:10 and alpha=1,2,5 name; None for no words.
+
+    Raises ValueError for a word of another form.
+    """
+    from mfcore.tuning.spaces import LogRange, Range
+
+    space: dict[str, Any] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        low, colon, high = values.partition(":")
+        try:
+            if colon:
+                ends = float(low), float(high)
+                space[name] = LogRange(*ends) if ends[0] > 0 else Range(*ends)
+            elif equals and values:
+                known = parameters_of(type(model)).get(name)
+                space[name] = [value if known is None else value_of(value, known)
+                               for value in values.split(",")]
+        except ValueError:
+            space.pop(name, None)
+        if not (name.isidentifier() and name in space):
+            raise ValueError(f"--space must be NAME=LOW:HIGH or NAME=VALUE,VALUE,..., got {text!r}")
+    return space or None
+
+
 # -------------------------------------------------------------------------------- segments
 
 

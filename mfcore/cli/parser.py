@@ -9,7 +9,7 @@ from textwrap import dedent
 from typing import Any
 
 import mfcore
-from mfcore.cli.commands import convert, evaluate, fetch, fit, recommend, similar
+from mfcore.cli.commands import convert, evaluate, fetch, fit, recommend, similar, tune
 from mfcore.cli.demo import PICTURE, demo
 from mfcore.cli.info import info
 from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
@@ -33,7 +33,7 @@ def build_parser() -> ArgumentParser:
             mfcore evaluate ml-100k --model mf --folds 5"""))
     parser.add_argument("--version", action="version", version=f"mfcore {mfcore.__version__}")
     kinds = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add in (_demo, _fetch, _convert, _fit, _recommend, _similar, _evaluate, _info):
+    for add in (_demo, _fetch, _convert, _fit, _tune, _recommend, _similar, _evaluate, _info):
         add(kinds)
     return parser
 
@@ -99,6 +99,26 @@ def _fit(kinds: Any) -> None:
             """)
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--out", required=True, metavar="FILE", help="the model file to write")
+    _add_model_options(parser, default=FIRST)
+    _add_file_options(parser)
+
+
+def _tune(kinds: Any) -> None:
+    parser = _command(kinds, tune, "choose the parameters of a model on held-out ratings", """
+        Try many settings on a share of the data, go on with the best ones, and fit the model to
+        all ratings with what was found.  Options of the model are where the search begins.""", """
+            mfcore tune ml-100k --model mf --out films.mfcore
+            mfcore tune plays.csv --model implicit --metric ndcg@20 --budget 12
+                --space reg=0.1:100 alpha=1,4,16 --out plays.mfcore""")
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    parser.add_argument("--out", metavar="FILE", help="the model file to write")
+    parser.add_argument("--metric", metavar="NAME", help="such as rmse or ndcg@20")
+    parser.add_argument("--budget", type=float, default=8.0, metavar="FITS",
+                        help="what the search may cost, in fits to all ratings (8)")
+    parser.add_argument("--validation", type=float, default=0.1, metavar="SHARE",
+                        help="share of the ratings to hold out (0.1)")
+    parser.add_argument("--space", nargs="+", default=[], metavar="NAME=VALUES",
+                        help="where to look: NAME=LOW:HIGH or NAME=VALUE,VALUE,...")
     _add_model_options(parser, default=FIRST)
     _add_file_options(parser)
 

@@ -78,7 +78,7 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     thread_count(model.n_threads)
     model.validate()
     training, callbacks = training_ratings(ratings, y), callbacks_of(callbacks)
-    fit: Callable[..., None] = partial(_fit, user_features=user_features,
+    fit: Callable[..., None] = partial(fit_as_planned, user_features=user_features,
                                        item_features=item_features, backend=backend, **own)
     with _held(checkpoint):
         if eval_set is not None or model.validation is None:
@@ -109,7 +109,7 @@ def _fit_by_validation(model: Any, training: Ratings, fit: Callable[..., None],
     if not model.refit:
         _take_over(model, searched)
         return
-    fit(model, training, Plan(_best_epoch(searched.history_), None, None, callbacks, checkpoint))
+    fit(model, training, Plan(best_epoch(searched.history_), None, None, callbacks, checkpoint))
     model.validation_history_ = searched.history_
     if first is not None:
         Path(first[0]).unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def _file_of_search(checkpoint: Any) -> tuple[Path, Any]:
     return path.with_name(f"{path.name}.validation"), every
 
 
-def _best_epoch(history: list[dict[str, Any]]) -> int:
+def best_epoch(history: list[dict[str, Any]]) -> int:
     """Return the first epoch with the best value of the metric that was watched."""
     metric = next(name for name in history[0] if name not in ("epoch", "loss", "seconds"))
     values = np.array([record[metric] for record in history])
@@ -153,8 +153,9 @@ def _take_over(model: Any, other: Any) -> None:
                             if name.endswith("_")})
 
 
-def _fit(model: Any, training: Ratings, plan: Plan, *, user_features: Any, item_features: Any,
-         backend: Any, **own: Any) -> None:
+def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: Any = None,
+                   item_features: Any = None, backend: Any = None, **own: Any) -> None:
+    """Fit a model whose parameters are checked; `plan` holds for `n_epochs` and `patience`."""
     if training.weights is not None and model.lacks("weights"):
         raise ValueError(registry.sentence(type(model), "weights"))
     model.check(training, **own)

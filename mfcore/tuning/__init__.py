@@ -1,0 +1,1 @@
+"""Hyper-parameters chosen on held-out ratings: `mfcore.tune`."""

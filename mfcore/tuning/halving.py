@@ -1,0 +1,362 @@
+"""Choose hyper-parameters by successive halving on held-out ratings.
+
+Many settings are tried on a sample of the users, the best third on a larger one, the best third
+of those on all users for a third of the epochs, and the best of these for all epochs.  Where only
+epochs grow, a fit goes on from the state that it has, by the library's checkpoints.  Sizes of
+vectors are doubled after that, from a small one, as long as the held-out ratings gain.
+
+Costs are counted, not measured, so that the search does not depend on the machine: one fit of the
+model as given, to all ratings, costs 1; others by their share of users, epochs and factors.
+
+Jamieson, Talwalkar 2016; Li et al. 2018 (Hyperband).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mfcore import validation as checks
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.evaluate import RATING, evaluate, requested
+from mfcore.models.sides import training_features, with_history
+from mfcore.models.training import (
+    LOWER_IS_BETTER,
+    PATIENCE,
+    Plan,
+    best_epoch,
+    fit_as_planned,
+    held_out,
+    training_ratings,
+)
+from mfcore.tuning.costs import KEPT, Costs, Rung
+from mfcore.tuning.spaces import Doubling, checked_space, drawn
+from mfcore.validation import DivergenceError
+
+LEAST_GAIN = 1e-4           # by which a doubled size must be better, relative
+MOST = 1000                 # settings
+JUDGES = 1000               # users, at least, whose rankings say how good a setting is
+
+
+class Tuned(NamedTuple):
+    """The model that was found, fitted, and a line per fit of the search."""
+
+    model: Any
+    table: Any
+
+
+@dataclass
+class Trial:
+    """A setting, and how far it has come."""
+
+    number: int
+    params: dict[str, Any]
+    score: float = -math.inf            # larger is better
+    rung: Rung = Rung()
+    epochs: int = 0
+
+
+def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
+         metric: str | None = None, budget: float = 8.0, validation: Any = 0.1,
+         user_features: Any = None, item_features: Any = None, random_state: int = 0,
+         verbose: int = 0) -> Tuned:
+    """Choose the hyper-parameters of a model on held-out ratings, and fit it with them.
+
+    Parameters
+    ----------
+    model : estimator
+        Its parameters are the first setting that is tried, and stay as they are; what `space`
+        does not name keeps its value.
+    ratings : Ratings or scipy sparse, shape (n_users, n_items)
+    space : dict, or None
+        Parameter: a list of values, or a distribution with a method `ppf`, such as
+        `mfcore.tuning.spaces.LogRange(low, high)` or those of `scipy.stats`; a
+        `Doubling(low, high)` of `n_factors` is climbed at the end.  None: the space of the
+        class in `mfcore.tuning.spaces.SPACES`.
+    metric : str or None
+        As in `evaluate`, such as "ndcg@20"; None: "rmse" for models of ratings, else "ndcg@10".
+    budget : float
+        What the search and the last fit may cost together, in fits of the model as given to
+        all ratings.
+    validation : float in (0, 1), Ratings, or (fold_in, test)
+        Share of the ratings to hold out; or a set of its own, and then `ratings` are all
+        learned from.
+    user_features, item_features
+        As in `fit`.
+    random_state : int
+        What draws settings, samples and the held-out share; models keep their own.
+    verbose : int
+        1 shows a progress bar.
+
+    Returns
+    -------
+    Tuned
+        `model`, fitted to all ratings with the best setting; `table`, a line per fit: trial,
+        parameters, shares of users and epochs, cost, and the metric.  A pandas DataFrame where
+        pandas is installed, else a list of dicts.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a budget too small for one fit (it names the least), parameters that the model does
+        not have, an unknown metric, a share that leaves a side empty; before any work.
+
+    Notes
+    -----
+    Ctrl-C ends the search and returns the best model so far as the search had it, with a warning.
+    The same `random_state` finds the same setting on any number of threads.  A setting that
+    diverges counts as the worst.
+
+    Examples
+    --------
+    >>> from mfcore import ImplicitMF, fetch, tune
+    >>> found = tune(ImplicitMF(8, random_state=0), fetch("planted").ratings, budget=3)
+    >>> found.model.get_params()["n_factors"] >= 8
+    True
+    """
+    search = _search(model, ratings, space, metric, budget, validation, user_features,
+                     item_features, random_state)
+    progress = tqdm(total=float(budget), desc="tune", unit="fit", disable=not verbose,
+                    bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} fits{postfix}")
+    search.progress = progress
+    try:
+        with TemporaryDirectory(prefix="mfcore-tune-") as folder:
+            search.folder = Path(folder)
+            search.run()
+        best = search.finished()
+    except KeyboardInterrupt:
+        if search.best is None:
+            raise
+        warnings.warn("the search was interrupted: this is the best model so far, as the search "
+                      "had it", stacklevel=2)
+        best = search.best_model
+    finally:
+        progress.close()
+    return Tuned(best, _framed(search.lines))
+
+
+def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: float,
+            validation: Any, user_features: Any, item_features: Any, random_state: int) -> Search:
+    """Check everything that is given, and return the search."""
+    model.validate()
+    space, training = checked_space(model, space), training_ratings(ratings, None)
+    asked = metric or getattr(model, "eval_metric", None) \
+        or ("rmse" if model.predicts_ratings else "ndcg")
+    key = requested([asked], 10, rates=model.predicts_ratings)[0].key
+    seed = checks.integer("random_state", random_state, low=0)
+    is_share = isinstance(validation, (int, float)) and not isinstance(validation, bool)
+    if is_share:
+        checks.share("validation", validation)
+        known, test = held_out(training, validation, seed)
+        held: tuple[Any, Any] = None, test
+    else:
+        known, held = training, validation if isinstance(validation, tuple) else (None, validation)
+    for side, (name, given) in enumerate((("user_features", user_features),
+                                          ("item_features", item_features))):
+        with_history(name, given, known, side)               # (raises for what does not fit)
+    random = np.random.default_rng([seed, 1])
+    search = Search(model, space, key, training if is_share else None, known, held,
+                    (user_features, item_features), random, random.permutation(known.shape[0]),
+                    Costs(model, known))
+    search.spend(checks.real("budget", budget))
+    return search
+
+
+@dataclass
+class Search:
+    """The state of a search."""
+
+    given: Any
+    space: dict[str, Any]
+    metric: str
+    whole: Ratings | None               # to fit to at the end; None: `known` is all there is
+    known: Ratings
+    held: tuple[Any, Any]               # fold_in, test
+    features: tuple[Any, Any]
+    random: np.random.Generator
+    order: np.ndarray                   # of users; a sample is the first of them
+    costs: Costs
+    budget: float = 0.0
+    spent: float = 0.0
+    best: Trial | None = None
+    best_model: Any = None
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    progress: Any = None
+    folder: Path = Path()
+
+    # ------------------------------------------------------------------ before any work
+
+    def spend(self, budget: float) -> None:
+        """Lay out as many trials as a budget pays for."""
+        small = {name: max(each.low, min(each.high, getattr(self.given, name) // 2))
+                 for name, each in self.space.items() if isinstance(each, Doubling)}
+        size, double = self.costs.size(small), {name: 2 * each for name, each in small.items()}
+        least = size * self.costs.search(1) + self._last(small)
+        if budget < least:
+            raise ValueError(f"budget must be at least {math.ceil(10 * least) / 10} fits, to try "
+                             f"one setting and to fit with it to all ratings, got {budget}")
+        later = 2 * self.costs.size(double)                     # one doubled size, and its fit
+        if not double or later > budget / 2:
+            later = self._last(small)
+        n = 1
+        while n < MOST and size * self.costs.search(n + 1) + later <= budget:
+            n += 1
+        settings = [{}, *drawn(self.given, self.space, n - 1, self.random)]
+        self.budget = budget
+        self.trials = [Trial(number, {**small, **params})
+                       for number, params in enumerate(settings)]
+        for trial in self.trials:
+            self._made(trial.params).validate()
+
+    def _last(self, params: Mapping[str, Any]) -> float:
+        """Return what the fit to all ratings costs."""
+        return 0.0 if self.whole is None else self.costs.size(params)
+
+    # ----------------------------------------------------------------------- the search
+
+    def run(self) -> None:
+        """Halve the settings rung by rung; then double the sizes."""
+        going = self.trials
+        for rung in self.costs.rungs():
+            for trial in going:
+                self._fit(trial, rung)
+            going = sorted(going, key=lambda trial: -trial.score)[:-(-len(going) // KEPT)]
+        for name, each in self.space.items():
+            if isinstance(each, Doubling):
+                self._double(name, each.high)
+
+    def _double(self, name: str, most: int) -> None:
+        while self.best is not None and 2 * self.best.params[name] <= most:
+            params = {**self.best.params, name: 2 * self.best.params[name]}
+            trial = Trial(len(self.trials), params)
+            if self.spent + self.costs.size(params) + self._last(params) > self.budget:
+                return
+            self.trials.append(trial)
+            before = self.best.score
+            self._fit(trial, self.costs.rungs()[-1])
+            if not trial.score - before > LEAST_GAIN * abs(before):
+                return
+
+    def _fit(self, trial: Trial, rung: Rung) -> None:
+        """Fit a setting as far as a rung goes, score it, and keep it if it is the best."""
+        cost = self.costs.size(trial.params) * self.costs.step(trial.rung, rung)
+        rows, model = self._rows(rung.users), self._made(trial.params)
+        n_epochs = model.n_epochs
+        if self.costs.goes_on:
+            n_epochs = max(1, round(n_epochs * rung.epochs))
+        try:
+            self._train(model, trial, rung, rows, n_epochs)
+            value = self._measured(model, rows, cost)
+        except (DivergenceError, FloatingPointError):
+            value = math.nan
+        sign = -1 if self.metric.partition("@")[0] in LOWER_IS_BETTER else 1
+        score, before = -math.inf if math.isnan(value) else sign * value, trial.rung
+        if self._stops and score > -math.inf:
+            n_epochs = best_epoch(model.history_)
+        if before.users < rung.users or score >= trial.score:   # (else fewer epochs were better)
+            trial.score, trial.epochs = score, n_epochs
+        trial.rung = rung
+        if self.best is None or (rung, trial.score) > (self.best.rung, self.best.score):
+            self.best, self.best_model = trial, model
+        self._note(trial, {name: getattr(model, name) for name in self.space}, n_epochs,
+                   cost, value)
+
+    def _note(self, trial: Trial, params: dict[str, Any], n_epochs: int, cost: float,
+              value: float) -> None:
+        self.spent += cost
+        self.lines.append({"trial": trial.number, **params, "users": trial.rung.users,
+                           "epochs": n_epochs, "cost": cost, self.metric: value})
+        self.progress.update(min(cost, self.progress.total - self.progress.n))
+        self.progress.set_postfix({self.metric: f"{value:.5g}"})
+
+    def _train(self, model: Any, trial: Trial, rung: Rung, rows: np.ndarray | None,
+               n_epochs: int) -> None:
+        """Fit, from where the setting is; a model with `validation` is stopped as a fit is."""
+        known = self.known if rows is None else self.known.select_users(rows)
+        plan = Plan(n_epochs, None)
+        if self.costs.goes_on and rung.users == 1:           # (samples are not gone on from)
+            plan = Plan(n_epochs, None, checkpoint=(self.folder / str(trial.number), n_epochs),
+                        stays=True)
+        if self._stops:
+            plan = plan._replace(patience=model.patience or PATIENCE, eval_set=self._held(rows))
+        fit_as_planned(model, known, plan, item_features=self.features[1],
+                       user_features=self._features_of(rows))
+
+    def _made(self, params: Mapping[str, Any]) -> Any:
+        return type(self.given)(**{**self.given.get_params(deep=False), **params})
+
+    @property
+    def _stops(self) -> bool:
+        return getattr(self.given, "validation", None) is not None
+
+    def _held(self, rows: np.ndarray | None) -> Any:
+        fold_in, test = self.held
+        if fold_in is not None:
+            return fold_in, test
+        return test if rows is None else test.select_users(rows)
+
+    def _features_of(self, rows: np.ndarray | None) -> Any:
+        def chosen(part: Any) -> Any:
+            if part is None or isinstance(part, str):
+                return part
+            features = training_features("user_features", part, self.known.shape, 0)
+            return None if features is None else features.select(rows)
+
+        given = self.features[0]
+        if rows is None:
+            return given
+        return tuple(map(chosen, given)) if isinstance(given, tuple) else chosen(given)
+
+    def _measured(self, model: Any, rows: np.ndarray | None, cost: float) -> float:
+        """Return the metric of the held-out ratings.
+
+        Rankings are of few enough users to cost no more than the fit, the same for all settings.
+        """
+        held = self._held(rows)
+        fold_in, test = held if isinstance(held, tuple) else (None, held)
+        if self.metric not in RATING:
+            n_epochs = getattr(model, "n_epochs", 1)
+            most = max(JUDGES, int(10 * cost * n_epochs * self.known.nnz / self.known.shape[1]))
+            asked = np.flatnonzero(np.diff(test.by_user.indptr))
+            chosen = np.random.default_rng(0).permutation(len(asked))[:most]
+            hidden = np.isin(test.users_of_cells, asked[np.sort(chosen)])
+            test = test.select_cells(hidden)
+        return float(evaluate(model, test, fold_in=fold_in, metrics=[self.metric])[self.metric])
+
+    def _rows(self, share: float) -> np.ndarray | None:
+        """Return the users of a sample, the same for all settings; None: all."""
+        n = round(share * self.known.shape[0])
+        return None if share == 1.0 else np.sort(self.order[:max(1, n)])
+
+    def finished(self) -> Any:
+        """Return the best model, fitted to all ratings."""
+        if self.best is None or self.best.score == -math.inf:
+            raise DivergenceError("no setting of the space gave a finite result; name smaller "
+                                  "learning rates or larger penalties in `space`")
+        params, epochs = self.best.params, self.best.epochs
+        at_end = not self.costs.goes_on or epochs == self.best_model.n_epochs_
+        if self.whole is None and at_end:
+            return self.best_model
+        if self.costs.goes_on and not self._stops:
+            params = {**params, "n_epochs": epochs}
+        model, learned = self._made(params), self.known if self.whole is None else self.whole
+        fit_as_planned(model, learned, Plan(epochs, None), user_features=self.features[0],
+                       item_features=self.features[1])
+        return model
+
+
+def _framed(lines: list[dict[str, Any]]) -> Any:
+    try:
+        import pandas as pd
+    except ImportError:
+        return lines
+    return pd.DataFrame(lines)

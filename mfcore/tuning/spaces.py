@@ -1,0 +1,133 @@
+"""Where each model's hyper-parameters are looked for.
+
+A space names parameters; each has a list of values, or a distribution with a method `ppf` that
+maps numbers in (0, 1) to values: `LogRange` and `Range` here, or any of `scipy.stats`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class LogRange(NamedTuple):
+    """Numbers from low to high, uniform in their logarithm; low > 0."""
+
+    low: float
+    high: float
+
+    def ppf(self, share: float) -> float:
+        """Return the value below which a share of the draws lies."""
+        return float(self.low * (self.high / self.low) ** share)
+
+
+class Range(NamedTuple):
+    """Numbers from low to high, uniform."""
+
+    low: float
+    high: float
+
+    def ppf(self, share: float) -> float:
+        """Return the value below which a share of the draws lies."""
+        return float(self.low + (self.high - self.low) * share)
+
+
+class Doubling(NamedTuple):
+    """Sizes from low to high, doubled after the other parameters are chosen at a smaller one."""
+
+    low: int
+    high: int
+
+
+FACTORS = Doubling(8, 512)
+NETWORK = {"reg": LogRange(1e-4, 1.0), "learning_rate": LogRange(3e-4, 1e-2),
+           "dropout": Range(0.2, 0.8)}
+# By class.  Penalties of models of ratings are in units of the ratings' variance.
+SPACES: dict[str, dict[str, Any]] = {
+    "MatrixFactorization": {"reg": LogRange(0.02, 30.0), "bias_reg": LogRange(0.1, 50.0),
+                            "n_factors": FACTORS},
+    "ImplicitMF": {"reg": LogRange(0.1, 100.0), "alpha": LogRange(0.3, 100.0),
+                   "n_factors": FACTORS},
+    "BPR": {"reg": LogRange(1e-4, 0.3), "learning_rate": LogRange(0.01, 0.5),
+            "n_factors": FACTORS},
+    "BayesianMF": {"n_factors": FACTORS},
+    "NeuralMF": {"reg": LogRange(1e-3, 10.0), "learning_rate": LogRange(3e-4, 1e-2),
+                 "n_factors": FACTORS},
+    "EASE": {"reg": LogRange(10.0, 5000.0), "dropout": Range(0.0, 0.6)},
+    "RatingAutoencoder": {"reg": LogRange(1.0, 300.0), "learning_rate": LogRange(3e-4, 3e-2)},
+    "MultDAE": NETWORK,
+    "MultVAE": {**NETWORK, "beta": LogRange(0.02, 1.0)},
+    "RecVAE": {"reg": LogRange(1e-4, 1.0), "learning_rate": LogRange(1e-4, 5e-3),
+               "gamma": LogRange(1e-3, 0.05)},
+    "BiasOnly": {"reg_users": LogRange(0.3, 100.0), "reg_items": LogRange(0.3, 100.0)},
+}
+
+
+def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the space of a model, its own or the default one of its class.
+
+    Raises ValueError for parameters that the model does not have, an empty space, or a class
+    without a default one; TypeError for what is neither values nor a distribution.
+    """
+    known = model.get_params(deep=False)
+    if space is None:
+        name = type(model).__name__
+        if name not in SPACES:
+            raise ValueError(f"there is no default space for {name}; give space={{name: values}}")
+        return {name: each for name, each in SPACES[name].items() if name in known}
+    if not space:
+        raise ValueError("space must name at least one parameter")
+    for name, each in space.items():
+        if name not in known:
+            near = get_close_matches(name, known, 1, 0.5)
+            meant = f"did you mean {near[0]!r}? It has" if near else "it has"
+            raise ValueError(f"space names {name!r}, which {type(model).__name__} has no "
+                             f"parameter for; {meant} {', '.join(known)}")
+        _check(name, each)
+    return dict(space)
+
+
+def _check(name: str, each: Any) -> None:
+    if isinstance(each, Doubling):
+        if not 1 <= each.low <= each.high:
+            raise ValueError(f"space[{name!r}] must have 1 <= low <= high, got {each}")
+    elif hasattr(each, "ppf"):
+        low, high = (float(each.ppf(share)) for share in (1e-9, 1 - 1e-9))
+        if not (np.isfinite([low, high]).all() and low <= high):
+            raise ValueError(f"space[{name!r}] must be finite and ascending, got {each}")
+    elif isinstance(each, (str, bytes)) or not hasattr(each, "__len__"):
+        raise TypeError(f"space[{name!r}] must be a list of values or have a method ppf, "
+                        f"got {each!r}")
+    elif not len(each):
+        raise ValueError(f"space[{name!r}] holds no value")
+
+
+def drawn(model: Any, space: Mapping[str, Any], n: int, random: np.random.Generator
+          ) -> list[dict[str, Any]]:
+    """Return n settings spread evenly over a space.
+
+    Point m is (start + m (1/φ, 1/φ², ...)) mod 1, where φ solves φ^(d+1) = φ + 1 for d parameters
+    (Roberts 2018, a generalised golden ratio).
+    """
+    names = [name for name, each in space.items() if not isinstance(each, Doubling)]
+    if not names:
+        return []
+    phi = 2.0
+    for _ in range(30):
+        phi = (1 + phi) ** (1 / (len(names) + 1))
+    steps = phi ** -np.arange(1.0, len(names) + 1)
+    points = (random.random(len(names)) + np.arange(n)[:, None] * steps) % 1
+    types = inspect.signature(type(model)).parameters
+    return [{name: _value(space[name], share, str(types[name].annotation))
+             for name, share in zip(names, point, strict=True)} for point in points]
+
+
+def _value(each: Any, share: float, kind: str) -> Any:
+    if not hasattr(each, "ppf"):
+        return list(each)[min(int(share * len(each)), len(each) - 1)]
+    value = float(each.ppf(min(max(share, 1e-9), 1 - 1e-9)))
+    return round(value) if "int" in kind and "float" not in kind else float(f"{value:.4g}")

@@ -1,0 +1,241 @@
+"""`tune` finds good settings within its budget, and tells early what it cannot do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mfcore import (
+    EASE,
+    ImplicitMF,
+    MatrixFactorization,
+    MultDAE,
+    Popularity,
+    Ratings,
+    evaluate,
+    tune,
+)
+from mfcore.data.split import random_split
+from mfcore.data.synthetic import planted
+from mfcore.tuning import halving
+from mfcore.tuning.costs import Costs, Rung
+from mfcore.tuning.spaces import SPACES, Doubling, LogRange, Range, drawn
+
+SMALL = {"n_factors": 8, "n_epochs": 9, "random_state": 0}
+
+
+def noisy(seed=0, n_users=120, n_items=60, share=0.25, rank=2, noise=1.0):
+    """Return ratings whose noise a weak penalty fits."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n_users, rank)) @ rng.standard_normal((rank, n_items))
+    users, items = np.nonzero(rng.random((n_users, n_items)) < share)
+    return Ratings.from_arrays(users, items,
+                               truth[users, items] + noise * rng.standard_normal(len(users)))
+
+
+def likes():
+    """Return what the users above like best, each with the weight 1."""
+    ratings = noisy()
+    return ratings.select_cells(ratings.by_user.data > 0.5)
+
+
+def rows(table):
+    return table if isinstance(table, list) else table.to_dict("records")
+
+
+def test_a_bad_penalty_is_mended():
+    train, test = random_split(noisy(), 0.2, 0, keep=1)
+    given = MatrixFactorization(**SMALL, reg=1e-3, bias_reg=1e-3)
+    before = evaluate(given.fit(train), test, metrics="rmse")["rmse"]
+    found = tune(given, train, {"reg": LogRange(1e-3, 100.0)}, budget=6)
+    after = evaluate(found.model, test, metrics="rmse")["rmse"]
+    assert after < 0.9 * before
+    assert given.reg == 1e-3                                    # and stays as it was
+
+
+def test_the_search_costs_no_more_than_its_budget():
+    for budget in (3, 5.5, 12):
+        found = tune(MatrixFactorization(**SMALL), noisy(), budget=budget)
+        last = found.model.n_factors / 8
+        assert sum(row["cost"] for row in rows(found.table)) + last <= budget + 1e-9
+        assert len({row["trial"] for row in rows(found.table)}) >= budget
+
+
+def test_more_epochs_go_on_from_the_state_there_is_to_the_same_bits(monkeypatch):
+    epochs = []
+    true = halving.fit_as_planned
+
+    def counted(model, *args, **options):
+        true(model, *args, **options)
+        epochs.append((model.reg, len(model.history_), model))
+
+    monkeypatch.setattr(halving, "fit_as_planned", counted)
+    ratings = noisy()
+    tune(MatrixFactorization(**SMALL), ratings, {"reg": [0.5, 5.0, 50.0]}, budget=8,
+         validation=random_split(ratings, 0.2, 0)[1])
+    reg, n_epochs, model = next(each for each in epochs if each[1] == 9)
+    assert {1, 3, 9} == {n for _, n, _ in epochs}
+    alone = MatrixFactorization(**SMALL).set_params(reg=reg).fit(ratings)
+    np.testing.assert_array_equal(alone.user_factors_, model.user_factors_)
+    assert [record["epoch"] for record in model.history_] == list(range(1, 10))
+
+
+def test_samples_of_users_come_before_all_of_them(monkeypatch):
+    monkeypatch.setattr("mfcore.tuning.costs.LEAST_CELLS", 50)
+    found = tune(ImplicitMF(**SMALL), likes(), {"reg": LogRange(0.1, 10)}, budget=5)
+    shares = [row["users"] for row in rows(found.table)]
+    assert shares == sorted(shares)
+    assert sorted(set(np.round(shares, 3))) == [0.111, 0.333, 1.0]
+
+
+def test_the_rungs_of_a_model_without_epochs_differ_in_users_alone():
+    many = Ratings.from_arrays(np.arange(200_000) // 4, np.arange(200_000) % 50)
+    assert Costs(EASE(), many).rungs() == [Rung(1 / 9, 1.0), Rung(1 / 3, 1.0), Rung(1.0, 1.0)]
+    few = Ratings.from_arrays(np.arange(50), np.arange(50))
+    assert Costs(EASE(), few).rungs() == [Rung(1.0, 1.0)]
+
+
+def test_sizes_are_doubled_as_long_as_the_held_out_ratings_gain():
+    rich = noisy(n_users=400, n_items=80, share=0.5, rank=6, noise=0.1)
+    given = MatrixFactorization(2, n_epochs=10, random_state=0)
+    found = tune(given, rich, {"n_factors": Doubling(1, 64)}, budget=40)
+    sizes = [row["n_factors"] for row in rows(found.table)]
+    assert sizes[-1] >= found.model.n_factors >= 6 > sizes[0]
+    poor = tune(given, noisy(rank=1, noise=3.0), {"n_factors": Doubling(1, 64)}, budget=40)
+    assert poor.model.n_factors <= 2
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_the_search_does_not_depend_on_the_number_of_threads(threads):
+    one, more = (tune(ImplicitMF(**SMALL, n_threads=n), likes(), budget=4)
+                 for n in (1, threads))
+    assert rows(one.table) == rows(more.table)
+    np.testing.assert_array_equal(one.model.item_factors_, more.model.item_factors_)
+
+
+def test_a_setting_that_diverges_counts_as_the_worst():
+    given = MatrixFactorization(**SMALL, solver="sgd", learning_rate=0.01, schedule="constant")
+    found = tune(given, noisy(), {"learning_rate": [1000.0, 0.02]}, budget=6)
+    assert found.model.learning_rate < 1
+    assert any(np.isnan(row["rmse"]) for row in rows(found.table))
+
+
+def test_a_validation_set_of_its_own_leaves_all_ratings_to_learn_from():
+    train, test = random_split(likes(), 0.2, 0, keep=1)
+    found = tune(ImplicitMF(**SMALL), train, budget=3, validation=test, metric="recall@5")
+    assert found.model.ratings_.nnz == train.nnz
+    assert "recall@5" in rows(found.table)[0]
+    held = tune(ImplicitMF(**SMALL), train, budget=3, validation=(train, test))
+    assert np.isfinite([row["ndcg@10"] for row in rows(held.table)]).all()
+
+
+def test_features_go_with_the_users_of_a_sample(monkeypatch):
+    monkeypatch.setattr("mfcore.tuning.costs.LEAST_CELLS", 50)
+    data = planted(200, 60)
+    ratings, features = data.ratings, data.user_features
+    found = tune(MatrixFactorization(**SMALL), ratings, budget=4, user_features=features)
+    assert found.model.user_feature_factors_ is not None
+
+
+def test_networks_with_a_held_out_share_are_stopped_by_it():
+    given = MultDAE(n_latent=4, n_epochs=40, batch_size=20, learning_rate=0.02, validation=0.1,
+                    patience=2, random_state=0)
+    found = tune(given, noisy(), {"reg": [0.0, 0.01]}, budget=4)
+    last = rows(found.table)[-1]
+    assert found.model.n_epochs_ <= 40
+    assert last["epochs"] <= 40
+
+
+def test_an_interrupted_search_returns_the_best_model_so_far(monkeypatch):
+    calls, true = [], halving.Search._measured
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return true(self, *args)
+
+    monkeypatch.setattr(halving.Search, "_measured", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        found = tune(MatrixFactorization(**SMALL), noisy(), budget=6)
+    assert len(found.table) == 3
+    assert np.isfinite(found.model.predict(0, 0)).all()
+
+
+def test_an_interruption_before_the_first_result_goes_on(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(halving.Search, "_measured", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune(MatrixFactorization(**SMALL), noisy())
+
+
+def never(*_, **__):
+    raise AssertionError("work was done")
+
+
+@pytest.mark.parametrize(("model", "options", "error", "message"), [
+    (MatrixFactorization(**SMALL), {"budget": 0.5}, ValueError, r"at least 2\.\d fits"),
+    (MatrixFactorization(**SMALL), {"budget": float("nan")}, ValueError, "budget"),
+    (MatrixFactorization(**SMALL), {"space": {"regg": [1.0]}}, ValueError, "did you mean 'reg'"),
+    (MatrixFactorization(**SMALL), {"space": {}}, ValueError, "at least one"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": []}}, ValueError, "holds no value"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": 3.0}}, TypeError, "list of values"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": "auto"}}, TypeError, "list of values"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": LogRange(5, 1)}}, ValueError, "ascending"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": [1.0, -1.0]}}, ValueError, "reg"),
+    (MatrixFactorization(**SMALL), {"metric": "rsme"}, ValueError, "metrics"),
+    (MatrixFactorization(**SMALL), {"validation": 1.0}, ValueError, "validation"),
+    (MatrixFactorization(**SMALL), {"random_state": -1}, ValueError, "random_state"),
+    (MatrixFactorization(**SMALL), {"user_features": [["a"]]}, ValueError, "user_features"),
+    (Popularity(), {}, ValueError, "no default space"),
+], ids=str)
+def test_bad_input_is_told_before_any_work(monkeypatch, model, options, error, message):
+    monkeypatch.setattr(halving, "fit_as_planned", never)
+    with pytest.raises(error, match=message):
+        tune(model, noisy(), **options)
+
+
+def test_a_share_that_leaves_nothing_is_refused():
+    single = Ratings.from_arrays([0, 1, 2], [0, 1, 0], [1., 2., 3.])
+    with pytest.raises(ValueError, match="leaves a side empty"):
+        tune(MatrixFactorization(**SMALL), single)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_default_space_of_a_class_is_one_of_valid_parameters(name):
+    import mfcore
+
+    model = getattr(mfcore, name)()
+    for params in drawn(model, SPACES[name], 30, np.random.default_rng(0)):
+        model.set_params(**params).validate()
+
+
+def test_settings_are_spread_evenly():
+    model = MatrixFactorization()
+    found = drawn(model, {"reg": LogRange(1.0, 100.0), "decay": Range(0.0, 1.0)}, 64,
+                  np.random.default_rng(0))
+    cells = {(int(2 * np.log10(each["reg"])), int(4 * each["decay"])) for each in found}
+    assert len(cells) == 16
+
+
+def test_distributions_of_scipy_do():
+    from scipy import stats
+
+    found = drawn(MatrixFactorization(), {"reg": stats.loguniform(0.1, 10), "n_epochs":
+                                          stats.randint(2, 9)}, 20, np.random.default_rng(0))
+    assert all(0.1 <= each["reg"] <= 10 for each in found)
+    assert {type(each["n_epochs"]) for each in found} == {int}
+
+
+def test_a_setting_that_was_better_with_fewer_epochs_gets_them():
+    given = MatrixFactorization(16, n_epochs=27, solver="adam", learning_rate=0.1, reg=0.0,
+                                bias_reg=0.0, random_state=0)
+    ratings = noisy(noise=3.0)
+    train, test = random_split(ratings, 0.2, 0, keep=1)
+    for validation, learned in ((0.1, ratings), (test, train)):
+        found = tune(given, learned, {"decay": [0.2]}, budget=4, validation=validation)
+        errors = {row["epochs"]: row["rmse"] for row in rows(found.table) if row["trial"] == 0}
+        assert found.model.n_epochs_ == min(errors, key=errors.get) < 27
+        assert found.model.ratings_.nnz == learned.nnz
