@@ -40,7 +40,8 @@ LAYERS = {
     "registry": set(),                                          # a table, read by everybody
     **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", name} for name in TOP},
     "tuning": BASE | MIDDLE | {"solvers", "models", "registry", "tuning"},
-    "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", "plots", "cli"},  # (draws)
+    "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", "plots", "tuning",
+                                 "cli"},  # (draws)
     "__main__": {"cli"},
     "mfcore": {"gradcheck", "registry"},
 }

@@ -24,7 +24,7 @@ from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 from mfcore.models.registry import MODELS, sentence
 
-COMMANDS = ("demo", "fetch", "convert", "fit", "recommend", "similar", "evaluate", "info")
+COMMANDS = ("demo", "fetch", "convert", "fit", "tune", "recommend", "similar", "evaluate", "info")
 
 
 def kinds():

@@ -181,7 +181,7 @@ def _named(model: Recommender) -> str:
 
 def tune(arguments: Namespace) -> Answer:
     """Choose the parameters of a model on held-out ratings, and save it fitted with them."""
-    target = inputs.writable(arguments.out) if arguments.out else None
+    target = replaceable(arguments.out) if arguments.out else None
     model = new_model(arguments)
     set_running(model, verbose=0)
     data = inputs.load_data(arguments.data, arguments)

@@ -76,6 +76,7 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
         Its parameters are the first setting that is tried, and stay as they are; what `space`
         does not name keeps its value.
     ratings : Ratings or scipy sparse, shape (n_users, n_items)
+        What to learn from; a share of it is held out to choose by.
     space : dict, or None
         Parameter: a list of values, or a distribution with a method `ppf`, such as
         `mfcore.tuning.spaces.LogRange(low, high)` or those of `scipy.stats`; a
@@ -90,7 +91,7 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
         Share of the ratings to hold out; or a set of its own, and then `ratings` are all
         learned from.
     user_features, item_features
-        As in `fit`.
+        As in `MatrixFactorization.fit`.
     random_state : int
         What draws settings, samples and the held-out share; models keep their own.
     verbose : int
@@ -327,9 +328,9 @@ class Search:
             n_epochs = getattr(model, "n_epochs", 1)
             most = max(JUDGES, int(10 * cost * n_epochs * self.known.nnz / self.known.shape[1]))
             asked = np.flatnonzero(np.diff(test.by_user.indptr))
-            chosen = np.random.default_rng(0).permutation(len(asked))[:most]
-            hidden = np.isin(test.users_of_cells, asked[np.sort(chosen)])
-            test = test.select_cells(hidden)
+            if len(asked) > most:
+                chosen = asked[np.linspace(0, len(asked) - 1, most).astype(int)]
+                test = test.select_cells(np.isin(test.users_of_cells, chosen))
         return float(evaluate(model, test, fold_in=fold_in, metrics=[self.metric])[self.metric])
 
     def _rows(self, share: float) -> np.ndarray | None:
