@@ -45,31 +45,41 @@ class _BlasGuard:
     The setting belongs to the whole process, but threadpoolctl (from 3.7 on) lets only the
     thread that first set it change it again.  So the guard releases that claim before and
     after each change, and whichever thread leaves last can restore the setting.
+
+    A forked child begins with no holder and with the threads of before: `generation` tells
+    those who entered in its parent that they have to enter again.
     """
 
     def __init__(self) -> None:
-        self._reset()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset)
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._holders = 0
         self._held: list[tuple[Any, int]] = []
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin)
 
-    def enter(self) -> None:
+    def _begin(self) -> None:
+        self._lock, self._holders, self.generation = threading.Lock(), 0, object()
+        self._restore()
+
+    def _restore(self) -> None:
+        _set_threads(self._held)
+        self._held = []
+
+    def enter(self) -> object:
+        """Hold BLAS; return the generation, which `leave` takes."""
         with self._lock:
             if self._holders == 0:
                 blas = ThreadpoolController().select(user_api="blas").lib_controllers
                 self._held = [(library, library.num_threads) for library in blas]
                 _set_threads([(library, 1) for library in blas])
             self._holders += 1
+        return self.generation
 
-    def leave(self) -> None:
+    def leave(self, generation: object) -> None:
+        """Let BLAS go, if it was held in this process."""
         with self._lock:
-            self._holders -= 1
+            self._holders -= generation is self.generation
             if self._holders == 0:
-                _set_threads(self._held)
+                self._restore()
 
 
 def _set_threads(limits: list[tuple[Any, int]]) -> None:
@@ -95,17 +105,18 @@ class Pool:
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = thread_count(n_threads)
         self._executor: ThreadPoolExecutor | None = None
+        self._entered: object = None
 
     def __enter__(self) -> Pool:
         self._start()
-        _guard.enter()
+        self._entered = _guard.enter()
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self._stop()
         finally:
-            _guard.leave()
+            _guard.leave(self._entered)
 
     def _start(self) -> None:
         """Start all threads at once: one that an interrupt met while starting would be lost."""
@@ -127,6 +138,8 @@ class Pool:
         calling thread.  If a call fails, or on Ctrl-C, queued calls are cancelled and running
         ones, which still write, finish before the exception is raised.
         """
+        if self._entered not in (None, _guard.generation):    # in a forked child, without threads
+            self.__enter__()
         if self._executor is None or len(arguments) == 1:
             return [function(*each) for each in arguments]
         order = range(len(arguments)) if cost is None else np.argsort(

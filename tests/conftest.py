@@ -1,35 +1,21 @@
-"""What the tests share: a kernel cache that notices changes, a calm hypothesis, data."""
+"""What the tests share: a folder of compiled kernels, a calm hypothesis, data."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 CHECKOUT = Path(__file__).parents[1]
-SOURCES = CHECKOUT / "mfcore"
 
 # The benchmarks are not installed; last, so that an installed mfcore is the one under test.
 sys.path.append(str(CHECKOUT))
 
-
-def _kernel_cache() -> Path:
-    """Return a cache folder that changes whenever a kernel's text does.
-
-    Numba does not notice a change in a function that a kernel imports from another file.
-    """
-    digest = hashlib.sha256()
-    for folder in ("kernels", "objectives"):
-        for path in sorted((SOURCES / folder).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "mfcore" / f"numba-{digest.hexdigest()[:16]}"
-
-
-# Numba reads the variable once, when it is imported.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(_kernel_cache()))
+# One folder of compiled kernels for all checkouts: their names tell versions of the sources
+# apart.  (Numba reads the variable once, when it is imported.)
+_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_HOME / "mfcore" / "numba"))
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402

@@ -30,7 +30,8 @@ MIDDLE = {"data", "objectives", "nn", "metrics"}
 TOP = {"cli", "plots", "distributed"}
 LAYERS = {
     **dict.fromkeys(BASE, BASE),
-    "kernels": {"kernels"},
+    "compiled": BASE,                                                     # (writes files)
+    "kernels": {"compiled", "kernels"},
     "data": BASE | {"kernels", "data"},
     "objectives": BASE | {"kernels", "data", "objectives"},
     "nn": BASE | {"kernels", "nn"},
@@ -40,21 +41,20 @@ LAYERS = {
     "registry": set(),                                          # a table, read by everybody
     **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", name} for name in TOP},
     "tuning": BASE | MIDDLE | {"solvers", "models", "registry", "tuning"},
-    "cli": BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", "plots", "tuning",
-                                 "cli"},  # (draws)
+    "cli": BASE | MIDDLE | {"mfcore", "compiled", "solvers", "models", "registry", "plots",
+                            "tuning", "cli"},                                       # (draws)
     "__main__": {"cli"},
     "mfcore": {"gradcheck", "registry"},
 }
 # A kernel knows arrays and arithmetic only; one file speaks to LAPACK, one
-# to the cache, one draws.
+# to the cache of the processor, one draws.
 KERNEL_IMPORTS = {"__future__", "collections.abc", "functools", "typing", "math", "numpy",
-                  "numba", "mfcore.kernels.options"}
+                  "mfcore.compiled", "mfcore.kernels.options"}
 KERNEL_EXCEPTIONS = {
-    "mfcore.kernels.options": {"warnings"},
-    "mfcore.kernels.lapack": {"llvmlite.binding", "numba.core", "numba.extending",
+    "mfcore.kernels.lapack": {"llvmlite.binding", "numba", "numba.core", "numba.extending",
                               "scipy.linalg", "scipy.linalg.cython_blas",
                               "scipy.linalg.cython_lapack"},
-    "mfcore.kernels.prefetch": {"llvmlite", "numba.core", "numba.extending"},
+    "mfcore.kernels.prefetch": {"llvmlite", "numba", "numba.core", "numba.extending"},
     "mfcore.kernels.bpr": {"mfcore.kernels.draws"},
     "mfcore.kernels.logistic": {"mfcore.kernels.draws", "mfcore.kernels.sgd"},
     "mfcore.kernels.sgd": {"mfcore.kernels.prefetch"},

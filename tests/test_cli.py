@@ -742,18 +742,17 @@ def test_info_names_versions_threads_blas_and_folders(answer, run, monkeypatch, 
         assert name in out
 
 
-def test_info_says_what_is_missing_and_where_kernels_go_then(answer, monkeypatch):
-    from numba import config
-
+def test_info_says_what_is_missing(answer, monkeypatch):
     monkeypatch.setattr("mfcore.cli.info.PACKAGES", ("numpy", "no-such-package"))
-    monkeypatch.setattr(config, "CACHE_DIR", "")
-    beside = str(Path(mfcore.__file__).parent / "kernels" / "__pycache__")
-    monkeypatch.setattr(os, "access", lambda *_: True)
-    found = answer("info")
-    assert found["packages"] == {"numpy": np.__version__, "no-such-package": None}
-    assert found["jit"]["cache"] == beside
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert answer("info")["jit"]["cache"] != beside
+    assert answer("info")["packages"] == {"numpy": np.__version__, "no-such-package": None}
+
+
+def test_info_counts_the_kernels_that_can_be_used_by_folder(answer, run, monkeypatch):
+    one, other = "/one/__pycache__", "/other/mfcore"
+    monkeypatch.setattr("mfcore.compiled.ready", lambda: {one: {"a", "b"}, other: {"b", "c"}})
+    jit = answer("info")["jit"]
+    assert (jit["cache"], jit["kernels"], jit["folders"]) == (one, 3, {one: 2, other: 2})
+    assert f"{other}, 2 compiled kernels ready" in run("info")[1]
 
 
 def test_info_tests_the_machine_where_it_is_asked_to(answer, run):

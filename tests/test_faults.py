@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,31 +111,6 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_cure(monkeypatch, tmp_
 def test_a_cache_that_cannot_be_made_is_named_with_its_cure():
     with pytest.raises(PermissionError, match="cannot write to /proc/none"):
         fetch("ml-20m", data_dir="/proc/none/data", progress=False)
-
-
-NOWHERE = """
-import warnings
-from numba.core import caching
-def refuse(self):
-    raise OSError("read-only file system")
-caching._CacheLocator.ensure_cache_path = refuse
-with warnings.catch_warnings(record=True) as told:
-    warnings.simplefilter("always")
-    from mfcore.kernels import options
-    from mfcore.data import canonical
-    import numpy as np, scipy.sparse as sp
-    from mfcore.data.ratings import Ratings
-print(options.KERNEL["cache"], [str(each.message) for each in told])
-print(Ratings(sp.csr_array(np.eye(3))))
-"""
-
-
-def test_where_kernels_cannot_be_kept_they_are_compiled_and_a_warning_says_so():
-    ran = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True,
-                         check=True)
-    assert ran.stdout.startswith("False ['no folder to keep compiled kernels")
-    assert "set NUMBA_CACHE_DIR" in ran.stdout
-    assert "Ratings(3 users" in ran.stdout
 
 
 # ------------------------------------------------------------------------ little memory

@@ -398,3 +398,59 @@ def test_a_forked_child_computes_even_if_the_guard_was_held(factors):
     if process.is_alive():
         process.kill()
     assert process.exitcode == 0
+
+
+def forked(child) -> int:
+    """Run `child` in a forked process; return its exit code, or None after 20 s."""
+    process = multiprocessing.get_context("fork").Process(target=lambda: os._exit(child()),
+                                                          daemon=True)
+    process.start()
+    process.join(20)
+    if process.is_alive():
+        process.kill()
+    return process.exitcode
+
+
+FORK = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+QUIET = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@FORK
+@QUIET
+def test_a_child_forked_while_blas_is_held_has_the_threads_of_before(two_blas_threads):
+    def child() -> int:
+        before = blas_threads()
+        with Pool(1):
+            inside = blas_threads()
+        return 0 if (before, inside, blas_threads()) == ({2}, {1}, {2}) else 1
+
+    with Pool(1):
+        assert forked(child) == 0
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+
+
+@FORK
+@QUIET
+def test_a_child_forked_when_nobody_holds_blas_keeps_what_it_is_set_to(two_blas_threads):
+    with Pool(1):
+        pass
+    with threadpool_limits(1, "blas"):
+        assert forked(lambda: min(blas_threads())) == 1
+
+
+@FORK
+@QUIET
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_child_goes_on_with_the_pool_that_it_was_forked_in(factors, two_blas_threads, n_threads):
+    with Pool(n_threads) as pool:
+        expected = parallel.gram(factors, pool).tobytes()
+
+        def child() -> int:
+            same = parallel.gram(factors, pool).tobytes() == expected
+            held = blas_threads() == {1}
+            pool.__exit__()
+            return 0 if same and held and blas_threads() == {2} else 1
+
+        assert forked(child) == 0
+        assert parallel.gram(factors, pool).tobytes() == expected

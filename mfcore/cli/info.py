@@ -67,15 +67,15 @@ def _blas() -> list[dict[str, Any]]:
 
 
 def _jit() -> dict[str, Any]:
-    """Describe the compiler and where it keeps compiled kernels, by Numba's rules."""
+    """Describe the compiler, and the folders of compiled kernels with how many can be used."""
     from numba import config
 
-    kernels = Path(mfcore.__file__).parent / "kernels"
-    cache = config.CACHE_DIR or (
-        str(kernels / "__pycache__") if os.access(kernels, os.W_OK) else
-        "Numba's folder in the cache of this user")
-    return {"enabled": not config.DISABLE_JIT, "cache": cache,
-            "kernels": sum(1 for _ in Path(cache).rglob("*.nbc"))}
+    from mfcore import compiled
+
+    ready = compiled.ready()
+    return {"enabled": not config.DISABLE_JIT, "cache": next(iter(ready)),
+            "kernels": len(set().union(*ready.values())),
+            "folders": {folder: len(kernels) for folder, kernels in ready.items()}}
 
 
 def _lines(data: dict[str, Any]) -> list[str]:
@@ -86,7 +86,8 @@ def _lines(data: dict[str, Any]) -> list[str]:
     rows += [("blas", f"{each['library']} {each['version']}, kernel {each['kernel']} "
                       f"({each['file']})") for each in data["blas"]]
     rows += [("jit", "on" if data["jit"]["enabled"] else "off (NUMBA_DISABLE_JIT)"),
-             ("jit cache", f"{data['jit']['cache']}, {data['jit']['kernels']} compiled kernels"),
+             *(("jit cache", f"{folder}, {n} compiled kernels ready")
+               for folder, n in data["jit"]["folders"].items()),
              ("data", data["folders"]["MFCORE_DATA"] or "MFCORE_DATA is not set"),
              ("data cache", data["folders"]["cache"])]
     if "check" in data:

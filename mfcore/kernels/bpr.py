@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.draws import WORD, mix
 from mfcore.kernels.options import INLINE, KERNEL
 

@@ -6,8 +6,7 @@ is int64 with products below 2^63, so that plain Python gives the same numbers.
 
 from __future__ import annotations
 
-from numba import njit
-
+from mfcore.compiled import njit
 from mfcore.kernels.options import INLINE
 
 WORD = 0xFFFFFFFF               # 32 bits

@@ -17,8 +17,8 @@ from N(A⁻¹ c, (τ A)⁻¹), since the covariance of U⁻¹ e is U⁻¹ U⁻�
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row

@@ -22,8 +22,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.draws import mix
 from mfcore.kernels.options import KERNEL
 from mfcore.kernels.sgd import RUN, mean_square, step

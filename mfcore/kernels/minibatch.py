@@ -8,8 +8,8 @@ is [∂L/∂x | ∂L/∂bias], shape (k + 1,).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import KERNEL, MELT
 
 

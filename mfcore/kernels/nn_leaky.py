@@ -16,8 +16,8 @@ kappa : ndarray, shape (n_layers,)
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import KERNEL
 
 Arrays = tuple[np.ndarray, ...]

@@ -7,8 +7,8 @@ sorted by column, so that each thread owns the rows it writes.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import KERNEL
 
 

@@ -12,8 +12,8 @@ of zeros.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import KERNEL
 
 

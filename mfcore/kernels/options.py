@@ -9,30 +9,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
-
-from numba import njit
-
-_KEPT = {"cache": True}
-
-
-def _keeps_kernels() -> bool:
-    """Tell whether Numba finds a folder to keep compiled kernels in; warn if it does not."""
-    try:
-        njit(**_KEPT)(_keeps_kernels)
-    except RuntimeError:                    # Numba refuses the decorator itself
-        warnings.warn("no folder to keep compiled kernels in can be written to: each process "
-                      "compiles them anew; set NUMBA_CACHE_DIR to one", stacklevel=2)
-        return False
-    return True
-
 
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-# A kernel: compiled once, and kept on disk if possible.
-KERNEL: dict[str, Any] = {"nogil": True, "cache": _keeps_kernels(), "error_model": "numpy",
-                          "fastmath": FASTMATH}
+# A kernel.
+KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 # A helper that must be inlined into the kernel that calls it (constant sizes propagate).
 INLINE: dict[str, Any] = {**KERNEL, "forceinline": True}
 # A kernel whose order of operations is guaranteed.

@@ -11,8 +11,8 @@ two counts at the speed of a vector comparison, without sorting the row.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import INLINE, KERNEL
 
 NEVER = 1 << 62  # the rank of an item that is not among the candidates

@@ -26,8 +26,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row
 

@@ -27,8 +27,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row

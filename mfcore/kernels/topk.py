@@ -12,8 +12,8 @@ of more than k disjoint groups is a lower bound on the k-th best score.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mfcore.compiled import njit
 from mfcore.kernels.options import INLINE, KERNEL
 
 CHUNK = 64  # scores compared with the threshold at a time; 32 and 128 are slower
