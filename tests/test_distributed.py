@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from functools import partial
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from naive import problem, random_problem
+from threadpoolctl import threadpool_info
 
-from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, evaluate
+from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, compiled, evaluate
 from mfcore.data.chunks import is_mapped
 from mfcore.data.features import one_hot
 from mfcore.parallel import GRAM_ROWS, Pool
@@ -26,7 +28,7 @@ pytest.importorskip("distributed", reason="needs dask.distributed")
 if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
     pytest.skip("plain Python is too slow for worker processes", allow_module_level=True)
 
-from distributed import Client, LocalCluster  # noqa: E402
+from distributed import Client, LocalCluster, default_client  # noqa: E402
 
 from mfcore import distributed  # noqa: E402
 from mfcore.distributed import blocks as tasks  # noqa: E402
@@ -78,10 +80,20 @@ def same_fit(a, b, rtol=1e-9):
                  "user_feature_factors_"):
         one, other = getattr(a, name), getattr(b, name)
         assert (one is None) == (other is None)
-        if one is not None:
-            np.testing.assert_array_equal(one, other)
+        assert one is None or np.array_equal(one, other), evidence(name, one, other)
     losses = [[record["loss"] for record in each.history_] for each in (a, b)]
     np.testing.assert_allclose(*losses, rtol=rtol)
+
+
+def evidence(name, one, other):
+    """Keep two arrays that should have the same bits; describe them, the kernels and BLAS."""
+    kept = Path(tempfile.mkdtemp(prefix="other-bits-")) / f"{name}.npz"
+    np.savez(kept, one=one, other=other)
+    rows = np.flatnonzero((one != other).reshape(len(one), -1).any(axis=1))
+    blas = {"client": threadpool_info(), **default_client().run(threadpool_info)}
+    return (f"{name}: {len(rows)} of {len(one)} rows differ, kept in {kept}; the first is row "
+            f"{rows[0]}: {one[rows[0]]}, {other[rows[0]]}\nkernels: {compiled.ready()}\n"
+            f"BLAS: {blas}")
 
 
 IMPLICIT = ImplicitMF(8, n_epochs=2, random_state=0)
@@ -106,6 +118,17 @@ def in_files(client, given, tmp_path_factory):
     given.write(place / "r")
     return distributed.fit(copy_of(IMPLICIT), place / "r", client=client, block_cells=CELLS,
                            factors=place / "factors")
+
+
+def test_other_bits_are_kept_and_described(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one = np.zeros((3, 2))
+    other = one + [[0], [0], [1]]
+    said = evidence("user_factors_", one, other)
+    kept, = tmp_path.glob("*/user_factors_.npz")
+    assert f"1 of 3 rows differ, kept in {kept}; the first is row 2: [0. 0.], [1. 1.]" in said
+    assert said.count("num_threads") >= 3                 # of the client and two workers
+    np.testing.assert_array_equal(np.load(kept)["other"], other)
 
 
 @HOW
