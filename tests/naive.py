@@ -28,7 +28,7 @@ from mfcore.objectives.quadratic import Cells, Quadratic
 class Side:
     """Penalties of users or of items: λ, λᵇ (n,), prior means (n, k) or (1, k), and β⁰.
 
-    `features` (n, n_features) add F G to the means and F g to β⁰, and λ_g (‖G‖² + ‖g‖²).
+    `features` (n, n_features) add F G to the means and F g to β⁰, and λ_g ‖G‖² + λᵇ_g ‖g‖².
     """
 
     reg: np.ndarray
@@ -37,6 +37,7 @@ class Side:
     bias_mean: Any = 0.0
     features: np.ndarray | None = None
     feature_reg: float = 0.9
+    feature_bias_reg: float = 0.6
 
     def at(self, G: np.ndarray, g: np.ndarray) -> Side:
         """The same with the means that G and g give, and no features."""
@@ -47,12 +48,12 @@ class Side:
 
     def value(self, X: np.ndarray, bias: np.ndarray, G: np.ndarray, g: np.ndarray,
               learns_bias: bool) -> float:
-        """Σ λ ‖X − M‖² + Σ λᵇ (bias − β⁰)² + λ_g (‖G‖² + ‖g‖²)."""
+        """Σ λ ‖X − M‖² + Σ λᵇ (bias − β⁰)² + λ_g ‖G‖² + λᵇ_g ‖g‖²."""
         side = self.at(G, g)
         total = np.sum(side.reg * np.sum((X - side.means) ** 2, axis=1)) \
             + self.feature_reg * np.sum(G ** 2)
         return total + learns_bias * (np.sum(side.bias_reg * (bias - side.bias_mean) ** 2)
-                                      + self.feature_reg * np.sum(g ** 2))
+                                      + self.feature_bias_reg * np.sum(g ** 2))
 
     def group_gradient(self, X: np.ndarray, bias: np.ndarray, G: np.ndarray, g: np.ndarray,
                        learns_bias: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +62,7 @@ class Side:
             return np.zeros_like(G), np.zeros_like(g)
         side, pull = self.at(G, g), self.features.T
         return (2 * (self.feature_reg * G - pull @ (side.reg[:, None] * (X - side.means))),
-                2 * learns_bias * (self.feature_reg * g
+                2 * learns_bias * (self.feature_bias_reg * g
                                    - pull @ (side.bias_reg * (bias - side.bias_mean))))
 
     def take(self, rows: np.ndarray) -> Side:
@@ -69,7 +70,7 @@ class Side:
         means = self.means if len(self.means) == 1 else self.means[rows]
         features = None if self.features is None else self.features[rows]
         return Side(self.reg[rows], self.bias_reg[rows], means, self.bias_mean, features,
-                    self.feature_reg)
+                    self.feature_reg, self.feature_bias_reg)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def cells(dense: Dense, data: Any, index: Any, layout: str) -> Cells:
 def prior(side: Side, real: Any, layout: str) -> Prior:
     """The library's prior of one side."""
     F = None if side.features is None else sp.csr_array(side.features)
-    return Prior(penalty(side, real, layout), F, side.feature_reg)
+    return Prior(penalty(side, real, layout), F, side.feature_reg, side.feature_bias_reg)
 
 
 def penalty(side: Side, real: Any, layout: str) -> Penalty:

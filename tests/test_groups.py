@@ -77,7 +77,7 @@ def test_the_hierarchical_form_is_the_sum_of_own_and_group_vectors(case, pool):
     if dense.learns_bias:
         b, c = at.beta - F @ at.g - base[1], at.gamma - E @ at.h - base[3]
         own += users.bias_reg @ b ** 2 + items.bias_reg @ c ** 2 \
-            + 0.9 * (np.sum(at.g ** 2) + np.sum(at.h ** 2))
+            + 0.6 * (np.sum(at.g ** 2) + np.sum(at.h ** 2))
     S = (U + F @ at.G + base[0]) @ (V + E @ at.H + base[2]).T + at.beta[:, None] + at.gamma
     np.testing.assert_allclose(S, scores(at))
     assert value.penalty == pytest.approx(own, rel=1e-12)
@@ -87,14 +87,15 @@ def test_a_group_vector_is_the_shrunken_mean_of_its_members(pool):
     random = np.random.default_rng(0)
     of = np.array([0, 0, 1, 0, 1, 0])                       # nobody is in group 2
     P, reg = random.normal(size=(6, 4)), random.uniform(0.5, 3, 6)
-    prior = Prior(Penalty(reg, reg, np.zeros((1, 4)), np.zeros(1)), one_hot(of, 3), 1.3)
+    prior = Prior(Penalty(reg, reg, np.zeros((1, 4)), np.zeros(1)), one_hot(of, 3), 1.3, 0.8)
     G, g = np.ones((3, 4)), np.ones(3)
     prior.solve(P, P[:, 0].copy(), G, g, True)
     for group in range(3):
         members = of == group
-        mean = reg[members] @ P[members] / (reg[members].sum() + 1.3)
+        total = reg[members].sum()
+        mean = reg[members] @ P[members] / (total + 1.3)
         np.testing.assert_allclose(G[group], mean, atol=1e-14)
-        assert g[group] == pytest.approx(mean[0], abs=1e-14)
+        assert g[group] == pytest.approx(mean[0] * (total + 1.3) / (total + 0.8), abs=1e-14)
     assert not G[2].any()
 
 

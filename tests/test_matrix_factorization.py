@@ -43,12 +43,14 @@ def naive_biases(ratings: Ratings, share: float) -> tuple[float, np.ndarray, np.
 class Naive:
     """The docstring's terms of one model on one data set, in dense float64."""
 
-    def __init__(self, model: MatrixFactorization, ratings: Ratings) -> None:
+    def __init__(self, model: MatrixFactorization, ratings: Ratings,
+                 unit: float | None = None) -> None:
         self.model = model
         self.R, self.known = samples.dense(ratings.by_user), samples.stored(ratings.by_user)
         self.W = self.known.astype(float) if ratings.weights is None else \
             samples.dense(ratings.by_user, ratings.weights)
         self.mean, *self.fixed = naive_biases(ratings, model.bias_share)
+        self.unit = unit or np.sqrt((self.W * (self.R - self.mean) ** 2).sum() / self.W.sum())
         self.w0 = model.unknown_weight
         if self.w0 == "balanced":
             self.w0 = self.W[self.known].sum() / np.count_nonzero(~self.known)
@@ -58,7 +60,8 @@ class Naive:
         bias_scaling = model.bias_reg_scaling or model.reg_scaling
         self.reg, self.bias_reg = (
             [penalty_weights(n, reg, scaling, self.w0, others) for n, others in sides]
-            for reg, scaling in ((model.reg, model.reg_scaling), (bias_reg, bias_scaling)))
+            for reg, scaling in ((self.unit * model.reg, model.reg_scaling),
+                                 (bias_reg, bias_scaling)))
 
     def point(self) -> dict[str, np.ndarray]:
         """Where the model is: P, Q and, where they are learned, b and b̃."""
@@ -167,8 +170,8 @@ def test_the_loss_of_an_epoch_is_the_objective_as_the_users_begin_to_move(name):
 def test_the_objective_of_other_ratings_takes_the_biases_of_the_model():
     model = samples.fitted("bias as unknown", dtype="float64")
     other = samples.matrix(seed=7)
-    naive = Naive(model, Ratings(other))
     fit = Naive(model, model.ratings_)
+    naive = Naive(model, Ratings(other), fit.unit)
     naive.mean, naive.fixed = fit.mean, fit.fixed
     assert model.objective(other) == pytest.approx(naive.terms(**naive.point()), rel=1e-9)
 

@@ -165,9 +165,10 @@ def test_the_grams_follow_the_batches_exactly(pool):
 
 # -------------------------------------------------------------------------------- steps
 
-def textbook_adam(x: np.ndarray, gradients: list[np.ndarray], rate: float) -> np.ndarray:
+def textbook_adam(x: np.ndarray, gradients: list[np.ndarray], rate: float, eps: float
+                  ) -> np.ndarray:
     """Kingma and Ba 2015, algorithm 1."""
-    b1, b2, eps = MOMENTS
+    b1, b2 = MOMENTS[:2]
     m = v = np.zeros_like(x)
     for n, g in enumerate(gradients, 1):
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g ** 2
@@ -185,14 +186,15 @@ def test_each_row_takes_the_steps_of_the_textbook_at_its_own_count(learns_bias):
     seen: dict[int, list[np.ndarray]] = {row: [] for row in range(4)}
     for rows in ([0, 2], [2], [2, 1], [1, 0]):
         gradient = random.normal(size=(len(rows), 4))
-        kernels.adam_rows(np.array(rows), gradient, X, bias, first, second, updates, 0.3,
-                          np.array(MOMENTS), learns_bias)
+        kernels.adam_rows(np.array(rows), gradient, X, bias, first, second, updates,
+                          np.array([0.3, 0.7]), np.array([*MOMENTS[:2], 0.1, 0.2]), learns_bias)
         for row, g in zip(rows, gradient, strict=True):
             seen[row].append(g)
     for row, gradients in seen.items():
-        expected = textbook_adam(np.append(start[row], bias_start[row]), gradients, 0.3)
-        np.testing.assert_allclose(X[row], expected[:3], rtol=1e-12)
-        assert bias[row] == pytest.approx(expected[3] if learns_bias else bias_start[row])
+        expected = textbook_adam(start[row], [g[:3] for g in gradients], 0.3, 0.1)
+        np.testing.assert_allclose(X[row], expected, rtol=1e-12)
+        expected = textbook_adam(bias_start[row], [g[3] for g in gradients], 0.7, 0.2)
+        assert bias[row] == pytest.approx(expected if learns_bias else bias_start[row])
     assert updates.tolist() == [2, 2, 3, 0]
 
 
@@ -209,12 +211,13 @@ def test_a_decoupled_step_is_the_implicit_step_towards_the_prior(shared):
         m = means[0 if shared else row]
         h = 0.3 * c * 2 * reg[row]
         expected[row] = (X[row] + h * m) / (1 + h)
-        h = 0.3 * c * 2 * bias_reg[row]
+        h = 0.7 * c * 2 * bias_reg[row]
         expected_bias[row] = (bias[row] + h * 1.7) / (1 + h)
-    kernels.pull_to_prior(rows, share, X, bias, reg, bias_reg, means, np.array([1.7]), 0.3, True)
+    given = reg, bias_reg, means, np.array([1.7]), np.array([0.3, 0.7])
+    kernels.pull_to_prior(rows, share, X, bias, *given, True)
     np.testing.assert_allclose(X, expected, rtol=1e-13)
     np.testing.assert_allclose(bias, expected_bias, rtol=1e-13)
-    kernels.pull_to_prior(rows, share, X, bias, reg, bias_reg, means, np.array([1.7]), 0.3, False)
+    kernels.pull_to_prior(rows, share, X, bias, *given, False)
     np.testing.assert_allclose(bias, expected_bias, rtol=1e-13)
 
 

@@ -223,11 +223,11 @@ def test_frozen_vectors_stay_and_others_move():
     first = samples.fitted("learned")
     frozen = made(freeze=True).fit(samples.matrix(), pretrained=first)
     tuned = made().fit(samples.matrix(), pretrained=first)
-    for name in ("user_factors_", "item_factors_"):
-        both = np.hstack([getattr(first, name)] * 2)
-        np.testing.assert_array_equal(getattr(frozen, name), both)
-        assert not np.array_equal(getattr(tuned, name), both)
-    np.testing.assert_array_equal(frozen.user_bias_, first.user_bias_)
+    for name in ("user_factors_", "item_factors_"):        # (in units of the ratings' deviation)
+        both = np.hstack([getattr(first, name)] * 2) / np.sqrt(first.rating_scale_)
+        np.testing.assert_allclose(getattr(frozen, name), both, rtol=1e-6)
+        assert not np.allclose(getattr(tuned, name), both, rtol=1e-6)
+    np.testing.assert_allclose(frozen.user_bias_, first.user_bias_, rtol=1e-6)
     assert frozen.history_[-1]["loss"] < frozen.history_[0]["loss"]
 
 

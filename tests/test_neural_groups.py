@@ -174,15 +174,17 @@ def test_training_starts_at_the_scores_and_groups_of_the_factorization(learned):
     rated = (model.user_counts_[users] > 0) & (model.item_counts_[items] > 0)
     np.testing.assert_allclose(model.predict(users, items)[rated],
                                first.predict(users, items)[rated], rtol=1e-4)
-    wanted = np.hstack([first.user_feature_factors_] * 2) if learned else 0
+    wanted = np.hstack([first.user_feature_factors_] * 2) / first.rating_scale_ ** 0.5 \
+        if learned else 0
     np.testing.assert_allclose(model.user_feature_factors_, wanted, atol=1e-6)
 
 
 def test_frozen_groups_stay_and_must_have_been_learned():
     first = MatrixFactorization(3, random_state=0, n_epochs=3).fit(samples.matrix(), **BOTH)
     model = made(freeze=True).fit(samples.matrix(), pretrained=first, **BOTH)
-    np.testing.assert_array_equal(model.user_feature_factors_,
-                                  np.hstack([first.user_feature_factors_] * 2))
+    both = np.hstack([first.user_feature_factors_] * 2)
+    np.testing.assert_allclose(model.user_feature_factors_, both / first.rating_scale_ ** 0.5,
+                               rtol=1e-6)
     assert model.history_[-1]["loss"] < model.history_[0]["loss"]
     plain = MatrixFactorization(3, n_epochs=1).fit(samples.matrix())
     with pytest.raises(ValueError, match="must have learned those of the same user_features"):

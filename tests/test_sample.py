@@ -51,7 +51,8 @@ def ratings():
 
 def lighter(side, share):
     return replace(side, reg=share * side.reg, bias_reg=share * side.bias_reg,
-                   feature_reg=share * side.feature_reg)
+                   feature_reg=share * side.feature_reg,
+                   feature_bias_reg=share * side.feature_bias_reg)
 
 
 def test_the_problem_of_some_users_is_theirs_with_items_pulled_by_their_share(case, pool):
@@ -59,7 +60,8 @@ def test_the_problem_of_some_users_is_theirs_with_items_pulled_by_their_share(ca
     share = dense.stored[ROWS].sum() / dense.stored.sum()
     part = replace(dense, R=dense.R[ROWS], w=dense.w[ROWS], stored=dense.stored[ROWS],
                    users=replace(dense.users.take(ROWS),
-                                 feature_reg=share * dense.users.feature_reg),
+                                 feature_reg=share * dense.users.feature_reg,
+                                 feature_bias_reg=share * dense.users.feature_bias_reg),
                    items=lighter(dense.items, share))
     here = replace(at, P=at.P[ROWS], beta=at.beta[ROWS])
     found = of_users(problem(dense), ROWS)

@@ -389,7 +389,7 @@ def huge(scale: float) -> sp.csr_array:
 
 @pytest.mark.parametrize(("name", "solver", "scale"), [
     ("plain", "cholesky", 1e38), ("mean, unknown", "cg", 1e25),
-    ("bias as unknown", "cg", 1e19)])
+    ("learned, unknown", "cg", 1e19)])
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value")
 def test_a_model_that_diverges_at_once_says_so_and_the_old_model_stays(name, solver, scale):
     model = samples.fitted(name, solver=solver).set_params(reg=0.0)

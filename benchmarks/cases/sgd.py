@@ -21,8 +21,9 @@ from mfcore.metrics.rating import rmse
 from mfcore.objectives.factors import pair_scores
 from mfcore.parallel import Pool
 
-# Penalties by count, as LIBMF has them: paid once at each rating.
-BY_COUNT = {"reg_scaling": "count", "bias_reg": None, "bias_reg_scaling": None}
+# Penalties by count, as LIBMF has them: paid once at each rating, and in no unit of the ratings.
+BY_COUNT = {"reg_scaling": "count", "bias_reg": None, "bias_reg_scaling": None,
+            "rating_scale": 1.0}
 BIASED = {"solver": "sgd", "reg": 0.03, "learning_rate": 0.06, "decay": 1.0, "init_scale": 0.03}
 PLAIN = {"solver": "sgd", "bias": None, "reg": 0.04, "learning_rate": 0.03, "decay": 0.2,
          "init_scale": 0.3}

@@ -108,8 +108,9 @@ def self_test() -> dict[str, Any]:
 
     start, ratings = time.perf_counter(), planted(80, 50, random_state=0).ratings
     one, two = (mfcore.MatrixFactorization(
-        6, n_epochs=3, bias=None, reg=REG, reg_scaling="none", unknown_weight=UNKNOWN,
-        dtype="float64", solver="cholesky", random_state=0, n_threads=n).fit(ratings)
+        6, n_epochs=3, bias=None, reg=REG, reg_scaling="none", rating_scale=1.0,
+        unknown_weight=UNKNOWN, dtype="float64", solver="cholesky", random_state=0,
+        n_threads=n).fit(ratings)
         for n in (1, 2))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.mfcore"

@@ -91,41 +91,47 @@ def add_penalty(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.
 @njit(**KERNEL)
 def pull_to_prior(touched: np.ndarray, share: np.ndarray, X: np.ndarray, bias: np.ndarray,
                   reg: np.ndarray, bias_reg: np.ndarray, means: np.ndarray, bias_means: np.ndarray,
-                  rate: float, learns_bias: bool) -> None:
-    """Move each touched row x to (x + h m) / (1 + h), h = rate · share · 2 λ, and its bias."""
+                  rates: np.ndarray, learns_bias: bool) -> None:
+    """Move each touched row x to (x + h m) / (1 + h), h = rate · share · 2 λ, and its bias.
+
+    rates : those of vectors and of biases
+    """
     real = X.dtype.type
     k = X.shape[1]
     for j in range(touched.size):
         row = touched[j]
         here, m = X[row], means[0 if means.shape[0] == 1 else row]
-        h = 2 * rate * share[j] * reg[row]
+        h = 2 * rates[0] * share[j] * reg[row]
         pull = real(h / (1 + h))
         for f in range(k):
             here[f] += pull * (m[f] - here[f])
         if learns_bias:
-            h = 2 * rate * share[j] * bias_reg[row]
+            h = 2 * rates[1] * share[j] * bias_reg[row]
             mean = real(bias_means[0 if bias_means.size == 1 else row])
             bias[row] += real(h / (1 + h)) * (mean - bias[row])
 
 
 @njit(**KERNEL)
 def adam_rows(touched: np.ndarray, gradient: np.ndarray, X: np.ndarray, bias: np.ndarray,
-              first: np.ndarray, second: np.ndarray, updates: np.ndarray, rate: float,
+              first: np.ndarray, second: np.ndarray, updates: np.ndarray, rates: np.ndarray,
               moments: np.ndarray, learns_bias: bool) -> None:
     """Move each touched row one step of Adam.
 
     first, second : running means of the gradient and of its square, shape (n_rows, k + 1)
     updates : the number of steps that each row has taken, shape (n_rows,)
-    moments : [β1, β2, ε]
+    rates : η of vectors and of biases
+    moments : [β1, β2, ε of vectors, ε of biases]
     """
     real = X.dtype.type
     k = X.shape[1]
-    b1, b2, eps = real(moments[0]), real(moments[1]), real(moments[2])
+    b1, b2, eps, bias_eps = (real(moments[0]), real(moments[1]), real(moments[2]),
+                             real(moments[3]))
     c1, c2 = real(1 - moments[0]), real(1 - moments[1])
     for j in range(touched.size):
         row = touched[j]
         updates[row] += 1
-        length = real(rate / (1 - moments[0] ** updates[row]))
+        left = 1 - moments[0] ** updates[row]
+        length, bias_length = real(rates[0] / left), real(rates[1] / left)
         unbias = real(1 / (1 - moments[1] ** updates[row]))
         g, m, v, here = gradient[j], first[row], second[row], X[row]
         for f in range(k):
@@ -135,4 +141,4 @@ def adam_rows(touched: np.ndarray, gradient: np.ndarray, X: np.ndarray, bias: np
         if learns_bias:
             m[k] = b1 * m[k] + c1 * g[k]
             v[k] = b2 * v[k] + c2 * g[k] * g[k]
-            bias[row] -= length * m[k] / (np.sqrt(v[k] * unbias) + eps)
+            bias[row] -= bias_length * m[k] / (np.sqrt(v[k] * unbias) + bias_eps)

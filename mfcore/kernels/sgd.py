@@ -8,7 +8,7 @@ penalty (the weight divided by the number of its cells), a step of rate η is
 
 The 2 comes from the formula: the value is (t − s)², without a ½.  With AdaGrad (Duchi, Hazan,
 Singer 2011; one rate per row as in LIBMF, Chin et al. 2015) the rate of a row is η / √h, where
-h starts at 1 and grows by the mean square of the row's gradient.
+h grows by the mean square of the row's gradient, from a start that the caller gives.
 
 Kernels are built for a fixed width K, a multiple of 16, so that loops over factors unroll.
 

@@ -21,6 +21,7 @@ from mfcore.models.inputs import aligned_ratings
 from mfcore.models.settings import Rule, fitted, offers, setting
 from mfcore.models.sides import Side, Sides, part_of
 from mfcore.models.training import Start
+from mfcore.objectives.biases import rating_scale
 from mfcore.validation import NotFittedError
 
 Model = TypeVar("Model", bound="Estimator")
@@ -59,6 +60,9 @@ class Estimator:
     items_: Any = fitted()
     global_mean_: float = fitted(doc="What scores are measured from.")
     mean_rating_: float = fitted(doc="Mean of the training ratings, weighted.")
+    rating_scale_: float = fitted(
+        doc="Standard deviation of the training ratings, 1 where all are equal: the unit of "
+            "penalties, starts and learning rates.  1 for rankings and labels.")
     rating_range_: tuple[float, float] = fitted(doc="Least and largest rating.")
     history_: list[dict[str, Any]] = fitted(
         doc="A dict per epoch: epoch, loss, seconds, and the metric of the eval_set.")
@@ -158,6 +162,7 @@ class Estimator:
         data = ratings.by_user.data
         self.rating_range_ = (float(data.min()), float(data.max()))
         self.mean_rating_ = mean
+        self.rating_scale_ = rating_scale(ratings, mean) if self.predicts_ratings else 1.0
         self.users_, self.items_ = sides
 
     def remember_shape(self) -> None:

@@ -84,14 +84,18 @@ class Side:
         share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
         return sp.csr_array(F * share[:, None])
 
-    def prior(self, penalty: Penalty, reg: float, history_reg: float) -> Prior:
-        """Return the prior of all rows, as the solver sees it; λ_g of features, of history."""
+    def prior(self, penalty: Penalty, reg: float, history_reg: float, unit: float) -> Prior:
+        """Return the prior of all rows, as the solver sees it; λᵇ_g of features, of history.
+
+        unit : λ_g / λᵇ_g
+        """
         if self.features is None:
             return Prior(penalty)
         F = self.shares(self.features.matrix)
         if self.averaged:                      # means are found once, after the fit
             return Prior(self.shifted(penalty, F))
-        return Prior(penalty, F, self.feature_regs(reg, history_reg))
+        regs = self.feature_regs(reg, history_reg)
+        return Prior(penalty, F, unit * regs, regs)
 
     def feature_regs(self, reg: float, history_reg: float) -> np.ndarray:
         """Return λ_g of each feature."""

@@ -33,6 +33,8 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
+# What files of 0.1.0 have not, and what it was then.
+ADDED: dict[str, Any] = {"rating_scale_": 1.0}
 # What is not a fitted attribute of its own in a file.
 APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
@@ -147,7 +149,8 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
     model.remember_shape()
     own = {key: value for key, value in arrays.items() if not key.startswith("model")}
     features = _restored_features(own, meta["fitted"], ratings.shape)
-    fitted = {**meta["fitted"], **own, **features}
+    fitted = {**ADDED, **meta["fitted"], **own, **features}
+    validation.real("rating_scale_", fitted["rating_scale_"], above=0)
     model.users_, model.items_ = _restored_sides(model, fitted)
     for key, value in fitted.items():
         if not key.endswith("_") or key in APART or hasattr(type(model), key):

@@ -167,16 +167,18 @@ class NetworkScorer:
     network : Layer
         From pairs (n, 2) of user and item to scores (n, 1).
     n_rows, n_items : int
-    mean : float
-        Added to all scores.
+    mean, scale : float
+        Scores are mean + scale times what the network says.
 
     Notes
     -----
     A user's scores are computed alone, so they do not depend on the block.
     """
 
-    def __init__(self, network: Layer, n_rows: int, n_items: int, mean: float = 0.0) -> None:
-        self.network, self.n_rows, self.n_items, self.mean = network, n_rows, n_items, mean
+    def __init__(self, network: Layer, n_rows: int, n_items: int, mean: float = 0.0,
+                 scale: float = 1.0) -> None:
+        self.network, self.n_rows, self.n_items = network, n_rows, n_items
+        self.mean, self.scale = mean, scale
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the scores of rows start..stop, shape (stop - start, n_items)."""
@@ -185,6 +187,6 @@ class NetworkScorer:
         rows = []
         for row in range(start, stop):
             pairs[:, 0] = row
-            rows.append(network_scores(self.network, pairs, serial) + self.mean)
+            rows.append(self.mean + self.scale * network_scores(self.network, pairs, serial))
         dtype = self.network.parameters()[0].value.dtype
         return np.array(rows, dtype).reshape(stop - start, self.n_items)

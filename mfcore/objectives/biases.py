@@ -1,7 +1,12 @@
-"""Fixed biases from means: B_ui = μ + c (b_u + b̃_i).
+"""What ratings are measured from and in: mean, biases from means, and standard deviation.
+
+    B_ui = μ + c (b_u + b̃_i)
 
 μ is the (weighted) mean rating, b_u the mean of user u's ratings less μ, and b̃_i that of item
 i's; both are 0 without ratings.  With c = ½ the two together count a rating about once.
+
+The standard deviation σ of the ratings is the unit of penalties, starts and learning rates.  Where
+a rating r becomes c r + d, μ becomes c μ + d, and σ becomes c σ: so do scores that rest on them.
 """
 
 from __future__ import annotations
@@ -14,6 +19,9 @@ from mfcore.data.chunks import CELLS, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
 from mfcore.parallel import row_chunks
 
+SCALES = 1e-12, 1e12
+MEAN_ROUNDING = 1e-12       # ratings that differ from their mean by less, relatively, are equal
+
 Offset = Callable[[slice], "np.ndarray | float"]
 
 
@@ -25,6 +33,32 @@ def mean_rating(ratings: Ratings) -> float:
     total = summed(lambda chunk: float(values[chunk].astype(np.float64) @ weights[chunk]),
                    len(values))
     return total / float(weights.sum(dtype=np.float64))
+
+
+def rating_scale(ratings: Ratings, mean: float) -> float:
+    """Return σ, the (weighted) standard deviation of the ratings; 1 where all are equal.
+
+    It is at least 1e-12 and at most 1e12, whose cubes are numbers in single precision.
+    """
+    values, weights = ratings.by_user.data, ratings.weights
+    if weights is not None and not weights.any():
+        weights = None
+
+    def away(chunk: slice) -> np.ndarray:
+        far: np.ndarray = np.abs(values[chunk].astype(np.float64) - mean)
+        return far if weights is None else far * (weights[chunk] > 0)
+
+    most = max(float(away(slice(*chunk)).max()) for chunk in row_chunks(ratings.nnz, CELLS))
+    if not MEAN_ROUNDING * abs(mean) < most < np.inf:
+        return 1.0
+
+    def squares(chunk: slice) -> float:
+        shares = (away(chunk) / most) ** 2         # (the square of a rating may overflow)
+        return float(shares.sum() if weights is None else weights[chunk] @ shares)
+
+    weight = ratings.nnz if weights is None else float(weights.sum(dtype=np.float64))
+    deviation = most * np.sqrt(summed(squares, ratings.nnz) / weight)
+    return float(np.clip(deviation, *SCALES))
 
 
 def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,10 @@ Statement.  F (n_rows, n_features) holds what is known about each row: the group
 is in, the genres of an item, any numbers.  Each feature has a vector G_g and a bias g_g, and a
 row's prior mean is the sum over its features:
 
-    penalty = Σ_u λ_u ‖P_u − m_u‖² + Σ_u λᵇ_u (β_u − μ_u)² + λ_g (‖G‖² + ‖g‖²)
+    penalty = Σ_u λ_u ‖P_u − m_u‖² + Σ_u λᵇ_u (β_u − μ_u)² + λ_g ‖G‖² + λᵇ_g ‖g‖²
     m_u = m + F_u G          μ_u = β⁰ + F_u g
 
-Without features the last term is gone, and the means are m and β⁰.
+Without features the last two terms are gone, and the means are m and β⁰.
 
 With U = P − F G, what is a row's own, this is the model s = (U_u + F_u G)·Q_i with the penalty
 Σ λ_u ‖U_u‖² + λ_g ‖G‖²: the same function in other coordinates.
@@ -17,13 +17,20 @@ Closed form.  With P and β as they are, and Λ the diagonal of the λ_u:
     ∂L/∂G = 2 [ λ_g G − Fᵀ Λ (P − m − F G) ]                              chain rule
     0 = ∂L/∂G:  ( FᵀΛF + λ_g I ) G = FᵀΛ (P − m)                          ridge regression
 
-The same holds for g, with Λᵇ and β − β⁰.  λ_g > 0 keeps the system solvable when features are
+The same holds for g, with Λᵇ, λᵇ_g and β − β⁰.  λ_g > 0 keeps the system solvable when features are
 collinear.  With one group per row FᵀΛF is diagonal, and the solution is a shrunken mean of the
 members' vectors:
 
     G_g = Σ_{u∈g} λ_u (P_u − m) / ( Σ_{u∈g} λ_u + λ_g )
 
 So at a minimum of L the group vectors are averages, however they were found.
+
+Units.  If r becomes c r, the loss becomes c² times as large, and the same model is the minimum if
+biases become c times as large, vectors of both sides √c times, and
+
+    Σ λ_u ‖P_u‖² + Σ λᵇ_u β_u²,  for  P → √c P, β → c β,  is c² times as large if  λ → c λ, λᵇ → λᵇ
+
+So λ_u and λ_g are numbers times the standard deviation σ of the ratings, and λᵇ are plain numbers.
 
 Sources: Agarwal, Chen 2009 (regression-based priors); Bi, Qu, Wang, Shen 2017 (groups);
 Rendle, Krichene, Zhang, Koren 2021 (λ by the number of ratings).
@@ -115,13 +122,14 @@ class Prior:
         λ, λᵇ, m and β⁰ of the rows.
     features : csr_array of float64, shape (n_rows, n_features), or None
         F, or None for no groups.
-    feature_reg : float, or ndarray of shape (n_features,), > 0
-        λ_g.
+    feature_reg, feature_bias_reg : float, or ndarray of shape (n_features,), > 0
+        λ_g and λᵇ_g.
     """
 
     penalty: Penalty
     features: sp.csr_array | None = None
     feature_reg: float | np.ndarray = 1.0
+    feature_bias_reg: float | np.ndarray = 1.0
 
     def at(self, G: np.ndarray, g: np.ndarray) -> Penalty:
         """Return the penalty of the rows with the means that G and g give them."""
@@ -140,11 +148,10 @@ class Prior:
     def value(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
               learns_bias: bool) -> float:
         """Return the whole penalty of one side in float64."""
-        squares = np.einsum("gf,gf->g", G, G, dtype=np.float64)
+        groups = self.feature_reg * np.einsum("gf,gf->g", G, G, dtype=np.float64)
         if learns_bias:
-            squares += g.astype(np.float64) ** 2
-        groups = float(np.sum(self.feature_reg * squares))
-        return self.at(G, g).value(P, beta, learns_bias) + groups
+            groups = groups + self.feature_bias_reg * g.astype(np.float64) ** 2
+        return self.at(G, g).value(P, beta, learns_bias) + float(np.sum(groups))
 
     @property
     def pulls_elsewhere(self) -> bool:
@@ -166,7 +173,7 @@ class Prior:
             return np.zeros_like(G), np.zeros_like(g)
         prior, FT = self.at(G, g), self.features.T
         dG = (self.feature_reg * G.T).T - FT @ (prior.reg[:, None] * (P - prior.means))
-        dg = self.feature_reg * g - FT @ (prior.bias_reg * (beta - prior.bias_means))
+        dg = self.feature_bias_reg * g - FT @ (prior.bias_reg * (beta - prior.bias_means))
         return 2 * dG, 2 * dg if learns_bias else np.zeros_like(g)
 
     def solve(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
@@ -185,7 +192,7 @@ class Prior:
 
     @cached_property
     def _solve_biases(self) -> Solve:
-        return ridge_solver(self.features, self.penalty.bias_reg, self.feature_reg)
+        return ridge_solver(self.features, self.penalty.bias_reg, self.feature_bias_reg)
 
 
 def averages(features: sp.csr_array, X: np.ndarray) -> np.ndarray:

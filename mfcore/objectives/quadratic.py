@@ -217,6 +217,10 @@ class Quadratic:
         Whether β and γ are free; if not, they keep their values.
     constant : float
         Σ_Ω w t².
+    unit : float, > 0
+        σ, what ratings are measured in: biases are of the size of σ and vectors of √σ.  Solvers
+        that step along gradients take their steps in β / σ and P / √σ, so that they go the same
+        way whatever the unit.
     """
 
     by_user: Cells
@@ -226,6 +230,7 @@ class Quadratic:
     w0: float
     learns_bias: bool
     constant: float
+    unit: float = 1.0
 
     def user_rows(self, at: Factors) -> RowSystems:
         """Return the systems of all users, items frozen."""

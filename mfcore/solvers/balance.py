@@ -66,6 +66,7 @@ def balancing(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return M and M⁻ᵀ that minimise tr(Mᵀ A M) + tr(M⁻¹ B M⁻ᵀ); A and B are not 0."""
     L = np.linalg.cholesky(_lifted(A))
     D, V = np.linalg.eigh(L.T @ _lifted(B) @ L)
+    V *= np.sign(V[np.abs(V).argmax(axis=0), np.arange(len(V))])    # (rounding must not decide it)
     D = np.maximum(D, D[-1] * np.finfo(float).eps) ** 0.25
     D *= np.trace(B) ** 0.25 / np.trace(A) ** 0.25
     M: np.ndarray = scipy.linalg.solve_triangular(L, V * D, lower=True, trans="T")

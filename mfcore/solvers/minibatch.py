@@ -32,6 +32,10 @@ own towards the prior with h = η (c_u / n_u) 2 λ_u, implicit so that no h over
 Only "lazy" comes to rest at the minimum of L; "decoupled" weighs the penalty against the data
 by √v.
 
+Steps are taken in units of the ratings' σ: x / √σ for vectors, x / σ for biases, and L / σ².  Adam
+moves a number by about η whatever its gradient, so that this is η √σ and η σ; ε, in the unit of the
+gradient, is ε σ^1.5 and ε σ; and h, with λ in units of σ, has η / σ for vectors.
+
 One thread computes a batch (8192 cells are too few to divide); the two sides then move at the
 same time.  The result does not depend on the order of threads.
 
@@ -115,7 +119,7 @@ class Adam(Solver):
     ----------
     problem : Quadratic
     learning_rate : float, > 0
-        η: about how far a number moves in a step.
+        η: about how far a number moves in a step, in units of σ.
     batch_size : int >= 1, or None
         Stored cells per batch; None: 8192, or fewer so that there are at least 32 batches.
     decay : {"lazy", "decoupled", None}
@@ -233,16 +237,18 @@ class Adam(Solver):
     def _step(self, at: Factors, batches: list[Batch], grams: list[np.ndarray], rate: float,
               pool: Pool) -> None:
         """Take a step of Adam in the rows of a batch, and update the Grams."""
-        learns_bias = self.problem.learns_bias
+        learns_bias, unit = self.problem.learns_bias, self.problem.unit
+        moments = np.array([*MOMENTS[:2], MOMENTS[2] * unit ** 1.5, MOMENTS[2] * unit])
 
         def move(one: int) -> None:
             side, (X, bias), (rows, share, gradient) = \
                 self._sides[one], _blocks(at)[one], batches[one]
             before = _beside(X, bias, rows) if grams else X
-            kernels.adam_rows(rows, gradient, X, bias, *side.moments.values(), rate,
-                              np.array(MOMENTS), learns_bias)
+            kernels.adam_rows(rows, gradient, X, bias, *side.moments.values(),
+                              rate * np.array([unit ** 0.5, unit]), moments, learns_bias)
             if self.decay == "decoupled":
-                kernels.pull_to_prior(rows, share, X, bias, *side.penalty, rate, learns_bias)
+                kernels.pull_to_prior(rows, share, X, bias, *side.penalty,
+                                      rate * np.array([1 / unit, 1.0]), learns_bias)
             if grams:
                 after = _beside(X, bias, rows)
                 M = (after - before).T @ (after + before)

@@ -68,8 +68,9 @@ def of_users(problem: Quadratic, rows: np.ndarray) -> Quadratic:
         problem, by_user=by_user, constant=0.0,
         by_item=_placed(by_user, turned.indptr, turned.indices, turned.data),
         users=Prior(chosen, None if users.features is None else users.features[rows],
-                    share * users.feature_reg),
-        items=replace(items, penalty=lighter, feature_reg=share * items.feature_reg))
+                    share * users.feature_reg, share * users.feature_bias_reg),
+        items=replace(items, penalty=lighter, feature_reg=share * items.feature_reg,
+                      feature_bias_reg=share * items.feature_bias_reg))
 
 
 def point_of_users(at: Factors, rows: np.ndarray) -> Factors:

@@ -116,9 +116,10 @@ class SGD(Solver):
     ----------
     problem : Quadratic
     learning_rate, bias_learning_rate : float, > 0
-        η of the factors and of learned biases.
+        η of the factors and of learned biases, for ratings in units of σ: a step of P / √σ
+        along the gradient of L / σ² by it is one of P along that of L with η / σ.
     schedule : {"constant", "inverse", "adagrad"}
-        η; η / (1 + decay·(epoch − 1)); or η / √h for each row.
+        η; η / (1 + decay·(epoch − 1)); or η / √h for each row, h of gradients in that unit.
     decay : float, >= 0
     seed : int
         Of the grid and of the order of users.
@@ -145,7 +146,7 @@ class SGD(Solver):
         grid, k = self._grid or self._prepare(at, pool), at.P.shape[1]
         K = padded_width(k)
         slower = 1 + self.decay * self.epochs_done if self.schedule == "inverse" else 1.0
-        rates = (self.learning_rate / slower,
+        rates = (self._rate / slower,
                  self.bias_learning_rate / slower if self.problem.learns_bias else 0.0)
         random = np.random.default_rng([self.seed, self.epochs_done + 1])
         runs = [random.permutation(-(-(part.shape[1] - 1) // RUN)) for part in grid.starts]
@@ -162,6 +163,12 @@ class SGD(Solver):
         self.problem.solve_groups(at)
         self.epochs_done += 1
         return self.problem.constant + known + self._whole(at, pool) + self.problem.penalty(at)
+
+    @property
+    def _rate(self) -> float:
+        """The rate of vectors; that over √h, with h in the unit of the gradient's square, σ³."""
+        unit = self.problem.unit
+        return self.learning_rate * (np.sqrt(unit) if self.schedule == "adagrad" else 1 / unit)
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Give rows without cells exactly their prior, unless unknown cells have a weight."""
@@ -195,7 +202,10 @@ class SGD(Solver):
         random = np.random.default_rng(self.seed)
         self._grid = grid = stratified(self.problem, at.P.dtype, random, pool, self._block_cells)
         if self.epochs_done == 0:
-            self._squares = np.ones(len(at.P), at.P.dtype), np.ones(len(at.Q), at.P.dtype)
+            limits = np.finfo(at.P.dtype)
+            first = np.clip(self.problem.unit ** 3, limits.tiny, limits.max)
+            self._squares = (np.full(len(at.P), first, at.P.dtype),
+                             np.full(len(at.Q), first, at.P.dtype))
         sides = ((self.problem.users.penalty, self.problem.by_user),
                  (self.problem.items.penalty, self.problem.by_item))
         counts = [np.maximum(np.diff(cells.indptr), 1) for _, cells in sides]

@@ -64,7 +64,8 @@ class Offsets:
 def offset(model: Any, ratings: Ratings, sides: Sides) -> None:
     """Set what ratings are measured from and in, at the start of a fit."""
     low, high = model.rating_range_
-    model.scale_ = (high - low) / 2 if model.scale == "range" and high > low else 1.0
+    model.scale_ = {"deviation": model.rating_scale_, "range": (high - low) / 2 or 1.0,
+                    "none": 1.0}[model.scale]
     model.global_mean_ = (high + low) / 2 if model.scale == "range" else 0.0
     if model.bias == "mean":
         model.global_mean_ = model.mean_rating_

@@ -46,8 +46,9 @@ class RatingAutoencoder(Autoencoder):
         generated ratings it is the other way round).
     bias_share : float in [0, 1]
         c; with 0, B is the mean rating.
-    scale : {"none", "range"}
-        1; or half the range of the ratings (and with bias=None B is its middle): t in [−1, 1].
+    scale : {"deviation", "range", "none"}
+        The standard deviation of the training ratings; half their range (and with bias=None B is
+        its middle): t in [−1, 1]; or 1.  All parameters below are for t in this unit.
     unknown_weight : float, >= 0
         w0.
     unknown_value : "bias" or float
@@ -105,7 +106,7 @@ class RatingAutoencoder(Autoencoder):
     tied: bool = False
     bias: str | None = setting(default="mean", among=("mean", None))
     bias_share: float = setting(default=0.5, low=0, high=1)
-    scale: str = setting(default="none", among=("none", "range"))
+    scale: str = setting(default="deviation", among=("deviation", "range", "none"))
     unknown_weight: float = setting(default=0.0, low=0)
     unknown_value: float | str = setting(default="bias", among=("bias",))
     mask: float = setting(default=0.0, check=network.mask)
@@ -141,8 +142,8 @@ class RatingAutoencoder(Autoencoder):
         **params
             As in `RatingAutoencoder`; they replace these settings or add to them.
         """
-        return cls(**{"hidden": (500,), "orientation": "item", "bias": None, "reg": 50.0,
-                      "optimizer": "lbfgs", "n_epochs": 200, **params})
+        return cls(**{"hidden": (500,), "orientation": "item", "bias": None, "scale": "none",
+                      "reg": 50.0, "optimizer": "lbfgs", "n_epochs": 200, **params})
 
     @classmethod
     def autorec_user(cls: type[Self], **params: Any) -> Self:
@@ -153,8 +154,8 @@ class RatingAutoencoder(Autoencoder):
         **params
             As in `RatingAutoencoder`; they replace these settings or add to them.
         """
-        return cls(**{"hidden": (500,), "orientation": "user", "bias": None, "reg": 50.0,
-                      "optimizer": "rprop", "learning_rate": 1e-3, "decay": 0.0,
+        return cls(**{"hidden": (500,), "orientation": "user", "bias": None, "scale": "none",
+                      "reg": 50.0, "optimizer": "rprop", "learning_rate": 1e-3, "decay": 0.0,
                       "batch_size": None, "n_epochs": 200, **params})
 
     @classmethod
@@ -184,7 +185,7 @@ class RatingAutoencoder(Autoencoder):
             As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (512, 512, 1024), "activation": "selu", "output": "selu",
-                      "bias": None, "dropout": 0.8, "refeed": 1, "reg": 0.0,
+                      "bias": None, "scale": "none", "dropout": 0.8, "refeed": 1, "reg": 0.0,
                       "optimizer": "momentum", "learning_rate": 0.005, "decay": 0.0,
                       "batch_size": 128, **params})
 

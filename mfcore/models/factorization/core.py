@@ -79,8 +79,8 @@ class Core:
     def penalty(self, ratings: Ratings, n_others: int, start: float) -> Penalty:
         """Return the penalty of the rows of a side about β⁰ = start, without features."""
         reg, bias_reg = self.penalties.of_rows(ratings, n_others, self.observed.w0)
-        return Penalty(reg, bias_reg, np.zeros((1, self.n_factors), self.observed.real),
-                       np.array([start]))
+        return Penalty(self.observed.unit * reg, bias_reg,
+                       np.zeros((1, self.n_factors), self.observed.real), np.array([start]))
 
     def start_of(self, side: Side) -> float:
         """Return what the biases of a side start from, measured from r0."""
@@ -91,7 +91,8 @@ class Core:
         """Return cells and prior of one side, whose rows are those of `ratings`."""
         beta, gamma = _zeros_for_none(ratings.shape, bias, other_bias)
         penalty = self.penalty(ratings, ratings.shape[1], self.start_of(side))
-        prior = side.prior(penalty, self.penalties.feature_reg, self.penalties.history_reg)
+        prior = side.prior(penalty, self.penalties.feature_reg, self.penalties.history_reg,
+                           self.observed.unit)
         return self.observed.cells(ratings, beta, gamma), prior
 
     def problem(self, ratings: Ratings, sides: Sides) -> Quadratic:
@@ -103,17 +104,18 @@ class Core:
         constant = observed.constant(ratings, users.bias, items.bias)
         of_users = self.penalty(ratings, ratings.shape[1], observed.start)
         of_items = self.penalty(turned, ratings.shape[0], 0.0)
-        reg = self.penalties.feature_reg, self.penalties.history_reg
+        reg = self.penalties.feature_reg, self.penalties.history_reg, observed.unit
         return observed.formula(
             by_user, by_item, users.prior(of_users, *reg), items.prior(of_items, *reg),
-            observed.w0, observed.learns_bias, constant)
+            observed.w0, observed.learns_bias, constant, observed.unit)
 
     # --------------------------------------------------------------------- points
 
     def drawn(self, sides: Sides, random: np.random.Generator, init_scale: float,
               backend: Backend | None) -> Factors:
-        """Draw first vectors, normal with standard deviation init_scale / √k."""
-        scale, real = init_scale / np.sqrt(self.n_factors), self.observed.real
+        """Draw first vectors, normal with standard deviation init_scale √(σ / k)."""
+        scale = init_scale * np.sqrt(self.observed.unit / self.n_factors)
+        real = self.observed.real
 
         def draw(n: int, random: np.random.Generator) -> np.ndarray:
             drawn = scale * random.standard_normal((n, self.n_factors), dtype=real)

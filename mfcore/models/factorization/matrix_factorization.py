@@ -37,6 +37,9 @@ class MatrixFactorization(Recommender):
         Σ_known w (r − s)² + w0 Σ_unknown (r0 − s)² + Σ_u λ_u ‖P_u‖² + Σ_i λ_i ‖Q_i‖²
         (+ λᵇ (b_u² + b̃_i²) where biases are learned)
 
+    Penalties of vectors, starts and learning rates are in units of σ, the standard deviation of
+    the training ratings, so that ratings c r + d give predictions c s + d with the same settings.
+
     With loss="logistic" the ratings are labels, from 0 (disliked) to 1 (liked), and
 
         ℓ(s, r) = −r ln σ(s) − (1 − r) ln σ(−s),    σ(s) = 1 / (1 + e^(−s)),
@@ -63,17 +66,21 @@ class MatrixFactorization(Recommender):
     unknown_value : float, or "bias"
         r0, the rating assumed there; "bias" assumes B_ui and needs bias="mean".
     reg : float, >= 0
-        Penalty weight of the vectors.
+        Penalty weight of the vectors, in units of σ: λ grows with the ratings, as the vectors
+        grow with their root and the loss with their square.
     bias_reg : float >= 0, or None
-        Penalty weight of learned biases; None: `reg`.
+        Penalty weight of learned biases, a number of ratings; None: `reg`.
     reg_scaling : "count", "none", or float
-        λ_u = reg·max(n_u, 1); reg; or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
+        λ_u = σ·reg·max(n_u, 1); σ·reg; or σ·reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     bias_reg_scaling : as `reg_scaling`, or None
-        λᵇ likewise, of `bias_reg`; None: as `reg_scaling`.  With "none" few ratings count
-        little: a user with n of them gets n / (n + λᵇ) of their mean.
+        λᵇ likewise, of `bias_reg` and without σ; None: as `reg_scaling`.  With "none" few
+        ratings count little: a user with n of them gets n / (n + λᵇ) of their mean.
+    rating_scale : float > 0, or None
+        σ; None: the standard deviation of the training ratings (1 where all are equal).  With 1,
+        λ is a number by itself, as other libraries have it.
     feature_reg : float, > 0
-        λ_g, penalty weight of the vectors and biases of features (`fit(user_features=...,
-        item_features=...)`).
+        λ_g, penalty weight of the vectors (times σ) and biases of features
+        (`fit(user_features=..., item_features=...)`).
     history_reg : float, > 0
         λ_g of the features that "history" builds: user_features="history" (or a tuple with
         other features) gives a user a vector for each rated item, SVD++; likewise for items.
@@ -95,8 +102,9 @@ class MatrixFactorization(Recommender):
     block_size : int, >= 1
         Factors in a block of "subspace", rounded up to a multiple of 16.
     learning_rate : float, > 0
-        η of "sgd" and "adam".  For "sgd" a step is −η times the gradient of the formula
-        (which has no ½, so η is half of what the same step is called where a ½ hides).
+        η of "sgd" and "adam", for ratings in units of σ.  For "sgd" a step of a vector is −η/σ
+        times the gradient of the formula (which has no ½, so η is half of what the same step is
+        called where a ½ hides), and one of a bias −η times it.
     bias_learning_rate : float >= 0, or None
         η of learned biases; None: `learning_rate`.
     decay : float, >= 0
@@ -110,7 +118,7 @@ class MatrixFactorization(Recommender):
         of its own beside Adam's, which minimises another function (Loshchilov and Hutter
         2019).
     init_scale : float, > 0
-        Vectors start normal with standard deviation init_scale / √k.
+        Vectors start normal with standard deviation init_scale √(σ / k).
     patience : int >= 1, or None
         Stop after this many epochs without a better `eval_metric` on the eval_set (or on the
         share that `validation` holds out, where None is 5), and restore the best epoch.
@@ -144,11 +152,12 @@ class MatrixFactorization(Recommender):
     bias_share: float = setting(default=0.5, low=0, high=1)
     unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
     unknown_value: float | str = setting(default=0.0, among=("bias",))
-    reg: float = setting(default=1.2, low=0)
+    reg: float = setting(default=1.1, low=0)
     bias_reg: float | None = setting(default=2.0, low=0)
     reg_scaling: str | float = setting(default=0.5, low=0, high=10, among=("count", "none"))
     bias_reg_scaling: str | float | None = setting(
         default="none", low=0, high=10, among=("count", "none"))
+    rating_scale: float | None = setting(default=None, above=0)
     feature_reg: float = setting(default=1000.0, above=0)
     history_reg: float = setting(default=100.0, above=0)
     features: str = setting(default="learned", among=("learned", "average"))
@@ -157,7 +166,7 @@ class MatrixFactorization(Recommender):
     tol: float | None = setting(default=None, low=0)
     cg_steps: int = setting(default=2, low=1, high=1000)
     block_size: int = setting(default=32, low=1)
-    learning_rate: float = setting(default=0.03, above=0, high=1e3)
+    learning_rate: float = setting(default=0.035, above=0, high=1e3)
     bias_learning_rate: float | None = setting(default=None, low=0, high=1e3)
     decay: float = setting(default=0.2, low=0, high=1e6)
     schedule: str = setting(default="inverse", among=SCHEDULES)

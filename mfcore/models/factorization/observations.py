@@ -12,6 +12,7 @@ It holds a few numbers and no array, so that a worker of a cluster gets the deci
 whole and none of a block's own.  All of them have
 
     real, w0, origin, mean     dtype of factors; weight and rating r0 of unknown cells; μ
+    unit                       σ, the unit of ratings: λ = σ times the number that a model names
     learns_bias, start         whether β and γ are free; β⁰, what every user's β starts from
     held(fixed, start, n)      the bias column of n rows, as the solver holds it
     row_bias(ratings)          fixed biases of rows, or None
@@ -59,6 +60,7 @@ class ExplicitRatings:
     w0: float
     origin: float
     mean: float
+    unit: float
     start: float
     learns_bias: bool
     bias: str | None
@@ -141,9 +143,11 @@ def observe(model: Any, ratings: Ratings, sides: Sides) -> ExplicitRatings:
     """Set what ratings, or labels, decide for a model: w0, μ, r0, the first biases."""
     w0 = model.unknown_weight_ = unknown_weight(model.unknown_weight, ratings)
     mean = model.mean_rating_
+    model.rating_scale_ = getattr(model, "rating_scale", None) or model.rating_scale_
     if is_logistic(model):
         mean = log_odds(ratings, w0)
         model.mean_rating_, model.rating_range_ = float(expit(mean)), (0.0, 1.0)
+        model.rating_scale_ = 1.0
     model.global_mean_ = mean if model.bias else 0.0
     # Without unknown cells r0 is free: measuring from the mean keeps float32 accurate.
     model.origin_ = 0.0 if is_logistic(model) else model.global_mean_
@@ -160,8 +164,8 @@ def observed_by(model: Any) -> ExplicitRatings:
     subtracts = model.unknown_value == "bias" and model.bias == "mean"
     start = 0.0 if subtracts else model.global_mean_ - model.origin_
     return kind(np.dtype(model.dtype), model.unknown_weight_, model.origin_, model.global_mean_,
-                start, model.bias == "learned", model.bias, model.bias_share, model.mean_rating_,
-                subtracts)
+                model.rating_scale_, start, model.bias == "learned", model.bias,
+                model.bias_share, model.mean_rating_, subtracts)
 
 
 def is_logistic(model: Any) -> bool:
@@ -272,6 +276,7 @@ class ImplicitCounts:
 
     origin: ClassVar[float] = 0.0
     mean: ClassVar[float] = 0.0
+    unit: ClassVar[float] = 1.0
     start: ClassVar[float] = 0.0
     learns_bias: ClassVar[bool] = False
     formula = Quadratic

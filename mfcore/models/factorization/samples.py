@@ -120,9 +120,8 @@ def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
 
 
 def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], seed: int) -> Gibbs:
-    values, w0 = ratings.by_user.data.astype(np.float64), core.observed.w0
-    largest = min(float(np.abs(values).max()), 1e150)          # (whose square is a number)
-    variance = max(float(np.var(values)), (1e-3 * max(1.0, largest)) ** 2)
+    w0 = core.observed.w0
+    variance = core.observed.unit ** 2
     guesses = guessed_variances(variance, core.n_factors, core.observed.learns_bias)
     users, items = (Hyper(guesses, None if side.features is None else side.features.matrix,
                           fields_of(side.feature_names or ())) for side in sides)

@@ -28,7 +28,8 @@ class Network:
     """The answers of a network of pairs.
 
     shape, weights : the architecture, and all numbers of its head
-    mean, mean_rating : μ, and what fixed biases are measured from
+    mean, scale : μ and σ; mean_rating : what fixed biases are measured from
+        Biases of sides are in the unit of ratings, those of the network's tables in units of σ.
     bias : "learned", "mean" or None; reg, bias_reg : λ, λᵇ of new users
     loss, cells : the loss, and what makes cells of ratings, for new users
     """
@@ -39,6 +40,7 @@ class Network:
     weights: np.ndarray
     mean: float
     mean_rating: float
+    scale: float
     bias: str | None
     reg: float
     bias_reg: float
@@ -57,8 +59,9 @@ class Network:
         users = self.vectors(asked, pool)
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
-        network = self._fixed_items.network(self.shape.side("user", *users))
-        return NetworkScorer(network, len(users.factors), len(self.items.factors), self.mean)
+        network = self._fixed_items.network(self.shape.side("user", *users, self.scale))
+        return NetworkScorer(network, len(users.factors), len(self.items.factors), self.mean,
+                             self.scale)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:
@@ -70,11 +73,11 @@ class Network:
         P, beta, places = with_default(users, rows, user)
         Q, gamma, item_places = with_default(Folded(self.items.factors, self.items.bias),
                                              columns, item)
-        network = self.shape.network(self.shape.side("user", P, beta),
-                                     self.shape.side("item", Q, gamma), self._head())
+        network = self.shape.network(self.shape.side("user", P, beta, self.scale),
+                                     self.shape.side("item", Q, gamma, self.scale), self._head())
         scores, known = np.full(len(rows), self.mean), (places >= 0) & (item_places >= 0)
         numbers = np.column_stack([places, item_places])
-        scores[known] += network_scores(network, numbers[known], pool)
+        scores[known] += self.scale * network_scores(network, numbers[known], pool)
         for each, bias in ((places, beta), (item_places, gamma)):
             alone = ~known & (each >= 0)
             scores[alone] += bias[each[alone]]
@@ -100,16 +103,16 @@ class Network:
         items = self._fixed_items
 
         def make(lo: int, hi: int) -> tuple[Layer, list[Parameter]]:
-            users = self.shape.side("user", factors[lo:hi], bias[lo:hi])
+            users = self.shape.side("user", factors[lo:hi], bias[lo:hi], self.scale)
             if self.bias == "mean":
                 users.tables[-1].frozen = True
             return items.network(users, self.reg, self.bias_reg), users.tables
 
-        known = self.shape.side("user", self.users.factors, self.users.bias)
+        known = self.shape.side("user", self.users.factors, self.users.bias, self.scale)
         spreads = [float(table.value.std(axis=0).mean()) or 0.1 for table in known.tables]
         blocks = fold_in_by_adam(make, spreads, self.cells(ratings), self.loss, pool)
         users = Tables([Parameter("", block) for block in blocks])
-        return Folded(self.shape.factors(users), self.shape.bias(users))
+        return Folded(*self.shape.published(users, self.scale))
 
     def _means(self, side: Side, F: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mean(P) + (F − F̄) G and mean(b) + (F − F̄) g: an average row, but for its groups.
@@ -135,7 +138,7 @@ class Network:
 
     @cached_property
     def _fixed_items(self) -> FixedItems:
-        items = self.shape.side("item", self.items.factors, self.items.bias)
+        items = self.shape.side("item", self.items.factors, self.items.bias, self.scale)
         return fixed_items(self.shape, items, self._head())
 
     def _head(self) -> list[Linear]:

@@ -1,4 +1,4 @@
-"""The network of neural matrix factorization: s_ui = B_ui + f(P_u, Q_i).
+"""The network of neural matrix factorization: s_ui = μ + σ (B_ui + f(P_u, Q_i)).
 
     concat      f = MLP([p | q])
     product     f = MLP(p ∘ q)                          no hidden layer: p·diag(a)·q + c
@@ -132,14 +132,16 @@ class Architecture:
         last = widths[-1] + (k if self.fusion == "gmf+mlp" else 0)
         return [*layers, Linear(last, 1, random=random, dtype=self.dtype, name="output")]
 
-    def side(self, name: str, factors: np.ndarray, bias: np.ndarray | None) -> Tables:
-        """Return the tables of one side: copies of its vectors (n, width) and biases (n,)."""
+    def side(self, name: str, factors: np.ndarray, bias: np.ndarray | None, unit: float = 1.0
+             ) -> Tables:
+        """Return the tables of one side: copies of its vectors (n, width) and biases (n,) / unit.
+        """
         vectors = np.split(factors, self.n_tables, axis=1)
         tables = [Parameter(f"{name}_factors_{number}", self._copied(block))
                   for number, block in enumerate(vectors)]
         if self.biased:
             b = np.zeros(len(factors)) if bias is None else bias
-            tables.append(Parameter(f"{name}_bias", self._copied(b[:, None])))
+            tables.append(Parameter(f"{name}_bias", self._copied(b[:, None] / unit)))
         return Tables(tables)
 
     def grouped(self, name: str, side: Tables, known: Known, learns_bias: bool) -> Tables:
@@ -174,18 +176,25 @@ class Architecture:
         """Return the biases of a side, (n,), a view where it has no groups."""
         return side.whole(self.n_tables)[:, 0] if self.biased else None
 
-    def publish(self, sides: Any, both: tuple[Tables, Tables], head: list[Linear],
+    def published(self, side: Tables, unit: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the vectors of a side, and its biases in the unit of ratings."""
+        bias = self.bias(side)
+        return self.factors(side), None if bias is None else bias * bias.dtype.type(unit)
+
+    def publish(self, sides: Any, both: tuple[Tables, Tables], head: list[Linear], unit: float,
                 settles: bool) -> np.ndarray:
         """Put vectors and biases into the sides of a model; return all numbers of the head.
 
+        unit : σ
         settles : whether rows without ratings get the mean of the others: see `Tables.settle`
         """
         for side, tables in zip(sides, both, strict=True):
             if settles:
                 tables.settle(side.counts == 0)
-            side.factors, side.bias = self.factors(tables), self.bias(tables)
+            side.factors, side.bias = self.published(tables, unit)
             if tables.groups:
-                side.feature_factors, side.feature_bias = self.group_vectors(tables)
+                side.feature_factors, g = self.group_vectors(tables)
+                side.feature_bias = None if g is None else g * g.dtype.type(unit)
         return flat(head)
 
     def group_vectors(self, side: Tables) -> tuple[np.ndarray, np.ndarray | None]:

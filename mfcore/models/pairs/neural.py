@@ -36,15 +36,18 @@ def check_loss(model: Any) -> None:
 
 @settings(*TRAINED)
 class NeuralMF(Recommender):
-    """Score pairs by a network on vectors of user and item: s_ui = B_ui + f(P_u, Q_i).
+    """Score pairs by a network on vectors of user and item: s_ui = μ + B_ui + σ f(P_u, Q_i).
 
     Minimises, by mini-batch gradient steps on all parameters at once,
 
-        Σ_known w [ (r − s)² + λ (‖P_u‖² + ‖Q_i‖²) + λᵇ (b_u² + b̃_i²) ]          "squared"
+        Σ_known w [ (r − s)²/σ² + λ (‖P_u‖² + ‖Q_i‖²) + λᵇ (b_u² + b̃_i²)/σ² ]    "squared"
         Σ_known w ℓ(s, [r > 0]) + w0 Σ_unknown ℓ(s, 0) + the same penalties      "logistic"
 
-    with ℓ(s, y) = ln(1 + e^s) − y s.  Unknown cells are drawn, with weights that make the
-    expected gradient that of the formula; every drawn cell pays the penalty of its rows.
+    with ℓ(s, y) = ln(1 + e^s) − y s.  For "squared" μ and σ are the mean and the standard deviation
+    of the training ratings (`rating_scale_`): a network is trained on (r − μ)/σ, and the parameters
+    below are for these.  For "logistic" μ and σ are 0 and 1.  Unknown cells are drawn, with weights
+    that make the expected gradient that of the formula; every drawn cell pays the penalty of its
+    rows.
 
     Parameters
     ----------
@@ -62,8 +65,7 @@ class NeuralMF(Recommender):
     dropout : float in [0, 1)
         Share of the inputs of each hidden layer that is left out in training.
     bias : {"learned", "mean", None}
-        B_ui: μ with learned b_u and b̃_i; with half the mean deviation of user and of item;
-        alone.  μ is the mean rating, 0 for "logistic".
+        B_ui: learned b_u + b̃_i; half the mean deviation of user and of item; 0.
     n_negatives : int, >= 1
         Unknown cells drawn for each known one ("logistic").
     unknown_weight : "drawn", "balanced", or float >= 0
@@ -191,7 +193,7 @@ class NeuralMF(Recommender):
         shape, settles = self.architecture(), self.predicts_ratings or self.unknown_weight_ == 0
 
         def publish(at: Any) -> None:
-            self.weights_ = shape.publish(sides, (users, items), head, settles)
+            self.weights_ = shape.publish(sides, (users, items), head, self.rating_scale_, settles)
 
         def finish(at: Any) -> None:
             for side in sides:
@@ -205,13 +207,14 @@ class NeuralMF(Recommender):
         shape = self.architecture()
         self.global_mean_ = self.mean_rating_ if self.predicts_ratings else 0.0
         if pretrained is not None:
-            users, items, head, self.global_mean_ = start_from(pretrained, shape, random)
+            users, items, head, self.global_mean_ = start_from(pretrained, shape,
+                                                               self.rating_scale_, random)
         else:
             users, items, head = shape.start(sides, self.init_scale, random)
         if self.bias == "mean" and pretrained is None:
             for tables, bias in zip((users, items), mean_biases(ratings, self.mean_rating_, 0.5),
                                     strict=True):
-                tables.tables[-1].value[:, 0] = bias
+                tables.tables[-1].value[:, 0] = bias / self.rating_scale_
         users, items = (self._grouped(side, tables, pretrained)
                         for side, tables in zip(sides, (users, items), strict=True))
         for tables in (users, items):
@@ -227,7 +230,8 @@ class NeuralMF(Recommender):
             return tables
         shape = self.architecture()
         known = Known(side.features.matrix, side.feature_regs(self.feature_reg, self.history_reg),
-                      *groups_of(pretrained, side.name, side.features, shape.n_tables))
+                      *groups_of(pretrained, side.name, side.features, shape.n_tables,
+                                 self.rating_scale_))
         return shape.grouped(side.name, tables, known, self.bias == "learned")
 
     # ------------------------------------------------------- what parameters mean
@@ -245,8 +249,8 @@ class NeuralMF(Recommender):
     def answers(self) -> Network:
         """Return what is asked of the fitted model."""
         return Network(self.architecture(), self.users_, self.items_, self.weights_,
-                       self.global_mean_, self.mean_rating_, self.bias, self.reg, self._bias_reg,
-                       self._loss, self._cells, answered_unless(self))
+                       self.global_mean_, self.mean_rating_, self.rating_scale_, self.bias,
+                       self.reg, self._bias_reg, self._loss, self._cells, answered_unless(self))
 
     @property
     def _bias_reg(self) -> float:
@@ -265,7 +269,8 @@ class NeuralMF(Recommender):
         real, values = np.dtype(self.dtype), ratings.by_user.data
         w = None if ratings.weights is None else ratings.weights.astype(real)
         if self.predicts_ratings:
-            return TrainingCells(ratings.by_user, (values - self.global_mean_).astype(real), w)
+            targets = (values - self.global_mean_) / self.rating_scale_
+            return TrainingCells(ratings.by_user, targets.astype(real), w)
         return TrainingCells(ratings.by_user, (values > 0).astype(real), w, self.n_negatives,
                      self.unknown_weight_)
 

@@ -1,17 +1,18 @@
 """Where the tables and the head of a network start: from fitted models of the same ratings.
 
 From a factorization, s = μ + b_u + b̃_i + P_u·Q_i, every table gets its vectors (both, with
-fusion="gmf+mlp"), and B its biases.  Where the fusion holds a product, the last layer starts
-as the factorization itself,
+fusion="gmf+mlp"), and B its biases, in units of the ratings' σ: P / √σ, Q / √σ and b / σ.  Where
+the fusion holds a product, the last layer starts as the factorization itself,
 
     a = 1 on p ∘ q, 0 on the rest, c = 0     so that     a·[p ∘ q | …] + c = p·q
 
 and training starts at its scores; "concat" has to learn a function of the vectors.
 
-From a pair of networks, a product p ∘ q without hidden layer and a concatenation, their
-tables and layers stand side by side, and the score starts at the mean of theirs:
+From a pair of networks, with a σ' of their own, a product p ∘ q without hidden layer and a
+concatenation, their tables and layers are put side by side, and the score starts at the mean of
+theirs:
 
-    a = ½ [a_1 | a_2],  c = ½ (c_1 + c_2),  b = ½ (b_1 + b_2)
+    a = ½ [a_1 | a_2] σ'/σ,  c = ½ (c_1 + c_2) σ'/σ,  b = ½ (b_1 + b_2)
 
 Where it has vectors G of the same features, groups start there in each table, and U = P − F G;
 otherwise they start at 0, and U = P.
@@ -76,14 +77,14 @@ def _same(ids: np.ndarray | None, others: np.ndarray | None) -> bool:
                              and np.array_equal(ids, others))
 
 
-def start_from(given: Any, shape: Architecture, random: np.random.Generator) -> Start:
-    """Return users, items, head and μ at the start of training."""
+def start_from(given: Any, shape: Architecture, unit: float, random: np.random.Generator) -> Start:
+    """Return users, items, head and μ at the start of training, for ratings in a unit σ."""
     if isinstance(given, tuple):
-        return _from_pair(given, shape, random)
-    users, items = (shape.side(name, np.hstack([factors] * shape.n_tables), bias)
-                    for name, factors, bias in (
-                        ("user", given.user_factors_, given.user_bias_),
-                        ("item", given.item_factors_, given.item_bias_)))
+        return _from_pair(given, shape, unit, random)
+    root = np.sqrt(unit)
+    users, items = (shape.side(side.name, np.hstack([side.factors / root] * shape.n_tables),
+                               None if side.bias is None else side.bias / unit)
+                    for side in (given.users_, given.items_))
     head = shape.head(random)
     if shape.fusion == "gmf+mlp" or (shape.fusion == "product" and not shape.hidden):
         head[-1].W.value[...] = 0
@@ -91,15 +92,21 @@ def start_from(given: Any, shape: Architecture, random: np.random.Generator) -> 
     return users, items, head, given.global_mean_
 
 
-def groups_of(given: Any, name: str, features: Features, n_tables: int
+def groups_of(given: Any, name: str, features: Features, n_tables: int, unit: float = 1.0
               ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return G and g of a fitted model that learned these features; None where it did not."""
-    models = given if isinstance(given, tuple) else (given,)
-    sides = [_side(model, name) for model in models if isinstance(model, Recommender)]
+    """Return G and g of a fitted model that learned these features, for ratings in a unit σ.
+
+    None where it did not.
+    """
+    models = [model for model in (given if isinstance(given, tuple) else (given,))
+              if isinstance(model, Recommender)]
+    sides = [_side(model, name) for model in models]
     if not sides or not all(_has_groups(side, features) for side in sides):
         return None, None
-    known = [side.feature_bias for side in sides if side.feature_bias is not None]
-    vectors = [np.asarray(side.feature_factors) for side in sides] * (n_tables // len(sides))
+    root = 1.0 if isinstance(given, tuple) else np.sqrt(unit)       # (a network's have no unit)
+    vectors = [np.asarray(side.feature_factors) / root for side in sides] * (
+        n_tables // len(sides))
+    known = [side.feature_bias / unit for side in sides if side.feature_bias is not None]
     return np.hstack(vectors), np.sum(known, axis=0) / len(sides) if known else None
 
 
@@ -121,18 +128,19 @@ def _has_groups(side: Side, features: Features) -> bool:
         and list(side.feature_names or ()) == list(features.names)
 
 
-def _from_pair(pair: tuple[Any, Any], shape: Architecture, random: np.random.Generator
-               ) -> Start:
+def _from_pair(pair: tuple[Any, Any], shape: Architecture, unit: float,
+               random: np.random.Generator) -> Start:
     gmf, mlp = pair
     tables = []
     for name in ("user", "item"):
         sides = [_side(model, name) for model in pair]
-        known = [side.bias for side in sides if side.bias is not None]
+        known = [side.bias / unit for side in sides if side.bias is not None]
         tables.append(shape.side(name, np.hstack([side.factors for side in sides]),
                                  np.sum(known, axis=0) / 2 if known else None))
     heads = [unflatten(model.weights_, model.architecture().head(random)) for model in pair]
     (first,), (*hidden, last) = heads
     output = shape.head(random)[-1]
-    output.W.value[...] = np.vstack([first.W.value, last.W.value]) / 2
-    output.b.value[...] = (first.b.value + last.b.value) / 2
+    shares = [model.rating_scale_ / unit / 2 for model in pair]
+    output.W.value[...] = np.vstack([shares[0] * first.W.value, shares[1] * last.W.value])
+    output.b.value[...] = shares[0] * first.b.value + shares[1] * last.b.value
     return tables[0], tables[1], [*hidden, output], (gmf.global_mean_ + mlp.global_mean_) / 2
