@@ -33,6 +33,7 @@ from mfcore.parallel import Pool, row_chunks
 
 FOLDING = ("folding", "spurious_rate")
 LISTED = ("item_coverage", "popularity_rank", "cross_group_rate", *FOLDING)
+NOTHING_LEFT = "must hold a relevant cell that takes part in the ranking, got none"
 BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
 
 
@@ -272,24 +273,36 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
     `over` measures blocks of users elsewhere; None: here, one after the other.  Raises a
     ValueError if no relevant cell is left, or for a NaN among the scores.
     """
-    rows = np.flatnonzero(np.diff(plan.relevant.indptr) + plan.unknown)
-    relatedness = None
+    rows, relatedness = _rows_of(plan), None
     if plan.folds:
         from mfcore.metrics.folding import Relatedness
 
         relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads)
     shared = plan, relatedness, n_threads if over is None else 1
-    blocks = [rows[start:stop] for start, stop in row_chunks(rows.size, ROWS_AT_A_TIME)]
+    blocks = _blocks(rows)
     found = [_measured_block(shared, block) for block in blocks] if over is None else \
         over(_measured_block, shared, blocks)
     parts = [part for some in found for part in some]
     if not parts:
-        raise ValueError("test must hold a relevant cell that takes part in the ranking, got "
-                         "none; exclude_seen=False ranks items seen in training too")
+        raise ValueError(f"test {NOTHING_LEFT}; exclude_seen=False ranks items seen in training "
+                         f"too")
     whole = _Part(*map(np.concatenate, zip(*parts, strict=True)))
     indptr = np.concatenate([[0], np.cumsum(whole.n_relevant)])
     ranks = ranking.Ranks(whole.ranks, indptr, whole.ties)
     return {metric.key: _value(plan, whole, ranks, metric) for metric in wanted}
+
+
+def is_measurable(plan: Plan) -> bool:
+    """Return whether a relevant cell takes part in the ranking, without scores of a model."""
+    return any(_left_to_find(plan, block)[0].size for block in _blocks(_rows_of(plan)))
+
+
+def _rows_of(plan: Plan) -> np.ndarray:
+    return np.flatnonzero(np.diff(plan.relevant.indptr) + plan.unknown)
+
+
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start:stop] for start, stop in row_chunks(rows.size, ROWS_AT_A_TIME)]
 
 
 def _measured_block(shared: tuple[Plan, Any, int | None], rows: np.ndarray) -> list[_Part]:

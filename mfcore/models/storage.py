@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from os import PathLike
@@ -84,7 +84,9 @@ def _written(params: dict[str, Any]) -> dict[str, Any]:
             return {"pairs": [list(pair) for pair in value.items()]}
         if isinstance(value, tuple):
             return {"tuple": list(value)}
-        return value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
     return {name: plain(value) for name, value in params.items()}
 
@@ -92,16 +94,23 @@ def _written(params: dict[str, Any]) -> dict[str, Any]:
 def _read(params: dict[str, Any]) -> dict[str, Any]:
     """Return hyper-parameters as they were before `_written`."""
     def restored(value: Any) -> Any:
+        if isinstance(value, list):
+            return list(as_tuples(value))
         if not isinstance(value, dict):
             return value
         if "pairs" in value:
-            return dict(value["pairs"])
+            return dict(as_tuples(value["pairs"]))
         if "tuple" in value:
-            return tuple(value["tuple"])
+            return as_tuples(value["tuple"])
         name, inner = value["model"]
         return _made(name, inner)
 
     return {name: restored(value) for name, value in params.items()}
+
+
+def as_tuples(value: Any) -> Any:
+    """Return what was a tuple, also inside of one, before JSON made lists of tuples."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
 
 
 def _made(name: str, params: dict[str, Any]) -> Any:

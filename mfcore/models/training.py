@@ -34,6 +34,10 @@ SPLIT = 0x5EED              # draws of the held-out share are not those of the s
 Callback = Callable[[Any, dict[str, Any]], Any]
 
 
+class NothingToWatchError(ValueError):
+    """An eval_set, or a held-out share, by which no epoch could be told from another."""
+
+
 class Start(NamedTuple):
     """Where a fit begins.
 
@@ -126,8 +130,8 @@ def held_out(ratings: Ratings, size: float, random_state: Any) -> tuple[Ratings,
     try:
         return random_split(ratings, size, np.random.default_rng([seed, SPLIT]), keep=1)
     except ValueError as error:
-        raise ValueError(f"validation={size} leaves a side empty ({error}); set validation=None, "
-                         f"or give an eval_set") from None
+        raise NothingToWatchError(f"validation={size} leaves a side empty ({error}); set "
+                                  f"validation=None, or give an eval_set") from None
 
 
 def _file_of_search(checkpoint: Any) -> tuple[Path, Any]:
@@ -153,26 +157,33 @@ def _take_over(model: Any, other: Any) -> None:
                             if name.endswith("_")})
 
 
+def rehearse(model: Any, training: Ratings, *, user_features: Any = None,
+             item_features: Any = None, eval_set: Any = None, callbacks: Any = ()) -> None:
+    """Raise what a fit would raise before its first epoch; the model stays as it is."""
+    model.validate()
+    fits = [(training, eval_set, model.patience)]
+    if eval_set is None and model.validation is not None:
+        known, held = held_out(training, model.validation, model.random_state)
+        fits = [(known, held, model.patience), (training, None, None)]
+    for ratings, watched, patience in fits:
+        plan = Plan(model.n_epochs, patience, watched, callbacks_of(callbacks))
+        sides = _checked_sides(model, ratings, user_features, item_features)
+        _begun(copy(model), ratings, sides, plan, None, np.random.default_rng(0))
+
+
 def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: Any = None,
                    item_features: Any = None, backend: Any = None, **own: Any) -> None:
     """Fit a model whose parameters are checked; `plan` holds for `n_epochs` and `patience`."""
-    if training.weights is not None and model.lacks("weights"):
-        raise ValueError(registry.sentence(type(model), "weights"))
-    model.check(training, **own)
-    for name, given in (("user_features", user_features), ("item_features", item_features)):
-        if given is not None:
-            model.require(name)
-    sides = sides_of(model, training, user_features, item_features)
+    sides = _checked_sides(model, training, user_features, item_features, **own)
     checkpoint = checkpoint_of(model, training, sides, plan.checkpoint,
                                {"eval_set": plan.eval_set, **own}, plan.stays)
     before = dict(vars(model))
+    if backend is not None:
+        own["backend"] = backend
     try:
-        model.remember(training, sides, mean_rating(training))
-        if backend is not None:
-            own["backend"] = backend
-        start = model.begin(training, sides, np.random.default_rng(model.random_state), **own)
-        start.publish(start.at)
-        _run(model, start, plan, checkpoint)
+        start, monitor = _begun(model, training, sides, plan, checkpoint,
+                                np.random.default_rng(model.random_state), **own)
+        _run(model, start, monitor, plan.n_epochs)
     except BaseException:
         if not vars(model).get("history_") or model.history_ is before.get("history_"):
             vars(model).clear()                # no epoch ended: what was there before stays
@@ -180,12 +191,33 @@ def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: 
         raise
 
 
-def _run(model: Any, start: Start, plan: Plan, checkpoint: Checkpoint | None) -> None:
+def _checked_sides(model: Any, training: Ratings, user_features: Any, item_features: Any,
+                   **own: Any) -> Sides:
+    """Return both sides of a model; raise for ratings and features that it cannot learn from."""
+    if training.weights is not None and model.lacks("weights"):
+        raise ValueError(registry.sentence(type(model), "weights"))
+    model.check(training, **own)
+    for name, given in (("user_features", user_features), ("item_features", item_features)):
+        if given is not None:
+            model.require(name)
+    return sides_of(model, training, user_features, item_features)
+
+
+def _begun(model: Any, training: Ratings, sides: Sides, plan: Plan,
+           checkpoint: Checkpoint | None, random: np.random.Generator, **own: Any
+           ) -> tuple[Start, Monitor]:
+    """Return where a fit begins, and what is watched; the model forgets an earlier fit."""
+    model.remember(training, sides, mean_rating(training))
+    start = model.begin(training, sides, random, **own)
+    return start, monitor_of(model, plan, checkpoint, start.publish)
+
+
+def _run(model: Any, start: Start, monitor: Monitor, n_epochs: int) -> None:
     """Run the epochs of a fit, and make what they reached the model's, however they end."""
-    monitor = monitor_of(model, plan, checkpoint, start.publish)
+    start.publish(start.at)
     try:
         with Pool(model.n_threads) as pool:
-            run(start.solver, start.at, pool, plan.n_epochs, monitor)
+            run(start.solver, start.at, pool, n_epochs, monitor)
     finally:
         start.publish(start.at)
         if start.finish is not None:
@@ -221,19 +253,23 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
     """
-    from mfcore.metrics.evaluate import evaluate, requested
-    from mfcore.metrics.measure import Alignment
+    from mfcore.metrics.evaluate import RATING, evaluate, requested
+    from mfcore.metrics.measure import NOTHING_LEFT, Alignment, is_measurable, plan_ranking
 
     eval_set = plan.eval_set
     asked = model.eval_metric or ("rmse" if model.predicts_ratings else "ndcg")
-    metric = requested([asked], 10, rates=model.predicts_ratings)[0].key
+    wanted = requested([asked], 10, rates=model.predicts_ratings)[0]
+    metric = wanted.key
     if eval_set is None and plan.patience is not None:
-        raise ValueError("patience needs an eval_set to watch: fit(..., eval_set=validation), or "
-                         "a share of the ratings, validation=0.1")
+        raise NothingToWatchError("patience needs an eval_set to watch: fit(..., "
+                                  "eval_set=validation), or a share of the ratings, "
+                                  "validation=0.1")
     evaluate_at = None
     if eval_set is not None:
         fold_in, test = eval_set if isinstance(eval_set, tuple) else (None, eval_set)
         task = Alignment(model, test, fold_in)
+        if wanted.name not in RATING and not is_measurable(plan_ranking(task, [wanted])):
+            raise NothingToWatchError(f"eval_set {NOTHING_LEFT}")
 
         def evaluate_at(at: Any) -> dict[str, float]:
             publish(at)

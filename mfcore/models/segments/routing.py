@@ -159,18 +159,33 @@ def labels_of(by: By, ratings: Ratings, user_features: Any) -> list[Hashable]:
         Labels that are not as many as users, or missing among labels given by row; a field
         that the features do not have, or with several values in a row.
     TypeError
-        Labels that cannot be hashed.
+        Labels that a model file could not keep, of any user of a mapping.
     """
     if isinstance(by, str):
         labels = _of_field(by, ratings, user_features)
     elif isinstance(by, Mapping):
-        labels = [by.get(user) for user in _names(ratings)]
+        kept = {user: plain_label(label) for user, label in by.items()}
+        labels = [kept.get(user) for user in _names(ratings)]
     else:
-        labels = _of_rows(by, ratings)
-    for label in labels:
-        if not isinstance(label, Hashable):
-            raise TypeError(f"by must give labels that can be hashed, got {label!r}")
+        labels = [plain_label(label) for label in _of_rows(by, ratings)]
     return labels
+
+
+def plain_label(label: Any) -> Hashable:
+    """Return a label as a model file keeps it: a string, number, boolean, tuple of them, or None.
+
+    Raises TypeError for other labels, and for NaN, which is not equal to itself.
+    """
+    if isinstance(label, tuple):
+        return tuple(map(plain_label, label))
+    label = label.item() if isinstance(label, np.generic) else label
+    for kind in (bool, int, float, str):
+        if isinstance(label, kind) and kind(label) == label:
+            return kind(label)
+    if label is not None:
+        raise TypeError(f"by must give labels that a model file can keep, strings, numbers, "
+                        f"booleans or tuples of them, got {label!r}")
+    return None
 
 
 def _names(ratings: Ratings) -> Sequence[Any]:
@@ -181,7 +196,8 @@ def _of_rows(by: Any, ratings: Ratings) -> list[Hashable]:
     labels = by.tolist() if isinstance(by, np.ndarray) else list(by)
     if len(labels) != ratings.shape[0]:
         raise ValueError(f"by must hold one label a user, {ratings.shape[0]}, got {len(labels)}")
-    missing = [row for row, label in enumerate(labels) if label is None or label != label]
+    missing = [row for row, label in enumerate(labels)
+               if label is None or (isinstance(label, float) and label != label)]
     if missing:
         raise ValueError(f"by has no label for row {missing[0]} ({len(missing)} in all); name a "
                          f"segment for them, or give a mapping, which may leave users out")

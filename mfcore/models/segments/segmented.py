@@ -16,6 +16,7 @@ from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.evaluate import evaluate, requested
 from mfcore.metrics.measure import Alignment
 from mfcore.models.recommender import Recommender
+from mfcore.models.segments.fitting import fit_segments, segments_of
 from mfcore.models.segments.routing import (
     FALLBACK,
     By,
@@ -27,9 +28,10 @@ from mfcore.models.segments.routing import (
 )
 from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Side, sides_of
+from mfcore.models.storage import as_tuples
 from mfcore.models.training import Callback, training_ratings
 from mfcore.objectives.biases import mean_rating
-from mfcore.parallel import CHUNK_CELLS, thread_count
+from mfcore.parallel import thread_count
 
 Self = TypeVar("Self", bound="Segmented")
 
@@ -60,7 +62,8 @@ class Segmented(Recommender):
         The segment of each user: the name of a field of the `user_features` given to
         `fit`, with one value per user ("country" for the columns country=...); a mapping from
         user id (row number where there are none) to label, which may leave users out; or
-        one label per user, in the order of the rows.
+        one label per user, in the order of the rows.  Labels are strings, numbers, booleans
+        or tuples of them, as a model file keeps them.
     min_ratings : int, >= 1
         Segments with fewer ratings have no model of their own.
 
@@ -148,7 +151,8 @@ class Segmented(Recommender):
         item_features : Features, shape (n_items, n_features), or None
             Passed on to each model.
         eval_set : Ratings or scipy sparse, or None
-            Of the users of the fit: each segment's model watches its own users.
+            Of the users of the fit: each segment's model watches its own users.  A segment for
+            which it holds nothing is fitted without, with a warning.
         callbacks
             As in `MatrixFactorization.fit`; they see the model of a segment.
         checkpoint : None
@@ -158,7 +162,7 @@ class Segmented(Recommender):
         ------
         ValueError, TypeError
             Labels that do not fit the users (see `by`), a checkpoint; what the estimator
-            refuses, with the segment's name.
+            refuses, with the segment's name.  All segments are checked before the first fit.
         """
         self.validate()
         thread_count(self.n_threads)
@@ -171,13 +175,8 @@ class Segmented(Recommender):
         labels = labels_of(self.by, training, user_features)
         known, codes = self._segments_of(training, labels)
         watched = None if eval_set is None else as_ratings("eval_set", eval_set)
-        known_of_items = {} if item_features is None else {"item_features": item_features}
-        models = [self._fit_one(None, training, watched, callbacks, known_of_items)]
-        for code, label in enumerate(known):
-            rows = np.flatnonzero(codes == code)
-            models.append(self._fit_one(label, training.select_users(rows),
-                                        _of_users(watched, training, rows), callbacks,
-                                        known_of_items))
+        models = fit_segments(self.estimator, lambda: segments_of(training, watched, known, codes),
+                              callbacks=callbacks, item_features=item_features)
         self.remember(training, sides_of(self, training, None, None), mean_rating(training))
         self.models_, self.segment_labels_, self.segment_of_user_ = models, known, codes
         self.place_of_user_ = _places(codes)
@@ -196,27 +195,17 @@ class Segmented(Recommender):
                  if count >= self.min_ratings]
         return known, codes_of(labels, known)
 
-    def _fit_one(self, label: Hashable, ratings: Ratings, eval_set: Ratings | None,
-                 callbacks: Sequence[Callback], features: dict[str, Any]) -> Recommender:
-        model: Recommender = type(self.estimator)(**self.estimator.get_params(deep=False))
-        # Less than two chunks: a second thread would only wait (and the bits are the same).
-        model.n_threads = 1 if ratings.nnz < 2 * CHUNK_CELLS else self.n_threads
-        try:
-            model.fit(ratings, eval_set=eval_set, callbacks=callbacks, **features)
-        except (ValueError, TypeError) as error:
-            where = "all users" if label is None else f"segment {label!r}"
-            raise type(error)(f"{where}: {error}") from error
-        model.n_threads = self.n_threads
-        return model
-
     def _take_models(self, makers: Sequence[Callable[[Ratings], Recommender]]) -> None:
         """Put the models of a file in place, each made from the rows it was fitted to.
 
         Raises ValueError where the parts of the file do not fit together.
         """
+        self.segment_labels_ = list(map(as_tuples, self.segment_labels_))
+        self.history_ = [{**record, "segment": as_tuples(record["segment"])}
+                         for record in self.history_]
         codes, places = self.segment_of_user_, self.place_of_user_
         sizes = {len(codes), len(places), self.n_users_}
-        if len(makers) != len(self.segment_labels_) + 1 or len(sizes) > 1 or (
+        if len(makers) != len(set(self.segment_labels_)) + 1 or len(sizes) > 1 or (
                 codes.dtype != np.int64 or codes.min(initial=FALLBACK) < FALLBACK
                 or codes.max(initial=FALLBACK) >= len(self.segment_labels_)
                 or not np.array_equal(places, _places(codes))):
@@ -358,14 +347,3 @@ def _places(codes: np.ndarray) -> np.ndarray:
     for _, rows in rows_by_code(codes):
         places[rows] = np.arange(len(rows))
     return places
-
-
-def _of_users(eval_set: Ratings | None, training: Ratings, rows: np.ndarray) -> Ratings | None:
-    """Return the rows of an evaluation set that are those users; None where it has none."""
-    if eval_set is None:
-        return None
-    if eval_set.user_ids is not None and training.user_ids is not None:
-        rows = eval_set.user_positions(training.user_ids[rows])
-        rows = rows[rows >= 0]
-    part = eval_set.select_users(rows)
-    return part if part.nnz else None
