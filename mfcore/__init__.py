@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from mfcore.data.datasets import fetch
     from mfcore.data.ratings import Ratings
     from mfcore.data.readers import read_ratings
+    from mfcore.metrics.compare import compare
     from mfcore.metrics.evaluate import cross_validate, evaluate
+    from mfcore.metrics.external import evaluate_lists
+    from mfcore.metrics.rerank import rerank
     from mfcore.models.autoencoders.denoising import MultDAE
     from mfcore.models.autoencoders.ratings import RatingAutoencoder
     from mfcore.models.autoencoders.variational import MultVAE, RecVAE
@@ -42,17 +45,20 @@ __version__ = "0.1.0"
 
 __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "MultDAE",
            "MultVAE", "NeuralMF", "Popularity", "RatingAutoencoder", "Ratings", "RecVAE",
-           "Segmented", "__version__", "cross_validate", "evaluate", "fetch", "gradcheck", "load",
-           "read_ratings", "tune"]
+           "Segmented", "__version__", "compare", "cross_validate", "evaluate", "evaluate_lists",
+           "fetch", "gradcheck", "load", "read_ratings", "rerank", "tune"]
 
 _HOMES = {
     **{name: model.module for name, model in _MODELS.items()},
     "Ratings": "mfcore.data.ratings",
+    "compare": "mfcore.metrics.compare",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
+    "evaluate_lists": "mfcore.metrics.external",
     "fetch": "mfcore.data.datasets",
     "load": "mfcore.models.storage",
     "read_ratings": "mfcore.data.readers",
+    "rerank": "mfcore.metrics.rerank",
     "tune": "mfcore.tuning.halving",
 }
 

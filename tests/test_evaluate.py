@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics import measure, topk
-from mfcore.metrics.evaluate import cross_validate, evaluate, requested
+from mfcore.metrics.alignment import moved
+from mfcore.metrics.evaluate import cross_validate, evaluate
 from mfcore.metrics.fitted import NewRows
-from mfcore.metrics.measure import moved
+from mfcore.metrics.table import METRICS, requested
 
 
 class Product:
@@ -293,6 +294,41 @@ def test_a_relevant_item_that_a_model_scores_minus_infinity_is_a_miss():
     assert got == {"recall@7": 0, "mrr": 0, "auc": 0}
 
 
+# ------------------------------------------------------------------------------ each user
+
+@pytest.mark.kernel
+def test_values_of_users_are_those_whose_mean_is_the_metric():
+    model = line_model([7, 6, 5, 4, 3, 2, 1])
+    model.rates, model.check_seen = True, lambda: None
+    names = [name for name, kind in METRICS.items()
+             if kind.reads != "catalogue" and "item_features" not in kind.needs]
+    given = {"metrics": names, "k": (1, 3), "groups": ([0, 1, 1, 0], [0, 0, 1, 1, 1, 1, 1])}
+    each, whole = (evaluate(model, TEST, per_user=per_user, **given) for per_user in (True, False))
+    assert list(each) == list(whole)
+    np.testing.assert_allclose(np.sqrt(each["rmse"].mean()), whole["rmse"])
+    np.testing.assert_allclose(each["mae"].mean(), whole["mae"])
+    for key in list(each)[2:]:
+        assert each[key].shape == (4,)
+        assert np.isnan(each[key][3])
+        assert np.mean(each[key][:3]) == pytest.approx(whole[key]), key
+    np.testing.assert_allclose(each["mrr"][:3], [1, 1, 1 / 3])
+
+
+@pytest.mark.kernel
+def test_values_of_ratings_are_errors_in_the_order_of_the_cells():
+    model = line_model([9, 9, 9, -9, 0, 0, 2])  # training ratings from 1 to 5
+    got = evaluate(model, TEST, metrics=["rmse", "mae"], per_user=True)
+    assert got["mae"].tolist() == [1, 4, 3, 4, 0]
+    assert got["rmse"].tolist() == [1, 16, 9, 16, 0]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["item_coverage", "gini", "gini_exposure@3"])
+def test_a_metric_of_all_lists_has_no_value_for_each_user(name):
+    with pytest.raises(ValueError, match="is a number of all lists together"):
+        evaluate(line_model([7, 6, 5, 4, 3, 2, 1]), TEST, metrics=name, per_user=True)
+
+
 # ------------------------------------------------------------------------- against the twin
 
 
@@ -475,6 +511,18 @@ def test_cross_validation_measures_each_fold_with_a_fresh_model():
     assert not hasattr(model, "n_users_")
 
 
+@pytest.mark.kernel
+def test_cross_validation_keeps_the_values_of_users_by_fold():
+    ratings = Ratings(matrix(["54321", "12345", "52315"]))
+    options = {"k": 2, "metrics": ["mae", "ndcg"], "random_state": 3}
+    each, whole = (cross_validate(Stub(3, 4, rates=True), ratings, 2, per_user=per_user, **options)
+                   for per_user in (True, False))
+    assert [len(values) for values in each["mae"]] == [8, 7]
+    assert [values.shape for values in each["ndcg@2"]] == [(3,), (3,)]
+    for key, values in whole.items():
+        assert [np.nanmean(part) for part in each[key]] == pytest.approx(values.tolist())
+
+
 def test_cross_validation_cuts_seeded_folds():
     _, ratings = larger(n_users=300, n_items=30)
     first, second, other = (cross_validate(Stub(), ratings, 3, random_state=seed,
@@ -491,11 +539,14 @@ class NeverFitted(Stub):
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(("options", "error", "message"), [
-    ({"metrics": "accuracy"}, ValueError, "metrics must be one of"),
+    ({"metrics": "correctness"}, ValueError, "metrics must be one of"),
     ({"k": 0}, ValueError, "k must be >= 1"),
     ({"cutoff": 3}, TypeError, "cutoff"),
     ({"n_folds": 1}, ValueError, "n_folds"),
     ({"folds": []}, ValueError, "folds must hold at least one"),
+    ({"metrics": "entropy"}, ValueError, "item_features must be one row per item"),
+    ({"metrics": "gini", "per_user": True}, ValueError, "gini is a number of all lists"),
+    ({"per_user": 1}, TypeError, "per_user must be True or False"),
 ])
 def test_cross_validation_refuses_before_any_fit(options, error, message):
     with pytest.raises(error, match=message):
@@ -514,14 +565,28 @@ def test_metrics_may_name_their_own_cut():
 
 
 @pytest.mark.kernel
+def test_every_metric_of_the_table_is_in_the_docstring():
+    text = evaluate.__doc__
+    assert [name for name in METRICS if f'"{name}"' not in text] == []
+
+
+@pytest.mark.kernel
+def test_a_name_that_is_nearly_right_is_said():
+    with pytest.raises(ValueError, match="did you mean 'hit_rate'"):
+        requested("hitrate", 3, rates=False)
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize(("options", "error", "message"), [
-    ({"metrics": "accuracy"}, ValueError, "one of 'rmse', 'mae', 'precision'.*got 'accuracy'"),
+    ({"metrics": "correctness"}, ValueError, "one of 'rmse', 'mae', .*got 'correctness'"),
     ({"metrics": ["ndcg", 3]}, ValueError, "metrics must be one of"),
     ({"metrics": "ndcg@ten"}, ValueError, "metrics must look like 'ndcg' or 'ndcg@10'"),
     ({"metrics": "ndcg@0"}, ValueError, "metrics must look like"),
     ({"metrics": "ndcg@"}, ValueError, "metrics must look like"),
     ({"metrics": "rmse@3"}, ValueError, "rmse takes no cut-off"),
     ({"metrics": "auc@3"}, ValueError, "auc takes no cut-off"),
+    ({"per_user": "yes"}, TypeError, "per_user must be True or False"),
+    ({"metrics": 3}, TypeError, "metrics must be a sequence"),
     ({"metrics": []}, ValueError, "at least one"),
     ({"k": ()}, ValueError, "at least one"),
     ({"k": (5, 0)}, ValueError, "k must be >= 1, got 0"),
@@ -559,6 +624,28 @@ def test_evaluate_refuses(options, error, message):
 def test_a_test_set_that_does_not_fit_is_refused(test, error, message):
     with pytest.raises(error, match=message):
         evaluate(line_model([7, 6, 5, 4, 3, 2, 1]), test)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["ndcg_graded", "ndcg_exponential", "rbp_graded"])
+def test_negative_ratings_gain_nothing_and_are_refused(name):
+    test = TEST.copy()
+    test.data[2] = -1
+    model = line_model([7, 6, 5, 4, 3, 2, 1])
+    with pytest.raises(ValueError, match="for graded metrics, must be >= 0, got -1"):
+        evaluate(model, test, metrics=name)
+    assert 0 < evaluate(model, test, metrics=f"{name}@3", threshold=0)[f"{name}@3"] < 1
+
+
+@pytest.mark.kernel
+def test_graded_gains_follow_the_items_through_ids_and_unknown_ones():
+    train = Ratings(TRAIN, item_ids=list("stuvwxy"))
+    model = line_model([7, 6, 5, 4, 3, 2, 1], train)
+    # Left of seen items, user 0 ranks t u v x y; z is unknown to the model.
+    test = Ratings(matrix(["1.35", "....", "....", "...."]), item_ids=["v", "t", "u", "z"])
+    got = evaluate(model, test, metrics="ndcg_graded", k=3, per_user=True)["ndcg_graded@3"]
+    ideal = 5 + 3 / math.log2(3) + 1 / 2
+    np.testing.assert_allclose(got, [(3 / math.log2(3) + 1 / 2) / ideal, np.nan, np.nan, np.nan])
 
 
 @pytest.mark.kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -12,16 +12,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mfcore.kernels import ranks as kernels
-from mfcore.metrics import folding, ranking, rating
-from mfcore.metrics.ranking import NEVER, Ranks
+from mfcore.metrics import ranking, rating
+from mfcore.metrics.ranking import NEVER, Ranks, Scored
+from mfcore.metrics.table import METRICS
 
 # Three users: hits at ranks 1 and 4 of 3 relevant items (one never found), a single
 # relevant item at rank 2, and nobody home.
 
-def ranks_of(lists) -> Ranks:
-    """Build from one list of ranks a user, in any order."""
+def ranks_of(lists, gains=None) -> Ranks:
+    """Build from one list of ranks a user, in any order unless there are gains."""
     return Ranks([rank for ranks in lists for rank in sorted(ranks)],
-                 np.cumsum([0, *map(len, lists)]))
+                 np.cumsum([0, *map(len, lists)]), gains=gains)
+
+
+def formulas(*reads):
+    """The formulas of metrics that read these, by name."""
+    return {name: getattr(ranking, kind.function or name)
+            for name, kind in METRICS.items() if kind.reads in reads}
 
 
 BY_HAND = ranks_of([[4, 1, NEVER], [2], []])
@@ -89,8 +96,12 @@ def test_rating_errors_refuse(error, truth, predicted, weights, message):
     (ranking.recall, 2, [1 / 3, 1]),
     (ranking.recall_capped, 2, [1 / 2, 1]),
     (ranking.recall_capped, 4, [2 / 3, 1]),
+    (ranking.f1, 4, [2 * 2 / (4 + 3), 2 / (4 + 1)]),
     (ranking.hit_rate, 1, [1, 0]),
     (ranking.hit_rate, 2, [1, 1]),
+    (ranking.dcg, 4, [1 + 1 / log2(5), 1 / log2(3)]),
+    (ranking.rank_biased_precision, 3, [0.15, 0.15 * 0.85]),
+    (ranking.rank_biased_precision, 9, [0.15 * (1 + 0.85**3), 0.15 * 0.85]),
     (ranking.ndcg, 1, [1, 0]),
     (ranking.ndcg, 2, [1 / (1 + 1 / log2(3)), 1 / log2(3)]),
     (ranking.ndcg, 9, [(1 + 1 / log2(5)) / (1 + 1 / log2(3) + 1 / 2), 1 / log2(3)]),
@@ -104,11 +115,43 @@ def test_ranking_metrics_by_hand(metric, k, wanted):
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize(("metric", "k", "wanted"), [
+    # Others (ranks 2, 3, 5 of 5 candidates) before the two found ones: 0 and 2; three relevant.
+    (ranking.partial_area, 1, 1 / 3), (ranking.partial_area, 3, (3 + 1) / 9),
+    (ranking.partial_area, 8, (3 + 1) / 9), (ranking.top_area, 1, 1), (ranking.top_area, 2, 1 / 2),
+    # Of six items, one never found: hits 1 and 2 of k and m = 3.
+    (ranking.accuracy, 1, 1 - 2 / 6), (ranking.accuracy, 4, 1 - 3 / 6),
+    (ranking.mcc, 1, (6 - 3) / math.sqrt(1 * 3 * 5 * 3)), (ranking.mcc, 4, 0),
+])
+def test_metrics_of_all_scores_by_hand(metric, k, wanted):
+    scored = Scored(np.array([5.0, 0.0]), np.array([2, 0]), np.array([5, 4]))
+    got = metric(ranks_of([[1, 4, NEVER], []]), k, scored)
+    np.testing.assert_allclose(got, [wanted, np.nan], rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.kernel
+def test_graded_metrics_by_hand():
+    ranks = ranks_of([[1, 3, NEVER], [2], [1], []], gains=[2, 3, 1, 3, 0])
+    ideal = 3 + 2 / log2(3) + 1 / 2
+    np.testing.assert_allclose(ranking.ndcg_graded(ranks, 3), [
+        (2 + 3 / 2) / ideal, 1 / log2(3), np.nan, np.nan])
+    np.testing.assert_allclose(ranking.ndcg_graded(ranks, 1), [2 / 3, 0, np.nan, np.nan])
+    ideal = 7 + 3 / log2(3) + 1 / 2
+    np.testing.assert_allclose(ranking.ndcg_exponential(ranks, 3), [
+        (3 + 7 / 2) / ideal, 1 / log2(3), np.nan, np.nan])
+    np.testing.assert_allclose(ranking.graded_rank_biased_precision(ranks, 3, 0.5), [
+        0.5 * (2 / 3 + 1 / 4), 0.25, 0, np.nan])
+
+
+@pytest.mark.kernel
 def test_a_user_whose_items_are_never_found_scores_zero():
     ranks = ranks_of([[NEVER, NEVER]])
-    for metric in ranking.PER_USER.values():
-        assert metric(ranks, 3).tolist() == [0]
+    for name, metric in formulas("ranks").items():
+        assert metric(ranks, 3).tolist() == [2 * (name == "n_relevant")]
     assert ranking.reciprocal_rank(ranks).tolist() == [0]
+    scored = Scored(np.zeros(1), np.zeros(1), np.array([7]))
+    assert [metric(ranks, 3, scored)[0] for metric in (
+        ranking.area, ranking.partial_area, ranking.top_area)] == [0, 0, 0]
 
 
 @pytest.mark.kernel
@@ -146,6 +189,44 @@ def test_ndcg_equals_that_of_scikit_learn(case, k):
     scores, relevant, ranks, _ = case
     assert ranking.ndcg(ranks, k)[0] == pytest.approx(
         metrics.ndcg_score(relevant[None].astype(float), scores[None], k=k))
+
+
+@given(graded(), st.integers(1, 15), st.integers(0, 2**32))
+def test_graded_ndcg_equals_that_of_scikit_learn(case, k, seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, relevant, ranks, _ = case
+    gains = np.where(relevant, np.random.default_rng(seed).integers(1, 6, len(scores)), 0)
+    by_rank = gains[np.argsort(-scores)]
+    ranks = Ranks(ranks.ranks, ranks.indptr, gains=by_rank[by_rank > 0])
+    assert ranking.ndcg_graded(ranks, k)[0] == pytest.approx(
+        metrics.ndcg_score(gains[None], scores[None], k=k))
+    assert ranking.ndcg_exponential(ranks, k)[0] == pytest.approx(
+        metrics.ndcg_score(2.0**gains[None] - 1, scores[None], k=k))
+
+
+@given(graded(), st.integers(1, 12))
+def test_what_is_chosen_and_what_is_relevant_correlate_as_in_scikit_learn(case, k):
+    metrics = pytest.importorskip("sklearn.metrics")
+    scores, relevant, ranks, n = case
+    shown = np.argsort(np.argsort(-scores)) < k
+    scored = Scored(ranks.ranks.sum(keepdims=True), ranks.n_relevant, np.array([n]))
+    assert ranking.accuracy(ranks, k, scored)[0] == pytest.approx(
+        metrics.accuracy_score(relevant, shown))
+    assert ranking.mcc(ranks, k, scored)[0] == pytest.approx(
+        metrics.matthews_corrcoef(relevant, shown))
+
+
+@given(graded(), st.integers(1, 12))
+def test_partial_areas_count_pairs_with_the_first_others(case, k):
+    scores, relevant, ranks, n = case
+    firsts = np.sort(scores[~relevant])[::-1][:k]
+    scored = Scored(ranks.ranks.sum(keepdims=True), ranks.n_relevant, np.array([n]))
+    top = np.sort(scores[relevant])[::-1][:k]
+    for chosen, metric in ((scores[relevant], ranking.partial_area), (top, ranking.top_area)):
+        assert metric(ranks, k, scored)[0] == pytest.approx(
+            np.mean(chosen[:, None] > firsts[None]))
+    assert ranking.partial_area(ranks, n, scored)[0] == pytest.approx(
+        ranking.area(ranks, None, scored)[0])
 
 
 @given(graded())
@@ -202,9 +283,9 @@ def test_leading_ranks_equal_those_of_counting(case, depth):
     scores, starts, stops, columns = case
     places = starts + np.arange(len(starts))  # one spare place per row
     ranks = np.full(len(columns) + len(starts), NEVER, np.int64)
-    ties = np.ones_like(ranks)
+    ties, which = np.ones_like(ranks), np.full_like(ranks, -1)
     assert kernels.leading_ranks(scores, starts, stops, columns, depth, places, ranks,
-                                 ties) == -1
+                                 ties, which) == -1
     for row, values in enumerate(scores):
         wanted = naive_ranks(values, columns[starts[row]:stops[row]])
         first_beyond = min([rank for rank, _ in wanted if rank > depth], default=depth)
@@ -212,6 +293,10 @@ def test_leading_ranks_equal_those_of_counting(case, depth):
         cells = slice(places[row], places[row] + stops[row] - starts[row] + 1)
         assert list(zip(ranks[cells], ties[cells], strict=True))[:exact] == wanted[:exact]
         assert (ranks[cells][exact:] == NEVER).all()
+        own = which[cells][:-1]
+        assert sorted(own) == list(range(starts[row], stops[row]))
+        by_rank = [(values > values[columns[place]]).sum() + 1 for place in own[:exact]]
+        assert by_rank == [rank for rank, _ in wanted[:exact]]
 
 
 @st.composite
@@ -225,18 +310,48 @@ def tied(draw):
 
 
 @pytest.mark.kernel
-@given(tied(), st.integers(1, 8))
-def test_metrics_of_ties_are_means_over_all_their_orders(case, k):
+@given(tied(), st.integers(1, 8), st.integers(0, 2**32))
+def test_metrics_of_ties_are_means_over_all_their_orders(case, k, seed):
     scores, relevant, n_unknown = case
-    unknown = [NEVER] * n_unknown
+    gains = np.random.default_rng(seed).integers(0, 4, len(relevant) + n_unknown)
+    gains[0] = 3                    # (the largest is the same in all orders)
+    best = np.argsort(-scores[relevant], kind="stable")
     ranks, ties = zip(*naive_ranks(scores, relevant), strict=True)
-    found = Ranks([*ranks, *unknown], [0, len(ranks) + n_unknown],
-                  [*ties, *[1] * n_unknown])
-    orders = list(permutations(range(scores.size)))
-    for name, metric in ranking.PER_USER.items():
-        each = [metric(ranks_of([[*np.argsort(np.lexsort((order, -scores)))[relevant] + 1,
-                                  *unknown]]), k)[0] for order in orders]
-        assert metric(found, k)[0] == pytest.approx(np.mean(each), abs=1e-12), name
+    found = Ranks([*ranks, *[NEVER] * n_unknown], [0, len(gains)], [*ties, *[1] * n_unknown],
+                  [*gains[:len(relevant)][best], *gains[len(relevant):]])
+    orders = [orderly(scores, relevant, gains, order) for order in permutations(range(len(scores)))]
+    sums = [np.array([np.sum(ranks) + (np.sum(ties) - len(ties)) / 2])] + [
+        each.ranks[each.ranks < NEVER].sum(keepdims=True) for each in orders]
+    scored = [Scored(total, np.array([len(relevant)]), np.array([len(scores)])) for total in sums]
+    for name, metric in formulas("ranks", "scores").items():
+        rest = [(each,) if METRICS[name].reads == "scores" else () for each in scored]
+        each = [metric(ranks, k, *more)[0] for ranks, more in zip(orders, rest[1:], strict=True)]
+        assert metric(found, k, *rest[0])[0] == pytest.approx(
+            np.mean(each), abs=1e-12, nan_ok=True), name
+
+
+def orderly(scores, relevant, gains, order):
+    """The ranks of relevant items where ties are in one order; items beyond them are unknown."""
+    places = np.argsort(np.lexsort((order, -scores)))[relevant] + 1
+    return Ranks([*np.sort(places), *[NEVER] * (len(gains) - len(places))], [0, len(gains)],
+                 gains=[*gains[:len(places)][np.argsort(places)], *gains[len(places):]])
+
+
+@pytest.mark.kernel
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 8), st.integers(0, 6))
+def test_the_first_relevant_items_of_ties_win_what_they_win_on_average(b, c, limit, taken):
+    taken = min(taken, c)
+    ways = [sum(max(0, limit - (place - t)) for t, place in enumerate(way[:taken]))
+            for way in combinations(range(b + c), c)]
+    got = kernels.top_wins(*(np.array([each]) for each in (b, c, taken, limit)))
+    assert got[0] == pytest.approx(np.mean(ways))
+
+
+@pytest.mark.kernel
+def test_many_ties_do_not_underflow():
+    got = kernels.top_wins(*(np.array([each]) for each in (100_000, 2_000, 1_500, 100_001)))
+    mean = 100_000 * np.arange(1, 1_501) / 2_001        # of the negative hypergeometric
+    assert got[0] == pytest.approx(np.sum(100_001 - mean), rel=1e-6)
 
 
 @given(scored())
@@ -279,52 +394,5 @@ def test_leading_ranks_name_the_row_with_a_nan(place):
     scores[2, place] = np.nan
     starts = np.array([0, 1, 2])
     got = kernels.leading_ranks(scores, starts, starts + 1, np.array([1, 2, 2]), 3, starts,
-                                *np.zeros((2, 3), np.int64))
+                                *np.zeros((3, 3), np.int64))
     assert got == 2
-
-
-# ---------------------------------------------------------------------------------- lists
-
-
-@pytest.mark.kernel
-def test_coverage_counts_distinct_items():
-    assert ranking.item_coverage([[0, 3], [3, -1]], 8) == 2 / 8
-    assert ranking.item_coverage([[-1]], 8) == 0
-
-
-@pytest.mark.kernel
-def test_popularity_ranks_share_ties():
-    counts = [7, 1, 7, 0]  # ranks 1.5, 3, 1.5, 4
-    assert ranking.popularity_rank([[0, 3], [1, -1]], counts) == pytest.approx((1.5 + 4 + 3) / 3)
-    assert math.isnan(ranking.popularity_rank([[-1]], counts))
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
-def test_popularity_ranks_equal_those_of_scipy(counts):
-    from scipy.stats import rankdata
-
-    wanted = rankdata(-np.array(counts))
-    got = [ranking.popularity_rank([[item]], counts) for item in range(len(counts))]
-    assert got == wanted.tolist()
-
-
-@pytest.mark.kernel
-def test_the_cross_group_rate_is_the_share_of_foreign_items():
-    items = [[0, 1, 2], [2, 1, -1]]
-    assert folding.cross_group_rate(items, ["a", "b"], ["a", "b", "b"]) == 2 / 5
-    assert folding.cross_group_rate(items, [0, 1], np.array([0, 1, 1])) == 2 / 5
-    assert math.isnan(folding.cross_group_rate([[-1]], [0], [0]))
-
-
-@pytest.mark.kernel
-def test_lists_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="user_groups"):
-        folding.cross_group_rate([[0]], [0, 1], [0])
-    with pytest.raises(ValueError, match="items must have shape"):
-        folding.cross_group_rate([0], [0], [0])
-    with pytest.raises(IndexError, match=r"items must be in \[0, 0\]"):
-        folding.cross_group_rate([[1]], [0], [0])
-    with pytest.raises(IndexError, match=r"items must be in \[0, 1\]"):
-        ranking.popularity_rank([[2]], [3, 4])
-    with pytest.raises(ValueError, match="n_items must be"):
-        ranking.item_coverage([[0]], 0)

@@ -311,7 +311,7 @@ COMMON: list[tuple[str, Any]] = [
     *[("dtype", value) for value in ("float16", np.float32, None)],
     *[("random_state", value) for value in (-1, "seed", 1.5, True)],
     *[("unknown_weight", value) for value in (-0.1, np.inf, "even", None)],
-    ("verbose", -1), ("eval_metric", "accuracy"), ("eval_metric", "ndcg@0"),
+    ("verbose", -1), ("eval_metric", "correctness"), ("eval_metric", "ndcg@0"),
 ]
 PARAMETERS: list[tuple[Any, str, Any]] = [
     *[(MatrixFactorization, name, value) for name, value in COMMON],

@@ -17,7 +17,7 @@ from benchmarks.claims.space import Between, Space, one_of
 from benchmarks.claims.splits import Split, users
 from benchmarks.claims.study import Arm, Claim, Comparison, Task
 from mfcore import MultDAE, MultVAE, Ratings, evaluate
-from mfcore.metrics.measure import stored_in
+from mfcore.metrics.alignment import stored_in
 
 NETWORK: Space = {"n_latent": 16, "batch_size": 64, "n_epochs": one_of(10, 20),
                   "dropout": one_of(0.0, 0.2, 0.5), "learning_rate": Between(0.001, 0.02)}

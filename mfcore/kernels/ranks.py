@@ -10,6 +10,8 @@ two counts at the speed of a vector comparison, without sorting the row.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mfcore.compiled import njit
@@ -21,14 +23,15 @@ NEVER = 1 << 62  # the rank of an item that is not among the candidates
 @njit(**KERNEL)
 def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
                   columns: np.ndarray, depth: int, places: np.ndarray,
-                  ranks: np.ndarray, ties: np.ndarray) -> int:
+                  ranks: np.ndarray, ties: np.ndarray, which: np.ndarray) -> int:
     """Write the ranks and ties of each row's relevant items, ascending, up to `depth`.
 
     scores is (m, n), with -inf in masked cells.  The relevant items of a row are
     columns[starts[row]:stops[row]]; what belongs to them goes to ranks[places[row]:], which is
-    preset to NEVER, and ties[places[row]:], preset to 1.  The first ranks, of one score, are
-    always exact, later ones up to the first beyond `depth`; a relevant item with score -inf
-    stays NEVER.  Returns the first row with a NaN, or -1.
+    preset to NEVER, and ties[places[row]:], preset to 1; which[places[row]:] says where in
+    `columns` each of them is.  The first ranks, of one score, are always exact, later ones up to
+    the first beyond `depth`; a relevant item with score -inf stays NEVER.  Returns the first row
+    with a NaN, or -1.
     """
     for row in range(scores.shape[0]):
         values, relevant = scores[row], columns[starts[row]:stops[row]]
@@ -36,6 +39,7 @@ def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
             return row
         left, at = values[relevant], places[row]
         rank, from_here, last = 0, 0, values.dtype.type(np.inf)
+        n_found, found = 0, np.zeros(relevant.size, np.bool_)
         for t in range(relevant.size):
             first = np.argmax(left)
             value = left[first]
@@ -46,6 +50,11 @@ def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
             left[first] = -np.inf
             last = value
             ranks[at + t], ties[at + t] = rank, from_here - rank + 1
+            which[at + t], found[first], n_found = starts[row] + first, True, t + 1
+        for t in range(relevant.size):
+            if not found[t]:
+                which[at + n_found] = starts[row] + t
+                n_found += 1
     return -1
 
 
@@ -67,6 +76,29 @@ def first_hits(ranks: np.ndarray, ties: np.ndarray, relevant: np.ndarray,
             out[1, u] += chance / (ranks[u] + j)
             if j < n - c:
                 chance *= (n - c - j) / (n - j - 1)
+    return out
+
+
+@njit(**KERNEL)
+def top_wins(others: np.ndarray, relevant: np.ndarray, taken: np.ndarray,
+             limits: np.ndarray) -> np.ndarray:
+    """Return what the first relevant items of tied ones win in a random order, shape (n,).
+
+    Of relevant[u] + others[u] items in random order, the t-th relevant one stands behind x
+    others with probability C(x + t − 1, x) C(b − x + c − t, b − x) / C(b + c, b), with c and b
+    for relevant and others (negative hypergeometric).  The result is the expectation of
+    Σ_{t <= taken} max(0, limit − x).
+    """
+    out = np.zeros(others.size)
+    for u in range(others.size):
+        b, c = others[u], relevant[u]
+        for t in range(1, taken[u] + 1):
+            log_chance = math.lgamma(b + c - t + 1) - math.lgamma(c - t + 1) \
+                - math.lgamma(b + c + 1) + math.lgamma(c + 1)
+            for x in range(min(b + 1, limits[u])):
+                out[u] += math.exp(log_chance) * (limits[u] - x)
+                if x < b:
+                    log_chance += math.log((x + t) / (x + 1) * (b - x) / (b - x + c - t))
     return out
 
 

@@ -8,27 +8,25 @@ depend on the number of threads.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import as_ratings
-from mfcore.metrics import ranking, rating
-from mfcore.metrics.measure import LISTED, Alignment, Metric, Over, measure, plan_ranking
-
-RATING = {"rmse": rating.rmse, "mae": rating.mae}
-METRICS = (*RATING, *ranking.PER_USER, "auc", *LISTED)
-DEFAULT = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
+from mfcore.metrics import rating
+from mfcore.metrics.alignment import Alignment
+from mfcore.metrics.measure import Over, Values, measure, plan_ranking
+from mfcore.metrics.table import Metric, check_given, reading, requested
 
 
 def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any = None,
              candidates: Any = None, groups: tuple[Any, Any] | None = None,
-             k: int | Sequence[int] = (5, 10, 20),
+             item_features: Any = None, k: int | Sequence[int] = (5, 10, 20),
              metrics: str | Sequence[str] | None = None, threshold: float | None = None,
-             exclude_seen: bool = True, n_threads: int | None = None,
-             over: Over | None = None) -> dict[str, float]:
+             exclude_seen: bool = True, per_user: bool = False, n_threads: int | None = None,
+             over: Over | None = None) -> dict[str, Any]:
     """Measure a fitted model on a test set.
 
     Parameters
@@ -49,20 +47,31 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     groups : (user_groups, item_groups) or None
         Shapes (n_test_users,) and (n_items,), the items as the model numbers them; needed
         by "cross_group_rate".
+    item_features : Features, scipy sparse, 2-D array or lists of names, n_items rows, or None
+        What is known of the items, as the model numbers them; needed by
+        "intra_list_similarity", "entropy", "entropy_ranked" and "calibration".
     k : int or sequence of int >= 1
         Cut-offs of the metrics that are named without one.
     metrics : str, sequence of str or None
-        Names, with a cut-off of their own ("ndcg@100") or without.  "rmse", "mae";
-        "precision", "recall" (over all relevant items), "recall_capped" (over at most k),
-        "hit_rate", "ndcg", "map", "mrr" (uncut unless "mrr@k"); "auc"; "item_coverage",
-        "popularity_rank", "cross_group_rate"; "folding" and "spurious_rate", which ask how
-        related the recommended items are to those that a user rated (see
-        `mfcore.metrics.folding`) and need the training ratings.  None: rmse and mae if the
-        model predicts ratings, and precision, recall, ndcg, map, mrr and hit_rate.
+        Names, with a cut-off of their own ("ndcg@100") or without; formulas and sources are in
+        `mfcore.metrics.table`.  Of predicted ratings: "rmse", "mae".  Of the first k places:
+        "precision", "recall" (over all relevant items), "recall_capped" (over at most k), "f1",
+        "hit_rate", "dcg", "ndcg", "rbp", "map", "mrr" (uncut unless "mrr@k"); by the ratings of
+        the relevant items, which must be >= 0, "ndcg_graded", "ndcg_exponential", "rbp_graded";
+        "n_relevant", the number of these.
+        Of all scores: "auc", "auc_partial", "auc_top", "accuracy", "mcc".  Of the list of each
+        user: "user_coverage", "list_length", "popularity", "popularity_rank", "novelty",
+        "serendipity", "intra_list_similarity", "entropy", "entropy_ranked", "calibration",
+        "cross_group_rate"; "folding" and "spurious_rate", which ask how related the recommended
+        items are to those that a user rated (see `mfcore.metrics.folding`).  Of all lists:
+        "item_coverage", "gini", "gini_exposure".  None: rmse and mae if the model predicts
+        ratings, and precision, recall, ndcg, map, mrr and hit_rate.
     threshold : float or None
         A test cell is relevant if its rating is at least this; None: every stored cell.
     exclude_seen : bool
         Leave the items a user rated in training (or in `fold_in`) out of the ranking.
+    per_user : bool
+        Whether to return the values whose mean the metric is.
     n_threads : int >= 1 or None
         None: all CPUs.  The result does not depend on it.
     over : callable or None
@@ -71,15 +80,18 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
 
     Returns
     -------
-    values : dict of str to float
-        Keys like "rmse" and "ndcg@10", in the order asked for.
+    values : dict of str to float, or to ndarray with `per_user`
+        Keys like "rmse" and "ndcg@10", in the order asked for.  Arrays have shape
+        (n_test_users,), NaN for users without a relevant item; those of "rmse" and "mae" hold the
+        squared and absolute error of each stored test cell, in `by_user` order.
 
     Raises
     ------
     ValueError
         For unknown metrics, k < 1, an empty test set, another shape than that of training
-        (without ids), no relevant cell left, groups that are missing or do not fit, and
-        "folding" or "spurious_rate" of a model without its training ratings.
+        (without ids), no relevant cell left, groups or item_features that are missing or do not
+        fit, negative ratings for a graded metric, a metric of all lists with `per_user`, and
+        "folding", "spurious_rate" or "calibration" of a model without its training ratings.
     KeyError
         For candidates that neither the model nor the test set knows.
 
@@ -88,32 +100,69 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     rmse and mae run over all stored test cells, weighted by the weights of `test` if it has
     any; predictions are clipped to the range of the training ratings.  The other metrics are
     means over the users with at least one relevant item (formulas: `mfcore.metrics.ranking`);
-    where items share a score, their expectation over all orders of the ties.  Coverage and
-    popularity use the lists of the same users.  A test cell that `exclude_seen` or
-    `candidates` leaves out of the ranking does not count.  "auc" reads the whole row once more
-    for each relevant cell and is therefore computed only if named.
+    where items share a score, their expectation over all orders of the ties.  Metrics of lists
+    use the lists of the same users.  A test cell that `exclude_seen` or
+    `candidates` leaves out of the ranking does not count.  Metrics of all scores read the
+    whole row once more for each relevant cell and are therefore computed only if named.
     """
     wanted = requested(metrics, k, rates=getattr(model, "predicts_ratings", False))
+    if validation.boolean("per_user", per_user):
+        check_per_user(wanted)
+    task = Alignment(model, test, fold_in, user_features)
+    found = measured(task, wanted, candidates=candidates, groups=groups, threshold=threshold,
+                     item_features=item_features, exclude_seen=exclude_seen,
+                     n_threads=n_threads, over=over)
+    return told(task, found, per_user)
+
+
+def told(task: Alignment, found: dict[str, Values | float], per_user: bool) -> dict[str, Any]:
+    """Return what `evaluate` does of the values found."""
+    if per_user:
+        return {key: value.by_row(task.test.shape[0]) for key, value in found.items()
+                if isinstance(value, Values)}
+    return {key: value.total if isinstance(value, Values) else value
+            for key, value in found.items()}
+
+
+def check_per_user(wanted: Iterable[Metric]) -> None:
+    """Raise a ValueError for a metric that has no value for each user."""
+    for metric in reading(wanted, "catalogue"):
+        raise ValueError(f"{metric.name} is a number of all lists together and has no value for "
+                         f"each user: leave it out")
+
+
+def measured(task: Alignment, wanted: Sequence[Metric], *, candidates: Any = None,
+             groups: Any = None, item_features: Any = None, threshold: float | None = None,
+             exclude_seen: bool = True, n_threads: int | None = None, over: Over | None = None
+             ) -> dict[str, Values | float]:
+    """Return the values of metrics by their keys, in the order asked for; see `evaluate`."""
     validation.boolean("exclude_seen", exclude_seen)
     if threshold is not None:
         validation.real("threshold", threshold)
-    task = Alignment(model, test, fold_in, user_features)
-    ranked = [metric for metric in wanted if metric.name not in RATING]
-    values = {}
+    rated, found = reading(wanted, "ratings"), {}
+    ranked = [metric for metric in wanted if metric not in rated]
     if ranked:
         plan = plan_ranking(task, ranked, threshold=threshold, candidates=candidates,
-                            groups=groups, exclude_seen=exclude_seen)
-        values = measure(plan, ranked, n_threads, over)
-    if len(ranked) < len(wanted):
-        truth, weights = task.test.by_user.data, task.test.weights
-        predicted = np.clip(task.predictions(), *model.rating_range_)
-        values |= {name: error(truth, predicted, weights) for name, error in RATING.items()}
-    return {metric.key: values[metric.key] for metric in wanted}
+                            groups=groups, item_features=item_features,
+                            exclude_seen=exclude_seen)
+        found = measure(plan, n_threads, over)
+    if rated:
+        found |= _of_ratings(task)
+    return {metric.key: found[metric.key] for metric in wanted}
+
+
+def _of_ratings(task: Alignment) -> dict[str, Values | float]:
+    """Return the errors of the predicted ratings of all test cells."""
+    test = task.test
+    predicted = np.clip(task.predictions(), *task.model.rating_range_)
+    errors = rating.errors(test.by_user.data, predicted)
+    where = test.weights, test.users_of_cells, test.by_user.indices
+    return {"rmse": Values(errors**2, *where, root=True), "mae": Values(np.abs(errors), *where)}
 
 
 def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
                    folds: Iterable[tuple[Any, Any]] | None = None, random_state: Any = 0,
-                   **options: Any) -> dict[str, np.ndarray]:
+                   **options: Any) -> dict[str, Any]:
     """Fit a new copy of a model on each training part and measure it on the rest.
 
     Parameters
@@ -134,53 +183,46 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     Returns
     -------
     values : dict of str to ndarray, shape (n_folds,)
-        The keys of `evaluate`.
+        The keys of `evaluate`; with `per_user`, a list with its array for each fold.
 
     Raises
     ------
     TypeError, ValueError
         As `evaluate` and `k_fold`; for unknown options and metrics before any fit.
     """
-    inspect.signature(evaluate).bind(model, ratings, **options)
-    requested(options.get("metrics"), options.get("k", 5), rates=False)
-    if not hasattr(model, "fit") or not hasattr(model, "get_params"):
-        raise TypeError(f"model must be an estimator, got {type(model).__name__}")
-    if folds is None:
-        from mfcore.data.split import k_fold
-
-        folds = k_fold(as_ratings("ratings", ratings), n_folds, random_state=random_state)
-    results = [evaluate(type(model)(**model.get_params(deep=False)).fit(train), test, **options)
-               for train, test in folds]
+    check_options(model, ratings, options)
+    fresh("model", model)
+    parts = folds_of(ratings, n_folds, folds, random_state)
+    results = [evaluate(fresh("model", model).fit(train), test, **options)
+               for train, test in parts]
     if not results:
         raise ValueError("folds must hold at least one (train, test) pair, got none")
-    return {key: np.array([result[key] for result in results]) for key in results[0]}
+    columns = {key: [result[key] for result in results] for key in results[0]}
+    return columns if options.get("per_user") else \
+        {key: np.array(column) for key, column in columns.items()}
 
 
-# ----------------------------------------------------------------------------- requests
+def check_options(model: Any, ratings: Any, options: dict[str, Any]) -> None:
+    """Raise for options that `evaluate` does not take, or metrics that cannot be measured."""
+    inspect.signature(evaluate).bind(model, ratings, **options)
+    wanted = requested(options.get("metrics"), options.get("k", 5), rates=False)
+    check_given(wanted, **{name: options.get(name) for name in ("groups", "item_features")})
+    if validation.boolean("per_user", options.get("per_user", False)):
+        check_per_user(wanted)
 
 
-def requested(metrics: str | Sequence[str] | None, k: int | Sequence[int], *,
-              rates: bool) -> list[Metric]:
-    """Return the metrics asked for, one per cut-off; raise a ValueError for unknown ones."""
-    cuts = [validation.count("k", cut) for cut in (k if isinstance(k, Iterable) else [k])]
-    if metrics is None:
-        metrics = (*RATING, *DEFAULT) if rates else DEFAULT
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
-    if not cuts or not names:
-        raise ValueError("k and metrics must name at least one cut-off and one metric")
-    found = [metric for name in names for metric in _cut(name, cuts)]
-    return list(dict.fromkeys(found))
+def fresh(name: str, model: Any) -> Any:
+    """Return a new copy of an estimator, not fitted; TypeError for anything else."""
+    if not hasattr(model, "fit") or not hasattr(model, "get_params"):
+        raise TypeError(f"{name} must be an estimator, got {type(model).__name__}")
+    return type(model)(**model.get_params(deep=False))
 
 
-def _cut(name: str, cuts: list[int]) -> list[Metric]:
-    base, at, own = name.partition("@") if isinstance(name, str) else (name, "", "")
-    validation.choice("metrics", base, METRICS)
-    uncut = base in RATING or base == "auc"
-    if at and (uncut or not own.isdecimal() or int(own) < 1):
-        raise ValueError(f"metrics must look like 'ndcg' or 'ndcg@10'"
-                         f"{f', and {base} takes no cut-off' if uncut else ''}, got {name!r}")
-    if at:
-        return [Metric(f"{base}@{int(own)}", base, int(own))]
-    if uncut or base == "mrr":
-        return [Metric(base, base, None)]
-    return [Metric(f"{base}@{cut}", base, cut) for cut in cuts]
+def folds_of(ratings: Any, n_folds: int, folds: Iterable[tuple[Any, Any]] | None,
+             random_state: Any) -> Iterator[tuple[Any, Any]]:
+    """Return the folds given, or those of `k_fold`; raises as it does, at the call."""
+    if folds is not None:
+        return iter(folds)
+    from mfcore.data.split import k_fold
+
+    return k_fold(as_ratings("ratings", ratings), n_folds, random_state=random_state)

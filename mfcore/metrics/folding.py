@@ -180,7 +180,12 @@ def mean_gap(gaps: np.ndarray) -> float:
 
 def spurious_rate(gaps: np.ndarray) -> float:
     """Return the share of recommendations with q_s − q_r > ½; NaN does not count."""
-    return mean_over_users(np.where(np.isnan(gaps), gaps, gaps > FAR))
+    return mean_over_users(spurious(gaps))
+
+
+def spurious(gaps: np.ndarray) -> np.ndarray:
+    """Return 1 where q_s − q_r > ½, else 0, and NaN where there is none."""
+    return np.where(np.isnan(gaps), gaps, gaps > FAR)
 
 
 class _Found(NamedTuple):

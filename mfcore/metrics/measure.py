@@ -1,15 +1,15 @@
 """Rank for the users of a test set, and measure the rankings.
 
-An `Alignment` finds the rows and columns of the test set among those of training.  A `Plan` says
-for whom to rank what.  Each block of users is then scored, masked and reduced to the ranks of its
-relevant items, three numbers per user for the ROC curve, and its lists of best items, which is
-all that the metrics need.
+A `Plan` says for whom to rank what.  Each block of users is then scored, masked and reduced to
+what the metrics need: the ranks and ratings of its relevant items, three numbers per user for the
+ROC curve, a number per user for each metric of lists, and per item for those of all lists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +18,14 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.kernels import ranks as kernels
-from mfcore.metrics import ranking
-from mfcore.metrics.fitted import NewRows, Query, Scorer
+from mfcore.metrics import lists, ranking, shown
+from mfcore.metrics.alignment import Alignment, moved, stored_in
+from mfcore.metrics.rating import weighted_mean
+from mfcore.metrics.shown import Block, Catalogue, Shown
+from mfcore.metrics.table import Metric, check_given, needing, reading
 from mfcore.metrics.topk import (
     ROWS_AT_A_TIME,
     Masks,
-    best_of_block,
     block_cells,
     masked_block,
     no_nan,
@@ -31,157 +33,93 @@ from mfcore.metrics.topk import (
 )
 from mfcore.parallel import Pool, row_chunks
 
-FOLDING = ("folding", "spurious_rate")
-LISTED = ("item_coverage", "popularity_rank", "cross_group_rate", *FOLDING)
 NOTHING_LEFT = "must hold a relevant cell that takes part in the ranking, got none"
+LIST_CELLS = 1 << 18        # users × items whose lists are together in memory
 BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
 
 
-class Alignment:
-    """The rows and columns of a test set, as a fitted model numbers them.
+class Values(NamedTuple):
+    """The values of a metric, of which it is the mean.
 
-    Parameters
-    ----------
-    model : fitted model
-    test : Ratings or scipy sparse, shape (n_test_users, n_test_items)
-        Its ids are looked up in the model; without ids its rows (columns) must be those of
-        training.
-    fold_in, user_features : or None
-        Known ratings and features of the test users, who then count as new to the model.
-
-    Raises
-    ------
-    TypeError
-        If `model` is not a fitted model.
-    ValueError
-        For an empty test set, a shape other than that of training (without ids), or a fold_in
-        with other users than test.
+    values : one per user, NaN for users without one; or one per rating
+    weights : of each in the mean, or None
+    rows : row of the test set that each belongs to
+    columns : column of the test set, of values per rating
+    root : whether the metric is the square root of the mean
     """
 
-    def __init__(self, model: Any, test: Any, fold_in: Any = None,
-                 user_features: Any = None) -> None:
-        if not hasattr(model, "answers"):
-            raise TypeError(f"model must be a fitted model, got {type(model).__name__}")
-        self.model = model
-        self.test = as_ratings("test", test)
-        if not self.test.nnz:
-            raise ValueError("test must hold at least one rating, got none")
-        self.columns = _positions(model, "test", self.test, axis=1)
-        self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
-        self.new: NewRows | None = model.new_rows(self.fold_in, user_features, self.test.shape[0])
-        self.rows = np.empty(0, np.int64) if self.new is not None else \
-            _positions(model, "test", self.test, axis=0)
+    values: np.ndarray
+    weights: np.ndarray | None
+    rows: np.ndarray
+    columns: np.ndarray | None = None
+    root: bool = False
 
-    def _known_of(self, fold_in: Any) -> Ratings:
-        """Return the fold-in ratings on the model's items."""
-        fold_in = as_ratings("fold_in", fold_in)
-        ours, theirs = self.test.user_ids, fold_in.user_ids
-        if fold_in.shape[0] != self.test.shape[0] or (
-                ours is not None and theirs is not None and not np.array_equal(ours, theirs)):
-            raise ValueError(f"fold_in must have the users of test, row by row, got "
-                             f"{fold_in.shape[0]} rows beside {self.test.shape[0]}"
-                             f"{'' if fold_in.shape[0] != self.test.shape[0] else ' by other ids'}")
-        columns = _positions(self.model, "fold_in", fold_in, axis=1)
-        return moved(fold_in, columns, self.model.n_items_, self.model.item_ids_)
+    @property
+    def total(self) -> float:
+        """The metric; NaN if no value is left."""
+        known = ~np.isnan(self.values)
+        values = self.values if known.all() else self.values[known]
+        if not values.size:
+            return float("nan")
+        mean = weighted_mean(values, None if self.weights is None else self.weights[known])
+        return float(np.sqrt(mean)) if self.root else mean
 
-    def scorer(self, rows: np.ndarray, pool: Pool) -> Scorer:
-        """Return the scorer of the given test rows."""
-        asked = self.rows[rows] if self.new is None else self.new.select(rows)
-        scorer: Scorer = self.model.answers().scorer(asked, Query(), pool)
-        return scorer
+    def select(self, kept: np.ndarray) -> Values:
+        """Return some of the values."""
+        return self._replace(values=self.values[kept], rows=self.rows[kept],
+                             weights=None if self.weights is None else self.weights[kept],
+                             columns=None if self.columns is None else self.columns[kept])
 
-    def seen(self, rows: np.ndarray) -> sp.csr_array:
-        """Return the cells that the model knew of the given test rows, as CSR."""
-        if self.new is None:
-            return self.model.ratings_.cells_of(self.rows[rows])
-        return self.new.select(rows).known(self.model.n_items_).by_user
-
-    def predictions(self) -> np.ndarray:
-        """Return the predicted rating of each stored test cell, shape (nnz,), unclipped."""
-        test, model = self.test, self.model
-        users, columns = test.users_of_cells, test.by_user.indices
-        items = _names(test.item_ids, model.item_ids_, columns)
-        if self.new is None:
-            return np.asarray(model.predict(_names(test.user_ids, model.user_ids_, users),
-                                            items))
-        rated, place = np.unique(users, return_inverse=True)
-        known = self.new.select(rated)
-        features = {} if known.features is None else {"user_features": known.features}
-        return np.asarray(model.predict(place, items, ratings=known.ratings, **features))
-
-
-def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:
-    """Renumber columns: j becomes columns[j]; cells of columns that become -1 are dropped."""
-    if np.array_equal(columns, np.arange(n_items)):
-        return ratings
-    cells = columns[ratings.by_user.indices]
-    kept = np.flatnonzero(cells >= 0)
-    rows = ratings.users_of_cells[kept]
-    order = kept[np.lexsort((cells[kept], rows))]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=ratings.shape[0]))])
-    matrix = sp.csr_array((ratings.by_user.data[order], cells[order], indptr),
-                          shape=(ratings.shape[0], n_items))
-    weights = None if ratings.weights is None else ratings.weights[order]
-    return Ratings(matrix, weights=weights, user_ids=ratings.user_ids, item_ids=item_ids,
-                   copy=False)
-
-
-def stored_in(cells: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:
-    """Return which stored cells of one CSR are stored in another, bool, shape (nnz,)."""
-    numbered = sp.csr_array((np.arange(1, cells.nnz + 1), cells.indices, cells.indptr),
-                            shape=cells.shape)
-    ones = sp.csr_array((np.ones(pattern.nnz, np.int64), pattern.indices, pattern.indptr),
-                        shape=pattern.shape)
-    found = np.zeros(cells.nnz, bool)
-    found[numbered.multiply(ones).tocsr().data - 1] = True
-    return found
-
-
-def _positions(model: Any, name: str, ratings: Ratings, axis: int) -> np.ndarray:
-    """Return the model's number of each row (axis 0) or column (axis 1), -1 if unknown."""
-    ids, trained = (ratings.user_ids, ratings.item_ids)[axis], (model.n_users_, model.n_items_)
-    if ids is not None:
-        find = model.ratings_.item_positions if axis else model.ratings_.user_positions
-        return np.asarray(find(ids))
-    if ratings.shape[axis] != trained[axis]:
-        cure = "it looks transposed: users are rows" if ratings.shape[::-1] == trained else \
-            "give it ids if its users or items differ from those of training"
-        raise ValueError(f"{name} must have the shape of the training ratings, {trained}, got "
-                         f"{ratings.shape}; {cure}")
-    return np.arange(trained[axis])
-
-
-def _names(given: np.ndarray | None, trained: np.ndarray | None,
-           numbers: np.ndarray) -> np.ndarray:
-    """Return the names by which `predict` knows these numbers: ids, or the numbers."""
-    ids = given if given is not None else trained
-    return numbers if ids is None else ids[numbers]
+    def by_row(self, n_rows: int) -> np.ndarray:
+        """Return one value per row of the test set, NaN without one; or those of all ratings."""
+        if self.columns is not None:
+            return self.values
+        out = np.full(n_rows, np.nan)
+        out[self.rows] = self.values
+        return out
 
 
 # ------------------------------------------------------------------------ rankings
-
-class Metric(NamedTuple):
-    """A metric asked for: its key in the result, its name, its cut-off (None: uncut)."""
-
-    key: str
-    name: str
-    k: int | None
-
 
 @dataclass(frozen=True)
 class Plan:
     """What to rank, for whom, and what to keep of it."""
 
     task: Alignment
+    wanted: tuple[Metric, ...]
     relevant: sp.csr_array  # relevant cells, by test row and model column
-    unknown: np.ndarray  # relevant items that the model does not know, by test row
+    missing: sp.csr_array  # relevant cells of items that the model does not know
     allowed: Any  # None, bool over the model's items, or CSR by test row and model column
     exclude_seen: bool
-    groups: tuple[np.ndarray, np.ndarray] | None
-    depth: int  # ranks beyond it need not be exact; -1: no ranks at all
-    longest: int  # length of the lists of best items, 0: none
-    roc: bool
-    folds: bool  # whether recommendations are compared with relatedness
+    catalogue: Catalogue
+
+    @cached_property
+    def unknown(self) -> np.ndarray:
+        """Number of relevant items that the model does not know, by test row."""
+        return np.diff(self.missing.indptr)
+
+    @cached_property
+    def depth(self) -> int:
+        """Ranks beyond it need not be exact; -1: no ranks at all."""
+        ranks, scores = (reading(self.wanted, reads) for reads in ("ranks", "scores"))
+        most = int((np.diff(self.relevant.indptr) + self.unknown).max(initial=0))
+        return max([metric.cut for metric in ranks] + [
+            metric.cut + most if metric.k else 0 for metric in scores], default=-1)
+
+    @cached_property
+    def of_lists(self) -> list[Metric]:
+        """Metrics that have one value per list."""
+        return reading(self.wanted, "lists")
+
+    @cached_property
+    def of_all(self) -> list[Metric]:
+        """Metrics of all lists together."""
+        return reading(self.wanted, "catalogue")
+
+    @cached_property
+    def longest(self) -> int:
+        """Length of the lists of best items, 0: none."""
+        return max([metric.cut for metric in self.of_lists + self.of_all], default=0)
 
 
 class _Part(NamedTuple):
@@ -189,32 +127,45 @@ class _Part(NamedTuple):
 
     ranks: np.ndarray  # (n_relevant.sum(),)
     ties: np.ndarray  # (n_relevant.sum(),)
+    gains: np.ndarray  # (n_relevant.sum(),)
     n_relevant: np.ndarray  # (n,)
     roc: np.ndarray  # (n, 3): midrank sum, found, candidates
-    items: np.ndarray  # (n, longest)
-    gaps: np.ndarray  # (n, longest): quantile of score less that of relatedness, or NaN
+    lists: np.ndarray  # (n, n_metrics, 2): value of each list, and its weight
+    items: np.ndarray  # items of the lists: item + n_items × number of the metric of all lists
+    sums: np.ndarray  # what each of them has there
     rows: np.ndarray  # (n,) rows of test
 
 
-def plan_ranking(task: Alignment, wanted: list[Metric], *, threshold: float | None = None,
-                 candidates: Any = None, groups: Any = None,
+def plan_ranking(task: Alignment, wanted: Sequence[Metric], *, threshold: float | None = None,
+                 candidates: Any = None, groups: Any = None, item_features: Any = None,
                  exclude_seen: bool = True) -> Plan:
     """Settle what to rank and what to keep; arguments as in `evaluate`."""
-    names = {metric.name for metric in wanted}
-    if "cross_group_rate" in names:
-        groups = _checked_groups(task, groups)
-    folds = not names.isdisjoint(FOLDING)
-    if folds:
-        task.model.check_seen()
+    catalogue = _catalogue(task, wanted, groups, item_features)
     asked, allowed = _asked(task, threshold, candidates)
-    missing = task.columns[asked.by_user.indices] < 0
-    cuts = [metric.k or 0 for metric in wanted if metric.name in ranking.PER_USER]
-    lists = [metric.k or 0 for metric in wanted if metric.name in LISTED]
-    return Plan(task=task, allowed=allowed, exclude_seen=exclude_seen, groups=groups,
+    if needing(wanted, "gains"):
+        validation.nonnegative("ratings of relevant test cells, for graded metrics,",
+                               asked.by_user.data)
+    missing = asked.select_cells(task.columns[asked.by_user.indices] < 0)
+    return Plan(task=task, wanted=tuple(wanted), allowed=allowed, exclude_seen=exclude_seen,
                 relevant=moved(asked, task.columns, task.model.n_items_).by_user,
-                unknown=np.bincount(asked.users_of_cells[missing], minlength=asked.shape[0]),
-                depth=max(cuts, default=0 if "auc" in names else -1),
-                longest=max(lists, default=0), roc="auc" in names, folds=folds)
+                missing=missing.by_user, catalogue=catalogue)
+
+
+def _catalogue(task: Alignment, wanted: Sequence[Metric], groups: Any, item_features: Any
+               ) -> Catalogue:
+    """Return what the metrics need to know of the items and users, or raise a ValueError."""
+    check_given(wanted, groups=groups, item_features=item_features)
+    model, features, categories = task.model, None, None
+    if needing(wanted, "groups"):
+        groups = _checked_groups(task, groups)
+    if needing(wanted, "seen"):
+        model.check_seen()
+    if needing(wanted, "item_features"):
+        features = lists.item_matrix(item_features, model.n_items_)
+    if any(metric.name.startswith(("entropy", "calibration")) for metric in wanted):
+        categories = lists.categories_of(features)
+    counts = model.item_counts_ if needing(wanted, "counts") else np.zeros(0)
+    return Catalogue(counts, model.n_users_, features, categories, groups)
 
 
 def _asked(task: Alignment, threshold: float | None, candidates: Any) -> tuple[Ratings, Any]:
@@ -251,9 +202,6 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
 
 
 def _checked_groups(task: Alignment, groups: Any) -> tuple[np.ndarray, np.ndarray]:
-    if groups is None:
-        raise ValueError("groups must be (user_groups, item_groups) for cross_group_rate, "
-                         "got None")
     users, items = map(np.asarray, groups)
     wanted = (task.test.shape[0],), (task.model.n_items_,)
     if (users.shape, items.shape) != wanted:
@@ -266,15 +214,15 @@ def _checked_groups(task: Alignment, groups: Any) -> tuple[np.ndarray, np.ndarra
 Over = Callable[[Callable[[Any, Any], Any], Any, Sequence[Any]], list[Any]]
 
 
-def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
-            over: Over | None = None) -> dict[str, float]:
-    """Return the values of ranking metrics by their keys.
+def measure(plan: Plan, n_threads: int | None, over: Over | None = None
+            ) -> dict[str, Values | float]:
+    """Return the values of ranking metrics by their keys; a number for those of all lists.
 
     `over` measures blocks of users elsewhere; None: here, one after the other.  Raises a
     ValueError if no relevant cell is left, or for a NaN among the scores.
     """
     rows, relatedness = _rows_of(plan), None
-    if plan.folds:
+    if {"folding", "spurious_rate"} & {metric.name for metric in plan.of_lists}:
         from mfcore.metrics.folding import Relatedness
 
         relatedness = Relatedness(plan.task.model.ratings_, n_threads=n_threads)
@@ -288,8 +236,8 @@ def measure(plan: Plan, wanted: list[Metric], n_threads: int | None,
                          f"too")
     whole = _Part(*map(np.concatenate, zip(*parts, strict=True)))
     indptr = np.concatenate([[0], np.cumsum(whole.n_relevant)])
-    ranks = ranking.Ranks(whole.ranks, indptr, whole.ties)
-    return {metric.key: _value(plan, whole, ranks, metric) for metric in wanted}
+    ranks = ranking.Ranks(whole.ranks, indptr, whole.ties, whole.gains)
+    return {metric.key: _value(plan, whole, ranks, metric) for metric in plan.wanted}
 
 
 def is_measurable(plan: Plan) -> bool:
@@ -315,24 +263,33 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> lis
     rows, relevant, seen = _left_to_find(plan, rows)
     if not rows.size:
         return []
-    unknown = plan.unknown[rows]
+    missing = plan.missing[rows]
     allowed = plan.allowed[rows] if sp.issparse(plan.allowed) else plan.allowed
     scorer = plan.task.scorer(rows, pool)
     masks = Masks((rows.size, scorer.n_items), seen=seen, allowed=allowed)
-    related = None if relatedness is None else relatedness.scorer(plan.task.seen(rows))
+    known = plan.task.seen(rows) if needing(plan.wanted, "seen") else None
+    related = None if relatedness is None else relatedness.scorer(known)
 
     def work(start: int, stop: int) -> _Part:
         scores = masked_block(scorer, masks, start, stop)
-        starts, stops, columns = cells = block_cells(relevant, start, stop)
-        n_relevant = stops - starts + unknown[start:stop]
-        best = np.empty((len(scores), 0), np.int64) if not plan.longest else \
-            best_of_block(scores, plan.longest, start)[0]
-        gaps = np.empty(best.shape) if related is None else \
-            np.subtract(*related.quantiles(scores, best, masks, start))
-        return _Part(*_ranks(plan, scores, cells, n_relevant, start), n_relevant,
-                     _roc(plan, scores, cells), best, gaps, rows[start:stop])
+        cells = block_cells(relevant, start, stop)
+        ranks, ties, gains, n_relevant = _ranks(plan, scores, cells, relevant[start:stop],
+                                                missing[start:stop], start)
+        lists = _of_shown(plan, Block(start, masks, relevant, known, related), rows, scores)
+        return _Part(ranks, ties, gains, n_relevant, _roc(plan, scores, cells), *lists,
+                     rows[start:stop])
 
-    return pool.map(work, score_blocks(scorer))
+    return _summed(pool.map(work, score_blocks(scorer)), len(plan.of_all) * scorer.n_items)
+
+
+def _summed(parts: list[_Part], n_sums: int) -> list[_Part]:
+    """Return the parts with the sums of all of them in the first, added in their order."""
+    total, none = np.zeros(n_sums), np.empty(0, np.int64)
+    for part in parts:
+        total[part.items] += part.sums
+    items = np.flatnonzero(total)
+    parts = [part._replace(items=none, sums=np.empty(0)) for part in parts]
+    return [parts[0]._replace(items=items, sums=total[items]), *parts[1:]]
 
 
 def _left_to_find(plan: Plan, rows: np.ndarray) -> tuple[np.ndarray, sp.csr_array, Any]:
@@ -349,45 +306,74 @@ def _left_to_find(plan: Plan, rows: np.ndarray) -> tuple[np.ndarray, sp.csr_arra
     return (rows, relevant, seen) if kept.all() else (rows[kept], relevant[kept], seen[kept])
 
 
-def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells, n_relevant: np.ndarray,
-           start: int) -> tuple[np.ndarray, np.ndarray]:
+def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells, relevant: sp.csr_array,
+           missing: sp.csr_array, start: int) -> tuple[np.ndarray, ...]:
+    """Return the ranks, ties and ratings of relevant items, and the numbers of these by user."""
+    n_known, n_missing = np.diff(relevant.indptr), np.diff(missing.indptr)
+    n_relevant = n_known + n_missing
     ranks = np.full(n_relevant.sum(), kernels.NEVER, np.int64)
-    ties = np.ones_like(ranks)
+    ties, gains = np.ones_like(ranks), np.zeros(ranks.size)
     if plan.depth >= 0:
+        which = np.full_like(ranks, -1)
         places = np.cumsum(n_relevant) - n_relevant
-        no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, ranks, ties), start)
-    return ranks, ties
+        no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, ranks, ties, which), start)
+        gains[which >= 0] = relevant.data[which[which >= 0]]
+        gains[which < 0] = missing.data
+    return ranks, ties, gains, n_relevant
 
 
 def _roc(plan: Plan, scores: np.ndarray, cells: BlockCells) -> np.ndarray:
     out = np.zeros((3, scores.shape[0]))
-    if plan.roc:
+    if reading(plan.wanted, "scores"):
         kernels.midrank_sums(scores, *cells, *out)
     return out.T
 
 
-def _value(plan: Plan, whole: _Part, ranks: ranking.Ranks, metric: Metric) -> float:
-    if metric.name in LISTED:
-        return _of_lists(plan, whole, metric)
-    if metric.name == "auc":
-        sums, found, candidates = whole.roc.T
-        values = ranking.auc(sums, found, whole.n_relevant, candidates)
-    else:
-        values = ranking.PER_USER[metric.name](ranks, metric.k)
-    return ranking.mean_over_users(values)
+def _of_shown(plan: Plan, block: Block, rows: np.ndarray, scores: np.ndarray
+              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the metrics of each list of a block of scores, and the items of all of them.
+
+    A few rows at a time: a row all of whose scores are equal has all items in its list.
+    """
+    n, n_items = scores.shape
+    lists, sums = np.ones((n, len(plan.of_lists), 2)), np.zeros((len(plan.of_all), n_items))
+    for lo, hi in row_chunks(n * bool(plan.longest), max(1, LIST_CELLS // n_items)):
+        start = block.start + lo
+        at = Shown(plan.catalogue, scores[lo:hi], plan.longest, block._replace(start=start),
+                   rows[start:block.start + hi])
+        _of_lists(plan, at, lists[lo:hi])
+        for number, metric in enumerate(plan.of_all):
+            sums[number] += getattr(shown, metric.name)(at, metric.k).sum(axis=0)
+    items = np.flatnonzero(sums)
+    return lists, items.astype(np.min_scalar_type(sums.size)), sums.ravel()[items]
 
 
-def _of_lists(plan: Plan, whole: _Part, metric: Metric) -> float:
-    from mfcore.metrics import folding
+def _of_lists(plan: Plan, at: Shown, out: np.ndarray) -> None:
+    """Write the value of each list and its weight, of each metric of lists."""
+    for number, metric in enumerate(plan.of_lists):
+        found = getattr(shown, metric.kind.function or metric.name)(at, metric.k)
+        out[:, number, :1 + isinstance(found, tuple)] = np.transpose(np.atleast_2d(found))
 
-    items, gaps = whole.items[:, :metric.k], whole.gaps[:, :metric.k]
-    if metric.name == "item_coverage":
-        offered = np.arange(plan.task.model.n_items_) if plan.allowed is None else \
-            np.unique(plan.allowed.indices) if sp.issparse(plan.allowed) else \
-            np.flatnonzero(plan.allowed)
-        return ranking.item_coverage(items, len(offered))
-    if metric.name == "cross_group_rate" and plan.groups is not None:
-        return folding.cross_group_rate(items, plan.groups[0][whole.rows], plan.groups[1])
-    if metric.name == "popularity_rank":
-        return ranking.popularity_rank(items, plan.task.model.item_counts_)
-    return folding.mean_gap(gaps) if metric.name == "folding" else folding.spurious_rate(gaps)
+
+def _value(plan: Plan, whole: _Part, ranks: ranking.Ranks, metric: Metric) -> Values | float:
+    kind = metric.kind
+    if kind.reads == "catalogue":
+        return _of_catalogue(plan, whole, metric)
+    if kind.reads == "lists":
+        values, weights = whole.lists[:, plan.of_lists.index(metric)].T
+        return Values(values, None if (weights == 1).all() else weights, whole.rows)
+    formula = getattr(ranking, kind.function or metric.name)
+    scored = (ranking.Scored(*whole.roc.T),) if kind.reads == "scores" else ()
+    return Values(formula(ranks, metric.k, *scored), None, whole.rows)
+
+
+def _of_catalogue(plan: Plan, whole: _Part, metric: Metric) -> float:
+    """Return a metric of all lists, of the items that can be recommended at all."""
+    n_items = plan.task.model.n_items_
+    sums = np.bincount(whole.items, whole.sums, len(plan.of_all) * n_items)
+    sums = sums.reshape(-1, n_items)[plan.of_all.index(metric)]
+    if plan.allowed is not None:
+        sums = sums[np.unique(plan.allowed.indices) if sp.issparse(plan.allowed) else
+                    plan.allowed]
+    total: Callable[[np.ndarray], float] = getattr(lists, metric.kind.total)
+    return total(sums)

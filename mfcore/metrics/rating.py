@@ -30,15 +30,16 @@ def rmse(truth: Any, predicted: Any, weights: Any = None) -> float:
         For no cells, NaN or infinity, negative weights, weights that sum to 0, and lengths
         that differ.
     """
-    return float(np.sqrt(_mean(_errors(truth, predicted) ** 2, weights)))
+    return float(np.sqrt(weighted_mean(errors(truth, predicted) ** 2, weights)))
 
 
 def mae(truth: Any, predicted: Any, weights: Any = None) -> float:
     """Return the mean absolute error, in units of the rating; arguments as in `rmse`."""
-    return _mean(np.abs(_errors(truth, predicted)), weights)
+    return weighted_mean(np.abs(errors(truth, predicted)), weights)
 
 
-def _errors(truth: Any, predicted: Any) -> np.ndarray:
+def errors(truth: Any, predicted: Any) -> np.ndarray:
+    """Return predicted − true ratings, float64; raises as `rmse` does."""
     truth = validation.finite("truth", validation.vector("truth", truth))
     predicted = validation.vector("predicted", predicted, truth.size)
     if not truth.size:
@@ -47,7 +48,8 @@ def _errors(truth: Any, predicted: Any) -> np.ndarray:
                                   dtype=np.float64))
 
 
-def _mean(values: np.ndarray, weights: Any) -> float:
+def weighted_mean(values: np.ndarray, weights: Any = None) -> float:
+    """Return Σ w x / Σ w; raises as `rmse` does."""
     if weights is None:
         return float(values.mean())
     weights = validation.finite("weights", validation.vector("weights", weights, values.size))

@@ -232,6 +232,7 @@ class Recommender(Estimator):
         """
         from mfcore.metrics.evaluate import evaluate
         from mfcore.metrics.rating import rmse
+        from mfcore.metrics.table import main_metric, sign
 
         self.check_fitted()
         if y is not None:
@@ -240,9 +241,8 @@ class Recommender(Estimator):
             truth = validation.finite("y", validation.vector("y", y))
             predicted = self.predict(*pairs("X", ratings))
             return -float(rmse(truth, np.clip(predicted, *self.rating_range_)))
-        name = "rmse" if self.predicts_ratings else "ndcg@10"
-        value = evaluate(self, ratings, metrics=[name.split("@")[0]], k=10)[name]
-        return -value if self.predicts_ratings else value
+        metric = main_metric(self.predicts_ratings)
+        return sign(metric) * float(*evaluate(self, ratings, metrics=metric, k=10).values())
 
     # ------------------------------------------------------------------- new rows
 

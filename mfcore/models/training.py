@@ -27,7 +27,6 @@ from mfcore.parallel import Pool, thread_count
 from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor, Solver, run
 
-LOWER_IS_BETTER = ("rmse", "mae", "loss")
 PATIENCE = 5                # epochs without a better one, where `validation` is to find the best
 SPLIT = 0x5EED              # draws of the held-out share are not those of the start
 
@@ -142,9 +141,11 @@ def _file_of_search(checkpoint: Any) -> tuple[Path, Any]:
 
 def best_epoch(history: list[dict[str, Any]]) -> int:
     """Return the first epoch with the best value of the metric that was watched."""
+    from mfcore.metrics.table import sign
+
     metric = next(name for name in history[0] if name not in ("epoch", "loss", "seconds"))
     values = np.array([record[metric] for record in history])
-    order = values if metric in LOWER_IS_BETTER else -values
+    order = -sign(metric) * values
     return 1 + int(np.argmin(np.where(np.isnan(order), np.inf, order)))
 
 
@@ -253,12 +254,13 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
     """
-    from mfcore.metrics.evaluate import RATING, evaluate, requested
-    from mfcore.metrics.measure import NOTHING_LEFT, Alignment, is_measurable, plan_ranking
+    from mfcore.metrics.alignment import Alignment
+    from mfcore.metrics.evaluate import evaluate
+    from mfcore.metrics.measure import NOTHING_LEFT, is_measurable, plan_ranking
+    from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 
     eval_set = plan.eval_set
-    asked = model.eval_metric or ("rmse" if model.predicts_ratings else "ndcg")
-    wanted = requested([asked], 10, rates=model.predicts_ratings)[0]
+    wanted = watchable("eval_metric", model.eval_metric or main_metric(model.predicts_ratings))
     metric = wanted.key
     if eval_set is None and plan.patience is not None:
         raise NothingToWatchError("patience needs an eval_set to watch: fit(..., "
@@ -268,7 +270,7 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
     if eval_set is not None:
         fold_in, test = eval_set if isinstance(eval_set, tuple) else (None, eval_set)
         task = Alignment(model, test, fold_in)
-        if wanted.name not in RATING and not is_measurable(plan_ranking(task, [wanted])):
+        if not of_ratings(metric) and not is_measurable(plan_ranking(task, [wanted])):
             raise NothingToWatchError(f"eval_set {NOTHING_LEFT}")
 
         def evaluate_at(at: Any) -> dict[str, float]:
@@ -283,7 +285,7 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
         return call
 
     return Monitor(evaluate_at, metric if eval_set is not None else None,
-                   metric not in LOWER_IS_BETTER, plan.patience,
+                   sign(metric) > 0, plan.patience,
                    tuple(map(told, plan.callbacks)), model.tol, model.verbose,
                    model.history_, checkpoint)
 

@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from mfcore import validation as checks
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.evaluate import RATING, evaluate, requested
+from mfcore.metrics.evaluate import evaluate
+from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 from mfcore.models.sides import training_features, with_history
 from mfcore.models.training import (
-    LOWER_IS_BETTER,
     PATIENCE,
     Plan,
     best_epoch,
@@ -150,8 +150,8 @@ def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: fl
     model.validate()
     space, training = checked_space(model, space), training_ratings(ratings, None)
     asked = metric or getattr(model, "eval_metric", None) \
-        or ("rmse" if model.predicts_ratings else "ndcg")
-    key = requested([asked], 10, rates=model.predicts_ratings)[0].key
+        or main_metric(model.predicts_ratings)
+    key = watchable("metric", asked).key
     seed = checks.integer("random_state", random_state, low=0)
     is_share = isinstance(validation, (int, float)) and not isinstance(validation, bool)
     if is_share:
@@ -259,8 +259,7 @@ class Search:
             value = self._measured(model, rows, cost)
         except (DivergenceError, FloatingPointError):
             value = math.nan
-        sign = -1 if self.metric.partition("@")[0] in LOWER_IS_BETTER else 1
-        score, before = -math.inf if math.isnan(value) else sign * value, trial.rung
+        score, before = -math.inf if math.isnan(value) else sign(self.metric) * value, trial.rung
         if self._stops and score > -math.inf:
             n_epochs = best_epoch(model.history_)
         if before.users < rung.users or score >= trial.score:   # (else fewer epochs were better)
@@ -324,7 +323,7 @@ class Search:
         """
         held = self._held(rows)
         fold_in, test = held if isinstance(held, tuple) else (None, held)
-        if self.metric not in RATING:
+        if not of_ratings(self.metric):
             n_epochs = getattr(model, "n_epochs", 1)
             most = max(JUDGES, int(10 * cost * n_epochs * self.known.nnz / self.known.shape[1]))
             asked = np.flatnonzero(np.diff(test.by_user.indptr))

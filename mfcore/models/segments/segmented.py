@@ -13,8 +13,9 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.metrics.evaluate import evaluate, requested
-from mfcore.metrics.measure import Alignment
+from mfcore.metrics.alignment import Alignment
+from mfcore.metrics.evaluate import evaluate
+from mfcore.metrics.table import requested
 from mfcore.models.recommender import Recommender
 from mfcore.models.segments.fitting import fit_segments, segments_of
 from mfcore.models.segments.routing import (
