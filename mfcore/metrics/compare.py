@@ -210,8 +210,8 @@ def reseeded(model: Any, number: int) -> Any:
               for name, value in model.get_params(deep=False).items()}
     seed = params.get("random_state")
     if number and isinstance(seed, (int, np.integer)):
-        words = np.random.SeedSequence([int(seed), number]).generate_state(1)
-        params["random_state"] = int(words[0])
+        random = np.random.default_rng([int(seed), number])
+        params["random_state"] = int(random.integers(1 << 31))
     return type(model)(**params)
 
 

@@ -38,6 +38,7 @@ def rerank(items: Any, scores: Any, item_features: Any, k: int = 10, *, diversit
     item_features : Features, scipy sparse, 2-D array or lists of names, n_items rows
         What likeness is measured by: genres, or vectors such as `model.item_factors_`.
     k : int in [1, m]
+        Items to choose.
     diversity : float in [0, 1]
         δ: 0 keeps the order of the scores, 1 looks at likeness alone.
     item_ids : sequence, shape (n_items,), or None
