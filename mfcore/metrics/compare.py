@@ -93,6 +93,8 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     rating adds to it.  The time is that of `n_folds` fits of each model, or of `refits`.
     """
     names = _names(models, baseline)
+    if "per_user" in options:
+        raise TypeError("compare takes no per_user: it always compares values of users")
     validation.share("confidence", confidence)
     validation.choice("method", method, METHODS)
     validation.count("n_resamples", n_resamples)

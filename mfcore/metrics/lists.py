@@ -237,8 +237,8 @@ def item_coverage(items: Any, n_items: int) -> float:
 
 # ------------------------------------------------------------------------- features
 
-def item_matrix(given: Any, n_items: int) -> sp.csr_array:
-    """Return features of items as CSR of float64, shape (n_items, n_features).
+def item_matrix(given: Any, n_items: int | None) -> sp.csr_array:
+    """Return features of items as CSR of float64, shape (n_items, n_features), n_items if given.
 
     Parameters
     ----------
@@ -256,8 +256,8 @@ def item_matrix(given: Any, n_items: int) -> sp.csr_array:
         given = multi_hot(given) if names else \
             sp.csr_array(np.atleast_2d(validation.numeric("item_features", given)))
     matrix = given.matrix if isinstance(given, Features) else sp.csr_array(given, dtype=float)
-    if matrix.shape[0] != n_items or matrix.shape[1] == 0:
-        raise ValueError(f"item_features must have a row for each of the {n_items:,} items, and a "
+    if matrix.shape[0] != (matrix.shape[0] if n_items is None else n_items) or not matrix.shape[1]:
+        raise ValueError(f"item_features must have a row for each of the {n_items} items, and a "
                          f"column, got shape {matrix.shape}")
     validation.finite("item_features", matrix.data)
     return matrix

@@ -113,11 +113,12 @@ def estimate(paired: Paired, confidence: float, method: str = "t", n_resamples: 
     if method == "t":
         from scipy import stats
 
-        reach = stats.t.ppf((1 + confidence) / 2, freedom) * scale
+        reach = float(stats.t.ppf((1 + confidence) / 2, freedom) * scale)
         return Estimate(d, d - reach, d + reach,
                         _floor(d, own, float(2 * stats.t.sf(abs(d) / scale, freedom))))
     resampled = _bootstrap if method == "bootstrap" else _permutation
-    low, high, p = resampled(d, own, scale / np.sqrt(own @ own), confidence, n_resamples, random)
+    found = resampled(d, own, scale / np.sqrt(own @ own), confidence, n_resamples, random)
+    low, high, p = map(float, found)
     return Estimate(d, low, high, _floor(d, own, p))
 
 

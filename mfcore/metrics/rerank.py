@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ids import Ids, positions_of
+from mfcore.data.ids import Ids
 from mfcore.metrics.lists import item_matrix, unit_rows
 
 ROWS = 256      # users whose features are together in memory
@@ -61,12 +61,10 @@ def rerank(items: Any, scores: Any, item_features: Any, k: int = 10, *, diversit
     ids, values = _candidates(items, scores)
     k = validation.integer("k", k, low=1, high=ids.shape[1])
     delta = validation.real("diversity", diversity, low=0, high=1)
-    known = values > -np.inf
-    n_items = len(item_features) if item_ids is None and not hasattr(item_features, "shape") else \
-        item_features.shape[0] if item_ids is None else len(item_ids)
-    X = unit_rows(item_matrix(item_features, n_items))
-    rows = np.zeros(ids.shape, np.int64)
-    rows[known] = _rows(ids[known], item_ids, n_items)
+    known, names = values > -np.inf, None if item_ids is None else Ids("item_ids", item_ids)
+    features = item_matrix(item_features, None if names is None else names.values.size)
+    X, rows = unit_rows(features), np.zeros(ids.shape, np.int64)
+    rows[known] = _rows(ids[known], names, features.shape[0])
     _check_distinct(rows, known)
     chosen = np.concatenate([_chosen(X, rows[lo:lo + ROWS], values[lo:lo + ROWS], k, delta)
                              for lo in range(0, max(1, len(rows)), ROWS)])
@@ -112,10 +110,10 @@ def _candidates(items: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
     return ids, values
 
 
-def _rows(ids: np.ndarray, item_ids: Any, n_items: int) -> np.ndarray:
-    if item_ids is None:
+def _rows(ids: np.ndarray, names: Ids | None, n_items: int) -> np.ndarray:
+    if names is None:
         return validation.positions("items", ids, n_items)
-    rows = positions_of("items", ids, Ids("item_ids", item_ids), n_items)
+    rows = names.positions(ids)
     missing = ids[rows < 0].tolist()
     if missing:
         raise KeyError(f"items must be among item_ids, got {', '.join(map(repr, missing[:5]))}")
