@@ -247,6 +247,19 @@ def test_without_penalty_more_steps_than_cells_do_not_run_away():
     assert np.abs(P - at.P).max() < 10
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_row_with_a_cell_that_is_not_finite_keeps_its_values_under_cg(learns):
+    dense, at = random_problem(3, learns_bias=learns)
+    systems = problem(dense).user_rows(at)
+    user = int(np.flatnonzero(dense.stored.any(1))[2])
+    expected = cg_rows(systems, at, 3)
+    systems.cells.y[systems.cells.indptr[user]] = np.nan
+    P, beta, _ = cg_rows(systems, at, 3)
+    np.testing.assert_array_equal(P[user], at.P[user])
+    assert beta[user] == at.beta[user]
+    np.testing.assert_array_equal(np.delete(P, user, 0), np.delete(expected[0], user, 0))
+
+
 @pytest.mark.parametrize(("k", "K"), [(1, 16), (16, 16), (17, 32), (64, 64), (65, 80)])
 def test_the_width_of_a_kernel_is_the_next_multiple_of_sixteen(k, K):
     assert cg.padded_width(k) == K

@@ -159,6 +159,61 @@ def test_dense_steps_move_rows_by_what_they_remember(name):
     assert np.array_equal(last_row(True), last_row(False)) == (name == "rmsprop")
 
 
+def steps_by_the_formulas(name, x, gradients, rate, decay):
+    """The steps of one number by the formulas at the head of optimizers.py."""
+    m = v = 0.0
+    length, last = rate, 0.0
+    for t, g in enumerate(gradients, 1):
+        g += (name != "adamw") * decay * x
+        if name in ("momentum", "nesterov"):
+            m = 0.8 * m + g
+            g = m if name == "momentum" else g + 0.8 * m
+        elif name == "adagrad":
+            v += g * g
+            g /= math.sqrt(v) + 1e-3
+        elif name == "rmsprop":
+            v = 0.7 * v + 0.3 * g * g
+            g /= math.sqrt(v) + 1e-3
+        elif name in ("adam", "adamw"):
+            x -= (name == "adamw") * rate * decay * x
+            m, v = 0.6 * m + 0.4 * g, 0.7 * v + 0.3 * g * g
+            g = m / (1 - 0.6 ** t) / (math.sqrt(v / (1 - 0.7 ** t)) + 1e-3)
+        elif name == "rprop":
+            length = min(length * 1.7, 0.3) if g * last > 0 else \
+                max(length * 0.4, 0.02) if g * last < 0 else length
+            g = last = 0.0 if g * last < 0 else g
+            g = np.sign(g) * length / rate
+        x -= rate * g
+        yield x
+
+
+FORMULA_OPTIONS = {
+    "sgd": {}, "momentum": {"mu": 0.8}, "nesterov": {"mu": 0.8}, "adagrad": {"epsilon": 1e-3},
+    "rmsprop": {"rho": 0.7, "epsilon": 1e-3}, "adam": {"betas": (0.6, 0.7), "epsilon": 1e-3},
+    "adamw": {"betas": (0.6, 0.7), "epsilon": 1e-3},
+    "rprop": {"factors": (0.4, 1.7), "bounds": (0.02, 0.3)}}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_step_of_an_optimizer_is_the_formulas(name, decay):
+    start, gradients = block(2, 3), block(9, 2, 3, seed=2)
+    gradients[3:6] = np.abs(gradients[3:6])             # the same sign for some steps
+    gradients[7, 0] = 0.0
+    x, ours = Parameter("x", start.copy()), optimizer(name, 0.1, decay=decay,
+                                                      **FORMULA_OPTIONS[name])
+    expected = np.array([[list(steps_by_the_formulas(name, start[row, f], gradients[:, row, f],
+                                                     0.1, decay)) for f in range(3)]
+                         for row in range(2)])
+    with Pool(1) as pool:
+        for t, G in enumerate(gradients):
+            given = Gradients()
+            given.add(x, G)
+            ours.step(given, pool)
+            np.testing.assert_allclose(x.value, expected[:, :, t], rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_finds_the_bottom_of_a_bowl(name):

@@ -125,6 +125,33 @@ def test_the_kernel_says_where_it_stopped(line, status, column) -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("sign", ["", "+", "-"])
+@pytest.mark.parametrize("number", [
+    0, 9, 10**17, 10**18 - 1, 10**18, 922337203685477579, 922337203685477580, 922337203685477581,
+    *range(2**63 - 9, 2**63 + 4), 9300000000000000000, 9999999999999999999, 10**19,
+    18446744073709551616, 10**25])
+def test_integers_are_read_up_to_the_largest_and_left_alone_beyond(sign, number) -> None:
+    for text in (f"{sign}{number}", f"{sign}000{number}"):
+        result, columns = parse_bytes(f"{text},1\n".encode(), (0, 1))
+        if number < 2**63:
+            assert (result[:2], columns) == ((1, kernel.DONE), [[int(text)], [1]])
+        else:
+            assert result[:2] == (0, kernel.NOT_INTEGER)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("separator", "width"), [(",", 1), ("::", 2), ("\t", 1), (" ", 0)])
+@pytest.mark.parametrize("blanks", [("", ""), (" ", ""), ("", "  "), ("  ", " ")])
+def test_spaces_around_fields_are_no_part_of_them(separator, width, blanks) -> None:
+    before, after = blanks
+    text = "".join(separator.join(f"{before}{field}{after}" for field in row) + "\r\n"
+                   for row in (("1", "-20", "3.5"), ("+4", "5", "-.25"))).encode()
+    result, columns = parse_bytes(text, (0, 1, kernel.REAL), separator[0], width)
+    assert result[:2] == (2, kernel.DONE)
+    assert columns == [[1, 4], [-20, 5], [3.5, -0.25]]
+
+
+@pytest.mark.kernel
 def test_a_quote_in_a_skipped_column_stops_the_kernel() -> None:
     result, _ = parse_bytes(b'1,"a,b",2,5\n', (0, kernel.SKIP, 1, kernel.REAL))
     assert result[:3] == (0, kernel.QUOTED, 1)
