@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -196,6 +197,7 @@ def _difference(text: str, changed: str) -> tuple[str, str]:
     return "\n".join(old[first:len(old) - last]), "\n".join(new[first:len(new) - last])
 
 
+@cache
 def equivalent() -> dict[tuple[str, str, str, str], str]:
     """Return (file, function, line, mutated line): why nothing that is promised can tell them."""
     return {(each["file"], each["function"], each["line"], mutant): each["reason"]

@@ -1,13 +1,16 @@
 """Mutation testing: would the tests notice a small mistake in the library?
 
     pip install '.[test,mutation]'
-    python tests/mutation.py [PART ...] [--sample N | --all] [--survivors] [--report]
+    python tests/mutation.py [PART ...] [--sample N | --all]
+                             [--survivors | --equivalent | --report] [--record]
 
 For each part (default: all five) it draws mutants in a seeded order, runs the tests that execute a
 mutated line, quickest first, until one fails, and keeps each verdict in .mutation/: a run goes on
 where the last one stopped, up to N per part (400) or to the last.  `--survivors` tries those that
-survived once more; `--report` only prints the score and the survivors.  Mutants in
-equivalent_mutants.json are not tried: each has a reason there why no test can tell it.
+survived once more; `--report` only prints the score and the survivors; `--record` puts the score
+into benchmarks/results/mutation.json, for the table in README.md.  Mutants in
+equivalent_mutants.json have a reason there why no test can tell them.  They are not tried, but by
+`--equivalent`, which prints those that a test does tell.
 
 A mutant takes a fork and no import: the process that has collected the tests puts the code of the
 mutated function into the function.  Changes outside functions are imported in the child.  Kernels
@@ -40,8 +43,9 @@ from typing import Any, NamedTuple
 from mutants import ROOT, Mutant, changed_inside, codes, compiled, drawn, equivalent
 
 STATE = ROOT / ".mutation"
-MOST_SECONDS = 60.0         # of a processor for one mutant: what has not failed by then survives
-SLOWEST = 3.0               # tests that take longer are left out
+RESULTS = ROOT / "benchmarks" / "results" / "mutation.json"
+MOST_SECONDS = 15.0         # of a processor for one mutant: what has not failed by then survives
+SLOWEST = 1.5               # tests that take longer are left out
 Z = 1.959963984540054       # of a 95 % interval
 
 
@@ -64,8 +68,8 @@ TESTS = {
                  "logistic", "loop", "matrix_factorization", "minibatch", "neural",
                  "neural_groups", "numerics", "pairwise", "pointwise", "quadratic", "sample",
                  "sampled", "sgd", "subspace", "validation", "watching"),
-    "reading": ("evaluate", "features", "folder", "persistence", "ratings", "readers",
-                "segmented", "serving", "split", "storage", "unusual_input", "validation"),
+    "reading": ("features", "folder", "persistence", "ratings", "readers", "storage",
+                "unusual_input", "validation"),
 }
 PARTS = {
     "kernels": Part("kernels/*.py", "plain", plain=True),
@@ -106,26 +110,55 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + z), (middle + half) / (1 + z)
 
 
-def is_equivalent(mutant: Mutant) -> bool:
-    return (mutant.file, mutant.function, mutant.before, mutant.after) in equivalent()
+class Score(NamedTuple):
+    """What became of the first mutants of a part in the drawn order."""
+
+    mutants: int
+    drawn: int
+    tried: int
+    equivalent: int
+    killed: int
+    by_time: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """Killed mutants among those tried that are not equivalent."""
+        return self.killed / max(self.tried - self.equivalent, 1)
+
+
+def score(part: str, count: int) -> tuple[Score, list[Mutant]]:
+    """Return the score of the first `count` mutants of a part, and those that survived."""
+    verdicts, mutants, reasons = Verdicts(part), drawn(PARTS[part].files), equivalent()
+    sample = mutants[:count]
+    others = [each for each in sample if each[:4] not in reasons]
+    counts = Counter(verdicts.outcome(each) for each in others)
+    killed, same = counts["killed"] + counts["timeout"], len(sample) - len(others)
+    n = killed + counts["survived"]
+    return (Score(len(mutants), len(sample), n + same, same, killed, counts["timeout"],
+                  *wilson(killed, n)),
+            [each for each in others if verdicts.outcome(each) == "survived"])
 
 
 def report(part: str, count: int) -> None:
-    """Print the score of the first `count` mutants of a part, and those that survived."""
-    verdicts, mutants = Verdicts(part), drawn(PARTS[part].files)
-    sample = mutants[:count]
-    same = [each for each in sample if is_equivalent(each)]
-    counts = Counter(verdicts.outcome(each) for each in sample if each not in same)
-    killed = counts["killed"] + counts["timeout"]
-    run = killed + counts["survived"]
-    low, high = wilson(killed, run)
-    print(f"{part}: {len(mutants)} mutants, {len(sample)} drawn, {run + len(same)} tried; "
-          f"{len(same)} equivalent, {killed} of {run} others killed ({counts['timeout']} by time): "
-          f"{killed / max(run, 1):.1%}, 95 % interval {low:.1%} to {high:.1%}")
-    for each in sample:
-        if each not in same and verdicts.outcome(each) == "survived":
-            print(f"  {each.key} {each.file}:{each.lines[0]} {each.function}\n"
-                  f"    - {each.before}\n    + {each.after}")
+    """Print the score of a part, and the mutants that survived."""
+    found, survivors = score(part, count)
+    print(f"{part}: {found.mutants} mutants, {found.drawn} drawn, {found.tried} tried; "
+          f"{found.equivalent} equivalent, {found.killed} of {found.tried - found.equivalent} "
+          f"others killed ({found.by_time} by time): {found.share:.1%}, "
+          f"95 % interval {found.low:.1%} to {found.high:.1%}")
+    for each in survivors:
+        print(f"  {each.key} {each.file}:{each.lines[0]} {each.function}\n"
+              f"    - {each.before}\n    + {each.after}")
+
+
+def record(part: str, count: int) -> None:
+    """Put the score of a part into the results."""
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    found = score(part, count)[0]
+    results[part] = {**found._asdict(), "share": found.share}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 # --------------------------------------------------------------------- which test executes what
@@ -448,12 +481,15 @@ def try_in_a_process(part: str, wanted: list[Mutant]) -> None:
     process.join()
 
 
-def chosen(part: str, count: int, survivors: bool) -> list[Mutant]:
-    """Return the mutants of a sample without a verdict, or those that survived."""
+def chosen(part: str, count: int, asked: str) -> list[Mutant]:
+    """Return the mutants of a sample that were asked for: by default, those without a verdict."""
     verdicts, same = Verdicts(part), equivalent()
-    asked = "survived" if survivors else None
-    return [each for each in drawn(PARTS[part].files)[:count]
-            if verdicts.outcome(each) == asked and each[:4] not in same]
+    sample = drawn(PARTS[part].files)[:count]
+    if asked == "equivalent":
+        return [each for each in sample if each[:4] in same]
+    outcome = "survived" if asked == "survivors" else None
+    return [each for each in sample
+            if verdicts.outcome(each) == outcome and each[:4] not in same]
 
 
 def arguments() -> argparse.Namespace:
@@ -461,19 +497,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--sample", type=int, default=400, help="mutants per part (400)")
     parser.add_argument("--all", action="store_true", help="all mutants")
-    parser.add_argument("--survivors", action="store_true", help="try survivors again")
-    parser.add_argument("--report", action="store_true", help="print what is known, try nothing")
+    asked = parser.add_mutually_exclusive_group()
+    for name, what in (("new", "try mutants without a verdict (default)"),
+                       ("survivors", "try survivors again"),
+                       ("equivalent", "try those that are said to be equivalent"),
+                       ("report", "print what is known, try nothing")):
+        asked.add_argument(f"--{name}", dest="asked", action="store_const", const=name, help=what)
+    parser.add_argument("--record", action="store_true", help="keep the score for README.md")
+    parser.set_defaults(asked="new")
     return parser.parse_args()
 
 
 def main() -> None:
-    asked = arguments()
+    given = arguments()
     STATE.mkdir(exist_ok=True)
-    count = sys.maxsize if asked.all else asked.sample
-    for part in asked.parts or PARTS:
-        if not asked.report:
-            try_in_a_process(part, chosen(part, count, asked.survivors))
+    count = sys.maxsize if given.all else given.sample
+    for part in given.parts or PARTS:
+        if given.asked != "report":
+            try_in_a_process(part, chosen(part, count, given.asked))
         report(part, count)
+        if given.record:
+            record(part, count)
 
 
 if __name__ == "__main__":

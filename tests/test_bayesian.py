@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import samples
+import scipy.optimize
 import scipy.sparse as sp
 from naive import problem as problem_of
 from naive import random_problem
@@ -130,9 +131,94 @@ def test_precisions_have_the_moments_of_their_gammas():
     np.testing.assert_allclose(mean, 9 / 7, rtol=0.05)
 
 
+class Told:
+    """A generator whose gammas are their shape, and whose normals are as given, in turn."""
+
+    def __init__(self, *normals):
+        self.normals = list(normals)
+
+    def gamma(self, shape, size=None):
+        return np.broadcast_to(shape, np.shape(shape) if size is None else size).astype(float)
+
+    def standard_normal(self, shape):
+        drawn = self.normals.pop(0)
+        assert drawn.shape == shape
+        return drawn
+
+
+def test_precisions_are_gammas_of_the_squares_about_the_best_mean():
+    random = np.random.default_rng(2)
+    D, G, K = random.normal(1.5, 1, (3, 2)), random.normal(size=(4, 2)), random.uniform(1, 2, 4)
+    variances = np.array([0.7, 1.3])
+    best = np.array([scipy.optimize.minimize_scalar(                # rows, and one more at zero
+        lambda mean, f=f: ((D[:, f] - mean) ** 2).sum() + mean ** 2).fun for f in range(2)])
+    squares = best + sum(K[g] * G[g] ** 2 for g in range(4))
+    lam = Hyper(variances, F, FIELDS).draw_precision(D, G, K, Told())
+    np.testing.assert_allclose(lam, (3 + 4 + 1) / (squares + variances), rtol=1e-7)
+    kappa = bayesian.draw_field_precisions(G, lam, FIELDS, Told())
+    for field, number in ((0, 3), (1, 1)):
+        squares = sum(lam @ G[g] ** 2 for g in range(4) if FIELDS[g] == field)
+        assert kappa[field] == pytest.approx((2 * number + 1) / (squares + 1), rel=1e-12)
+    assert bayesian.draw_noise_precision(8, 5.0, 2.0, Told()) == pytest.approx(9 / (5 + 2))
+
+
+@pytest.mark.parametrize("most_dense", [256, 1])
+def test_means_and_groups_move_with_their_noise_as_far_as_their_spread(monkeypatch, most_dense):
+    monkeypatch.setattr(bayesian, "MOST_DENSE", most_dense)
+    random = np.random.default_rng(3)
+    D, lam, K = random.normal(size=(12, 2)), np.array([0.5, 4.0]), random.uniform(0.4, 2, 4)
+    one, rows, groups = (random.normal(size=(n, 2)) for n in (1, 12, 4))
+    np.testing.assert_allclose(bayesian.draw_mean(D, lam, Told(one)),
+                               D.sum(0) / 13 + one[0] / np.sqrt(13 * lam), rtol=1e-12)
+    G = bayesian.draw_groups(F, D, lam, K, np.zeros((4, 2)), Told(groups, rows))
+    dense, spread = F.toarray(), 1 / np.sqrt(lam)
+    left = np.vstack([dense, np.diag(np.sqrt(K))])          # least squares on rows and on groups
+    right = np.vstack([D + rows * spread, groups * spread])
+    np.testing.assert_allclose(G, np.linalg.lstsq(left, right, rcond=None)[0], atol=1e-7)
+
+
+def test_a_prior_starts_from_its_guesses_and_its_draws_rest_on_one_another():
+    random = np.random.default_rng(4)
+    hyper = Hyper(np.array([0.5, 4.0]), F, FIELDS)
+    start, Z, G = hyper.start(), random.normal(size=(12, 2)), random.normal(size=(4, 2))
+    assert start.mean.tolist() == [0, 0]
+    assert start.precision.tolist() == [2, 0.25]
+    assert start.field_precision.tolist() == [1, 1]
+    assert Hyper(np.ones(1), None, np.zeros(0, int)).start().field_precision.tolist() == []
+    one, rows, groups = (random.normal(size=(n, 2)) for n in (1, 12, 4))
+    start = replace(start, field_precision=np.array([0.6, 1.7]))
+    prior, drawn = hyper.draw(start, Z, G, Told(one, groups, rows))
+    K = np.array([0.6, 0.6, 0.6, 1.7])
+    lam = hyper.draw_precision(Z - F @ G, G, K, Told())
+    mean = bayesian.draw_mean(Z - F @ G, lam, Told(one))
+    np.testing.assert_array_equal(prior.precision, lam)
+    np.testing.assert_array_equal(prior.mean, mean)
+    expected = bayesian.draw_groups(F, Z - mean, lam, K, G, Told(groups, rows))
+    np.testing.assert_array_equal(drawn, expected)
+    np.testing.assert_array_equal(prior.field_precision, bayesian.draw_field_precisions(
+        expected, lam, FIELDS, Told()))
+
+
+def test_samples_beside_each_other_score_their_mean_and_come_back():
+    P, Q = (np.random.default_rng(seed).normal(size=(3, n, 2)) for seed, n in ((0, 4), (1, 5)))
+    wide = bayesian.side_by_side(P), bayesian.side_by_side(Q)
+    np.testing.assert_allclose(wide[0] @ wide[1].T, np.mean(P @ Q.transpose(0, 2, 1), axis=0))
+    for number in range(3):
+        np.testing.assert_allclose(bayesian.one_of(wide[1], number, 3), Q[number], rtol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_mean_and_deviation_of_parts_are_those_of_numpy(n):
+    parts = np.random.default_rng(0).normal(3, 2, (n, 4, 2))
+    mean, std = bayesian.mean_and_std(iter(parts))
+    np.testing.assert_allclose(mean, parts.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(std, parts.std(0, ddof=1) if n > 1 else 0 * mean, atol=1e-13)
+
+
 def test_fields_are_what_stands_before_the_equals_sign():
     assert fields_of(["age=1", "age=2", "tall", "job=x", "job=y"]).tolist() == [0, 0, 1, 2, 2]
     np.testing.assert_allclose(guessed_variances(2.0, 8, True), [0.5] * 8 + [2.0])
+    np.testing.assert_allclose(guessed_variances(18.0, 2, False), [3.0, 3.0])
 
 
 # -------------------------------------------------------------------------- Geweke's test

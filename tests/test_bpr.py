@@ -55,15 +55,16 @@ def numbers(size: int, key: int, start: int = 0) -> np.ndarray:
 
 
 def draws(rated: list[int], members: list[int], n: int, orders: np.ndarray = UNIFORM,
-          p: tuple[float, ...] = (1.0, 1.0), n_items: int = 30) -> list[int]:
+          p: tuple[float, ...] = (1.0, 1.0), n_items: int = 30,
+          sd: tuple[float, ...] = (1.0, 1.0)) -> list[int]:
     """One negative for each of n rows that rated the same items."""
     out, flags = np.zeros(len(rated), np.int32), np.zeros(n_items, bool)
-    P, sd = np.array([p]), np.ones(len(p))
+    P = np.array([p])
     items, members = np.array(rated, np.int32), np.array(members, np.int32)
     found = []
     for first in range(n):
-        count = kernels.draw_row(P, 0, items, 0, len(rated), first * len(rated), members, sd,
-                                 orders, 12345, flags, out)
+        count = kernels.draw_row(P, 0, items, 0, len(rated), first * len(rated), members,
+                                 np.array(sd), orders, 12345, flags, out)
         found += out[:count].tolist()
         assert not flags.any()
     return found
@@ -123,10 +124,12 @@ def test_adaptive_negatives_score_high_along_the_factor_that_matters():
 @pytest.mark.kernel
 def test_adaptive_factors_are_drawn_in_proportion_to_their_weight():
     orders = np.array([np.arange(20), np.arange(20)[::-1]], np.int32)
-    sure, mixed = (np.mean(np.array(draws([0], list(range(10, 30)), 2000, orders, p=p)) > 19)
-                   for p in ((1.0, 0.0), (3.0, 1.0)))
+    sure, mixed, spread = (
+        np.mean(np.array(draws([0], list(range(10, 30)), 2000, orders, p=p, sd=sd)) > 19)
+        for p, sd in (((1.0, 0.0), (1.0, 1.0)), ((3.0, 1.0), (1.0, 1.0)), ((-0.5, 2.0), (6.0, 0.5))))
     assert sure > 0.75
     assert mixed == pytest.approx(0.75 * sure + 0.25 * (1 - sure), abs=0.04)
+    assert spread == pytest.approx(1 - sure, abs=0.03)      # both factors draw low places
 
 
 # ------------------------------------------------------------------------------ steps

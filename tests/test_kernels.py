@@ -294,6 +294,34 @@ def test_cells_outside_the_chunk_are_neither_scored_nor_summed():
                                cell_kernels.cell_sums(*cells, *everything, 0, 7), rtol=1e-13)
 
 
+def test_the_pull_of_stored_cells_is_that_of_the_formula_on_the_rows_asked_for(case):
+    dense, at = case
+    E = np.where(dense.stored, (dense.w - dense.w0) * naive.scores(at) - dense.w * dense.T, 0)
+    dP, dbeta = np.full_like(at.P, 7.0), np.full_like(at.beta, 7.0)
+    lo, hi = (1, 5) if len(at.P) > 1 else (0, 1)
+    cell_kernels.cell_pulls(*problem(dense).by_user, at.P, at.Q, at.beta, at.gamma, dP, dbeta,
+                            lo, hi)
+    np.testing.assert_allclose(dP[lo:hi], (E @ at.Q)[lo:hi], rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dbeta[lo:hi], E.sum(axis=1)[lo:hi], rtol=1e-11, atol=1e-11)
+    assert (np.delete(dP, np.s_[lo:hi], 0) == 7).all()
+    assert (np.delete(dbeta, np.s_[lo:hi]) == 7).all()
+
+
+def test_the_sums_along_a_direction_are_the_coefficients_of_a_quartic(case):
+    dense, at = case
+    d = naive.random_point(np.random.default_rng(3), dense.R.shape, at.P.shape[1])
+    found = np.zeros(3)
+    for lo, hi in ((0, 1), (1, len(at.P))):
+        found += cell_kernels.sums_along(*problem(dense).by_user, at.P, at.Q, at.beta, at.gamma,
+                                         d.P, d.Q, d.beta, d.gamma, lo, hi)
+    t = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    values = [known_terms(dense, Factors(*(x + step * dx for x, dx in zip(
+        (at.P, at.Q, at.beta, at.gamma), (d.P, d.Q, d.beta, d.gamma), strict=True))))
+        for step in t]
+    quartic = np.linalg.solve(np.vander(t, increasing=True), values)
+    np.testing.assert_allclose(found, quartic[2:], rtol=1e-9, atol=1e-9 * np.abs(quartic).max())
+
+
 def test_pairs_with_an_unknown_side_score_what_is_known():
     _, at = CASES["learned bias"]
     rows, columns = np.array([3, -1, 2, -1]), np.array([1, 2, -1, -1])
@@ -327,12 +355,12 @@ def new_flags(n: int, gathered: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("real", [np.float32, np.float64])
 @pytest.mark.parametrize("add_gram", [compiled_gram, lapack.add_gram],
                          ids=["compiled", "plain"])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_gram_of_the_gathered_rows_is_added_to_the_upper_triangle(real, add_gram, sign):
+@pytest.mark.parametrize(("sign", "kept"), [(1, 1), (-1, 1), (1, 0.5)])
+def test_a_gram_of_the_gathered_rows_is_added_to_the_upper_triangle(real, add_gram, sign, kept):
     B = np.random.default_rng(0).normal(size=(6, 3)).astype(real)
     A = np.full((3, 3), 0.7, real)
-    add_gram(A, B, np.array([sign, 1], real), new_flags(3, 4))
-    expected = 0.7 + sign * np.triu(B[:4].T @ B[:4])
+    add_gram(A, B, np.array([sign, kept], real), new_flags(3, 4))
+    expected = 0.7 * kept + sign * np.triu(B[:4].T @ B[:4])
     np.testing.assert_allclose(np.triu(A), np.triu(expected), rtol=1e-5)
     np.testing.assert_array_equal(np.tril(A, -1), np.tril(np.full((3, 3), 0.7, real), -1))
 

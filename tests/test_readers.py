@@ -79,7 +79,7 @@ def test_the_kernel_reads_what_str_split_and_float_read(rows, separator, end, cl
     text = end.join(separator.join(map(str, row)) for row in rows) + (end if closed else "")
     width = 0 if separator == " " else len(separator)
     result, columns = parse_bytes(text.encode(), separator=separator[0], width=width)
-    assert result[:2] == (len(rows), kernel.DONE)
+    assert result == (len(rows), kernel.DONE, 0, 0)
     assert columns == naive_lines(text.encode(), separator)
 
 
@@ -155,6 +155,16 @@ def test_spaces_around_fields_are_no_part_of_them(separator, width, blanks) -> N
 def test_a_quote_in_a_skipped_column_stops_the_kernel() -> None:
     result, _ = parse_bytes(b'1,"a,b",2,5\n', (0, kernel.SKIP, 1, kernel.REAL))
     assert result[:3] == (0, kernel.QUOTED, 1)
+
+
+@pytest.mark.kernel
+def test_half_a_separator_separates_nothing() -> None:
+    slots = (0, kernel.SKIP, 1)
+    assert parse_bytes(b"1::a:b::2\n3::::4\n", slots, ":", 2)[1] == [[1, 3], [2, 4]]
+    result, _ = parse_bytes(b"1:2::3::4\n", slots, ":", 2)
+    assert result == (0, kernel.NOT_INTEGER, 0, 0)
+    result, _ = parse_bytes(b"1::2::3:\n", slots, ":", 2)
+    assert result == (0, kernel.NOT_INTEGER, 2, 6)
 
 
 @pytest.mark.kernel

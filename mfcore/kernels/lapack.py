@@ -45,12 +45,12 @@ _posv = {letter: _external(cython_lapack, f"{letter}posv", "ciixixii") for lette
 
 
 def add_gram(A: np.ndarray, B: np.ndarray, scale: np.ndarray, flags: np.ndarray) -> None:
-    """Add scale[0] · BᵀB to the upper triangle of A.
+    """Set the upper triangle of A to scale[1] · A + scale[0] · BᵀB; scale is [sign, 1].
 
-    A is (n, n), B is (at least flags[GATHERED], n) and scale is [sign, 1].
+    A is (n, n), B is (at least flags[GATHERED], n).
     """
-    rows = B[:flags[GATHERED]]
-    A += scale[0] * np.triu(rows.T @ rows)
+    rows, upper = B[:flags[GATHERED]], np.triu_indices(len(A))
+    A[upper] = scale[1] * A[upper] + scale[0] * (rows.T @ rows)[upper]
 
 
 def solve_spd(A: np.ndarray, c: np.ndarray, flags: np.ndarray) -> None:

@@ -25,13 +25,13 @@ Arrays = tuple[np.ndarray, ...]
 
 @njit(**KERNEL)
 def leaky_forward(A: np.ndarray, b: np.ndarray, kappa: float) -> None:
-    """Replace A (n, k) by y, in place; b has shape (k,)."""
+    """Replace A (n, k) by y, in place; b has shape (k,), and kappa is in [0, 1]."""
     slope = A.dtype.type(kappa)
     for u in range(A.shape[0]):
         a = A[u]
         for f in range(b.size):
             z = a[f] + b[f]
-            a[f] = max(z, slope * z) if slope <= 1 else min(z, slope * z)
+            a[f] = max(z, slope * z)
 
 
 @njit(**KERNEL)
