@@ -126,7 +126,8 @@ def test_adaptive_factors_are_drawn_in_proportion_to_their_weight():
     orders = np.array([np.arange(20), np.arange(20)[::-1]], np.int32)
     sure, mixed, spread = (
         np.mean(np.array(draws([0], list(range(10, 30)), 2000, orders, p=p, sd=sd)) > 19)
-        for p, sd in (((1.0, 0.0), (1.0, 1.0)), ((3.0, 1.0), (1.0, 1.0)), ((-0.5, 2.0), (6.0, 0.5))))
+        for p, sd in (((1.0, 0.0), (1.0, 1.0)), ((3.0, 1.0), (1.0, 1.0)),
+                      ((-0.5, 2.0), (6.0, 0.5))))
     assert sure > 0.75
     assert mixed == pytest.approx(0.75 * sure + 0.25 * (1 - sure), abs=0.04)
     assert spread == pytest.approx(1 - sure, abs=0.03)      # both factors draw low places
