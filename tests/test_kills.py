@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -15,9 +17,11 @@ import numpy as np
 import pytest
 import samples
 from reliability import record
+from test_datasets import Server, serving
 
 from mfcore import MatrixFactorization, load
 from mfcore.data import convert as converting
+from mfcore.data import download
 from mfcore.data.convert import convert
 from mfcore.data.layout import Reading
 
@@ -80,15 +84,33 @@ def conversion(place, monkeypatch):
     out = place / "made" / "ratings"
     out.parent.mkdir()
 
+    read = []
+    whole = converting._Sort._read_part
+    monkeypatch.setattr(converting._Sort, "_read_part",
+                        lambda self, part: (read.append(part), whole(self, part)))
+
     def work():
-        return convert([place / "a.csv", place / "b.csv.gz"], out, memory=converting.LEAST,
-                       reading=Reading(weight="weight"))
+        read.clear()
+        expected = unread(out)
+        convert([place / "a.csv", place / "b.csv.gz"], out, memory=converting.LEAST,
+                reading=Reading(weight="weight"))
+        assert len(read) == expected                # it goes on, and does not start again
 
     work()
     wanted = contents(out)
     shutil.rmtree(out)
     assert not list(out.parent.iterdir())
     return work, out, wanted
+
+
+def unread(out):
+    """Return how many of two parts an interrupted conversion to `out` has still to read."""
+    work = out.with_name(f".{out.name}.converting")
+    if not (work / "journal.json").exists():
+        return 2
+    found = json.loads((work / "journal.json").read_text())
+    is_placed = "whole" in found["files"] and not (work / "whole").exists()
+    return 2 if is_placed else 2 - found.get("read", 0)
 
 
 def goes_on(work, out, wanted):
@@ -119,6 +141,13 @@ def killed_everywhere(work, out, wanted, stages):
 def test_a_conversion_killed_at_any_file_operation_goes_on_to_the_same_bytes(conversion):
     found = killed_everywhere(*conversion, CONVERSION)
     assert set(found) == {STAGES[name] for name in ("", *CONVERSION)}
+
+
+@pytest.mark.soak
+def test_the_kill_matrix_of_a_conversion(conversion):
+    found = killed_everywhere(*conversion, CONVERSION)
+    record("file operations of a conversion, killed before each, that go on to the same bytes",
+           found.total(), "test_kills.py::test_the_kill_matrix_of_a_conversion", **found)
 
 
 def test_a_conversion_killed_amid_any_append_goes_on_to_the_same_bytes(conversion, monkeypatch):
@@ -219,3 +248,25 @@ def test_a_fit_killed_at_any_file_operation_goes_on_to_the_same_bits(place):
         assert kills.dies_at(number, work, place)
         assert work() == wanted
         assert not list(place.iterdir())
+
+
+def test_a_download_killed_at_any_file_operation_is_whole_or_not_there(place):
+    path = place / "made" / "data"
+    with serving(Server()) as server:
+        server.block_on_close = False            # (a connection may outlive who was killed)
+        server.content = random.Random(0).randbytes(300_000)
+        digest = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
+
+        def work():
+            download.download(f"http://127.0.0.1:{server.server_port}/", path, digest,
+                              progress=False)
+
+        points = points_of(work, place, ("replacing",))
+        shutil.rmtree(path.parent)
+        assert {"replace", "lock"} <= set(map(stage_of, points))
+        for number in range(len(points)):
+            assert kills.dies_at(number, work, place)
+            assert not path.exists() or path.read_bytes() == server.content
+            work()
+            assert contents(path.parent) == {"data": server.content}
+            shutil.rmtree(path.parent)

@@ -145,6 +145,8 @@ class _Sort:
 
     def _read_part(self, part: Part) -> None:
         for columns in pieces(part, self.reading, self.work, self.cells * CELL_BYTES):
+            if len(columns.users) == 0:         # whose ids have no type
+                continue
             _append(self.work / "cells.raw", _records(
                 self.users.keys(columns.users), self.items.keys(columns.items),
                 1.0 if columns.values is None else columns.values,
@@ -172,7 +174,8 @@ class _Sort:
         """Return the first row of each range, from the counts of the cells read."""
         kept = self.work / "bounds.npz"
         if not kept.exists():
-            size = (self.work / "cells.raw").stat().st_size // RAW.itemsize
+            raw = self.work / "cells.raw"
+            size = raw.stat().st_size // RAW.itemsize if raw.exists() else 0
             if size == 0:
                 raise ValueError("sources must hold at least one rating, got none")
             counts = [np.zeros(len(names), np.int64) for names in (self.users, self.items)]
@@ -240,7 +243,6 @@ class _Sort:
         """Put heads on the arrays, in a folder of their own; return the folder, sealed."""
         whole = self.work / "whole"
         whole.mkdir(exist_ok=True)
-        self.journal.note()
         for side in ("user", "item"):
             raw = [self.work / f"{side}.{name}.npy"
                    for name in ("counts", "indices", "data", "weights")]
