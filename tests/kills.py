@@ -40,7 +40,7 @@ class Point(NamedTuple):
 def points_of(work: Callable[[], Any], folder: Path, stages: tuple[str, ...] = ()) -> list[Point]:
     """Return the points of `work` in a folder, each with its stage.
 
-    A stage is the innermost of the functions `stages` that is running, or "".
+    A stage is the outermost of the functions `stages` that is running, or "".
     """
     told, tell = os.pipe()
     found: list[Point] = []
@@ -115,9 +115,9 @@ def _watch(folder: Path, told: Callable[[str, str], None]) -> None:
 
 
 def _stage(stages: tuple[str, ...]) -> str:
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name in stages:
-            return frame.f_code.co_name
+    """Return the outermost of some functions that are running, or ""."""
+    found, frame = "", sys._getframe()
+    while frame is not None and frame.f_code is not _fork.__code__:
+        found = frame.f_code.co_name if frame.f_code.co_name in stages else found
         frame = frame.f_back
-    return ""
+    return found

@@ -29,10 +29,9 @@ pytest.importorskip("fcntl")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 # Functions that run while files change, and what the kill matrix calls them.  ("" is the lock.)
-STAGES = {"": "lock", "__init__": "journal", "read": "read", "_bounds": "bounds",
-          "spread": "spread", "by_user": "by user", "by_item": "by item", "finish": "finish",
-          "write": "arrays", "seal": "seal", "place_folder": "place", "replacing": "replace",
-          "remove": "remove"}
+STAGES = {"": "lock", "__init__": "journal", "read": "read", "spread": "spread",
+          "by_user": "by user", "by_item": "by item", "finish": "finish", "seal": "seal",
+          "place_folder": "place", "replacing": "replace", "remove": "tidy up"}
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +63,8 @@ def points_of(work, folder, stages):
 
 # ----------------------------------------------------------------------------- convert
 
-CONVERSION = ("__init__", "read", "_bounds", "spread", "by_user", "by_item", "finish",
-              "place_folder", "remove")
+CONVERSION = ("__init__", "read", "spread", "by_user", "by_item", "finish", "place_folder",
+              "remove")
 
 
 @pytest.fixture
@@ -212,8 +211,9 @@ def test_a_write_killed_at_any_file_operation_leaves_all_or_nothing(place):
     work()
     wanted = contents(out)
     shutil.rmtree(out)
-    found = killed_everywhere(work, out, wanted, ("write", "seal", "place_folder"))
-    assert set(found) >= {"arrays", "seal", "place"}
+    found = killed_everywhere(work, out, wanted, ("seal", "place_folder"))
+    assert found["seal"] > 2
+    assert found["place"] > 5
 
 
 def test_a_save_killed_at_any_file_operation_leaves_the_old_model_or_the_new(place):
