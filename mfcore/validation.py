@@ -200,14 +200,20 @@ def nonnegative(name: str, values: np.ndarray) -> np.ndarray:
 def positions(name: str, values: Any, size: int) -> np.ndarray:
     """Return row numbers as int64, or raise: TypeError if not whole, IndexError outside."""
     given = np.atleast_1d(rectangular(name, values))
-    array = vector(name, given if given.size else np.empty(0, np.int64))
-    if array.dtype.kind not in "ui":
+    array = given if _holds_integers(given) else \
+        vector(name, given if given.size else np.empty(0, np.int64))
+    if array.dtype.kind not in "uiO":
         raise TypeError(f"{name} must be row numbers (integers), got dtype {array.dtype}")
     outside = (array < 0) | (array >= size)
     if outside.any():
         listed = ", ".join(map(str, array[outside][:5]))
         raise IndexError(f"{name} must be in [0, {size - 1}], got {listed}")
     return array.astype(np.int64, copy=False)
+
+
+def _holds_integers(array: np.ndarray) -> bool:
+    """Tell whether these are integers held as objects, as those of more than 64 bits are."""
+    return array.dtype == object and array.ndim == 1 and all(type(value) is int for value in array)
 
 
 def same_length(**arrays: Collection[Any]) -> None:

@@ -5,6 +5,11 @@ float64 holds 53 bits: NumPy compares uint64 with int64 by it, and makes it of a
 
 from __future__ import annotations
 
+import itertools
+import pickle
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +17,16 @@ from hypothesis import strategies as st
 
 from mfcore import MatrixFactorization, Ratings, evaluate
 from mfcore.cli.inputs import ids_of
-from mfcore.data.ids import as_int64, as_vector
+from mfcore.data.ids import (
+    CollectedIds,
+    Ids,
+    as_int64,
+    as_vector,
+    factorize,
+    known_positions,
+    named_or_none,
+    positions_of,
+)
 
 FIRST = 76561197960265728           # where the account numbers of a large shop begin
 USERS = np.array([FIRST + 1, FIRST + 2, 2**53 + 1, 2**63 - 1, 3, -2, -2**63, 2**31 + 5])
@@ -152,3 +166,157 @@ def test_integers_stay_exact_or_do_not_fit(values):
 def test_what_is_no_integer_is_no_integer():
     odd = np.array([True, 1.0, "1", None, np.timedelta64(1), (1,)], object)
     assert not as_int64(odd)[1].any()
+
+
+# ------------------------------------------------------------------------ ids, put in order
+
+near, far = st.integers(-30, 30), st.sampled_from([-2**63, -2**40, -1, 0, 5, 2**53 + 1, 2**63 - 1])
+words = st.text("abé", max_size=3).filter(bool)
+KINDS = st.sampled_from([near, far, words, st.one_of(near, far)])
+
+
+def number_in(distinct):
+    """The row of each id, numbered as they are sorted."""
+    return {value: row for row, value in enumerate(sorted(distinct))}
+
+
+@given(KINDS.flatmap(lambda kind: st.lists(kind, max_size=12)))
+def test_ids_are_numbered_as_sorted(values):
+    distinct, rows = factorize("users", values)
+    numbers = number_in(set(values))
+    assert distinct.tolist() == list(numbers)
+    assert rows.tolist() == [numbers[value] for value in values]
+
+
+@pytest.mark.parametrize("gap", [999_980, 1_000_000, 1_000_007, 1_000_008, 1_000_009, 10**7])
+@pytest.mark.parametrize("low", [0, -5, 2**62])
+def test_ids_are_numbered_alike_on_both_sides_of_the_limit_of_a_table(gap, low):
+    values = [low + gap, low, low + gap]
+    distinct, rows = factorize("users", values)
+    assert (distinct.tolist(), rows.tolist()) == ([low, low + gap], [1, 0, 1])
+    collected = CollectedIds("users")
+    keys = collected.keys(np.array(values))
+    assert collected.numbers(keys).tolist() == [1, 0, 1]
+    assert collected.numbers(keys[:1]).tolist() == [1]
+
+
+def test_ids_that_do_not_compare_are_numbered_as_they_come():
+    distinct, rows = factorize("users", ["b", (1, 2), "a", "b"])
+    assert (distinct.tolist(), rows.tolist()) == (["b", (1, 2), "a"], [0, 1, 2, 0])
+
+
+@given(KINDS.flatmap(lambda kind: st.lists(st.lists(kind, min_size=1, max_size=6), max_size=4)),
+       st.integers(0, 4))
+def test_ids_collected_in_pieces_are_numbered_as_if_they_came_at_once(pieces, kept_after):
+    collected, keys = CollectedIds("users"), []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, piece in enumerate(pieces):
+            if number == kept_after:
+                collected.save(Path(folder, "ids"))
+                collected = CollectedIds.load(Path(folder, "ids"), "users")
+            before = {*itertools.chain(*pieces[:number])}
+            assert len(collected) == len(before)
+            assert collected.sorted_ids.tolist() == sorted(before)
+            if number:                                  # numbered so far, and then once more
+                assert collected.numbers(keys[0]).tolist() == [
+                    number_in(before)[value] for value in pieces[0]]
+            keys.append(collected.keys(piece))
+            assert keys[-1].dtype == np.int64
+    numbers = number_in({*itertools.chain(*pieces)})
+    assert collected.sorted_ids.tolist() == list(numbers)
+    for piece, key in zip(pieces, keys, strict=True):
+        assert collected.numbers(key).tolist() == [numbers[value] for value in piece]
+
+
+@pytest.mark.parametrize("pieces", [([], ["a"]), (["a"], []), ([], [3]), ([3], [])])
+def test_no_ids_are_of_no_kind(pieces, tmp_path):
+    collected = CollectedIds("users")
+    for piece in pieces:
+        for empty in (np.empty(0, object), np.empty(0, np.int64)):
+            keys = collected.keys(piece or empty)
+            assert (keys.dtype, len(keys)) == (np.int64, len(piece))
+            collected.save(tmp_path / "ids")
+            collected = CollectedIds.load(tmp_path / "ids", "users")
+    assert collected.sorted_ids.tolist() == pieces[0] + pieces[1]
+
+
+def test_without_a_file_no_ids_are_collected(tmp_path):
+    collected = CollectedIds.load(tmp_path / "ids", "users")
+    assert (len(collected), collected.name, collected.sorted_ids.tolist()) == (0, "users", [])
+    assert collected.numbers(np.empty(0, np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("pieces", [([1, 2], ["1"]), (["1"], [1, 2])])
+def test_numbers_in_one_piece_and_text_in_another_are_refused(pieces):
+    collected = CollectedIds("items")
+    collected.keys(pieces[0])
+    with pytest.raises(ValueError, match="items are whole numbers in some parts and text in oth"):
+        collected.keys(pieces[1])
+    assert len(collected) == len(pieces[0])
+
+
+def test_repeated_ids_are_counted_and_ids_cannot_be_written():
+    with pytest.raises(ValueError, match="users must be distinct, got 4 ids of which 3 differ"):
+        Ids("users", [5, 1, 5, 2])
+    given_array = np.array([7, 3])
+    ids = Ids("users", given_array)
+    given_array[0] = 8
+    for each in (ids, pickle.loads(pickle.dumps(ids))):
+        assert each.values.tolist() == [7, 3]
+        assert not each.values.flags.writeable
+        assert each.positions([3, 7, 8, 2, 9]).tolist() == [1, 0, -1, -1, -1]
+    assert Ids("users", []).positions([1, 2]).tolist() == [-1, -1]
+    assert Ids("users", []).positions([]).tolist() == []
+    with pytest.raises(TypeError, match="ids are integers, got dtype float64; convert them first"):
+        ids.positions(np.array([7.0]))
+
+
+def test_names_of_rows_are_as_many_as_the_rows():
+    ids = Ids("users", ["a", "b"])
+    assert named_or_none("users", None, 3) is None
+    assert named_or_none("users", ids, 2) is ids
+    assert named_or_none("users", [4, 2, 6], 3).values.tolist() == [4, 2, 6]
+    for size in (1, 3):
+        with pytest.raises(ValueError, match=f"users must have {size} entries, got 2"):
+            named_or_none("users", ids, size)
+
+
+@pytest.mark.parametrize(("asked", "vector"), [
+    (5, [5]), ("ab", ["ab"]), (b"ab", [b"ab"]), ((1, 2), [1, 2]), ([(1, 2)], [(1, 2)]),
+    ([(1, 2), "a", 3], [(1, 2), "a", 3]), (range(3), [0, 1, 2]), ([], []), (np.int64(4), [4]),
+    (np.array(7), [7]), (np.array(["a", "b"]), ["a", "b"]), ({"a": 1}, ["a"]), (None, [None])])
+def test_what_is_asked_for_is_a_vector_of_ids(asked, vector):
+    assert as_vector(asked).tolist() == vector
+
+
+@pytest.mark.parametrize("asked", [[[1, 2], [3, 4]], np.zeros((2, 2), int)])
+def test_a_table_is_no_vector_of_ids(asked):
+    with pytest.raises(ValueError, match=r"ids must be one-dimensional, got shape \(2, 2\)"):
+        as_vector(asked)
+
+
+@pytest.mark.parametrize(("values", "error", "message"), [
+    (np.zeros((2, 1), int), ValueError, r"users must be one-dimensional, got shape \(2, 1\)"),
+    (np.ma.masked_array([1, 2, 3], [0, 1, 1]), ValueError, "not be missing, got 2 masked entries"),
+    (np.array([2**63, 1], np.uint64), ValueError, r"users must be < 2\*\*63, got 922337203685477580"
+                                                   "8; strings can hold them"),
+    ([1.5], TypeError, "got 1.5"), (np.array([1.5]), TypeError, "got dtype float64"),
+    (np.array([True]), TypeError, "got dtype bool"), (["a", None], ValueError, "missing, got None"),
+    (np.array([1j]), TypeError, "got dtype complex128"), ([[1], "a"], TypeError, "hashable"),
+    (["a", float("nan")], ValueError, "missing, got nan"), (["a", True], TypeError, "got True")])
+def test_what_is_no_id_is_refused_and_named(values, error, message):
+    with pytest.raises(error, match=message):
+        factorize("users", values)
+
+
+def test_row_numbers_without_ids_are_those_below_the_size():
+    assert positions_of("users", [0, 4, 5, -1, 2**40], None, 5).tolist() == [0, 4, -1, -1, -1]
+    for wide in (np.uint64(2**63 + 1), 2**70, [2**63], np.array([2**63], np.uint64)):
+        assert positions_of("users", wide, None, 5).tolist() == [-1]
+        with pytest.raises(IndexError, match=r"users must be in \[0, 4\], got [0-9]+$"):
+            known_positions("users", wide, None, 5)
+    assert positions_of("users", [2**70, 3, -2**70], None, 5).tolist() == [-1, 3, -1]
+    assert positions_of("users", [], None, 5).tolist() == []
+    assert positions_of("users", ["b", "c"], Ids("users", ["a", "b"]), 2).tolist() == [1, -1]
+    with pytest.raises(TypeError, match="users must be row numbers .*, got dtype float64"):
+        positions_of("users", [1.0], None, 5)

@@ -200,10 +200,12 @@ def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarr
     """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
     if ids is not None:
         return ids.positions(values)
-    array = validation.numeric(name, as_vector(values))
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
-                        f"{array.dtype}")
+    array = as_vector(values)
+    if array.dtype != object or not all(map(_is_integer, array)):       # (of more than 64 bits)
+        array = validation.numeric(name, array)
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
+                            f"{array.dtype}")
     rows, fits = as_int64(array)
     return np.where(fits & (rows >= 0) & (rows < size), rows, -1)
 
@@ -228,7 +230,7 @@ class CollectedIds:
 
     def __init__(self, name: str, known: np.ndarray | None = None) -> None:
         self.name = name
-        self._known = known
+        self._known = None if known is None or not known.size else known    # of no kind if empty
         self._codes: dict[Any, int] = {}
         if known is not None and known.dtype == object:
             self._codes = {value: code for code, value in enumerate(known.tolist())}
@@ -243,6 +245,8 @@ class CollectedIds:
         Raises ValueError if some pieces hold integers and others do not.
         """
         array = as_id_array(self.name, values)
+        if not array.size:
+            return np.empty(0, np.int64)
         if self._known is not None and (array.dtype == object) != (self._known.dtype == object):
             raise ValueError(f"{self.name} are whole numbers in some parts and text in others; "
                              f"read them all as they are written (text_ids=True, --text-ids)")
