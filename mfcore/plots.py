@@ -1,4 +1,4 @@
-"""Figures of a fit: the loss by epoch, draws of a chain, and items on a plane.
+"""Figures of a fit: the loss by epoch, draws of a chain, items on a plane, and comparisons.
 
 matplotlib is imported when a figure is drawn; ModuleNotFoundError says how to get it.  All
 functions draw on the axes given (`ax`), or on a new figure, and return the axes; matplotlib's
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
+from mfcore.metrics.comparison import NONE
 
 LINES = ("-", "--", ":", "-.")
 MARKERS = "o^sDvP*Xph<>"
@@ -143,6 +144,36 @@ def compare_embeddings(models: Mapping[str, Any], groups: Any = None, titles: An
                                   models.items(), strict=True):
         plot_embedding(model, groups=groups, titles=titles, ax=ax).set_title(title)
     return figure
+
+
+def plot_comparison(comparison: Any, metric: str | None = None, *, ax: Any = None) -> Any:
+    """Draw the differences of a comparison in one metric, with their intervals.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `mfcore.compare` returned.
+    metric : str or None
+        Such as "ndcg@10"; KeyError for one that was not compared.  None: the first.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+        A row per pair, the first at the top.  Filled points are better or worse, hollow ones show
+        no difference; 0 is dashed.
+    """
+    metric = comparison.differences[0].metric if metric is None else metric
+    found = comparison[metric]
+    ax = _axes(ax)
+    for row, each in enumerate(found):
+        ax.plot([each.low, each.high], [row, row], color="0.45", linewidth=2)
+        ax.plot([each.difference], [row], MARKERS[0], color="black",
+                markerfacecolor="white" if each.verdict == NONE else "black")
+    ax.axvline(0, color="0.6", linestyle=LINES[1], linewidth=1)
+    ax.set(xlabel=f"difference of {metric}, {100 * comparison.confidence:g} % interval",
+           ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)))
+    ax.set_yticklabels([f"{each.first} − {each.second}" for each in found])
+    return ax
 
 
 def principal_plane(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ def seen_model():
     ([5, 5, 1, 1], 9, [1] * 4),
 ])
 def test_chances_share_the_last_places(scores, k, wanted):
-    assert lists_of(scores, k).chances().toarray()[0] == pytest.approx(wanted)
+    assert lists_of(scores, k).chances.toarray()[0] == pytest.approx(wanted)
 
 
 @pytest.mark.kernel
@@ -165,7 +165,7 @@ def test_metrics_of_lists_are_means_over_all_orders_of_ties(scores, k, seed):
     values, steps = rng.random(n), rng.random(k)
     other = lists_of(rng.random(n), k)
     groups = np.array([1]), rng.integers(0, 2, n)
-    formulas = [lambda L: L.chances().toarray(), lambda L: L.weights(steps).toarray(),
+    formulas = [lambda L: L.chances.toarray(), lambda L: L.weights(steps).toarray(),
                 lambda L: lists.mean_of(L, values), lists.lengths,
                 lambda L: lists.serendipity(L, other, relevant),
                 lambda L: lists.foreign(L, *groups),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mfcore import MatrixFactorization, Ratings, plots
+from mfcore.metrics.comparison import Comparison, Difference
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -72,6 +73,36 @@ def test_without_metrics_there_is_one_axis(model):
 def test_a_history_without_an_epoch_is_refused():
     with pytest.raises(ValueError, match="the history holds no epoch"):
         plots.plot_history([])
+
+
+# --------------------------------------------------------------------------- comparison
+
+def difference(first, second, at, reach, verdict, metric="ndcg@10"):
+    return Difference(metric, first, second, at, at - reach, at + reach, 0.5, 0.5, verdict)
+
+
+COMPARED = Comparison({}, [difference("a", "b", 0.2, 0.1, "better"),
+                           difference("a", "c", 0.0, 0.3, "no difference shown"),
+                           difference("a", "b", -1.0, 0.5, "better", "rmse")], 0.95, 9, 1, 1)
+
+
+def test_differences_are_drawn_with_their_intervals_and_no_difference_is_hollow():
+    ax = plots.plot_comparison(COMPARED)
+    spans = [line for line in ax.lines if len(line.get_xdata()) == 2][:2]
+    assert [line.get_xdata().tolist() if hasattr(line.get_xdata(), "tolist") else
+            list(line.get_xdata()) for line in spans] == [pytest.approx([0.1, 0.3]), [-0.3, 0.3]]
+    points = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [line.get_markerfacecolor() for line in points] == ["black", "white"]
+    assert [each.get_text() for each in ax.get_yticklabels()] == ["a − b", "a − c"]
+    assert ax.get_xlabel() == "difference of ndcg@10, 95 % interval"
+    assert ax.get_ylim() == (1.5, -0.5)
+
+
+def test_another_metric_of_a_comparison_is_drawn_or_refused():
+    ax = plots.plot_comparison(COMPARED, "rmse")
+    assert [each.get_text() for each in ax.get_yticklabels()] == ["a − b"]
+    with pytest.raises(KeyError, match="metric must be one of ndcg@10, rmse, got 'mrr'"):
+        plots.plot_comparison(COMPARED, "mrr")
 
 
 # ---------------------------------------------------------------------------- embedding

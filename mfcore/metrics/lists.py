@@ -15,7 +15,9 @@ over the items that the user has rated.  The formulas are in `mfcore.metrics.tab
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,7 +29,8 @@ from mfcore.metrics.table import PATIENCE
 OWN = 0.01          # share of p that is mixed into q, so that the divergence is finite
 
 
-class Lists(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Lists:
     """The best items of each row, and those of equal score that found no place.
 
     items, scores : shape (n, k), best first; −1 and −inf at missing places
@@ -43,8 +46,9 @@ class Lists(NamedTuple):
         """Number of places."""
         return int(self.items.shape[1])
 
+    @cached_property
     def chances(self) -> sp.csr_array:
-        """Return the chance of each item to be in each list, shape (n, n_items)."""
+        """The chance of each item to be in each list, shape (n, n_items)."""
         return self.weights(np.ones(self.k))
 
     def weights(self, steps: np.ndarray) -> sp.csr_array:
@@ -52,6 +56,9 @@ class Lists(NamedTuple):
         n = len(self.items)
         new = np.ones(self.items.shape, bool)
         new[:, 1:] = self.scores[:, 1:] != self.scores[:, :-1]
+        if not self.tied.nnz and new.all():
+            rows, places = np.nonzero(self.items >= 0)
+            return sp.csr_array((steps[places], (rows, self.items[rows, places])), self.tied.shape)
         starts = np.flatnonzero(new)
         sizes = np.diff(np.append(starts, new.size)).astype(float)
         extra = np.diff(self.tied.indptr)
@@ -105,7 +112,7 @@ def as_lists(items: Any, n_items: int) -> Lists:
 
 def mean_of(lists: Lists, values: np.ndarray) -> np.ndarray:
     """Return the mean of values, one per item, over each list; NaN of an empty one."""
-    C = lists.chances()
+    C = lists.chances
     return _ratio(C @ values, lengths(lists))
 
 
@@ -135,13 +142,13 @@ def serendipity(lists: Lists, popular: Lists, relevant: sp.csr_array) -> np.ndar
         `popular`: the most popular of the items that each user can be recommended.
     relevant : CSR pattern, shape (n, n_items)
     """
-    hits = lists.chances().multiply(_pattern(relevant))
-    return np.asarray((hits - hits.multiply(popular.chances())).sum(axis=1) / lists.k)
+    hits = lists.chances.multiply(_pattern(relevant))
+    return np.asarray((hits - hits.multiply(popular.chances)).sum(axis=1) / lists.k)
 
 
 def foreign(lists: Lists, user_groups: np.ndarray, item_groups: np.ndarray) -> np.ndarray:
     """Return the share of each list whose group is not that of its user."""
-    C = lists.chances().tocoo()
+    C = lists.chances.tocoo()
     away = C.data * (user_groups[C.row] != item_groups[C.col])
     return _ratio(np.bincount(C.row, away, C.shape[0]), lengths(lists))
 
@@ -153,7 +160,7 @@ def intra_list_similarity(lists: Lists, features: sp.csr_array) -> np.ndarray:
     two items are NaN.
     """
     X = unit_rows(features)
-    C, length = lists.chances(), lengths(lists)
+    C, length = lists.chances, lengths(lists)
     own = np.asarray(X.power(2).sum(axis=1))
     pairs = _squares(C @ X) - C.power(2) @ own
     last = _last_chances(lists, C)
@@ -171,7 +178,7 @@ def entropy(lists: Lists, categories: sp.csr_array, patience: float | None = Non
 
     With `patience`, the item at place r weighs patience^(r − 1).
     """
-    W = lists.chances() if patience is None else lists.weights(patience ** np.arange(lists.k))
+    W = lists.chances if patience is None else lists.weights(patience ** np.arange(lists.k))
     q = shares(W, categories)
     return np.asarray(-np.sum(q * np.log2(np.where(q > 0, q, 1)), axis=1))
 
@@ -186,7 +193,7 @@ def calibration(lists: Lists, history: sp.csr_array, categories: sp.csr_array) -
     history : CSR pattern, shape (n, n_items)
         What each user has rated.
     """
-    p, q = shares(_pattern(history), categories), shares(lists.chances(), categories)
+    p, q = shares(_pattern(history), categories), shares(lists.chances, categories)
     mixed = (1 - OWN) * q + OWN * p
     return np.asarray(np.sum(p * np.log(np.where(p > 0, p / np.where(p > 0, mixed, 1), 1)), axis=1))
 
@@ -201,7 +208,7 @@ def shares(weights: sp.csr_array, categories: sp.csr_array) -> np.ndarray:
 
 def unlisted(lists: Lists) -> sp.csr_array:
     """Return ln(1 − chance) of each item in each list: sums say how probable it is in none."""
-    C = lists.chances()
+    C = lists.chances
     with np.errstate(divide="ignore"):
         return sp.csr_array((np.log1p(-np.minimum(C.data, 1)), C.indices, C.indptr), C.shape)
 

@@ -273,8 +273,8 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> lis
     def work(start: int, stop: int) -> _Part:
         scores = masked_block(scorer, masks, start, stop)
         cells = block_cells(relevant, start, stop)
-        ranks, ties, gains, n_relevant = _ranks(plan, scores, cells, relevant[start:stop],
-                                                missing[start:stop], start)
+        ranks, ties, gains, n_relevant = _ranks(
+            plan, scores, cells, _part(relevant, start, stop), _part(missing, start, stop), start)
         lists = _of_shown(plan, Block(start, masks, relevant, known, related), rows, scores)
         return _Part(ranks, ties, gains, n_relevant, _roc(plan, scores, cells), *lists,
                      rows[start:stop])
@@ -306,19 +306,25 @@ def _left_to_find(plan: Plan, rows: np.ndarray) -> tuple[np.ndarray, sp.csr_arra
     return (rows, relevant, seen) if kept.all() else (rows[kept], relevant[kept], seen[kept])
 
 
-def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells, relevant: sp.csr_array,
-           missing: sp.csr_array, start: int) -> tuple[np.ndarray, ...]:
+def _part(cells: sp.csr_array, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of cells of each of some rows, and their values."""
+    pointer = cells.indptr[start:stop + 1]
+    return np.diff(pointer), cells.data[pointer[0]:pointer[-1]]
+
+
+def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells,
+           known: tuple[np.ndarray, np.ndarray], missing: tuple[np.ndarray, np.ndarray],
+           start: int) -> tuple[np.ndarray, ...]:
     """Return the ranks, ties and ratings of relevant items, and the numbers of these by user."""
-    n_known, n_missing = np.diff(relevant.indptr), np.diff(missing.indptr)
-    n_relevant = n_known + n_missing
+    n_relevant = known[0] + missing[0]
     ranks = np.full(n_relevant.sum(), kernels.NEVER, np.int64)
     ties, gains = np.ones_like(ranks), np.zeros(ranks.size)
     if plan.depth >= 0:
         which = np.full_like(ranks, -1)
         places = np.cumsum(n_relevant) - n_relevant
         no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, ranks, ties, which), start)
-        gains[which >= 0] = relevant.data[which[which >= 0]]
-        gains[which < 0] = missing.data
+        gains[which >= 0] = known[1][which[which >= 0]]
+        gains[which < 0] = missing[1]
     return ranks, ties, gains, n_relevant
 
 

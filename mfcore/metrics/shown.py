@@ -188,7 +188,7 @@ def item_coverage(at: Shown, k: int) -> sp.csr_array:
 
 
 def gini(at: Shown, k: int) -> sp.csr_array:
-    return at.lists(k).chances()
+    return at.lists(k).chances
 
 
 def gini_exposure(at: Shown, k: int) -> sp.csr_array:
