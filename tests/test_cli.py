@@ -24,7 +24,8 @@ from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 from mfcore.models.registry import MODELS, sentence
 
-COMMANDS = ("demo", "fetch", "convert", "fit", "tune", "recommend", "similar", "evaluate", "info")
+COMMANDS = ("demo", "fetch", "convert", "fit", "tune", "recommend", "similar", "evaluate",
+            "compare", "info")
 
 
 def kinds():
@@ -713,6 +714,34 @@ def test_evaluate_cross_validates_a_model(answer, folder, run):
     assert f"{expected['rmse'].mean():.4f}" in run(line)[1]
 
 
+def test_compare_fits_models_by_name_on_the_same_folds(answer, folder, run):
+    line = ("compare ratings.csv bias popularity mf:n_factors=3:n_epochs=2 --folds 3 "
+            "--metrics ndcg@5")
+    found = answer(f"{line} --baseline bias --confidence 0.9")
+    models = {"bias": mfcore.BiasOnly(), "popularity": mfcore.Popularity(),
+              "mf:n_factors=3:n_epochs=2": mfcore.MatrixFactorization(3, n_epochs=2,
+                                                                      random_state=0)}
+    expected = mfcore.compare(models, mfcore.read_ratings(folder / "ratings.csv"), 3,
+                              metrics=["ndcg@5"], baseline="bias", confidence=0.9)
+    assert found["values"] == {name: pytest.approx(each) for name, each in
+                               expected.values.items()}
+    assert [each["verdict"] for each in found["differences"]] == [
+        each.verdict for each in expected.differences]
+    assert (found["folds"], found["fits"], found["confidence"]) == (3, 3, 0.9)
+    assert "99 % interval" in run(f"{line} --baseline bias")[1]
+
+
+def test_compare_measures_model_files_and_draws(answer, folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "difference.png"
+    found = answer(f"compare ratings.csv mf.mfcore bias.mfcore --include-seen --refits 1 "
+                   f"--method permutation --metrics rmse --plot {target}")
+    (difference,) = found["differences"]
+    assert (difference["first"], difference["second"]) == ("mf.mfcore", "bias.mfcore")
+    assert (found["folds"], found["fits"]) == (1, 2)
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_folds_of_a_source_file_are_its_lines(answer, monkeypatch):
     data = synthetic.planted(n_users=30, n_items=20, random_state=2)
     monkeypatch.setattr(synthetic, "planted", lambda: data)
@@ -826,6 +855,15 @@ FAILURES = {
     "evaluate mf.mfcore new.csv --fold-in named.csv": "not seen",
     "evaluate ratings.csv --model bias --folds 1": "n_folds",
     "evaluate ratings.csv --model bias --file-folds": "--file-folds needs",
+    "compare ratings.csv bias magic": "there is no model file magic, and no model of that name; ",
+    "compare ratings.csv bias segmented": "known by name are mf, ",
+    "compare ratings.csv bias mf:n_factor=3": "'n_factor'; did you mean 'n_factors'? It has",
+    "compare ratings.csv bias mf:3": "what follows mf: must be NAME=VALUE, got '3'",
+    "compare ratings.csv bias mf.mfcore": "models must all be fitted, or none of them, got bias",
+    "compare ratings.csv bias": "models must be at least two",
+    "compare ratings.csv bias mf --metrics gini": "gini is a number of all lists together",
+    "compare ratings.csv bias mf --plot nowhere/x.png": "there is no folder nowhere",
+    "compare ratings.csv bias mf --baseline ease": "baseline must be one of 'bias', 'mf'",
     "fetch nothing": "there is no data set 'nothing'",
     "fetch --csv x": "--csv needs",
     "fetch planted --csv nowhere/x": "there is no folder nowhere",
@@ -873,6 +911,8 @@ def test_an_expected_error_is_one_line_and_exit_code_1(run, folder, line):
     "evaluate mf.mfcore", "evaluate mf.mfcore ratings.csv --model mf", "demo extra",
     "fit ratings.csv --out m --by segments.csv", "fit ratings.csv --out m --estimator mf",
     "fit ratings.csv --out m --model segmented", "evaluate ratings.csv --model bias --by x",
+    "compare ratings.csv bias bias", "compare ratings.csv",
+    "compare ratings.csv bias mf --method guess",
     "fit ratings.csv --out m --model segmented --estimator segmented --by segments.csv"])
 def test_a_command_line_that_makes_no_sense_is_exit_code_2(run, line):
     code, out, err = run(line)

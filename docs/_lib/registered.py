@@ -1,9 +1,10 @@
-"""The directives {abilities} and {models}: what the registry says of the public models.
+"""The directives {abilities}, {models} and {metrics}: what the library says of them in tables.
 
     ```{abilities}
     ```
 
-is a table of what each model can do, and {models} the docstrings of their classes.
+is a table of what each model can do, {models} the docstrings of their classes, and {metrics} the
+metrics with their formulas and sources.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mfcore.metrics.table import METRICS
 from mfcore.models.registry import ABILITIES, MODELS
 
 LACKS = {"no": "–"}
@@ -37,9 +39,23 @@ def models() -> str:
         for name in MODELS), "```"])
 
 
+READS = {"ratings": "predicted ratings", "ranks": "the first k places", "scores": "all scores",
+         "lists": "the list of each user", "catalogue": "all lists"}
+
+
+def metrics() -> str:
+    """Return the table of metrics as Markdown."""
+    lines = [["metric", "formula", "reads", "better", "needs", "source"], ["---"] * 6]
+    for kind in METRICS.values():
+        formula = kind.formula.replace("|", "\\|").replace("_", "\\_")
+        lines.append([f"`{kind.name}`", formula, READS[kind.reads], kind.better or "–",
+                      ", ".join(kind.needs) or "–", kind.source or "–"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register the directives."""
-    for text in (abilities, models):
+    for text in (abilities, models, metrics):
         app.add_directive(text.__name__, _directive(text))
     return {"parallel_read_safe": True}
 

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -307,21 +308,28 @@ def _rows_of(ratings: Ratings, test: Ratings) -> Ratings:
     return ratings.select_users(rows)
 
 
-def _cross_validated(arguments: Namespace, options: dict[str, Any]) -> Answer:
+def cut_folds(arguments: Namespace, data: Dataset) -> Iterator[tuple[Ratings, Ratings]]:
+    """Return the folds that --folds, --file-folds and --seed ask for.
+
+    Raises ValueError for --file-folds of a file.
+    """
     from mfcore.data import split
 
+    if not arguments.file_folds:
+        return split.k_fold(data.ratings, arguments.folds, random_state=arguments.seed)
+    if data.file_order is None:
+        raise ValueError("--file-folds needs a data set by name: of this file the order of "
+                         "the lines is not kept")
+    return split.file_folds(data.ratings, data.file_order, arguments.folds)
+
+
+def _cross_validated(arguments: Namespace, options: dict[str, Any]) -> Answer:
     model = new_model(arguments)
     set_running(model, verbose=0)   # the bar counts folds
     data = inputs.load_data(arguments.subject, arguments)
     segment(model, data, by_user=True)
-    if arguments.file_folds:
-        if data.file_order is None:
-            raise ValueError("--file-folds needs a data set by name: of this file the order of "
-                             "the lines is not kept")
-        folds = split.file_folds(data.ratings, data.file_order, arguments.folds)
-    else:
-        folds = split.k_fold(data.ratings, arguments.folds, random_state=arguments.seed)
-    shown = progress(folds, arguments.quiet, total=arguments.folds, desc="folds", unit="fold")
+    shown = progress(cut_folds(arguments, data), arguments.quiet, total=arguments.folds,
+                     desc="folds", unit="fold")
     values = mfcore.cross_validate(model, data.ratings, folds=shown, **options)
     summary = {name: {"mean": each.mean(), "sd": each.std(ddof=1), "folds": each.tolist()}
                for name, each in values.items()}

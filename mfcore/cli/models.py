@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,6 +66,19 @@ def new_model(arguments: Namespace) -> Recommender:
     return mfcore.Segmented(made(**params), arguments.by, **outer)
 
 
+def named_model(command: str, settings: Sequence[str], seed: int) -> Recommender:
+    """Return an unfitted model by its name, with settings such as "n_factors=32".
+
+    Raises ValueError for a parameter that its class does not have.
+    """
+    made: Any = getattr(mfcore, CLASSES[command])
+    known = parameters_of(made)
+    params = {"random_state": seed} if "random_state" in known else {}
+    params |= _settings(f"what follows {command}:", settings, made.__name__, known)
+    model: Recommender = made(**params)
+    return model
+
+
 def parameters_of(made: Any) -> Parameters:
     """Return the parameters of a class by name."""
     return inspect.signature(made).parameters
@@ -80,12 +93,18 @@ def _params(arguments: Namespace, owner: str, known: Parameters) -> dict[str, An
         if (value := getattr(arguments, word)) is not None:
             _check_known(name, owner, known)
             params[name] = None if name == "bias" and value == "none" else value
-    for text in arguments.set:
+    given = [text.removeprefix("estimator__") if arguments.model == SEGMENTED else text
+             for text in arguments.set]
+    return {**params, **_settings("--set", given, owner, known)}
+
+
+def _settings(option: str, texts: Sequence[str], owner: str, known: Parameters) -> dict[str, Any]:
+    """Return parameters of texts such as "n_factors=32"."""
+    params = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not (name.isidentifier() and equals):
-            raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
-        if arguments.model == SEGMENTED:
-            name = name.removeprefix("estimator__")
+            raise ValueError(f"{option} must be NAME=VALUE, got {text!r}")
         _check_known(name, owner, known)
         params[name] = value_of(value, known[name])
     return params

@@ -10,15 +10,20 @@ from typing import Any
 
 import mfcore
 from mfcore.cli.commands import convert, evaluate, fetch, fit, recommend, similar, tune
+from mfcore.cli.compare import compare
 from mfcore.cli.demo import PICTURE, demo
 from mfcore.cli.info import info
 from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
 from mfcore.cli.output import Answer
+from mfcore.metrics.table import METRICS
 from mfcore.models.registry import MODELS
 
 DATA = "a data set by name (see mfcore fetch), or a ratings file: csv, tsv, ::, gz, parquet"
 MODEL = "a file written by mfcore fit"
 TITLES = "show titles: of a data set by name, or of a file with an id and a title on each line"
+
+MEASURES = [name for name, kind in METRICS.items()      # (of what a command line can give)
+            if not {"groups", "item_features"} & set(kind.needs)]
 
 
 def build_parser() -> ArgumentParser:
@@ -33,7 +38,8 @@ def build_parser() -> ArgumentParser:
             mfcore evaluate ml-100k --model mf --folds 5"""))
     parser.add_argument("--version", action="version", version=f"mfcore {mfcore.__version__}")
     kinds = parser.add_subparsers(title="commands", metavar="command", required=True)
-    for add in (_demo, _fetch, _convert, _fit, _tune, _recommend, _similar, _evaluate, _info):
+    for add in (_demo, _fetch, _convert, _fit, _tune, _recommend, _similar, _evaluate, _compare,
+                _info):
         add(kinds)
     return parser
 
@@ -178,19 +184,34 @@ def _evaluate(kinds: Any) -> None:
     parser.add_argument("test", nargs="?", metavar="TEST", help=f"test ratings: {DATA}")
     parser.add_argument("--fold-in", metavar="FILE",
                         help="known ratings of the test users, who are then treated as new")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME",
-                        help="such as rmse ndcg@10 recall (several; see the Python docs)")
-    parser.add_argument("--k", type=int, nargs="+", default=[5, 10, 20], metavar="K",
-                        help="cut-offs of metrics named without one (5 10 20)")
-    parser.add_argument("--threshold", type=float, metavar="RATING",
-                        help="lowest rating that counts as relevant (all count)")
-    parser.add_argument("--include-seen", action="store_true",
-                        help="also rank items that users rated in training")
-    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (5)")
-    parser.add_argument("--file-folds", action="store_true",
-                        help="cut folds from consecutive lines of the source, as ML-100K's u1 "
-                             "to u5 are")
+    _add_measures(parser, [5, 10, 20])
     _add_model_options(parser, default=None)
+    _add_file_options(parser)
+
+
+def _compare(kinds: Any) -> None:
+    parser = _command(kinds, compare, "which of several models is better, and how surely", """
+        Compare models by name on the same folds of a data set, or model files on test ratings.
+        Each difference has an interval, and a verdict that takes users, folds and seeds into
+        account.""", """
+            mfcore compare ml-100k mf bayesian bias --metrics rmse
+            mfcore compare ml-100k implicit implicit:alpha=10 ease --metrics ndcg@10 --folds 10
+            mfcore compare test.csv old.mfcore new.mfcore --baseline old.mfcore""")
+    parser.add_argument("data", metavar="DATA", help=f"ratings to cut into folds, or test "
+                                                     f"ratings: {DATA}")
+    parser.add_argument("models", nargs="+", metavar="MODEL",
+                        help="NAME, NAME:PARAMETER=VALUE, or a file written by mfcore fit")
+    _add_measures(parser, [10])
+    parser.add_argument("--baseline", metavar="MODEL", help="compare all others with this one")
+    parser.add_argument("--confidence", type=float, default=0.99, metavar="X",
+                        help="of intervals and verdicts (0.99)")
+    parser.add_argument("--method", choices=("t", "bootstrap", "permutation"), default="t",
+                        help="of intervals and p-values (t)")
+    parser.add_argument("--refits", type=int, default=4, metavar="N",
+                        help="fits of each model file with other seeds (4); 0: as they are")
+    parser.add_argument("--plot", metavar="FILE", help="draw the differences")
+    parser.add_argument("--seed", type=int, default=0, help="for all random draws (0)")
+    _add_threads(parser)
     _add_file_options(parser)
 
 
@@ -223,6 +244,22 @@ def _command(kinds: Any, function: Callable[..., Answer], short: str, long: str,
 def _examples(text: str) -> str:
     lines = dedent(text).strip().splitlines()
     return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _add_measures(parser: ArgumentParser, k: list[int]) -> None:
+    """Add what is measured, and the folds."""
+    parser.add_argument("--metrics", nargs="+", metavar="NAME",
+                        help=f"such as ndcg@10 (several): {', '.join(MEASURES)}")
+    parser.add_argument("--k", type=int, nargs="+", default=k, metavar="K",
+                        help=f"cut-offs of metrics named without one ({' '.join(map(str, k))})")
+    parser.add_argument("--threshold", type=float, metavar="RATING",
+                        help="lowest rating that counts as relevant (all count)")
+    parser.add_argument("--include-seen", action="store_true",
+                        help="also rank items that users rated in training")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (5)")
+    parser.add_argument("--file-folds", action="store_true",
+                        help="cut folds from consecutive lines of the source, as ML-100K's u1 "
+                             "to u5 are")
 
 
 def _add_threads(parser: _ActionsContainer) -> None:
