@@ -241,7 +241,7 @@ class NeverAsked(Stub):
     ({"confidence": "high"}, TypeError, "confidence must be a real number"),
     ({"method": "anova"}, ValueError, "method must be one of 't'"),
     ({"n_resamples": 0}, ValueError, "n_resamples must be >= 1"),
-    ({"refits": -1}, ValueError, "refits must be >= 0"),
+    ({"refits": -1}, ValueError, r"refits must be in \[0, 1000\], got -1"),
     ({"random_state": -1}, ValueError, "random_state must be >= 0"),
     ({"cutoff": 3}, TypeError, "cutoff"),
     ({"per_user": True}, TypeError, "per_user"),

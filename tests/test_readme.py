@@ -109,7 +109,7 @@ def test_a_changed_output_is_seen():
 
 def test_the_example_is_ten_lines_and_every_block_states_its_output():
     found = blocks()
-    assert len(found) == 5
+    assert len(found) == 6
     assert all(block.output for block in found)
     assert len([line for line in found[0].code.splitlines() if line.strip()]) <= 10
 
@@ -132,7 +132,8 @@ def test_a_command_of_the_readme_parses(line):
 
 def test_every_command_is_shown_or_named():
     shown = {shlex.split(line)[1] for line in commands()}
-    assert shown | {"fetch"} == {"demo", "fetch", "fit", "recommend", "similar", "evaluate", "info"}
+    assert shown | {"fetch"} == {"demo", "fetch", "fit", "recommend", "similar", "evaluate",
+                                  "compare", "info"}
     assert "`mfcore fetch`" in read()
 
 

@@ -23,6 +23,7 @@ from mfcore.metrics.measure import Values
 from mfcore.metrics.paired import METHODS, Paired, additions, estimate, holm
 from mfcore.metrics.table import Metric, main_metric, reading, requested
 
+MOST_REFITS = 1000
 N_RELEVANT = Metric("n_relevant", "n_relevant", None)
 Found = dict[str, dict[str, Values]]      # of each model, of each metric
 
@@ -56,7 +57,7 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     confidence : float in (0, 1)
         Of the intervals; a verdict is wrong with probability 1 − confidence at most, if no model
         is better, for all differences of the call together.
-    refits : int >= 0
+    refits : int in [0, 1000]
         With a single test set, how often each model that has a `random_state` is fitted again,
         with another seed and the ratings that it knows: what differs between two fits of one
         model is no difference of models.  0: verdicts are of the fits at hand alone.
@@ -88,7 +89,7 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     Notes
     -----
     Each fold, and each refit, has seeds of its own, found from the `random_state` of the model:
-    models of the same `random_state` start alike, those of others do not.  `mfcore.metrics.paired`
+    models of the same `random_state` start the same way, others do not.  `mfcore.metrics.paired`
     says how users, items, folds and fits go into the interval.  RMSE is compared by what each
     rating adds to it.  The time is that of `n_folds` fits of each model, or of `refits`.
     """
@@ -98,7 +99,7 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     validation.share("confidence", confidence)
     validation.choice("method", method, METHODS)
     validation.count("n_resamples", n_resamples)
-    validation.integer("refits", refits)
+    validation.integer("refits", refits, high=MOST_REFITS)
     random = validation.random_generator("random_state", random_state)
     crossed = _crosses(models, n_folds is not None or folds is not None)
     wanted = _wanted(models, metrics, k)

@@ -27,8 +27,8 @@ class Difference(NamedTuple):
     p_holm : float
         The same, corrected for all differences of the comparison.
     verdict : str
-        "better" or "worse", of the first ("higher" or "lower" for a metric of which neither is
-        better), if p_holm <= 1 − confidence; else "no difference shown".
+        "better" or "worse", of the first ("higher" or "lower" for a metric such as novelty, where
+        more is not better), if p_holm <= 1 − confidence; else "no difference shown".
     """
 
     metric: str

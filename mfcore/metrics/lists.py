@@ -23,6 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.canonical import check_layout
 from mfcore.data.features import Features, multi_hot
 from mfcore.metrics.table import PATIENCE
 
@@ -262,12 +263,19 @@ def item_matrix(given: Any, n_items: int | None) -> sp.csr_array:
             for name in (row if hasattr(row, "__iter__") else ()))
         given = multi_hot(given) if names else \
             sp.csr_array(np.atleast_2d(validation.numeric("item_features", given)))
-    matrix = given.matrix if isinstance(given, Features) else sp.csr_array(given, dtype=float)
+    matrix = given.matrix if isinstance(given, Features) else _sparse(given)
     if matrix.shape[0] != (matrix.shape[0] if n_items is None else n_items) or not matrix.shape[1]:
         raise ValueError(f"item_features must have a row for each of the {n_items} items, and a "
                          f"column, got shape {matrix.shape}")
     validation.finite("item_features", matrix.data)
     return matrix
+
+
+def _sparse(given: Any) -> sp.csr_array:
+    if given.ndim != 2:
+        raise ValueError(f"item_features must have two dimensions, got shape {given.shape}")
+    validation.numeric("item_features", given.data)
+    return sp.csr_array(check_layout("item_features", given), dtype=float)
 
 
 def categories_of(features: sp.csr_array) -> sp.csr_array:

@@ -39,7 +39,7 @@ BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns
 
 
 class Values(NamedTuple):
-    """The values of a metric, of which it is the mean.
+    """The values whose mean a metric is.
 
     values : one per user, NaN for users without one; or one per rating
     weights : of each in the mean, or None

@@ -66,12 +66,12 @@ def rerank(items: Any, scores: Any, item_features: Any, k: int = 10, *, diversit
     X, rows = unit_rows(features), np.zeros(ids.shape, np.int64)
     rows[known] = _rows(ids[known], names, features.shape[0])
     _check_distinct(rows, known)
-    chosen = np.concatenate([_chosen(X, rows[lo:lo + ROWS], values[lo:lo + ROWS], k, delta)
+    chosen = np.concatenate([chosen_places(X, rows[lo:lo + ROWS], values[lo:lo + ROWS], k, delta)
                              for lo in range(0, max(1, len(rows)), ROWS)])
     return np.take_along_axis(ids, chosen, axis=1), np.take_along_axis(values, chosen, axis=1)
 
 
-def _chosen(X: sp.csr_array, rows: np.ndarray, scores: np.ndarray, k: int, delta: float
+def chosen_places(X: sp.csr_array, rows: np.ndarray, scores: np.ndarray, k: int, delta: float
             ) -> np.ndarray:
     """Return the places of the chosen candidates, in the order of choice, shape (n, k)."""
     n, m = scores.shape

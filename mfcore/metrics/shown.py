@@ -2,7 +2,7 @@
 
 Each function takes what is shown and a cut-off.  Metrics of each list return one value per user,
 or a pair of values and their weights in the mean over users; metrics of all lists together return
-a number per list and item, sums of which the table's `total` turns into the metric.
+a number per list and item; the table's `total` turns their sums into the metric.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def main_metric(rates: bool) -> str:
 
 
 def sign(metric: str) -> int:
-    """Return −1 for a metric (or its key) of which less is better, else 1."""
+    """Return −1 for a metric (or its key) where less is better, else 1."""
     return -1 if METRICS[metric.partition("@")[0]].better == "lower" else 1
 
 
