@@ -70,7 +70,7 @@ TESTS = {
                  "neural_groups", "numerics", "pairwise", "pointwise", "quadratic", "sample",
                  "sampled", "sgd", "subspace", "validation", "watching"),
     "reading": ("features", "folder", "persistence", "ratings", "readers", "storage",
-                "unusual_input", "validation"),
+                "text", "unusual_input", "validation"),
 }
 PARTS = {
     "kernels": Part("kernels/*.py", "plain", plain=True),

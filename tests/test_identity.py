@@ -96,7 +96,8 @@ def test_a_conversion_with_another_keyword_starts_again_and_is_right(name, tmp_p
 @pytest.mark.parametrize("field", Reading._fields)
 def test_every_field_of_reading_is_part_of_the_identity(field, tmp_path):
     given = {"user": 1, "item": 0, "rating": None, "weight": "w", "separator": ";",
-             "header": False, "encoding": "latin-1", "text_ids": True, "timestamp": 3}
+             "header": False, "encoding": "latin-1", "text_ids": True, "timestamp": 3,
+             "quoting": False, "comment": "#", "skip_lines": 1, "missing": ("x",)}
     assert set(given) == set(Reading._fields)
     sources = [lambda: {"user": [1], "item": [2], "rating": [3.0]}]
     first, second = (stopped(sources, tmp_path / "r", stage="read", reading=reading)

@@ -30,7 +30,6 @@ from mfcore.atomic import new_folder, replaceable, replacing
 from mfcore.cli import main
 from mfcore.data import download
 from mfcore.data.convert import convert
-from mfcore.data.textfile import load_text
 
 pytest.importorskip("fcntl")                    # pipes and devices with names in folders
 TEXT = "user,item,rating\n1,2,3\n4,5,6\n1,5,2\n"
@@ -217,7 +216,7 @@ def test_a_parquet_file_through_a_pipe_is_refused_with_the_cure(piped, tmp_path)
                                                (b"\x1f\x8b...", "pipe is a damaged")])
 def test_what_a_pipe_must_not_bring_is_named(piped, data, message):
     with pytest.raises(ValueError, match=message):
-        load_text(piped(data))
+        read_ratings(piped(data))
 
 
 READERS = {

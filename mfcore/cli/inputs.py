@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 
 import mfcore
 from mfcore.cli.output import shows_progress
-from mfcore.data.textfile import bytes_of
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
@@ -43,9 +43,13 @@ def load_data(name: str, arguments: Namespace) -> Dataset:
 
 def read_file(path: str, arguments: Namespace) -> Ratings:
     """Read a ratings file as the file options say, or open a folder of `mfcore convert`."""
-    if Path(path).is_dir():
+    from mfcore.data.parquet import is_parquet
+
+    if Path(path).is_dir() and not is_parquet(Path(path)):
         return mfcore.Ratings.open(path)
-    return mfcore.read_ratings(path, duplicates=arguments.duplicates, **columns_of(arguments))
+    return mfcore.read_ratings(path, duplicates=arguments.duplicates,
+                               verbose=int(shows_progress(arguments.quiet)),
+                               **columns_of(arguments))
 
 
 def columns_of(arguments: Namespace) -> dict[str, Any]:
@@ -56,7 +60,12 @@ def columns_of(arguments: Namespace) -> dict[str, Any]:
                              for name, text in columns.items()}
     if found["rating"] == "none":
         found["rating"] = None
-    return {**found, "separator": arguments.separator, "text_ids": arguments.text_ids}
+    if arguments.missing is not None:
+        found["missing"] = tuple(word for word in arguments.missing.split(",") if word)
+    return {**found, "separator": arguments.separator, "text_ids": arguments.text_ids,
+            "header": arguments.header, "encoding": arguments.encoding,
+            "quoting": not arguments.no_quotes, "comment": arguments.comment,
+            "skip_lines": arguments.skip_lines}
 
 
 # ------------------------------------------------------------------------- ids and titles
@@ -130,14 +139,17 @@ def read_rows(path: Path) -> Iterable[list[str]]:
     first = next((line for line in lines if line.strip()), "")
     separator = next((each for each in SEPARATORS if each in first), ",")
     if len(separator) > 1:
-        return [line.split(separator) for line in lines]
+        return [line.rstrip("\r\n").split(separator) for line in lines]
     return csv.reader(lines, delimiter=separator)
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a text file or pipe, in UTF-8 or else in Latin-1."""
-    raw = bytes_of(path).tobytes()
+    """Return the lines of a text file or pipe, in UTF-8 or else in Latin-1, with their ends."""
+    from mfcore.data.textfile import load_text
+
+    raw = b"".join(load_text(path).pieces())
     try:
-        return raw.decode("utf-8-sig").splitlines()
+        text = raw.decode()
     except UnicodeDecodeError:
-        return raw.decode("latin-1").splitlines()
+        text = raw.decode("latin-1")
+    return list(io.StringIO(text, newline=""))

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
-from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter, _ActionsContainer
+from argparse import (
+    SUPPRESS,
+    ArgumentParser,
+    BooleanOptionalAction,
+    RawDescriptionHelpFormatter,
+    _ActionsContainer,
+)
 from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
@@ -301,4 +307,13 @@ def _add_file_options(parser: ArgumentParser) -> None:
     group.add_argument("--duplicates", choices=("error", "last", "mean", "sum"),
                        default="error", help="what to do if a pair occurs again (error)")
     group.add_argument("--text-ids", action="store_true",
-                       help="keep ids as they are written, such as 007")
+                       help="keep ids as they are written, also those of digits alone")
+    group.add_argument("--header", action=BooleanOptionalAction, default=None,
+                       help="whether the first line names the columns (found out)")
+    group.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the text (utf-8)")
+    group.add_argument("--no-quotes", action="store_true", help="read quotes as characters")
+    group.add_argument("--comment", metavar="TEXT", help="how lines begin that are skipped")
+    group.add_argument("--skip-lines", type=int, default=0, metavar="N",
+                       help="lines to skip at the top (0)")
+    group.add_argument("--missing", metavar="WORDS", help="words, separated by commas, that stand "
+                       "for a missing id and are refused (NA, NULL, ...)")

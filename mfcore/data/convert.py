@@ -144,7 +144,7 @@ class _Sort:
         return self.work / f"{side}.{n_parts}.ids"
 
     def _read_part(self, part: Part) -> None:
-        for columns in pieces(part, self.reading, self.work, self.cells * CELL_BYTES):
+        for columns in pieces(part, self.reading, self.cells * CELL_BYTES):
             if len(columns.users) == 0:         # whose ids have no type
                 continue
             _append(self.work / "cells.raw", _records(

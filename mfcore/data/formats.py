@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 from collections.abc import Mapping
-from itertools import compress
+from itertools import compress, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mfcore.data.archive import Archive
 from mfcore.data.dataset import Dataset
+from mfcore.data.dialect import Dialect, records
 from mfcore.data.features import concatenate, multi_hot, one_hot
-from mfcore.data.ids import as_objects
-from mfcore.data.layout import Reading, split_line
+from mfcore.data.ids import Coded, as_objects
+from mfcore.data.layout import Reading
 from mfcore.data.readers import dataset_of, read_columns
 from mfcore.data.textfile import text_of
 
@@ -95,23 +97,30 @@ def online_retail(archive: Archive) -> Dataset:
 
 def _ratings(archive: Archive, name: str, separator: str, *, header: bool) -> Dataset:
     reading = Reading(0, 1, 2, timestamp=3, separator=separator, header=header)
-    return dataset_of(read_columns(text_of(name, archive.read(name)), reading))
+    columns = read_columns(text_of(name, archive.read(name)), reading)
+    return dataset_of(columns._replace(items=_numbers(columns.items)))
+
+
+def _numbers(ids: np.ndarray | Coded) -> np.ndarray:
+    """Return ids as integers; MovieTweetings writes 0068646 for 68646."""
+    if isinstance(ids, Coded):
+        return np.take(np.array([int(text) for text in ids.ids], np.int64), ids.codes)
+    return ids
 
 
 def _table(archive: Archive, name: str, separator: str, n_columns: int, *,
            encoding: str = "utf-8", header: bool = False,
            whole: tuple[int, ...] = (0,)) -> dict[Any, list[str]]:
     """Return the fields of each line by its first field; `whole` columns hold integers."""
-    text = archive.read(name).decode(encoding, "replace").removeprefix("\ufeff")
+    text = io.StringIO(archive.read(name).decode(encoding, "replace").removeprefix("\ufeff"),
+                       newline="")
     rows: dict[Any, list[str]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not (header and number == 1):
-            line = line.rstrip("\r")
-            fields = split_line(line, separator) if separator == "," else line.split(separator)
-            if len(fields) < n_columns or not all(_WHOLE.fullmatch(fields[c]) for c in whole):
-                raise ValueError(f"{archive.path.name}/{name}, line {number} is not as "
-                                 f"published: {line[:60]!r}")
-            rows[int(float(fields[0])) if whole else fields[0]] = fields
+    found = records(text, Dialect(separator, quoting=separator == ","))
+    for number, fields in islice(found, int(header), None):
+        if len(fields) < n_columns or not all(_WHOLE.fullmatch(fields[c]) for c in whole):
+            raise ValueError(f"{archive.path.name}/{name}, line {number} is not as "
+                             f"published: {separator.join(fields)[:60]!r}")
+        rows[int(float(fields[0])) if whole else fields[0]] = fields
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,28 @@ import numpy as np
 from mfcore import persistence, validation
 
 _LARGEST = 2**63 - 1            # of int64
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of ids in which each entry is the number of one of its distinct ids.
+
+    Parameters
+    ----------
+    ids : ndarray of objects
+        Each occurs.
+    codes : ndarray of int64, shape (n,)
+    """
+
+    ids: np.ndarray
+    codes: np.ndarray
+    dtype = np.dtype(object)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.ids[self.codes], dtype)
 
 
 def as_id_array(name: str, values: Any) -> np.ndarray:
@@ -105,6 +128,9 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises as `as_id_array` does, ValueError for missing ids (None, NaN, NaT, NA), TypeError
     for floats and booleans among the objects, and for unhashable objects.
     """
+    if isinstance(values, Coded):
+        distinct, rows = factorize(name, values.ids)
+        return distinct, rows[values.codes]
     array = as_id_array(name, values)
     if array.dtype != object:
         return _factorize_integers(array)
@@ -244,15 +270,15 @@ class CollectedIds:
 
         Raises ValueError if some pieces hold integers and others do not.
         """
-        array = as_id_array(self.name, values)
-        if not array.size:
+        array = values if isinstance(values, Coded) else as_id_array(self.name, values)
+        if not len(array):
             return np.empty(0, np.int64)
         if self._known is not None and (array.dtype == object) != (self._known.dtype == object):
             raise ValueError(f"{self.name} are whole numbers in some parts and text in others; "
                              f"read them all as they are written (text_ids=True, --text-ids)")
         self._places = None
         distinct, rows = factorize(self.name, array)
-        if array.dtype != object:
+        if not isinstance(array, Coded) and array.dtype != object:
             self._known = distinct if self._known is None else _united(self._known, distinct)
             return array
         codes = np.array([self._codes.setdefault(value, len(self._codes)) for value in distinct],

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from mfcore import validation
+from mfcore.data.dialect import BLANKS, RUNS, Dialect, LineError, first_records, records
+from mfcore.data.heading import (
+    COMMENTS,
+    comments_at_the_top,
+    declared_separator,
+    look_for_numbered_columns,
+    names_in_comment,
+    refuse_commented_rows,
+)
+from mfcore.data.names import (
+    MISSING,
+    POSITIONS,
+    SPELLINGS,
+    Column,
+    is_number,
+    may_be_name,
+    names_any,
+    rating_place,
+)
 
-Column = int | str | None
-
-# If several fit equally well, the first is taken; " " means any run of spaces and tabs.
-SEPARATORS = (",", "\t", "::", ";", "|", " ")
-# Columns of a file without a header, unless they are given by number.
-_POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
-_SPELLINGS = {
-    "user": ("user", "userid", "users", "uid", "customer", "customerid"),
-    "item": ("item", "itemid", "items", "iid", "movie", "movieid", "product", "productid"),
-    "rating": ("rating", "ratings", "score", "stars", "value"),
-    "weight": ("weight", "weights"),
-    "timestamp": ("timestamp", "time", "unixtime", "ts"),
-}
-# Spellings of a missing rating, or of yes and no, which are not names of columns.
-_NO_NAMES = {"", "na", "nan", "null", "none", "nil", "missing", "inf", "infinity", "true",
-             "false"}
+# If several fit equally well, the first is taken whose fields do not hold another.
+SEPARATORS = (",", "\t", "::", ";", "|", RUNS)
 
 
 class Reading(NamedTuple):
@@ -40,24 +45,69 @@ class Reading(NamedTuple):
     encoding: str = "utf-8"
     text_ids: bool = False
     timestamp: Column = None
+    quoting: bool | int = True
+    comment: str | None = None
+    skip_lines: int = 0
+    missing: Sequence[str] = MISSING
 
     @property
     def asked(self) -> dict[str, Column]:
         """The columns asked for; ValueError if those of users or items are not among them."""
-        columns = {what: getattr(self, what) for what in _SPELLINGS}
+        columns = {what: getattr(self, what) for what in SPELLINGS}
         for what in "user", "item":
             if columns[what] is None:
                 raise ValueError(f"{what} must name a column or a position, got None")
         return {what: column for what, column in columns.items() if column is not None}
 
+    def checked(self) -> Reading:
+        """Return the same, with `quoting` as a bool; ValueError or TypeError for a bad option."""
+        if not self.asked or self.header is not None:
+            validation.boolean("header", self.header)
+        validation.boolean("text_ids", self.text_ids)
+        validation.integer("skip_lines", self.skip_lines)
+        _check_characters("separator", self.separator, "',', ';', '|', a tab, '::' or ' ' for "
+                          "spaces and tabs")
+        if self.comment:
+            _check_characters("comment", self.comment, "the beginning of a line, such as '#'")
+        if isinstance(self.missing, str) or not all(isinstance(each, str) for each in self.missing):
+            raise TypeError(f"missing must be a sequence of words, got {self.missing!r}")
+        return self._replace(quoting=_quoting(self.quoting))
+
+
+def _check_characters(name: str, text: str | None, demand: str) -> None:
+    if text is not None and (not isinstance(text, str) or not text or set(text) & set("\r\n\"\0")
+                             or not text.isascii() and not text.isprintable()):
+        raise ValueError(f"{name} must be {demand}, got {text!r}")
+
+
+def _quoting(given: bool | int) -> bool:
+    """Understand the constants of `csv` too (of which QUOTE_NONE is a true 3)."""
+    if isinstance(given, bool):
+        return given
+    if given in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+        return given == csv.QUOTE_MINIMAL
+    raise ValueError(f"quoting must be True, or False for files in which a quote is only a "
+                     f"character, got {given!r}")
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in a file: `columns` maps what is wanted to its position, from 0."""
+    """Where things are in a file.
 
-    separator: str
+    `columns` maps what is wanted to its position, from 0; lines have at most `width` fields; the
+    first line of ratings comes after `start` others.
+    """
+
+    dialect: Dialect
     header: tuple[str, ...] | None
     columns: dict[str, int]
+    width: int
+    start: int
+
+    @property
+    def separator(self) -> str:
+        """What separates columns; " " stands for runs of spaces and tabs."""
+        return self.dialect.separator
 
     @property
     def last(self) -> int:
@@ -66,11 +116,35 @@ class Layout:
 
     def described(self, column: int) -> str:
         """Name a column for a message: its number from 1 and its header."""
-        named = f" ({self.header[column]!r})" if self.header is not None else ""
+        named = f" ({self.header[column]!r})" if self.header and column < len(self.header) else ""
         return f"column {column + 1}{named}"
 
+    def fits(self, n_fields: int) -> bool:
+        """Tell whether a line of so many fields can be read."""
+        return self.last < n_fields <= self.width
 
-def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
+    def width_complaint(self, fields: Sequence[str]) -> str:
+        """Say what is wrong with a line of too few or too many fields."""
+        shown = f"{len(fields)}: {self.separator.join(fields[:20])[:60]!r}"
+        if len(fields) <= self.last:
+            return (f"expected at least {self.last + 1} columns separated by {self.separator!r}, "
+                    f"got {shown}; {_cure_of_short(fields)}")
+        as_in = "the first line" if self.header is None else "the header"
+        first = min(self.columns.values())
+        moved = ", ".join(f"{what}={place + 1 - first}" for what, place in self.columns.items())
+        return (f"expected at most {self.width} columns separated by {self.separator!r}, as in "
+                f"{as_in}, got {shown}; put fields that hold a separator (such as a decimal comma) "
+                f"in quotes, or, if lines begin with a name that the header lacks (as R writes "
+                f"them), say skip_lines={self.start}, header=False, {moved}")
+
+
+def _cure_of_short(fields: Sequence[str]) -> str:
+    sign = fields[0][:1]
+    return f"comment={sign!r} skips such lines" if sign in COMMENTS else \
+        "complete the line or leave it out, or say separator=... if it is another one"
+
+
+def find_layout(name: str, lines: Sequence[str], reading: Reading, before: int = 0) -> Layout:
     """Work out the layout of a text file from its first lines.
 
     Parameters
@@ -78,51 +152,91 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading) -> Layout:
     name : str
         The name of the file in messages.
     lines : sequence of str
-        Its first lines that are not blank, at least one.
+        Its first lines with their ends, at least one of them not blank.
+    before : int
+        How many lines of the file come before these.
     reading : Reading
         Columns are positions from 0 or names in the header.  The words "user", "item", ... also
         match their usual spellings and, only without a header, their usual positions (user,
-        item, rating, timestamp).  Separator and header are found out if None.
+        item, rating, timestamp).  Separator, comments and header are found out if None.
 
     Raises
     ------
     ValueError
         No separator, no such column, two uses of one column, no line after the header.
     """
-    asked, separator = reading.asked, reading.separator
-    if separator is not None and (not isinstance(separator, str) or not separator
-                                  or set(separator) & set("\r\n\"")):
-        raise ValueError(f"separator must be ',', ';', '|', a tab, '::' or ' ' for spaces and "
-                         f"tabs, got {separator!r}")
-    if separator is None:
-        separator = _sniff_separator(name, lines, asked)
-    rows = [split_line(line, separator) for line in lines]
-    header = _sniff_header(rows, asked) if reading.header is None else reading.header
+    try:
+        return _find_layout(name, lines, reading.checked(), before)
+    except LineError as error:
+        raise ValueError(f"{name}, line {error.line}: {error.complaint}") from None
+
+
+def _find_layout(name: str, lines: Sequence[str], reading: Reading, before: int) -> Layout:
+    asked = reading.asked
+    declared, start = declared_separator(lines)
+    comment, top = comments_at_the_top(lines, start, reading.comment)
+    above, body = lines[start:top], _Body(name, lines[top:], before + top)
+    dialect = Dialect(reading.separator or declared or ",", bool(reading.quoting), comment,
+                      refuses_comments=reading.comment is None and bool(comment))
+    if reading.separator is None and declared is None:
+        dialect = dialect._replace(separator=_sniff_separator(body, asked, dialect))
+    numbers, rows = body.rows(dialect)
+    sniffed = _sniff_header(rows, asked)
+    header = sniffed if reading.header is None else reading.header
+    names = names_in_comment(above, dialect, asked)
+    if names is not None and reading.header is not False and not sniffed:
+        header = False
+    else:
+        names = tuple(rows[0]) if header else None
+        if dialect.refuses_comments:
+            refuse_commented_rows(above, before + start, rows[0], dialect, asked)
     if header and len(rows) < 2:
-        raise ValueError(f"{name} has a header and no line of ratings: {lines[0]!r}")
-    names = tuple(field.strip() for field in rows[0]) if header else None
-    first = rows[bool(header)]
-    return Layout(separator, names, find_columns(name, asked, names, first))
+        body.check(dialect, 2)
+        raise ValueError(f"{name} has a header and no line of ratings: "
+                         f"{lines[top].strip(BLANKS)[:60]!r}")
+    if names is None and reading.header is None:
+        look_for_numbered_columns(name, rows[0], numbers[0], asked)
+    line = numbers[bool(header)]
+    columns = find_columns(name, asked, names, rows[bool(header)], f", line {line}")
+    return Layout(dialect, names, columns, len(names or rows[0]), line - 1)
 
 
-def split_line(line: str, separator: str) -> list[str]:
-    """Cut one line into fields; quotes protect a separator of one character."""
-    if separator == " ":
-        return line.split()
-    if len(separator) > 1:
-        return line.split(separator)
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+class _Body(NamedTuple):
+    """The first lines after those at the top, and how many come before them."""
+
+    name: str
+    lines: Sequence[str]
+    before: int
+
+    def rows(self, dialect: Dialect, must: bool = True) -> tuple[list[int], list[list[str]]]:
+        """Return (numbers, fields) of the first records; raise if they must be and are not."""
+        found = first_records(self.lines, dialect, before=self.before)
+        if must and not found:
+            self.check(dialect, 1)
+            raise ValueError(f"{self.name} holds no ratings")
+        return ([number for number, _ in found],
+                [[field.strip(BLANKS) for field in fields] for _, fields in found])
+
+    def check(self, dialect: Dialect, count: int) -> None:
+        """Raise a LineError if that is why there are not `count` records."""
+        list(islice(records(self.lines, dialect, self.before), count))
+
+
+# --------------------------------------------------------------------------- columns
 
 
 def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] | None,
-                 first: Sequence[str]) -> dict[str, int]:
-    """Return the position of each column asked for, all different and all in `first`."""
-    found = {what: _place(name, what, column, header, first)
+                 first: Sequence[str], at: str = "") -> dict[str, int]:
+    """Return the position of each column asked for, all different and all in `first`.
+
+    `at` says where that is in the file.
+    """
+    found = {what: _place(name, what, column, header, first, at)
              for what, column in asked.items()}
     uses: dict[int, str] = {}
     for what, place in found.items():
         if place in uses:
-            shown = f"; its columns: {', '.join(header)}" if header else ""
+            shown = f"; its columns: {_shown(header)}" if header else ""
             raise ValueError(f"{name}: {uses[place]} and {what} are both column {place + 1}; "
                              f"say which is which, as in {what}=...{shown}")
         uses[place] = what
@@ -130,12 +244,12 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
 
 
 def _place(name: str, what: str, column: Column, header: Sequence[str] | None,
-           first: Sequence[str]) -> int:
+           first: Sequence[str], at: str) -> int:
     cure = "; rating=None counts every line as 1" if what == "rating" else ""
     place = _named_place(name, what, column, header, cure) if isinstance(column, str) else \
         validation.integer(what, column)
     if place >= len(first):
-        raise ValueError(f"{name} must have {place + 1} columns for {what}={column!r}, got "
+        raise ValueError(f"{name}{at} must have {place + 1} columns for {what}={column!r}, got "
                          f"{len(first)}: {', '.join(map(repr, first))[:60]}{cure}")
     return place
 
@@ -147,71 +261,63 @@ def _named_place(name: str, what: str, column: str, header: Sequence[str] | None
         return names.index(column)
     if column == what:
         for place, field in enumerate(names):
-            if _names_any([field], what):
+            if names_any([field], what):
                 return place
-        if header is None and what in _POSITIONS:
-            return _POSITIONS[what]
-    choice = (f"its columns: {', '.join(names)}; name them: user=..., item=..., rating=..."
+        if header is None and what in POSITIONS:
+            return POSITIONS[what]
+    choice = (f"its columns: {_shown(names)}; name them: user=..., item=..., rating=..."
               f"{cure}") if names else "it has no header"
     raise ValueError(f"{name} has no column {column!r} for {what}; {choice}")
 
 
-def _plain(field: str) -> str:
-    """Reduce `user_id:token`, `userId` and `User ID` to `userid`; keep digits."""
-    untyped = re.sub(r":(token|float)(_seq)?$", "", field.strip().lower())
-    return re.sub(r"[\W_]", "", untyped)
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:50]) + (f", ... ({len(names):,} in all)" if len(names) > 50 else "")
 
 
-def _sniff_separator(name: str, lines: Sequence[str], asked: Mapping[str, Column]) -> str:
+# ------------------------------------------------------------------ separator and header
+
+
+def _sniff_separator(body: _Body, asked: Mapping[str, Column], dialect: Dialect) -> str:
     """Return the separator that gives enough columns in the most lines."""
-    places = [column if isinstance(column, int) else _POSITIONS.get(what, 0)
+    found = {each: body.rows(dialect._replace(separator=each), must=False)[1]
+             for each in SEPARATORS}
+    places = [column if isinstance(column, int) else POSITIONS.get(what, 0)
               for what, column in asked.items() if isinstance(column, int) or column == what]
     for enough in (max([1, *places]) + 1, 2):
-        fits = [sum(len(split_line(line, each)) >= enough for line in lines) for each in SEPARATORS]
-        if max(fits) > 0:
-            return SEPARATORS[fits.index(max(fits))]
-    raise ValueError(f"{name}, line 1: expected at least two columns separated by a comma, a "
-                     f"tab, '::', '|', ';' or spaces, got {lines[0][:60]!r}")
+        fits = {each: sum(len(fields) >= enough for fields in rows)
+                for each, rows in found.items()}
+        best = [each for each in SEPARATORS if fits[each] == max(fits.values()) > 0]
+        clear = [each for each in best
+                 if not any(_hides(found[each], enough, other) for other in best if other != each)]
+        if best and not clear:
+            raise ValueError(f"{body.name} may be separated by {' or '.join(map(repr, best))}; say "
+                             f"which, as in separator={best[0]!r}")
+        if best:
+            return clear[0]
+    line = body.rows(dialect)[0][0]
+    raise LineError(line, f"expected at least two columns separated by a comma, a tab, '::', '|', "
+                          f"';' or spaces, got {body.lines[0].strip(BLANKS)[:60]!r}")
 
 
-def _sniff_header(rows: list[list[str]], asked: Mapping[str, Column]) -> bool:
+def _hides(rows: Sequence[Sequence[str]], enough: int, other: str) -> bool:
+    """Tell whether each row has another separator in its first fields (spaces do not count)."""
+    return other != RUNS and all(any(other in field for field in fields[:enough])
+                                 for fields in rows)
+
+
+def _sniff_header(rows: Sequence[Sequence[str]], asked: Mapping[str, Column]) -> bool:
     """Return whether the first line names columns, and is not a rating that would be lost."""
     if any(isinstance(column, str) and column != what for what, column in asked.items()):
         return True
     if "rating" not in asked:
-        return _names_any(rows[0], "user", "item")
-    place = _rating_place(rows[0], asked["rating"])
-    if place < len(rows[0]) and not _may_be_name(rows[0][place]):
+        return names_any(rows[0], "user", "item")
+    place = rating_place(rows[0], asked["rating"])
+    if place < len(rows[0]) and not may_be_name(rows[0][place]):
         return False
-    if _names_any(rows[0], *_SPELLINGS):
+    if names_any(rows[0], *SPELLINGS):
         return True
     if len(rows) < 2 or place >= min(len(rows[0]), len(rows[1])):
         return False
     # If the second line has no rating either, this only chooses which error is shown.
-    numeric = [any(map(_is_number, row)) for row in rows[:2]]
-    return _is_number(rows[1][place]) or numeric == [False, True]
-
-
-def _names_any(fields: Sequence[str], *whats: str) -> bool:
-    return any(_plain(field) in _SPELLINGS[what] for field in fields for what in whats)
-
-
-def _rating_place(first: Sequence[str], column: Column) -> int:
-    if not isinstance(column, str):
-        return validation.integer("rating", column)
-    named = [place for place, field in enumerate(first) if _names_any([field], "rating")]
-    return named[0] if named and not any(map(_is_number, first)) else _POSITIONS["rating"]
-
-
-def _may_be_name(field: str) -> bool:
-    """Distinguish names from numbers, `5 stars`, `-` and spellings of a missing value."""
-    plain = _plain(field)
-    return plain[:1].isalpha() and plain not in _NO_NAMES and field.strip() != r"\N"
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+    numeric = [any(map(is_number, row)) for row in rows[:2]]
+    return is_number(rows[1][place]) or numeric == [False, True]

@@ -1,214 +1,250 @@
-"""Columns out of lines: by a compiled kernel if every column is numeric, else field by field."""
+"""Columns out of blocks of text: kernels read them, on a few threads.
+
+What is wrong is found in the order of the lines, and the first of it is raised.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from array import array
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mfcore.data.layout import Layout, split_line
-from mfcore.data.textfile import TextFile
+from mfcore.data.blocks import Block
+from mfcore.data.dialect import LineError, comment_complaint, first_records
+from mfcore.data.ids import Coded, as_objects, factorize
+from mfcore.data.layout import Layout, Reading
+from mfcore.data.words import Words, described, invisible
 from mfcore.kernels import text as kernel
 from mfcore.parallel import Pool
 
-CHUNK_BYTES = 4_000_000     # before the end of a chunk is moved to the next end of a line
-_INTEGERS, _REALS = ("user", "item", "timestamp"), ("rating", "weight")
-_WHOLE = re.compile("[+-]?[0-9]+", re.ASCII)
-_NUMBER = re.compile(rb"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_DEMANDS = {"user": "a user id", "item": "an item id", "rating": "a number",
+            "weight": "a number >= 0", "timestamp": "a whole number of seconds"}
 
 
-def parse(source: TextFile, layout: Layout, *, text_ids: bool = False,
-          n_threads: int | None = None) -> dict[str, np.ndarray]:
-    """Return the columns of `layout`, one array each, in the order of the lines.
+class Fields(NamedTuple):
+    """Where the fields of a block are: see `split_lines`; and what ends it before its end."""
 
-    Ratings and weights are float64, timestamps int64.  Ids are int64 if the whole column
-    is and `text_ids` is False, else strings in an object array.  Raises ValueError, with line
-    and column, for a line that is too short or a field that is not a finite number.
+    block: Block
+    starts: np.ndarray
+    stops: np.ndarray
+    error: LineError | None = None
+
+    def text(self, slot: int, row: int) -> str:
+        """Return a field."""
+        return self.block.bytes_from(self.starts[slot, row], self.stops[slot, row])
+
+    def line(self, row: int) -> int:
+        """Return the number of a row's line."""
+        return self.block.line_of(int(self.starts[0, row]))
+
+
+def parse(blocks: Iterator[Block], layout: Layout, reading: Reading,
+          n_threads: int | None = None) -> dict[str, Any]:
+    """Return the columns of `layout` in the order of the lines.
+
+    Ratings and weights are float64, timestamps int64.  Ids are int64 if all are written as
+    Python prints integers, and `reading.text_ids` is False; else text, as `Coded`.
+
+    Raises
+    ------
+    LineError
+        A line of too few or too many fields, a field that is no number, no finite or no whole
+        one, a missing id, one with characters that nobody sees, or ids that are decimals; and
+        what the iterator raises.
     """
-    if not text_ids and re.fullmatch(r"([\x01-\x7f])\1?", layout.separator):
-        columns = _parse_numbers(source, layout, n_threads)
-        if columns is not None:
-            return columns
-    return _parse_fields(source, layout, text_ids)
-
-
-# ------------------------------------------------------------- if every column is numeric
-
-
-def _parse_numbers(source: TextFile, layout: Layout,
-                   n_threads: int | None) -> dict[str, np.ndarray] | None:
-    """Run the kernel over chunks of lines; None if a field must be read by Python."""
-    data = source.data
-    spans = _chunks(data, source.body(layout.header is not None))
+    columns = [_column(what, slot, layout, reading) for slot, what in enumerate(layout.columns)]
     with Pool(n_threads) as pool:
-        lines = pool.map(lambda start, stop: np.count_nonzero(data[start:stop] == ord("\n"))
-                         + (data[stop - 1] != ord("\n")), spans)
-        first = np.concatenate([[0], np.cumsum(lines, dtype=np.int64)])
-        out = (np.empty((len(_INTEGERS), first[-1]), np.int64),
-               np.empty((len(_REALS), first[-1])),
-               np.zeros((len(_REALS), first[-1]), bool))
-        width = 0 if layout.separator == " " else len(layout.separator)
-        fixed = (ord(layout.separator[0]), width, _slots(layout))
-        done = pool.map(kernel.parse_lines, [
-            (data, *span, *fixed, row, *out)
-            for span, row in zip(spans, first[:-1].tolist(), strict=True)])
-    for _, status, column, place in done:
-        if status != kernel.DONE:
-            _refuse(source, layout, status, column, place)
-            return None
-    integers, reals, hard = (_without_gaps(each, first, [stored for stored, *_ in done])
-                             for each in out)
-    _round_hard(source, layout, reals, hard)
-    return {what: integers[_INTEGERS.index(what)] if what in _INTEGERS
-            else reals[_REALS.index(what)] for what in layout.columns}
+        for some, error in _in_groups(blocks, pool.n_threads):
+            fields = pool.map(_split, [(block, layout) for block in some])
+            errors = pool.map(_read, [(column, fields) for column in columns])
+            first = min((found for found in (*errors, *(each.error for each in fields), error)
+                         if found is not None), key=lambda found: found.line, default=None)
+            if first is not None:
+                raise first
+    return {column.what: column.result() for column in columns}
 
 
-def _chunks(data: np.ndarray, start: int) -> list[tuple[int, int]]:
-    """Divide at ends of lines; a function of the bytes alone."""
-    spans = []
-    while start < data.size:
-        place = start + CHUNK_BYTES
-        ends = data[place:place + CHUNK_BYTES] == ord("\n")
-        stop = place + int(np.argmax(ends)) + 1 if ends.any() else data.size
-        spans.append((start, stop))
-        start = stop
-    return spans
-
-
-def _without_gaps(out: np.ndarray, first: np.ndarray, stored: list[int]) -> np.ndarray:
-    """Close the gaps that blank lines leave at the ends of chunks."""
-    if sum(stored) == out.shape[1]:
-        return out
-    return np.concatenate([out[:, row:row + count] for row, count in
-                           zip(first.tolist(), stored, strict=False)], axis=1)
-
-
-def _slots(layout: Layout) -> np.ndarray:
-    slots = np.full(layout.last + 1, kernel.SKIP, np.int64)
-    for what, column in layout.columns.items():
-        slots[column] = _INTEGERS.index(what) if what in _INTEGERS \
-            else kernel.REAL + _REALS.index(what)
-    return slots
-
-
-def _refuse(source: TextFile, layout: Layout, status: int, column: int, place: int) -> None:
-    """Raise an error for what the kernel found, unless a quote or an id is for Python to read."""
-    if status in (kernel.QUOTED, kernel.NOT_INTEGER) or source.data[place:place + 1] == ord('"'):
-        return
-    fields, number = split_line(source.line_at(place), layout.separator), source.line_number(place)
-    if status == kernel.TOO_SHORT:
-        raise _too_short(source.name, number, layout, fields)
-    raise _wrong(source.name, number, layout, column, fields[column])
-
-
-def _round_hard(source: TextFile, layout: Layout, reals: np.ndarray, hard: np.ndarray) -> None:
-    """Round the decimals that the kernel left to Python: too many digits, huge exponents."""
-    for slot, t in zip(*np.nonzero(hard), strict=True):
-        place = int(reals[slot, t])
-        found = _NUMBER.match(source.data[place:place + 2000].tobytes())
-        reals[slot, t] = float(found[0]) if found else np.nan
-        if not np.isfinite(reals[slot, t]):
-            _refuse(source, layout, kernel.NOT_NUMBER, layout.columns[_REALS[slot]], place)
-
-
-# --------------------------------------------------------------------- field by field
-
-
-def _parse_fields(source: TextFile, layout: Layout, text_ids: bool) -> dict[str, np.ndarray]:
-    texts: dict[str, list[str]] = {what: [] for what in layout.columns}
-    same: dict[str, str] = {}       # one object for each distinct id
-    lines = array("q")
-    for number, fields in _rows(source, layout):
-        if len(fields) <= layout.last:
-            raise _too_short(source.name, number, layout, fields)
-        for what, column in layout.columns.items():
-            field = fields[column].strip()
-            texts[what].append(same.setdefault(field, field))
-        lines.append(number)
-    return {what: _column(source, layout, what, texts[what], lines, text_ids)
-            for what in layout.columns}
-
-
-def _rows(source: TextFile, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each line that is not blank, after the header."""
-    stream = io.TextIOWrapper(io.BytesIO(source.data.data), source.encoding, newline="")
-    quoted = len(layout.separator) == 1 and layout.separator != " "
-    rows = _quoted_rows(stream, layout.separator) if quoted else (
-        (number, split_line(line, layout.separator))
-        for number, line in enumerate(stream, 1) if line.strip())
-    number = 0
+def _in_groups(blocks: Iterator[Block], size: int
+               ) -> Iterator[tuple[list[Block], LineError | None]]:
+    """Yield blocks by the dozen, with the error that comes after the last."""
+    group: list[Block] = []
+    error = None
     try:
-        for count, (number, fields) in enumerate(rows):
-            if count > 0 or layout.header is None:
-                yield number, fields
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source.name}, near line {number + 1}: not {source.encoding} text "
-                         f"({error.reason}); encoding='latin-1' may be meant") from None
-    except csv.Error as error:
-        raise ValueError(f"{source.name}, line {number + 1}: {error}") from None
+        for block in blocks:
+            group.append(block)
+            if len(group) == size:
+                yield group, None
+                group = []
+    except LineError as found:
+        error = found
+    yield group, error
 
 
-def _quoted_rows(stream: Any, separator: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(stream, delimiter=separator, skipinitialspace=separator != "\t",
-                        strict=True)
-    return ((reader.line_num, fields) for fields in reader if any(map(str.strip, fields)))
+def _split(block: Block, layout: Layout) -> Fields:
+    places = np.empty(len(block.text) + 1, np.int32)
+    places = places[:kernel.marks(block.text, block.format.kinds, places)]
+    n_rows = 1 + len(places) // len(block.format.slots)         # (a row has a mark per field)
+    starts, stops = np.empty((2, len(layout.columns), n_rows), np.int32)
+    n_rows, status, place = kernel.split_lines(block.text, *block.format, places, starts, stops)
+    error = None
+    if status == kernel.COMMENT:
+        error = LineError(block.line_of(place), comment_complaint(layout.dialect.comment))
+    if status == kernel.WIDTH:
+        _, fields = first_records([block.line_from(place)], layout.dialect)[0]
+        error = LineError(block.line_of(place), layout.width_complaint(fields))
+    return Fields(block, starts[:, :n_rows], stops[:, :n_rows], error)
 
 
-def _column(source: TextFile, layout: Layout, what: str, texts: list[str], lines: array[int],
-            text_ids: bool) -> np.ndarray:
-    _, read, dtype = _FIELDS[what]
-    if what in ("user", "item") and not text_ids and all(map(_fits_int64, set(texts))):
-        read, dtype = int, np.int64
-    values: np.ndarray = np.empty(len(texts), dtype)
-    for t, text in enumerate(texts):
-        try:
-            values[t] = read(text)
-        except (ValueError, OverflowError):
-            raise _wrong(source.name, lines[t], layout, layout.columns[what], text) from None
-    return values
+def _read(column: _Column, blocks: Sequence[Fields]) -> LineError | None:
+    for fields in blocks:
+        found = column.read(fields)
+        if found is not None:
+            return LineError(fields.line(found[0]), found[1])
+        if fields.error is not None:
+            break
+    return None
 
 
-def _fits_int64(text: str) -> bool:
-    return bool(_WHOLE.fullmatch(text)) and -2**63 <= int(text) < 2**63
+# ------------------------------------------------------------------------------- columns
 
 
-def _present(text: str) -> str:
-    if not text:
-        raise ValueError("empty")
-    return text
+def _column(what: str, slot: int, layout: Layout, reading: Reading) -> _Column:
+    place = layout.described(layout.columns[what])
+    if what in ("user", "item"):
+        return _Ids(what, slot, place, text_ids=reading.text_ids,
+                    missing={each.lower() for each in reading.missing})
+    if what == "timestamp":
+        return _Numbers(what, slot, place, kernel.seconds, np.int64, below=2.0**63)
+    return _Numbers(what, slot, place, kernel.reals, np.float64,
+                    least=0.0 if what == "weight" else -math.inf)
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
+@dataclass
+class _Column:
+    """A column that is read block by block.
+
+    `read` returns the first row that it refuses, and why.
+    """
+
+    what: str
+    slot: int
+    place: str              # as messages call it
+
+    def read(self, fields: Fields) -> tuple[int, str] | None:
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        raise NotImplementedError
+
+    def expected(self, fields: Fields, row: int, cure: str = "") -> tuple[int, str]:
+        """Return a row with what is expected of it."""
+        got = fields.text(self.slot, row)[:60]
+        return row, f"expected {_DEMANDS[self.what]} in {self.place}, got {got!r}{cure}"
 
 
-def _whole_seconds(text: str) -> int:
-    return int(text) if _WHOLE.fullmatch(text) else int(_finite(text))
+@dataclass
+class _Numbers(_Column):
+    """Numbers: a kernel reads most, Python those that it marks as hard."""
+
+    kernel: Callable[..., int]
+    dtype: type
+    least: float = -math.inf
+    below: float = math.inf
+    parts: list[np.ndarray] = field(default_factory=list)
+
+    def read(self, fields: Fields) -> tuple[int, str] | None:
+        starts, stops = fields.starts[self.slot], fields.stops[self.slot]
+        values: np.ndarray = np.empty(len(starts), self.dtype)
+        hard = np.zeros(len(starts), bool)
+        bad = self.kernel(fields.block.text, starts, stops, values, hard)
+        read = len(starts) if bad < 0 else bad
+        for row in np.flatnonzero(hard[:read]).tolist():
+            text = fields.text(self.slot, row)
+            value = float(text) if _NUMBER.fullmatch(text) else math.nan
+            if not abs(value) < self.below:
+                read = row
+                break
+            values[row] = value
+        read = min([read, *np.flatnonzero(values[:read] < self.least)[:1].tolist()])
+        self.parts.append(values)
+        if read == len(starts):
+            return None
+        comma = re.fullmatch("[+-]?[0-9]*,[0-9]+", fields.text(self.slot, read))
+        return self.expected(fields, read, "; write a point for the comma" if comma else
+                             "; correct the line, or leave it out")
+
+    def result(self) -> np.ndarray:
+        return np.concatenate(self.parts)
 
 
-# What a message demands of a field, and how the field is read.
-_FIELDS: dict[str, tuple[str, Callable[[str], Any], type]] = {
-    "user": ("a user id", _present, object), "item": ("an item id", _present, object),
-    "rating": ("a number", _finite, np.float64), "weight": ("a number", _finite, np.float64),
-    "timestamp": ("a whole number of seconds", _whole_seconds, np.int64)}
+@dataclass
+class _Ids(_Column):
+    """Ids: integers, until one is written otherwise; then all are text."""
 
+    text_ids: bool
+    missing: set[str]
+    integers: list[np.ndarray] = field(default_factory=list)
+    codes: list[np.ndarray] = field(default_factory=list)
+    words: Words | None = None
+    # Whether all are numbers, and the first that is no whole one.
+    numeric: bool = True
+    decimal: tuple[int, str] | None = None
 
-def _wrong(name: str, line: int, layout: Layout, column: int, field: str) -> ValueError:
-    what = next(what for what, place in layout.columns.items() if place == column)
-    return ValueError(f"{name}, line {line}: expected {_FIELDS[what][0]} in "
-                      f"{layout.described(column)}, got {field.strip()[:60]!r}")
+    def __post_init__(self) -> None:
+        self.words = Words() if self.text_ids else None
 
+    def read(self, fields: Fields) -> tuple[int, str] | None:
+        text, starts, stops = (fields.block.text, fields.starts[self.slot],
+                               fields.stops[self.slot])
+        if self.words is None:
+            values = np.empty(len(starts), np.int64)
+            if kernel.integers(text, starts, stops, values) < 0:
+                self.integers.append(values)
+                return None
+            self.words = self._as_text()
+        known = len(self.words.texts)
+        codes, rows = self.words.numbers(text, starts, stops)
+        self.codes.append(codes)
+        return self._refused(fields, rows.tolist(), self.words.texts[known:])
 
-def _too_short(name: str, line: int, layout: Layout, fields: list[str]) -> ValueError:
-    shown = layout.separator.join(fields)[:60]
-    return ValueError(f"{name}, line {line}: expected at least {layout.last + 1} columns "
-                      f"separated by {layout.separator!r}, got {len(fields)}: {shown!r}")
+    def _as_text(self) -> Words:
+        """Turn the integers so far into the words that they were."""
+        words, integers = Words(), np.concatenate([np.empty(0, np.int64), *self.integers])
+        distinct, rows = factorize(self.what, integers)
+        self.codes = [words.numbers_of(list(map(str, distinct.tolist())))[rows]]
+        self.integers = []
+        return words
+
+    def _refused(self, fields: Fields, rows: Sequence[int], texts: Sequence[str]
+                 ) -> tuple[int, str] | None:
+        for row, text in zip(rows, texts, strict=True):
+            if self.numeric:
+                self._note_number(fields, row, text)
+            if not text or text.lower() in self.missing:
+                cure = "; leave such lines out" + (
+                    ", or, if it is a name, say missing=()" if text else "")
+                return self.expected(fields, row, cure)
+            if not text.isprintable() and (seen := invisible(text)) is not None:
+                return self.expected(fields, row, f", which has {described(seen)} in it, that "
+                                                  f"nobody sees; remove it")
+        return None
+
+    def _note_number(self, fields: Fields, row: int, text: str) -> None:
+        self.numeric = bool(_NUMBER.fullmatch(text))
+        if self.numeric and self.decimal is None and not text.lstrip("+-").isdecimal():
+            self.decimal = fields.line(row), text
+
+    def result(self) -> Any:
+        if self.words is None:
+            return np.concatenate(self.integers)
+        if self.numeric and self.decimal is not None and not self.text_ids:
+            line, text = self.decimal
+            raise LineError(line, f"expected {_DEMANDS[self.what]} in {self.place}, got the "
+                                  f"decimal {text!r}; write whole numbers, or say text_ids=True "
+                                  f"to read such ids as text")
+        return Coded(as_objects(self.words.texts), np.concatenate(self.codes))

@@ -10,65 +10,60 @@ Columns are given by position, from 0, or by their name in the file's header.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mfcore import validation
-from mfcore.data.canonical import Duplicates
+from mfcore.data import parquet
+from mfcore.data.blocks import opened
+from mfcore.data.canonical import Duplicates, column_of
+from mfcore.data.columns import Columns, files_in
 from mfcore.data.dataset import Dataset
-from mfcore.data.layout import Column, Reading, find_columns, find_layout
+from mfcore.data.dialect import LineError
+from mfcore.data.layout import Reading
+from mfcore.data.names import MISSING, Column
 from mfcore.data.parsing import parse
 from mfcore.data.ratings import Ratings, assembled
-from mfcore.data.textfile import GZIP, PARQUET, TextFile, load_text, pieces_of_gzip, text_of
+from mfcore.data.textfile import TextFile, load_text
 
 FilePath = str | os.PathLike[str]
 Frame = dict[str, Any]
 Part = Path | Callable[[], Frame]
+BLOCK_BYTES = 1 << 22            # of text, for each thread
 # The most bytes of text, and rows of a parquet file, that are parsed at a time, and the bytes of
 # memory that each of them takes meanwhile (measured, with what remains of the piece before).
 TEXT_BYTES, ROWS = 1 << 25, 1 << 20
-TEXT_COST, ROW_COST = 12, 300
+TEXT_COST, ROW_COST = 32, 300
 _PARTS = (".csv", ".tsv", ".dat", ".txt", ".gz", ".parquet", ".pq")
-
-
-class Columns(NamedTuple):
-    """Columns of a ratings file in the order of its lines; None if not asked for.
-
-    Ids are int64 or objects (strings), values and weights float64, timestamps int64.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    values: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    timestamps: np.ndarray | None = None
 
 
 def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item",
                  rating: Column = "rating", weight: Column = None,
                  separator: str | None = None, header: bool | None = None,
                  duplicates: Duplicates = "error", encoding: str = "utf-8",
-                 text_ids: bool = False, n_threads: int | None = None) -> Ratings:
+                 text_ids: bool = False, quoting: bool | int = True,
+                 comment: str | None = None, skip_lines: int = 0,
+                 missing: Sequence[str] = MISSING, n_threads: int | None = None,
+                 verbose: int = 0) -> Ratings:
     """Read a file with one rating per line.
 
     Parameters
     ----------
     path : str or path-like
-        A text file or pipe (`/dev/stdin`), plain or gzipped, or a parquet file (needs
-        `mfcore[parquet]`).
+        A text file or pipe (`/dev/stdin`), plain or gzipped, a parquet file, or a folder of
+        parquet files as Spark writes it (parquet needs `mfcore[parquet]`).
     user, item, rating, weight : int, str or None
         Their columns: a position from 0, or a name in the header.  The defaults also find
         `userId`, `movie_id`, `score` and the like, and without a header, but only then, the
         first three columns.  `rating=None`: every line counts as 1.  `weight=None`: no
         weights.
     separator : str or None
-        "," ";" "|" a tab, "::", any other text, or " " for runs of spaces and tabs; quotes
-        protect a single character.  None: found from the first lines.
+        "," ";" "|" a tab, "::", any other text, or " " for runs of spaces and tabs.  None: found
+        from the first lines, or from a line `sep=;` above them.
     header : bool or None
         Whether the first line names the columns.  None: it does if columns are asked for
         by other names than the defaults, or if it has a name in place of a rating; with
@@ -76,12 +71,25 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     duplicates : {"error", "last", "mean", "sum"}
         What to do with a repeated (user, item) pair.
     encoding : str
-        Of the text.
+        Of the text: "utf-8", "latin-1", "utf-16", or any other that Python knows.
     text_ids : bool
-        True keeps ids as they are written ("007"); False reads a column of whole numbers
-        as integers.
+        True keeps ids as they are written; False reads a column as integers if all of it is
+        written as Python prints integers.  A column with +7, 007 or A1 is text.
+    quoting : bool, or a constant of `csv`
+        True: a field that begins with a double quote ends with one, and holds separators, line
+        ends and doubled quotes.  False (`csv.QUOTE_NONE`): a quote is a character.
+    comment : str or None
+        How lines that are skipped begin; "" for none.  None: "#" or "%", if the first line
+        begins so; then only lines at the top are skipped, and one further down is refused.
+    skip_lines : int
+        How many lines at the top are skipped in any case.
+    missing : sequence of str
+        How a missing id is written, in upper or lower case; such lines are refused, as are
+        empty ids.  () takes these words for names.
     n_threads : int or None
         Threads that parse; None for all CPUs.  The result does not depend on it.
+    verbose : int
+        1 shows a progress bar.
 
     Returns
     -------
@@ -95,35 +103,56 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
         A parquet file without pyarrow.
     ValueError
         Not a ratings file: the message names the line and shows what it says.
+
+    Notes
+    -----
+    The grammar is that of Python's `csv`; spaces and tabs around a field are no part of it.  A
+    number is ASCII: a sign, digits with at most one point, an exponent.  Lines of more fields than
+    the header, or than the first line, are refused.
     """
-    reading = Reading(user, item, rating, weight, separator, header, encoding, text_ids)
-    columns = read_columns(path, reading, n_threads)
+    reading = Reading(user, item, rating, weight, separator, header, encoding, text_ids,
+                      quoting=quoting, comment=comment, skip_lines=skip_lines, missing=missing)
+    columns = read_columns(path, reading, n_threads, verbose)
     return Ratings.from_arrays(columns.users, columns.items, columns.values, columns.weights,
                                duplicates=duplicates)
 
 
+def read_dataset(path: FilePath, *, timestamp: Column = "timestamp", **options: Any) -> Dataset:
+    """Read ratings with their timestamps and line order.
+
+    Parameters
+    ----------
+    path : str or path-like
+    timestamp : int or str
+        The column of the seconds, as in `read_ratings`; without a header the fourth.
+    **options
+        Those of `read_ratings`; but a repeated pair is always refused.
+    """
+    n_threads, verbose = options.pop("n_threads", None), options.pop("verbose", 0)
+    return dataset_of(read_columns(path, Reading(timestamp=timestamp, **options), n_threads,
+                                   verbose))
+
+
 def read_columns(source: FilePath | TextFile, reading: Reading | None = None,
-                 n_threads: int | None = None) -> Columns:
+                 n_threads: int | None = None, verbose: int = 0) -> Columns:
     """Read the columns of a ratings file as arrays, one entry per line; see `read_ratings`."""
-    reading = reading or Reading()
+    reading = (reading or Reading()).checked()
     if not isinstance(source, TextFile):
-        if is_parquet(path := validation.path("path", source)):
-            return _of_parquet(path, reading)
+        if parquet.is_parquet(path := validation.path("path", source)):
+            return parquet.read(path, reading)
         source = load_text(source, reading.encoding)
-    return _of_text(source, reading, source.first_lines(), n_threads)
+    with _naming(source.name):
+        layout, blocks = opened(source, reading, BLOCK_BYTES, verbose=verbose)
+        return Columns.of(source.name, parse(blocks, layout, reading, n_threads))
 
 
-def _of_text(source: TextFile, reading: Reading, head: list[str], n_threads: int | None,
-             first: bool = True) -> Columns:
-    """Parse a file, or a piece of one, whose first lines are `head`."""
-    layout = find_layout(source.name, head, reading)
-    layout = layout if first else replace(layout, header=None)
-    return _columns(parse(source, layout, text_ids=reading.text_ids, n_threads=n_threads))
-
-
-def _columns(found: Mapping[str, np.ndarray]) -> Columns:
-    return Columns(found["user"], found["item"], found.get("rating"), found.get("weight"),
-                   found.get("timestamp"))
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Put the name of the file before what is wrong with a line of it."""
+    try:
+        yield
+    except LineError as error:
+        raise ValueError(f"{name}, line {error.line}: {error.complaint}") from None
 
 
 def dataset_of(columns: Columns) -> Dataset:
@@ -138,7 +167,7 @@ def dataset_of(columns: Columns) -> Dataset:
 
 
 def parts_of(sources: Any) -> list[Part]:
-    """Return the parts that are named, with the ratings files of a folder in order of names.
+    """Return the parts that are named, with the ratings files of a folder: see `files_in`.
 
     Raises FileNotFoundError for a missing file (or a link to one), ValueError for a pipe or
     device, a folder without parts, or if there is no part at all.
@@ -152,8 +181,7 @@ def parts_of(sources: Any) -> list[Part]:
 
 
 def _files_of(place: Path) -> list[Path]:
-    named = [place] if not place.is_dir() else sorted(
-        path for path in place.iterdir() if path.suffix in _PARTS and not path.is_dir())
+    named = files_in(place, _PARTS) if place.is_dir() else [place]
     if not named:
         raise ValueError(f"{place} holds no parts: no {', '.join(_PARTS)} file")
     return [validation.regular_file(path, "read several times") for path in named]
@@ -169,153 +197,40 @@ def check_parts(parts: Sequence[Part], reading: Reading) -> None:
 
 
 def _schema(path: Path, reading: Reading) -> str:
-    if is_parquet(path):
-        with _parquet(path) as pq:
-            schema = pq.read_schema(path)
-        return ", ".join(f"{field.name} {field.type}" for field in schema)
-    start = _start_of(path, 1 << 16)
-    source = text_of(path.name, start[:start.rfind(b"\n") + 1] or start, reading.encoding)
-    layout = find_layout(source.name, source.first_lines(), reading)
+    if parquet.is_parquet(path):
+        return parquet.schema(path)
+    with _naming(path.name):
+        layout, _ = opened(load_text(path, reading.encoding), reading, 1 << 16)
     names = "no header" if layout.header is None else f"header {list(layout.header)}"
     return f"{names}, separator {layout.separator!r}"
 
 
-def _start_of(path: Path, size: int) -> bytes:
-    """Return the first bytes of a text file, unpacked."""
-    with path.open("rb") as stream:
-        if is_gzip(path):
-            return next(pieces_of_gzip(path.name, stream, path.stat().st_size), b"")[:size]
-        return stream.read(size)
-
-
-def pieces(part: Part, reading: Reading, scratch: Path, memory: int) -> Iterator[Columns]:
+def pieces(part: Part, reading: Reading, memory: int) -> Iterator[Columns]:
     """Yield the columns of a part in pieces, each parsed within `memory` bytes.
 
     The result of a function is one piece.
     """
-    most = min(TEXT_BYTES, memory // TEXT_COST)
     if callable(part):
         yield _of_frame(part(), reading)
-    elif is_parquet(part):
-        yield from _pieces_of_parquet(part, reading, min(ROWS, memory // ROW_COST))
-    elif is_gzip(part):
-        plain = scratch / "unpacked"
-        with part.open("rb") as packed, plain.open("wb") as stream:
-            stream.writelines(pieces_of_gzip(part.name, packed, part.stat().st_size))
-        yield from _pieces_of_text(plain, part.name, reading, most)
-        plain.unlink()
+    elif parquet.is_parquet(part):
+        yield from parquet.pieces(part, reading, min(ROWS, memory // ROW_COST))
     else:
-        yield from _pieces_of_text(part, part.name, reading, most)
+        yield from _pieces_of_text(part, reading, min(TEXT_BYTES, memory // TEXT_COST))
 
 
-def _pieces_of_text(path: Path, name: str, reading: Reading, most: int) -> Iterator[Columns]:
-    if path.stat().st_size <= most:
-        whole = text_of(name, np.fromfile(path, np.uint8), reading.encoding)
-        yield _of_text(whole, reading, whole.first_lines(), 1)
-        return
-    data = np.memmap(path, np.uint8, "r")
-    head = text_of(name, data[:1 << 16].tobytes(), reading.encoding).first_lines()[:-1]
-    start = 0
-    while start < data.size:
-        stop = min(start + most, data.size)
-        if stop < data.size:
-            stop = start + data[start:stop].tobytes().rfind(b"\n") + 1
-        if stop <= start:
-            raise ValueError(f"{name} has a line of more than {most} bytes")
-        piece = text_of(f"{name} (lines counted from byte {start})", data[start:stop].tobytes(),
-                        reading.encoding)
-        yield _of_text(piece, reading, head, 1, first=start == 0)
-        start = stop
+def _pieces_of_text(path: Path, reading: Reading, most: int) -> Iterator[Columns]:
+    with _naming(path.name):
+        layout, blocks = opened(load_text(path, reading.encoding), reading, most, longest=most)
+        for block in blocks:
+            found = parse(iter([block]), layout, reading, n_threads=1)
+            if len(found["user"]):
+                yield Columns.of(path.name, found)
 
 
 def _of_frame(frame: Frame, reading: Reading) -> Columns:
-    users, items, values, weights = (
-        None if name is None or name not in frame else np.asarray(frame[name])
-        for name in (reading.user, reading.item, reading.rating, reading.weight))
-    if users is None or items is None:
-        raise KeyError(f"a part must have columns {reading.user!r} and {reading.item!r}, got "
-                       f"{sorted(frame)}")
-    for name, array in (("rating", values), ("weight", weights)):
-        if array is not None:
-            validation.finite(name, validation.vector(name, array, len(users)))
-    return Columns(users, items, values, weights)
-
-
-# ------------------------------------------------------------------------------- parquet
-
-
-def is_parquet(path: Path) -> bool:
-    """Recognize a parquet file by its name or its first bytes."""
-    return path.suffix in (".parquet", ".pq") or _begins(path, PARQUET)
-
-
-def is_gzip(path: Path) -> bool:
-    """Recognize a gzipped file by its first bytes."""
-    return _begins(path, GZIP)
-
-
-def _begins(path: Path, first: bytes) -> bool:
-    """Return whether a regular file begins with these bytes; a pipe keeps them."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return stream.read(len(first)) == first
-
-
-def _of_parquet(path: Path, reading: Reading) -> Columns:
-    validation.regular_file(path, "read from its end")
-    with _parquet(path) as pq:
-        titles = _titles(path, reading, pq.read_schema(path).names)
-        table = pq.read_table(path, columns=list(titles.values()))
-    return _of_table(path.name, titles, table)
-
-
-def _pieces_of_parquet(path: Path, reading: Reading, rows: int) -> Iterator[Columns]:
-    with _parquet(path) as pq, \
-            pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        titles = _titles(path, reading, file.schema_arrow.names)
-        for batch in file.iter_batches(rows, columns=list(titles.values()),
-                                       use_threads=False):      # (each keeps memory)
-            yield _of_table(path.name, titles, batch)
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """Give pyarrow's reader of parquet, or say how to get it; name a file that it refuses."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(f"reading {path.name} needs pyarrow: "
-                          f"pip install 'mfcore[parquet]'") from None
-    try:
-        yield pq
-    except pa.ArrowException as error:
-        raise ValueError(f"{path.name} is a damaged parquet file: {error}") from None
-    finally:
-        pa.default_memory_pool().release_unused()
-
-
-def _titles(path: Path, reading: Reading, names: Sequence[str]) -> dict[str, str]:
-    places = find_columns(path.name, reading.asked, names, names)
-    return {what: names[place] for what, place in places.items()}
-
-
-def _of_table(name: str, titles: Mapping[str, str], table: Any) -> Columns:
-    return _columns({what: _arrow_column(name, what, title, table.column(title))
-                     for what, title in titles.items()})
-
-
-def _arrow_column(name: str, what: str, title: str, column: Any) -> np.ndarray:
-    if len(column) == 0:
-        raise ValueError(f"{name} holds no ratings")
-    if column.null_count:
-        raise ValueError(f"{name}: column {title!r} has {column.null_count} empty cells; "
-                         f"drop or fill these rows first")
-    values = np.asarray(column.to_numpy(zero_copy_only=False))
-    if what in ("user", "item"):
-        return values
-    if values.dtype.kind == "M":
-        return values.astype("datetime64[s]").astype(np.int64)
-    values = validation.finite(f"{name}: column {title!r}", validation.numeric(title, values))
-    return values.astype(np.int64 if what == "timestamp" else np.float64)
+    columns: Any = {what: column_of(frame, str(name)) for what, name in reading.asked.items()}
+    for what in {"rating", "weight"} & set(columns):
+        validation.finite(what, validation.vector(what, columns[what], len(columns["user"])))
+    if "weight" in columns:
+        validation.nonnegative("weight", np.asarray(columns["weight"]))
+    return Columns(columns["user"], columns["item"], columns.get("rating"), columns.get("weight"))

@@ -1,4 +1,4 @@
-"""The bytes of a text file: unpacked, checked to be text, with line numbers for messages.
+"""The text of a file, in pieces: unpacked, in UTF-8, checked to be text.
 
 Gzip is unpacked in pieces, so that a small file cannot fill the memory or the disk: it packs
 up to 1032 bytes into one, but ratings, which are digits of many ids, only 3 to 10.
@@ -12,121 +12,149 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
+from tqdm import tqdm
 
 from mfcore import validation
+from mfcore.data.dialect import LineError
 
-_SAMPLE_BYTES, _BLOCK_BYTES = 65_536, 1 << 20
+_PIECE_BYTES = 1 << 20
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"        # the first bytes of such files
+_UTF8 = ("utf-8", "utf-8-sig")
 MAX_BYTES, MAX_RATIO = 2**30, 100           # no ratings file unpacks to more than both
+# Files that are no lines of text, by how they begin, and what to do about them.
+_BINARY = {
+    rb"PK\x03\x04": "a zip file or a spreadsheet; unpack it, or save it as csv",
+    rb"BZh[1-9]1AY&SY": "packed by bzip2; unpack it, or pack it with gzip",
+    rb"\xfd7zXZ\0": "packed by xz; unpack it, or pack it with gzip",
+    rb"\(\xb5/\xfd": "packed by zstd; unpack it, or pack it with gzip",
+    rb"\xff\xfe|\xfe\xff": "text in UTF-16; say encoding='utf-16'",
+    rb"(?s:.*\0)": "not lines of text; or, if it is text in UTF-16, say encoding='utf-16-le' or "
+                   "'utf-16-be'"}
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """The bytes of a text file, unpacked, without a byte-order mark.
+    """A text file, plain or packed by gzip.
 
-    Lines end in a line feed, perhaps after a carriage return.
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    opened : callable
+        Opens its bytes.
+    size : int
+        How many they are; 0 for a pipe.
+    encoding : str
     """
 
-    name: str                   # used in messages
-    data: np.ndarray            # uint8, read-only
-    encoding: str = "utf-8"     # in which separators and numbers must be ASCII
+    name: str
+    opened: Callable[[], io.BufferedReader]
+    size: int
+    encoding: str = "utf-8"
 
-    def first_lines(self, count: int = 20) -> list[str]:
-        """Return up to `count` of the first lines that are not blank."""
-        sample = self.data[:_SAMPLE_BYTES].tobytes().decode(self.encoding, "replace")
-        return [line for line in re.split("\r\n|\n|\r", sample) if line.strip()][:count]
+    def pieces(self, verbose: int = 0) -> Iterator[bytes]:
+        """Yield the text in UTF-8, without a byte-order mark, cut anywhere.
 
-    def line_number(self, place: int) -> int:
-        """Return the number, from 1, of the line that holds byte `place`."""
-        return int(np.count_nonzero(self.data[:place] == 10)) + 1
-
-    def line_at(self, place: int) -> str:
-        """Return the text of the line that holds byte `place`."""
-        before = self.data[max(0, place - _SAMPLE_BYTES):place].tobytes()
-        after = self.data[place:place + _SAMPLE_BYTES].tobytes()
-        line = before[before.rfind(b"\n") + 1:] + after.partition(b"\n")[0]
-        return line.decode(self.encoding, "replace").strip("\r")
-
-    def body(self, header: bool) -> int:
-        """Return the place of the first byte after the header."""
-        if not header:
-            return 0
-        text = self.data[:_SAMPLE_BYTES].tobytes()
-        start = len(text) - len(text.lstrip())
-        return (text.find(b"\n", start) + 1) or self.data.size
+        Raises ValueError for a file that is damaged or packed otherwise, LineError where a text
+        of another encoding than UTF-8 fails.  `verbose` shows a progress bar.
+        """
+        with self.opened() as opened, tqdm.wrapattr(
+                opened, "read", total=self.size or None, desc=self.name,
+                disable=not verbose) as stream:
+            start = opened.peek(16)[:16]
+            gzipped = start.startswith(GZIP)
+            if not gzipped:
+                _refuse_binary(self.name, start, self.encoding)
+            packed = pieces_of_gzip(self.name, stream, self.size) if gzipped else \
+                iter(partial(stream.read, _PIECE_BYTES), b"")
+            in_utf8 = codecs.lookup(self.encoding).name in _UTF8
+            yield from _without_mark(packed if in_utf8 else _recoded(packed, self.encoding))
 
 
 def load_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> TextFile:
-    """Read a text file, or a pipe to its end, unpacking gzip.
+    """Return the text file of a path, or a pipe, which can be read once.
 
-    Raises FileNotFoundError, IsADirectoryError, and ValueError for an empty or binary file, a
-    damaged gzip file, or a device.
+    Raises FileNotFoundError, IsADirectoryError, and ValueError for a socket, a device (once it is
+    read) and an unknown encoding.
     """
     place = validation.path("path", path)
-    regular = validation.kind_of(place) == "a file"
-    return text_of(place.name if regular else str(place), bytes_of(place), encoding)
-
-
-def bytes_of(place: Path) -> np.ndarray:
-    """Read a file, or a pipe to its end, as uint8; raises as `load_text`, but for what it holds."""
     kind = validation.kind_of(place)
     if kind == "a folder":
         raise IsADirectoryError(f"{place} is a folder; name a file in it")
     if kind is None:
         raise FileNotFoundError(f"there is no file {place}")
-    return np.fromfile(place, np.uint8) if kind == "a file" else _of_pipe(place, kind)
-
-
-def _of_pipe(place: Path, kind: str) -> np.ndarray:
-    """Read a pipe, or what is typed at a terminal, to its end."""
     if kind == "a socket":
         raise ValueError(f"{place} is a socket, which has no name to open it by; send the lines "
                          f"through a pipe or a file")
-    with place.open("rb") as stream:
-        if kind != "a pipe" and not stream.isatty():
-            raise ValueError(f"{place} is {kind}, not a file or pipe of text")
-        found = stream.read()
-    if found[:4] == PARQUET:
-        raise ValueError(f"{place} brings a parquet file, which is read from its end: write it to "
-                         f"a file first")
-    return np.frombuffer(found, np.uint8)
+    if kind == "a file":
+        return TextFile(place.name, lambda: place.open("rb"), place.stat().st_size,
+                        _checked(encoding))
+    return TextFile(str(place), partial(_opened_pipe, place, kind), 0, _checked(encoding))
 
 
-def text_of(name: str, data: Any, encoding: str = "utf-8") -> TextFile:
-    """Make a TextFile of bytes, unpacking gzip; see `load_text`."""
-    codecs.lookup(encoding)
-    data = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    if data[:2].tobytes() == GZIP:
-        data = np.frombuffer(gunzipped(name, data), np.uint8)
-    if data[:3].tobytes() == codecs.BOM_UTF8:
-        data = data[3:]
-    if b"\0" in data[:_SAMPLE_BYTES].tobytes() or data[:4].tobytes() == b"PK\x03\x04":
-        raise ValueError(f"{name} is a binary file, not lines of text; read_ratings takes "
-                         f"csv, tsv, '::', gzip and parquet files, text in UTF-8")
-    data = _with_line_feeds(data)
-    data.flags.writeable = False
-    file = TextFile(name, data, encoding)
-    if not file.first_lines(1):           # (bytes know fewer blanks than text)
-        raise ValueError(f"{name} is empty")
-    return file
+def _opened_pipe(place: Path, kind: str) -> io.BufferedReader:
+    """Open a pipe, or what is typed at a terminal."""
+    stream = place.open("rb")
+    if kind != "a pipe" and not stream.isatty():
+        stream.close()
+        raise ValueError(f"{place} is {kind}, not a file or pipe of text")
+    return stream
 
 
-def _with_line_feeds(data: np.ndarray) -> np.ndarray:
-    """Turn each carriage return that ends a line by itself into a line feed, in a copy."""
-    given = data
-    for start in range(0, data.size, _BLOCK_BYTES):
-        places = start + np.flatnonzero(given[start:start + _BLOCK_BYTES] == ord("\r"))
-        lone = places[given[np.minimum(places + 1, data.size - 1)] != ord("\n")]
-        if lone.size:
-            data = given.copy() if data is given else data
-            data[lone] = ord("\n")
-    return data
+def text_of(name: str, data: bytes, encoding: str = "utf-8") -> TextFile:
+    """Make a TextFile of bytes: see `load_text`."""
+    return TextFile(name, lambda: io.BufferedReader(io.BytesIO(data)), len(data),
+                    _checked(encoding))
+
+
+def _checked(encoding: str) -> str:
+    if not isinstance(encoding, str):
+        raise TypeError(f"encoding must be a name such as 'utf-8', got {encoding!r}")
+    try:
+        b"".decode(encoding)
+    except (LookupError, ValueError):
+        raise ValueError(f"encoding must be 'utf-8', 'latin-1', 'utf-16' or another text encoding "
+                         f"of Python, got {encoding!r}") from None
+    return encoding
+
+
+def _refuse_binary(name: str, start: bytes, encoding: str) -> None:
+    if start.startswith(PARQUET):
+        raise ValueError(f"{name} brings a parquet file, which is read from its end: write it to a "
+                         f"file first")
+    for first, what in _BINARY.items():
+        named = "UTF-16" in what and codecs.lookup(encoding).name not in _UTF8
+        if re.match(first, start) and not named:
+            raise ValueError(f"{name} is a binary file: {what}")
+
+
+def _without_mark(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    first = b""
+    while len(first) < len(codecs.BOM_UTF8) and (piece := next(pieces, b"")):
+        first += piece
+    yield first.removeprefix(codecs.BOM_UTF8)
+    yield from pieces
+
+
+def _recoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder, lines = codecs.getincrementaldecoder(encoding)(), 1
+    for piece in chain(pieces, [b""]):
+        try:
+            text = decoder.decode(piece, final=not piece).encode()
+        except UnicodeError as error:
+            start = getattr(error, "start", 0)
+            lines += piece[:start].decode(encoding, "replace").count("\n")
+            raise LineError(lines, f"not {encoding} text ({error}); another encoding= may be "
+                                   f"meant") from None
+        lines += text.count(b"\n")
+        yield text
 
 
 def pieces_of_gzip(name: str, packed: BinaryIO | Any, size: int) -> Iterator[bytes]:
@@ -138,7 +166,7 @@ def pieces_of_gzip(name: str, packed: BinaryIO | Any, size: int) -> Iterator[byt
     most, got = max(MAX_BYTES, MAX_RATIO * size), 0
     try:
         with gzip.GzipFile(fileobj=packed) as stream:
-            while piece := stream.read(_BLOCK_BYTES):
+            while piece := stream.read(_PIECE_BYTES):
                 got += len(piece)
                 if got > most:
                     raise ValueError(f"{name} unpacks to more than {most:,} bytes out of {size:,}, "

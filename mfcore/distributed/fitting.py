@@ -143,10 +143,11 @@ def _opened(ratings: Any, folder: Path, client: Any, reading: Reading) -> Any:
     futures = [client.submit(read_part, str(part), reading, key=f"read-part-{number}-{folder.name}")
                for number, part in enumerate(parts)]
     return convert([future.result for future in futures], folder / "ratings",
-                   reading=Reading("user", "item", "rating", "weight"))
+                   reading=Reading("user", "item", None if reading.rating is None else "rating",
+                                   None if reading.weight is None else "weight"))
 
 
-def read_part(path: str, reading: Reading) -> dict[str, np.ndarray]:
+def read_part(path: str, reading: Reading) -> dict[str, Any]:
     """Read one file on a worker; return its columns by meaning."""
     found = read_columns(path, reading, n_threads=1)
     columns = {"user": found.users, "item": found.items, "rating": found.values,
