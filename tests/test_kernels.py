@@ -20,6 +20,7 @@ from mfcore.kernels.sorting import counting_order
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool
+from mfcore.solvers.als import solve_exactly
 
 pytestmark = pytest.mark.kernel
 
@@ -43,16 +44,21 @@ def case(request) -> tuple[Dense, Factors]:
 
 # --------------------------------------------------------------------------- exact rows
 
-def solve(dense: Dense, at: Factors, lo: int = 0, hi: int | None = None, noise=None):
-    """Call the kernel on users lo..hi; return P, β, and what it returned."""
+def solve(dense: Dense, at: Factors, lo: int = 0, hi: int | None = None, noise=None,
+          weakly=False):
+    """Solve users lo..hi, all as weak rows or those that are; return P, β, and Σ_Ω and failures."""
     systems = problem(dense).user_rows(at)
     P, beta, penalty = at.P.copy(), at.beta.copy(), systems.penalty
     whole = [part.copy() for part in systems.whole_matrix(Pool(1))]
-    returned = exact.solve_rows(
-        *systems.cells, at.Q, at.gamma, *whole, penalty.reg, penalty.bias_reg, penalty.means,
-        penalty.bias_means, np.empty((0, len(whole[1]))) if noise is None else noise, P, beta, lo,
-        len(P) if hi is None else hi)
-    return P, beta, returned
+    given = (*systems.cells, at.Q, at.gamma, *whole, penalty.reg, penalty.bias_reg,
+             penalty.means, penalty.bias_means,
+             np.empty((0, len(whole[1]))) if noise is None else noise, P, beta)
+    weak, hi = np.full(len(P), weakly), len(P) if hi is None else hi
+    if not weakly:
+        known, failed = exact.solve_rows(*given, weak, lo, hi)
+    if weak.any():
+        failed = exact.solve_weak_rows(*given, weak, lo, hi)
+    return P, beta, (None if weakly else known, failed)
 
 
 def known_terms(dense: Dense, at: Factors) -> float:
@@ -72,10 +78,20 @@ def test_rows_solved_exactly_are_dense_least_squares_on_all_cells(case):
     assert known == pytest.approx(known_terms(dense, at), rel=1e-11)
 
 
-def test_rows_outside_the_chunk_stay_as_they_are():
+def test_rows_solved_as_weak_are_the_same(case):
+    dense, at = case
+    P, beta, (_, failed) = solve(dense, at, weakly=True)
+    expected = dense.solved_users(at)
+    np.testing.assert_allclose(P, expected[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(beta, expected[1], rtol=1e-9, atol=1e-9)
+    assert failed == -1
+
+
+@pytest.mark.parametrize("weakly", [False, True])
+def test_rows_outside_the_chunk_stay_as_they_are(weakly):
     dense, at = CASES["learned bias"]
-    P, beta, _ = solve(dense, at, 2, 4)
-    whole = solve(dense, at)
+    P, beta, _ = solve(dense, at, 2, 4, weakly=weakly)
+    whole = solve(dense, at, weakly=weakly)
     outside = [0, 1, 4, 5, 6]
     np.testing.assert_array_equal(P[outside], at.P[outside])
     np.testing.assert_array_equal(beta[outside], at.beta[outside])
@@ -123,20 +139,17 @@ def test_without_penalty_cells_that_cancel_all_unknown_ones_give_the_prior(real)
     dense = replace(dense, w=np.zeros_like(dense.w))
     at = naive.as_type(at, real)
     systems = problem(dense, real=real).user_rows(at)
-    whole = [part.astype(real) for part in systems.whole_matrix(Pool(1))]
-    penalty = systems.penalty
-    _, failed = exact.solve_rows(*systems.cells, at.Q, at.gamma, *whole, penalty.reg,
-                                 penalty.bias_reg, penalty.means, np.zeros(1),
-                                 np.empty((0, len(whole[1])), at.P.dtype), at.P, at.beta, 0, 2)
-    assert failed == -1
-    assert np.abs(at.P).max() < 10 * np.abs(dense.users.means).max()
+    solve_exactly(systems, at.P, at.beta, Pool(1))
+    np.testing.assert_allclose(at.P, dense.users.means, rtol=1e-2)
 
 
-def test_noise_moves_a_row_by_the_inverse_root_of_its_system(case):
+@pytest.mark.parametrize("weakly", [False, True])
+def test_noise_moves_a_row_by_the_inverse_root_of_its_system(case, weakly):
     dense, at = case
     systems, d = problem(dense).user_rows(at), at.P.shape[1] + dense.learns_bias
     noise = np.random.default_rng(3).normal(size=(len(at.P), d))
-    (P0, beta0, _), (P, beta, _) = solve(dense, at), solve(dense, at, noise=noise)
+    (P0, beta0, _), (P, beta, _) = (
+        solve(dense, at, noise=each, weakly=weakly) for each in (None, noise))
     for u in range(len(P)):
         A, _ = systems.system(u, at.beta[u], Pool(1))
         moved = np.append(P[u] - P0[u], beta[u] - beta0[u])[:d]

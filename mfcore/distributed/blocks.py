@@ -165,11 +165,12 @@ def put_rows(path: Path, start: int, values: np.ndarray) -> None:
 # -------------------------------------------------------------------- half-sweeps, shipped
 
 
-def gram_of(rows: BlockRows) -> list[np.ndarray]:
+def gram_of(rows: BlockRows, dtype: type | None) -> list[np.ndarray]:
     """Return the products that make the Gram of [X | 1 | bias], one per chunk of rows."""
     X, bias = rows[:2]
     with Pool(1) as pool:
-        return gram_parts(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias))
+        return gram_parts(X, pool, beside=(np.broadcast_to(X.dtype.type(1), len(X)), bias),
+                          dtype=dtype)
 
 
 def turn(rows: BlockRows, frozen: Frozen) -> BlockRows:
@@ -208,9 +209,10 @@ def _solved_parts(block: Block | Share, Q: np.ndarray, gamma: np.ndarray, X: np.
 # --------------------------------------------------------------------- half-sweeps, shared
 
 
-def gram_in(folder: str, side: str, span: tuple[int, int]) -> list[np.ndarray]:
+def gram_in(folder: str, side: str, span: tuple[int, int], dtype: type | None
+            ) -> list[np.ndarray]:
     """Return the products that make the Gram of rows in a file."""
-    return gram_of(load_rows(folder, side, span))
+    return gram_of(load_rows(folder, side, span), dtype)
 
 
 def turn_in(folder: str, side: str, span: tuple[int, int], frozen: Frozen, target: str) -> None:

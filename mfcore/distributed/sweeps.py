@@ -48,7 +48,7 @@ from mfcore.npy import mapped
 from mfcore.objectives.factors import Factors, WholeMatrix, met, whole_matrix
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
-from mfcore.solvers.als import Eigenbasis, row_cost, run_up, start_on_sample
+from mfcore.solvers.als import SUMS, Eigenbasis, row_cost, run_up, start_on_sample
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.sample import STEPS
@@ -154,7 +154,7 @@ class BlockALS(Solver):
               ) -> tuple[Any, np.ndarray, float]:
         """Solve one side; return its rows, the Gram of the frozen side and Σ_Ω."""
         self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
-        G = self._gram(OTHER[side], rows[OTHER[side]], at.P.shape[1])
+        G = self._gram(OTHER[side], rows[OTHER[side]], at.P.shape[1], None if steps else SUMS)
         frozen = self._frozen(side, at, G, steps)
         folder = self._new_files(side, at, filled=False)
         solved, known = self._solve(side, rows, frozen, folder)
@@ -162,17 +162,17 @@ class BlockALS(Solver):
             array[...] = mapped(path)
         return solved, G, known
 
-    def _gram(self, side: str, rows: Any, k: int) -> np.ndarray:
+    def _gram(self, side: str, rows: Any, k: int, dtype: type | None) -> np.ndarray:
         """Return the Gram of [X | 1 | bias], its parts added in the order of rows."""
         total = np.zeros((k + 2, k + 2))
         if self.problem.w0:
-            for products in self._results(self._gram_tasks(side, rows), f"gram {side}s"):
+            for products in self._results(self._gram_tasks(side, rows, dtype), f"gram {side}s"):
                 for product in products:
                     total += product
         return total
 
-    def _gram_tasks(self, side: str, rows: Any) -> list[Any]:
-        return [self._submit(tasks.gram_of, f"gram-{side}s", b, block)
+    def _gram_tasks(self, side: str, rows: Any, dtype: type | None) -> list[Any]:
+        return [self._submit(tasks.gram_of, f"gram-{side}s", b, block, dtype)
                 for b, block in enumerate(rows)]
 
     def _frozen(self, side: str, at: Factors, G: np.ndarray, steps: int) -> tasks.Frozen:
@@ -290,8 +290,8 @@ class SharedALS(BlockALS):
             folder = self._files[side] = self._new_files(side, at, filled=True)
         return folder
 
-    def _gram_tasks(self, side: str, rows: str) -> list[Any]:
-        return [self._submit(tasks.gram_in, f"gram-{side}s", r, rows, side, span)
+    def _gram_tasks(self, side: str, rows: str, dtype: type | None) -> list[Any]:
+        return [self._submit(tasks.gram_in, f"gram-{side}s", r, rows, side, span, dtype)
                 for r, span in enumerate(self._runs(side))]
 
     def _solve(self, side: str, rows: dict[str, str], frozen: tasks.Frozen, folder: str

@@ -10,8 +10,19 @@ are gathered up to 256 at a time, scaled by √|a|: those with positive a fill t
 front, those with negative a from the back, and each part is one symmetric BLAS product with
 its own sign.  The root is that of |a|, so no weight can make it NaN.
 
+Weak rows.  Where a pivot of A, a diagonal number of U squared, is within 128 ε tr A of zero, the
+solution is rounding to a good part, or, without a penalty, one of many.  Such rows are solved
+again in float64, by steps that leave what A does not determine at the prior:
+
+    z ← z + (A + δ I)⁻¹ (c − A z)        from z = m,   δ = 2⁻⁴⁰ tr A
+
+Along an eigenvector of A with eigenvalue s, a step multiplies the distance to the solution by
+δ / (s + δ).  So n steps solve the row to (δ/s)ⁿ where s ≫ δ, and stay at m where s is rounding.
+
 With noise e the row becomes A⁻¹ c + U⁻¹ e, where A = UᵀU.  For e ~ N(0, I / τ) that is a draw
 from N(A⁻¹ c, (τ A)⁻¹), since the covariance of U⁻¹ e is U⁻¹ U⁻ᵀ / τ = A⁻¹ / τ.
+
+Sources: Riley 1955 (the steps); Golub, Van Loan 2013, section 4.2 (pivots and rounding).
 """
 
 from __future__ import annotations
@@ -26,6 +37,8 @@ from mfcore.kernels.prefetch import prefetch_row
 GATHER = 256      # cells scaled into the buffer before they are multiplied
 AHEAD = 16        # cells between asking for a row and reading it
 SMALL = 1e-12     # sums of squares that count as nothing
+SOUND, WEAK = 1 / 16, 2048   # least pivot in units of the mean diagonal; ε κ is 1 / WEAK
+SHIFT, STEPS = 2.0**-40, 3      # δ / tr A, and steps, of weak rows
 
 
 @njit(**MELT)
@@ -41,21 +54,22 @@ def _flush(A: np.ndarray, buffer: np.ndarray, front: int, back: int, sign: np.nd
 
 @njit(**MELT)
 def _add_ridge(A: np.ndarray, A0: np.ndarray, c: np.ndarray, k: int, reg: float,
-               bias_reg: float, m: np.ndarray, m_bias: float) -> None:
-    """Add Λ and Λm; Λ is at least the rounding error of A.
+               bias_reg: float, m: np.ndarray, m_bias: float, least: float) -> float:
+    """Add Λ and Λm, Λ at least `least` times the trace of A; return the trace, without Λ.
 
     Negative a subtract from A0 but leave its rounding error, so that A0 counts separately.
     """
-    trace = A.dtype.type(SMALL)
+    trace: float = A.dtype.type(SMALL)
     for i in range(c.size):
         trace += abs(A[i, i]) + A0[i, i]
-    floor = trace * np.finfo(A.dtype).eps
+    floor = trace * least
     for f in range(k):
         A[f, f] += max(reg, floor)
         c[f] += max(reg, floor) * m[f]
     if c.size > k:
         A[k, k] += max(bias_reg, floor)
         c[k] += max(bias_reg, floor) * m_bias
+    return trace
 
 
 @njit(**MELT)
@@ -149,12 +163,59 @@ def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndar
     return frozen
 
 
+@njit(**MELT)
+def _start(A: np.ndarray, A0: np.ndarray, c: np.ndarray) -> None:
+    """Set A to A0, and c to 0."""
+    for i in range(c.size):
+        c[i] = 0
+        for j in range(c.size):
+            A[i, j] = A0[i, j]
+
+
+@njit(**MELT)
+def _store(P: np.ndarray, beta: np.ndarray, u: int, z: np.ndarray) -> None:
+    for f in range(P.shape[1]):
+        P[u, f] = z[f]
+    if z.size > P.shape[1]:
+        beta[u] = z[P.shape[1]]
+
+
+@njit(**MELT)
+def _inverse_norm(U: np.ndarray, sound: float, w: np.ndarray) -> float:
+    """Return about ‖A⁻¹‖ for A = UᵀU, or 0 where every pivot is above `sound`.
+
+    w solves Uᵀw = e, its signs e = ±1 chosen as they come so that w grows, which turns it to
+    the direction where U is smallest; then ‖A⁻¹‖ ≈ (‖U⁻¹w‖ / ‖w‖)².  Fills w.
+    """
+    least = U[0, 0]
+    for i in range(w.size):
+        least = min(least, U[i, i])
+        w[i] = 0
+    before, after = 0.0, 0.0
+    if least * least > sound:
+        return after
+    for i in range(w.size):
+        w[i] = (w[i] - 1 if w[i] < 0 else w[i] + 1) / U[i, i]
+        row, rest = U[i, i + 1:], w[i + 1:]
+        for j in range(rest.size):
+            rest[j] -= row[j] * w[i]
+        before += w[i] * w[i]
+    for i in range(w.size - 1, -1, -1):
+        inner = w[i]
+        row, rest = U[i, i + 1:], w[i + 1:]
+        for j in range(rest.size):
+            inner -= row[j] * rest[j]
+        w[i] = inner / U[i, i]
+        after += w[i] * w[i]
+    return after / before
+
+
 @njit(**KERNEL)
 def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
                line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
                c0: np.ndarray, c1: np.ndarray, reg: np.ndarray, bias_reg: np.ndarray,
                M: np.ndarray, bias_means: np.ndarray, noise: np.ndarray, P: np.ndarray,
-               beta: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
+               beta: np.ndarray, weak: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
     """Solve rows lo..hi in place.
 
     Parameters
@@ -173,6 +234,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         e of each row.
     P, beta : ndarray, shapes (n_rows, k), (n_rows,)
         The free side; rows lo..hi are overwritten (beta only if it is learned).
+    weak : ndarray of bool, shape (n_rows,)
+        Set for rows to be solved by `solve_weak_rows`; they keep their values.
 
     Returns
     -------
@@ -190,6 +253,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     flags = np.array(FLAGS, np.int32)
     flags[0] = d
     shared_prior, no_sums = M.shape[0] == 1, not (A0.any() or len(noise))
+    eps = np.finfo(Q.dtype).eps
     known, failed = 0.0, -1
     for u in range(lo, hi):
         m = M[0 if shared_prior else u]
@@ -200,27 +264,110 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
                 beta[u] = bias_prior
             continue
         fixed = Q.dtype.type(0 if learns else beta[u])
-        for i in range(d):
-            c[i] = 0
-            for j in range(d):
-                A[i, j] = A0[i, j]
+        _start(A, A0, c)
         known += _gather_row(indices, x, y, line, Q, gamma, fixed, indptr[u], indptr[u + 1],
                              buffer, target, sign, flags, A, c)
         _load(z, P[u], beta[u])
         known += _square(A, A0, c, z)
         for f in range(d):
             c[f] += c0[f] + fixed * c1[f]
-        _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior)
+        trace = _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior, eps)
         solve_spd(A, c, flags)
         # LAPACK need not report NaN and infinity.  (isfinite tests x - x == 0, which is
         # always true of a sum that may be reordered.)
-        if flags[INFO] != 0 or not np.trace(A) + abs(c.sum()) < np.inf:
+        if flags[INFO] == 0 and not np.trace(A) + abs(c.sum()) < np.inf \
+                or not trace < np.inf:
             failed = u
+            continue
+        if flags[INFO] != 0 or _inverse_norm(A, SOUND * trace / d, z) * trace * WEAK * eps > 1:
+            weak[u] = True
             continue
         if len(noise):
             _add_noise(c, A, noise[u], z)
-        for f in range(k):
-            P[u, f] = c[f]
-        if learns:
-            beta[u] = c[k]
+        _store(P, beta, u, c)
     return known, failed
+
+
+# ----------------------------------------------------------------------- weak rows
+
+@njit(**MELT)
+def _put_residual(r: np.ndarray, A: np.ndarray, c: np.ndarray, z: np.ndarray) -> None:
+    """Write c − A z to r, from the upper triangle."""
+    for i in range(c.size):
+        r[i] = c[i]
+    for i in range(c.size):
+        row, tail, rest = A[i, i + 1:], z[i + 1:], r[i + 1:]
+        inner = A[i, i] * z[i]
+        for j in range(tail.size):
+            inner += row[j] * tail[j]
+            rest[j] -= row[j] * z[i]
+        r[i] -= inner
+
+
+@njit(**MELT)
+def _solve_factored(U: np.ndarray, r: np.ndarray) -> None:
+    """Solve UᵀU x = r in place."""
+    for i in range(r.size):
+        r[i] /= U[i, i]
+        row, rest = U[i, i + 1:], r[i + 1:]
+        for j in range(rest.size):
+            rest[j] -= row[j] * r[i]
+    for i in range(r.size - 1, -1, -1):
+        inner = r[i]
+        row, rest = U[i, i + 1:], r[i + 1:]
+        for j in range(rest.size):
+            inner -= row[j] * rest[j]
+        r[i] = inner / U[i, i]
+
+
+@njit(**KERNEL)
+def solve_weak_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
+                    line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
+                    c0: np.ndarray, c1: np.ndarray, reg: np.ndarray, bias_reg: np.ndarray,
+                    M: np.ndarray, bias_means: np.ndarray, noise: np.ndarray, P: np.ndarray,
+                    beta: np.ndarray, weak: np.ndarray, lo: int, hi: int) -> int:
+    """Solve the weak rows among lo..hi in place; return a row without a finite solution, or -1.
+
+    Arguments are those of `solve_rows`, with A0, c0 and c1 in float64, the type of the work.
+    """
+    k, d, real = Q.shape[1], c0.size, A0.dtype
+    learns = d > k
+    buffer, target = np.empty((GATHER, d), real), np.empty(4, real)
+    A, U = np.empty((d, d), real), np.empty((d, d), real)
+    c, z, r = np.empty(d, real), np.empty(d, real), np.empty(d, real)
+    sign, flags = np.array([1, 1, -1, 1], real), np.array(FLAGS, np.int32)
+    flags[0] = d
+    most, failed = np.finfo(P.dtype).max, -1
+    for u in range(lo, hi):
+        if not weak[u]:
+            continue
+        m = M[0 if M.shape[0] == 1 else u]
+        bias_prior = bias_means[0 if bias_means.size == 1 else u]
+        fixed = A0.dtype.type(0 if learns else beta[u])
+        _start(A, A0, c)
+        _gather_row(indices, x, y, line, Q, gamma, fixed, indptr[u], indptr[u + 1], buffer,
+                    target, sign, flags, A, c)
+        for f in range(d):
+            c[f] += c0[f] + fixed * c1[f]
+        trace = _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior, 0.0)
+        _load(z, m, bias_prior)
+        _put_residual(r, A, c, z)
+        for i in range(d):
+            for j in range(d):
+                U[i, j] = A[i, j]
+            U[i, i] += SHIFT * trace
+        solve_spd(U, r, flags)
+        for _ in range(STEPS - 1):
+            for f in range(d):
+                z[f] += r[f]
+            _put_residual(r, A, c, z)
+            _solve_factored(U, r)
+        for f in range(d):
+            z[f] += r[f]
+        if len(noise):
+            _add_noise(z, U, noise[u], r)
+        if flags[INFO] != 0 or not np.abs(z).max() <= most:
+            failed = u
+            continue
+        _store(P, beta, u, z)
+    return failed

@@ -125,9 +125,10 @@ class RowSystems:
         """d, the number of unknowns per row."""
         return int(self.Q.shape[1]) + self.learns_bias
 
-    def whole_matrix(self, pool: Pool) -> WholeMatrix:
+    def whole_matrix(self, pool: Pool, dtype: type | None = None) -> WholeMatrix:
         """Return the row system's sums over all columns, in float64.
 
+        `dtype` is that of the products inside chunks; None: that of Q.
         d is k + 1 if the bias is learned (it comes last), else k:
         A0 = w0 Σ x xᵀ + common,  c0 = −w0 Σ γ x,  c1 = −w0 Σ x (to be multiplied by a fixed β).
         """
@@ -137,7 +138,7 @@ class RowSystems:
         common = np.zeros((d, d)) if self.common is None else self.common
         if self.w0 == 0:
             return WholeMatrix(common, np.zeros(d), np.zeros(d))
-        G = self.w0 * augmented_gram(self.Q, self.gamma, pool)
+        G = self.w0 * augmented_gram(self.Q, self.gamma, pool, dtype)
         return whole_matrix(G, d, common)
 
     def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +162,9 @@ class RowSystems:
         A, _ = self.system(row, bias, pool)
         columns, a, b = self.cells.row(row)
         frozen = self.gamma[columns] + (0.0 if self.learns_bias else bias)
-        pull = np.linalg.solve(A, self.design(np.array([column]))[0])
+        x = self.design(np.array([column]))[0]
+        pull = np.linalg.solve(A, x) if self.ridge(row)[0].all() else \
+            np.linalg.lstsq(A, x, rcond=None)[0]
         return columns, (self.design(columns) @ pull) * (b - a * frozen)
 
     def design(self, columns: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mfcore.kernels.cg import padded, padded_width, row_solver
-from mfcore.kernels.exact import solve_rows
+from mfcore.kernels.exact import solve_rows, solve_weak_rows
 from mfcore.objectives.factors import Factors, WholeMatrix
 from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
@@ -36,6 +36,7 @@ from mfcore.solvers.sample import STEPS, SWEEPS, of_users, point_of_users, sampl
 from mfcore.validation import DivergenceError
 
 RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
+SUMS = np.float64  # type of the products over all columns that exact rows are made of
 
 
 def run_up(at: Factors, sweep: Callable[[], float]) -> None:
@@ -80,14 +81,20 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
 
     `bounds` are the chunks, of all rows or of some; None: those of `row_bounds`.
     """
-    whole, penalty, dtype = systems.whole_matrix(pool), systems.penalty, P.dtype
-    fixed = (*systems.cells, systems.Q, systems.gamma, *(part.astype(dtype) for part in whole),
-             penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
-             penalty.bias_means,
-             np.empty((0, len(whole.c0)), dtype) if noise is None else noise)
-    parts = pool.over_chunks(lambda lo, hi: solve_rows(*fixed, P, beta, lo, hi),
-                             row_bounds(systems, P.shape[1]) if bounds is None else bounds)
-    failed = [row for _, row in parts if row >= 0]
+    whole, penalty, dtype = systems.whole_matrix(pool, SUMS), systems.penalty, P.dtype
+    weak = np.zeros(len(P), bool)
+    rest = (penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
+            penalty.bias_means, np.empty((0, len(whole.c0)), dtype) if noise is None else noise,
+            P, beta, weak)
+    frozen = (*systems.cells, systems.Q, systems.gamma)
+    bounds = row_bounds(systems, P.shape[1]) if bounds is None else bounds
+    rounded = [part.astype(dtype) for part in whole]
+    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, *rounded, *rest, lo, hi), bounds)
+    failed = [row for _, row in parts]
+    if weak.any():
+        failed += pool.over_chunks(lambda lo, hi: solve_weak_rows(*frozen, *whole, *rest, lo, hi),
+                                   bounds)
+    failed = [row for row in failed if row >= 0]
     if failed:
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
                               f"ratings, weights or factors are too large for {dtype}; "
@@ -186,6 +193,11 @@ class Alternating(Solver):
 
     problem: Quadratic
 
+    @property
+    def _sums(self) -> type | None:
+        """The type in which Grams of the factors are multiplied out; None: that of the factors."""
+        return None
+
     def begin(self, at: Factors, pool: Pool) -> None:
         """Start on a sample of the users, if there is one."""
         self._starts_on_sample(at, pool)
@@ -209,7 +221,7 @@ class Alternating(Solver):
         problem.users.solve(*at.of_users, problem.learns_bias)
         around = problem.constant + problem.penalty(at)
         if problem.w0:
-            around += problem.w0 * problem.whole_square(at, pool)
+            around += problem.w0 * problem.whole_square(at, pool, self._sums)
         return around + self._half(problem.user_rows(at), at.P, at.beta, pool)
 
     def finish(self, at: Factors, pool: Pool) -> None:
@@ -237,6 +249,10 @@ class ALS(Alternating):
     exact: bool
     cg_steps: int = 2
     _users_are_exact: bool = False
+
+    @property
+    def _sums(self) -> type | None:
+        return SUMS if self.exact else None
 
     def begin(self, at: Factors, pool: Pool) -> None:
         """Start on a sample, or, in an exact fit without one, with conjugate gradient."""

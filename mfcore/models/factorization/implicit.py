@@ -43,7 +43,10 @@ class ImplicitMF(Recommender):
     negatives : {"error", "zero"}
         What a negative count means: an error, or p = 0 with the confidence of its size.
     reg : float, >= 0
-        Penalty weight of the vectors.
+        Penalty weight of the vectors.  0: no penalty.  A row of fewer ratings than factors then
+        has many solutions, and gets the one nearest to its prior; scores are those of an exact
+        factorization, but vectors, and so `similar_items`, depend on the start.  Where that
+        matters take a small one, such as 1e-3.
     reg_scaling : "none", "count", or float
         λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     feature_reg, history_reg, features

@@ -67,7 +67,10 @@ class MatrixFactorization(Recommender):
         r0, the rating assumed there; "bias" assumes B_ui and needs bias="mean".
     reg : float, >= 0
         Penalty weight of the vectors, in units of σ: λ grows with the ratings, as the vectors
-        grow with their root and the loss with their square.
+        grow with their root and the loss with their square.  0: no penalty.  A row of fewer
+        ratings than factors then has many solutions, and gets the one nearest to its prior;
+        scores are those of an exact factorization, but vectors, and so `similar_items`, depend
+        on the start.  Where that matters take a small one, such as 1e-3.
     bias_reg : float >= 0, or None
         Penalty weight of learned biases, a number of ratings; None: `reg`.
     reg_scaling : "count", "none", or float
