@@ -125,9 +125,9 @@ def filled(first, last, at=0.0):
 
 def test_processes_that_fill_a_cold_cache_at_once_mix_nothing_up(folder):
     at = time.time() + 2
-    for process in [filled(0, 20, at), filled(10, 30, at), filled(0, 30, at)]:
+    for process in [filled(0, 8, at), filled(4, 12, at), filled(0, 12, at)]:
         assert process.communicate()[0].startswith("[]")
-    assert filled(0, 30).communicate()[0] == "[] 30\n"
+    assert filled(0, 12).communicate()[0] == "[] 12\n"
 
 
 # --------------------------------------------------------------- files that are not whole
