@@ -80,6 +80,9 @@ def test_ratings_of_any_scale_give_numbers_or_a_sentence_and_never_nan(name, dat
     if data == "zeros" and name.startswith(POSITIVE):
         with pytest.raises(ValueError, match="must hold at least one (count|value) above 0"):
             model.fit(DATA[data])
+    elif data.startswith("subnormal") and model.predicts_ratings and name != "BiasOnly":
+        with pytest.raises(DivergenceError, match=r"deviation between .* dividing them by about"):
+            model.fit(DATA[data])
     else:
         assert_finite(model.fit(DATA[data]), DATA[data])
 
@@ -149,7 +152,7 @@ PRECISE = [name for name, (made, _) in MODELS.items() if made is not BayesianMF
 
 @pytest.mark.parametrize(("name", "data"), [
     (name, data) for name in PRECISE for data in (
-        "plain", "tiny", "huge", "constant", "blockbuster", "subnormal in float32")])
+        "plain", "tiny", "huge", "constant", "blockbuster")])
 def test_single_precision_is_within_the_stated_bound_of_double_precision(name, data):
     """|s₃₂ − s₆₄| ≤ 16 ε κ S: see "Precision" in docs/limits.md."""
     error, kappa = apart(*by_precision(name, DATA[data]), DATA[data])

@@ -158,13 +158,14 @@ def row_solver(K: int) -> Any:
         Cells, frozen side and penalties are as in kernels/exact.py; all factors are rotated.
         D, v, g : w0 times the eigenvalues, the column sums and Qᵀγ, shape (K,) each.
         whole : [1 if the bias is learned else 0, w0 n, w0 Σγ].
-        Returns Σ_Ω (a s² − 2 b s) of the values on entry.
+        Returns Σ_Ω (a s² − 2 b s) of the values on entry; NaN if a row overflows.
         """
         real = Q.dtype.type
         one = real(1)                    # (1 / x would be computed in float64)
         tiny = real(1e-30)
         eps = real(np.finfo(Q.dtype).eps)
         floor = (D.sum() + real(1e-12)) * eps
+        floor_b = (real(whole[1]) + real(1e-12)) * eps
         column = np.empty(BLOCK, np.int64)
         a, b, o = np.empty(BLOCK, Q.dtype), np.empty(BLOCK, Q.dtype), np.empty(BLOCK, Q.dtype)
         r, inverse, z = np.empty(K, Q.dtype), np.empty(K, Q.dtype), np.empty(K, Q.dtype)
@@ -174,7 +175,7 @@ def row_solver(K: int) -> Any:
         total = 0.0
         for u in range(lo, hi):
             p, bias, m = P[u], beta[u], M[0 if shared_prior else u]
-            lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor)
+            lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor_b)
             start, stop = indptr[u], indptr[u + 1]
             vp = _start_residual(K, p, bias, m, lam, D, v, g, r, inverse)
             bias_prior = real(bias_means[0 if bias_means.size == 1 else u])
@@ -192,12 +193,14 @@ def row_solver(K: int) -> Any:
             r_b *= learns
             inverse_b = one / max(diagonal_b, lam_b + tiny)
             d_b = r_b * inverse_b
-            rz = r_b * d_b
+            rz, least = r_b * d_b, inverse_b
             for f in range(K):
                 inverse[f] = one / max(inverse[f], lam + tiny)
+                least = min(least, inverse[f])
                 d[f] = r[f] * inverse[f]
                 rz += r[f] * d[f]
             dMd = rz                     # d measured by the preconditioner
+            dAd = rz
             for _ in range(steps):
                 if not rz > 0:
                     break
@@ -231,6 +234,8 @@ def row_solver(K: int) -> Any:
                 for f in range(K):
                     d[f] = z[f] + ratio * d[f]
                 d_b = r_b * inverse_b + ratio * d_b
+            if not (abs(rz) < np.inf and abs(dAd) < np.inf and least > 0):
+                total = np.nan           # (it stopped, and nobody would know)
             beta[u] = bias
         return total
 

@@ -203,7 +203,7 @@ def row_solver(width: int) -> Any:
         flags[0] = d
         shared_prior = M.shape[0] == n_blocks
         no_sums = not D.any()
-        base = real(SMALL) + D.sum() + n_w0
+        eps, small, whole_trace = real(np.finfo(Q.dtype).eps), real(SMALL), D.sum()
         total, failed = 0.0, -1
         for u in range(lo, hi):
             row, prior_row = u * n_blocks, 0 if shared_prior else u * n_blocks
@@ -229,8 +229,8 @@ def row_solver(width: int) -> Any:
             for j in range(n_blocks):
                 for f in range(width):
                     vp += v[j, f] * P[row + j, f]
-            floor = (base + trace + weight) * real(np.finfo(Q.dtype).eps)
-            lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor)
+            lam = max(real(reg[u]), (small + whole_trace + trace) * eps)
+            lam_b = max(real(bias_reg[u]), real(d) * (small + n_w0 + weight) * eps)
             for j in range(n_blocks):
                 p = P[row + j]
                 _start_block(width, D[j], v[j], g[j], p, M[prior_row + j], bias, lam, A, c)

@@ -21,7 +21,7 @@ from mfcore.models.inputs import aligned_ratings
 from mfcore.models.settings import Rule, fitted, offers, setting
 from mfcore.models.sides import Side, Sides, part_of
 from mfcore.models.training import Start
-from mfcore.objectives.biases import rating_scale
+from mfcore.objectives.biases import check_scale, rating_scale
 from mfcore.validation import NotFittedError
 
 Model = TypeVar("Model", bound="Estimator")
@@ -154,7 +154,10 @@ class Estimator:
                              "which this needs, are not known any more")
 
     def remember(self, ratings: Ratings, sides: Sides, mean: float) -> None:
-        """Drop what an earlier fit left, and keep what is known before the first epoch."""
+        """Drop what an earlier fit left, and keep what is known before the first epoch.
+
+        Raises DivergenceError for ratings whose products vectors cannot hold.
+        """
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         self.remember_shape()
@@ -162,8 +165,13 @@ class Estimator:
         data = ratings.by_user.data
         self.rating_range_ = (float(data.min()), float(data.max()))
         self.mean_rating_ = mean
-        self.rating_scale_ = rating_scale(ratings, mean) if self.predicts_ratings else 1.0
         self.users_, self.items_ = sides
+        has_vectors, self.rating_scale_ = "dtype" in self._parameter_names(), 1.0
+        if self.predicts_ratings:
+            self.rating_scale_ = rating_scale(ratings, mean)
+            if has_vectors:
+                check_scale(getattr(self, "rating_scale", None) or self.rating_scale_,
+                            max(map(abs, self.rating_range_)))
 
     def remember_shape(self) -> None:
         """Keep the hyper-parameters that say what the learned numbers are."""

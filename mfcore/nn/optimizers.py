@@ -103,6 +103,10 @@ class Optimizer:
         """Return the memory of a parameter, shape (n_rows, n_states, k)."""
         return self._record(parameter).S
 
+    def memories(self) -> list[np.ndarray]:
+        """Return the memory of all parameters that have moved."""
+        return [record.S for record in self._records.values()]
+
     def _record(self, parameter: Parameter) -> _Record:
         if parameter not in self._records:
             X = _table(parameter.value)

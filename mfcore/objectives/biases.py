@@ -18,8 +18,10 @@ import numpy as np
 from mfcore.data.chunks import CELLS, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
 from mfcore.parallel import row_chunks
+from mfcore.validation import DivergenceError
 
-SCALES = 1e-12, 1e12
+# Least σ, largest σ and largest |r|: what solvers cube, square and add up stays a number.
+LEAST, MOST, LARGEST = 1e-10, 1e10, 1e13
 MEAN_ROUNDING = 1e-12       # ratings that differ from their mean by less, relatively, are equal
 
 Offset = Callable[[slice], "np.ndarray | float"]
@@ -36,10 +38,7 @@ def mean_rating(ratings: Ratings) -> float:
 
 
 def rating_scale(ratings: Ratings, mean: float) -> float:
-    """Return σ, the (weighted) standard deviation of the ratings; 1 where all are equal.
-
-    It is at least 1e-12 and at most 1e12, whose cubes are numbers in single precision.
-    """
+    """Return σ, the (weighted) standard deviation of the ratings; 1 where all are equal."""
     values, weights = ratings.by_user.data, ratings.weights
     if weights is not None and not weights.any():
         weights = None
@@ -57,8 +56,22 @@ def rating_scale(ratings: Ratings, mean: float) -> float:
         return float(shares.sum() if weights is None else weights[chunk] @ shares)
 
     weight = ratings.nnz if weights is None else float(weights.sum(dtype=np.float64))
-    deviation = most * np.sqrt(summed(squares, ratings.nnz) / weight)
-    return float(np.clip(deviation, *SCALES))
+    return float(most * np.sqrt(summed(squares, ratings.nnz) / weight))
+
+
+def check_scale(scale: float, largest: float) -> None:
+    """Raise DivergenceError for σ, or a largest |r|, whose products overflow or vanish in a fit.
+
+    It would end with vectors that say nothing, or not at all.
+    """
+    if not LEAST <= scale <= MOST:
+        raise DivergenceError(f"epoch 1 would overflow or vanish: ratings must have a standard "
+                              f"deviation between {LEAST:g} and {MOST:g}, got {scale:.3g}; rescale "
+                              f"the ratings, dividing them by about {scale:.0e}")
+    if not largest <= LARGEST:
+        raise DivergenceError(f"epoch 1 would overflow: ratings must be at most {LARGEST:g} in "
+                              f"size, got {largest:.3g}; rescale the ratings, or subtract a "
+                              f"constant")
 
 
 def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -121,6 +121,10 @@ def improved_parts(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: 
     kernel = row_solver(systems.Q.shape[1])
     parts = pool.over_chunks(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
                              row_bounds(systems, P.shape[1]) if bounds is None else bounds)
+    if np.isnan(parts).any():
+        raise DivergenceError(f"steps of rows overflow: their ratings, weights or factors are too "
+                              f"large for {P.dtype}; raise reg, rescale the ratings or use "
+                              f"dtype='float64'")
     basis.turn_back(rotated, P, pool)
     return [float(part) for part in parts]      # (fsum raises where infinities meet)
 

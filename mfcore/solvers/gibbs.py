@@ -5,11 +5,11 @@ given its rows, and then every row given the other side; last the noise precisio
 conditionals are derived in objectives/bayesian.py.  That of a row is N(A⁻¹ c, (τ A)⁻¹) with the A
 and c of its least squares system, so that `solve_exactly` with noise draws it.
 
-The penalty is Λ/τ about μ + F_u G, but the solver takes penalties s I about means M, with one s
-for all factors.  So with s the least λ_f/τ,
+The penalty is Λ/τ about μ + F_u G, but the solver takes penalties S about means M, with one s
+for all factors and one for the bias.  So with s the least λ_f/τ of the factors, and the bias's own,
 
-    A += (Λ/τ − s I) + s I           `common`, and the rows' own penalty
-    c += s M,  M = (μ + F G) (Λ/τ) / s
+    A += (Λ/τ − S) + S               `common`, and the rows' own penalty
+    c += S M,  M = (μ + F G) (Λ/τ) / S
 
 Random numbers are keyed by (seed, sweep, side, chunk of rows), so that threads do not matter.
 """
@@ -30,7 +30,8 @@ from mfcore.solvers.checkpoint import group
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-LIFT = 1e-6             # share of the trace to add if a row has no Cholesky factor
+LIFT = 1e-6             # share of the trace, of factors and of the bias, to add if a row has no
+                        # Cholesky factor
 NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 
@@ -123,8 +124,7 @@ class Gibbs(Solver):
         try:
             solve_exactly(systems, X, bias, pool, noise)
         except DivergenceError:                # once more, with a little more on the diagonal
-            lift = LIFT * np.trace(np.abs(systems.whole_matrix(pool).A0))
-            lifted = replace(systems, common=systems.common + lift * np.eye(systems.n_free))
+            lifted = replace(systems, common=_lifted(systems, X.shape[1], pool))
             try:
                 solve_exactly(lifted, X, bias, pool, noise)
             except DivergenceError as error:
@@ -158,15 +158,23 @@ def sampled_rows(rows: RowSystems, prior: RowPrior, tau: float, means: np.ndarra
                  bias_means: np.ndarray) -> RowSystems:
     """Return row systems with the penalty Λ/τ about μ + `means`, as the solver takes it."""
     penalty, n = rows.penalty, len(rows.cells.indptr) - 1
-    scaled = prior.precision / tau
-    s = float(scaled.min())
+    scaled, k = prior.precision / tau, rows.Q.shape[1]
+    s = np.append(np.full(k, scaled[:k].min()), scaled[k:])
     Z = penalty.means + means
     if rows.learns_bias:
         Z = np.column_stack([Z, np.broadcast_to(penalty.bias_means + bias_means, len(Z))])
     M = (Z + prior.mean) * (scaled / s)
-    k, reg = rows.Q.shape[1], np.full(n, s)
-    moved = Penalty(reg, reg, M[:, :k], M[:, k] if rows.learns_bias else penalty.bias_means)
+    moved = Penalty(np.full(n, s[0]), np.full(n, s[-1]), M[:, :k],
+                    M[:, k] if rows.learns_bias else penalty.bias_means)
     return replace(rows, penalty=moved, common=np.diag(scaled - s))
+
+
+def _lifted(systems: RowSystems, k: int, pool: Pool) -> np.ndarray:
+    """Return `common` with a little more on the diagonal, of factors and of the bias."""
+    lift = np.abs(np.diag(systems.whole_matrix(pool).A0))
+    lift[:k] = lift[:k].sum() + systems.penalty.reg[0]
+    lift[k:] += systems.penalty.bias_reg[0]
+    return np.asarray(systems.common) + LIFT * np.diag(lift)
 
 
 def row_noise(shape: tuple[int, int], key: tuple[int, ...], dtype: np.dtype, pool: Pool

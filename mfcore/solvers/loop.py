@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,10 @@ class Solver:
 
     def resume(self, at: Any, state: dict[str, np.ndarray]) -> None:
         """Go on at the parameters `at` from what `state` returned."""
+
+    def sums(self) -> Iterable[np.ndarray]:
+        """Return sums of past gradients: steps divided by an infinite one would stop unnoticed."""
+        return ()
 
 
 @dataclass
@@ -173,6 +177,10 @@ def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
         raise DivergenceError(f"the loss of epoch {epoch} is {loss}; the state before it is "
                               f"kept; rescale the ratings, raise reg or lower "
                               f"learning_rate")
+    if not all(np.isfinite(np.sum(block, dtype=np.float64)) for block in solver.sums()):
+        raise DivergenceError(f"squared gradients of epoch {epoch} overflow; the state before it "
+                              f"is kept; rescale the ratings and weights, or take "
+                              f"dtype='float64'")
     return {"epoch": epoch, "loss": loss, "seconds": time.perf_counter() - start}
 
 

@@ -178,6 +178,10 @@ class Adam(Solver):
                   for name, array in side.moments.items()}
         return {"seed": np.array(self._seed), "epochs": np.array(self._epochs), **arrays}
 
+    def sums(self) -> list[np.ndarray]:
+        """Return the moments."""
+        return [array for side in self._sides for array in side.moments.values()]
+
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned, to the same bits."""
         self._seed, self._epochs = int(state["seed"]), int(state["epochs"])

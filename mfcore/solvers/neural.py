@@ -18,7 +18,7 @@ of the rows that its cells use.  A draw that hits a known cell is repeated until
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,6 +162,10 @@ class NeuralSGD(Solver):
         """Return the seed, the number of epochs done and the optimizer's state."""
         return {"seed": np.array(self.seed), "done": np.array(self.done),
                 **self.trainer.optimizer.state(self.trainer.network.parameters())}
+
+    def sums(self) -> Iterable[np.ndarray]:
+        """Return the optimizer's memory."""
+        return self.trainer.optimizer.memories()
 
     def resume(self, at: Blocks, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""

@@ -148,6 +148,10 @@ class RowSGD(Solver):
             state |= {f"stage_{number}_{name}": array for name, array in found.items()}
         return state | {f"rest_{number}": array for number, array in enumerate(self.memory)}
 
+    def sums(self) -> list[np.ndarray]:
+        """Return the memory of all optimizers."""
+        return [each for stage in self.stages for each in stage.trainer.optimizer.memories()]
+
     def resume(self, at: Vector, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
         self.seed, self.done = int(state["seed"]), int(state["done"])
@@ -191,6 +195,9 @@ class RowLBFGS(Solver):
         self._pairs.put_direction(g, d, pool)
         t = 1.0 if self._pairs.kept else min(1.0, 1 / float(np.linalg.norm(g)))
         slope = float(g @ d)
+        if not np.isfinite(slope):
+            raise DivergenceError("the gradient overflows; rescale the ratings and weights, or "
+                                  "take dtype='float64'")
         for _ in range(HALVINGS):
             at.weights[...] = start + t * d
             found, after = self.value_and_gradient(pool)

@@ -193,6 +193,10 @@ class SGD(Solver):
         return {"counters": np.array([self.seed, self.epochs_done]),
                 "user_squares": self._squares[0], "item_squares": self._squares[1]}
 
+    def sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return AdaGrad's sums of squares."""
+        return self._squares
+
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned; the grid follows from the seed."""
         self.seed, self.epochs_done = (int(value) for value in state["counters"])
