@@ -165,13 +165,13 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
         if not key.endswith("_") or key in APART or hasattr(type(model), key):
             raise ValueError(f"{key!r} is no fitted attribute")
         setattr(model, key, tuple(value) if key == "rating_range_" else value)
-    if "models" in meta:
-        model._take_models([partial(_inner_model, arrays, number, description)
-                            for number, description in enumerate(meta["models"])])
     declared = _declared(type(model))
     _check_arrays(model, COMMON if "models" in meta else set(declared))
     _check_numbers(model, declared)
     _check_counts(model)
+    if "models" in meta:
+        model._take_models([partial(_inner_model, arrays, number, description)
+                            for number, description in enumerate(meta["models"])])
     return model
 
 
