@@ -32,6 +32,7 @@ from distributed import Client, LocalCluster
 from benchmarks.data import all_of
 from benchmarks.machine import environment
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
+from mfcore.atomic import replaceable
 from mfcore.distributed import Plan, fit, plan
 from mfcore.distributed.blocks import constant
 from mfcore.distributed.fitting import BLOCK_CELLS
@@ -67,7 +68,7 @@ def epochs(arguments: argparse.Namespace) -> None:
                 rows.append(told(how=how, number=number, **timed(1, ratings, arguments, client,
                                                                   how == "shared")))
     if arguments.out:
-        kept(Path(arguments.out), arguments, ratings, rows)
+        kept(arguments.out, arguments, ratings, rows)
 
 
 def kept(path: Path, arguments: argparse.Namespace, ratings: Ratings, rows: list[dict[str, Any]]
@@ -262,7 +263,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--how", nargs="+", default=["shared", "shipped"])
-    parser.add_argument("--out")
+    parser.add_argument("--out", type=replaceable)
     arguments = parser.parse_args()
     COMMANDS[arguments.command](arguments)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from benchmarks.cases.neural import Start, epochs_of_torch, solver_of, started
 from benchmarks.harness import RESULTS, THREADS, write
 from benchmarks.machine import environment
 from mfcore import fetch
+from mfcore.atomic import replaceable
 from mfcore.parallel import Pool
 
 FACTORS = 64
@@ -84,7 +84,7 @@ def main() -> None:
     """Draw the curves of both kinds of Adam."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=RESULTS / "neural_curves.json")
+    parser.add_argument("--out", type=replaceable, default=RESULTS / "neural_curves.json")
     given = parser.parse_args()
     R, result = fetch("ml-100k").ratings.by_user, {
         "command": "python -m benchmarks.neural_curves", "environment": environment(THREADS)}

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.harness import RESULTS
 from benchmarks.standings import accuracy, unmeasured
 from benchmarks.tables import behind, first_calls, growth, limits, machine, settings, speed
+from mfcore.atomic import replaceable
 
 README = Path(__file__).with_name("README.md")
 PAGE = RESULTS / "report.html"
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--page", type=replaceable, default=PAGE)
     given = parser.parse_args(arguments)
     README.write_text(filled(README.read_text("utf-8"), given.results), "utf-8")
     given.page.write_text(page(given.results), "utf-8")

@@ -94,8 +94,13 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(place: Path) -> Iterator[Path]:
-    """Make a folder in `place` for what is needed meanwhile, and remove it at the end."""
-    with _part(place, Path.mkdir) as part:
+    """Make a folder in `place` for what is needed meanwhile, and remove it at the end.
+
+    Nobody else may look into it.  What a killed process leaves, the next one here removes.
+    """
+    if not place.is_dir():
+        raise FileNotFoundError(f"there is no folder {place}")
+    with _part(place, lambda part: part.mkdir(0o700)) as part:
         yield part
 
 

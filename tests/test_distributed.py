@@ -31,6 +31,7 @@ if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
 from distributed import Client, LocalCluster, default_client  # noqa: E402
 
 from mfcore import distributed  # noqa: E402
+from mfcore.atomic import owned  # noqa: E402
 from mfcore.distributed import blocks as tasks  # noqa: E402
 from mfcore.distributed import cluster as checks  # noqa: E402
 from mfcore.distributed import serving, sweeps  # noqa: E402
@@ -510,6 +511,25 @@ def test_a_machine_has_one_name_without_a_network_and_another_than_its_twin(monk
     assert len({name, checks.machine(), checks.machine()}) == 3
     (tmp_path / "boot").write_text("another")
     assert checks.machine() not in (name, "")
+
+
+def test_two_fits_do_not_fill_one_folder_of_factors(tmp_path):
+    with owned(tmp_path / "factors", "keeps the factors of a fit there"), \
+            pytest.raises(BlockingIOError, match="factors is in use: process .* keeps the factors"):
+        distributed.fit(copy_of(IMPLICIT), ratings(), factors=tmp_path / "factors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_folder_that_is_missing_is_named(client, given, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*none"):
+        distributed.fit(copy_of(IMPLICIT), given, client=client, scratch=tmp_path / "none")
+
+
+def test_a_fit_removes_what_a_killed_one_has_left_in_its_scratch_folder(client, given, tmp_path):
+    (tmp_path / ".mfcore-0123456789abcdef.part").mkdir()
+    (tmp_path / ".mfcore-0123456789abcdef.part" / "rows").write_bytes(b"half")
+    distributed.fit(copy_of(IMPLICIT), given, client=client, scratch=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_workers_elsewhere_find_a_scratch_folder_that_is_named_from_here(

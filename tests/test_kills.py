@@ -20,6 +20,7 @@ from reliability import record
 from test_datasets import Server, serving
 
 from mfcore import MatrixFactorization, load
+from mfcore.atomic import PREFIX
 from mfcore.data import convert as converting
 from mfcore.data import download
 from mfcore.data.convert import convert
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 # Functions that run while files change, and what the kill matrix calls them.  ("" is the lock.)
 STAGES = {"": "lock", "__init__": "journal", "read": "read", "spread": "spread",
           "by_user": "by user", "by_item": "by item", "finish": "finish", "seal": "seal",
-          "place_folder": "place", "replacing": "replace", "remove": "tidy up"}
+          "place_folder": "place", "replacing": "replace", "discard": "tidy up"}
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def points_of(work, folder, stages):
 # ----------------------------------------------------------------------------- convert
 
 CONVERSION = ("__init__", "read", "spread", "by_user", "by_item", "finish", "place_folder",
-              "remove")
+              "discard")
 
 
 @pytest.fixture
@@ -112,6 +113,13 @@ def unread(out):
     return 2 if is_placed else 2 - found.get("read", 0)
 
 
+def parts_left(out):
+    """Return how many pieces and locks are next to a folder, which is the only other thing."""
+    others = [path.name for path in out.parent.iterdir() if path != out]
+    assert all(name.startswith(PREFIX) for name in others), others
+    return len(others)
+
+
 def goes_on(work, out, wanted):
     """Call again what was killed; the folder is the wanted one and nothing else is left."""
     assert contents(out) in (None, wanted)          # never half of it under the final name
@@ -119,6 +127,7 @@ def goes_on(work, out, wanted):
         with pytest.raises(FileExistsError):
             work()
         assert contents(out) == wanted
+        assert parts_left(out) <= 1
         shutil.rmtree(out)
     work()
     assert contents(out) == wanted

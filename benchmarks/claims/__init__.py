@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.claims import report
 from benchmarks.claims.study import RESULTS, Claim, all_data, run
+from mfcore.atomic import replaceable
 
 NAMES = ("bias", "unknown", "groups", "autoencoders", "masking", "refeeding", "onehot",
          "similarity", "cold", "segments", "codes", "joint", "variational")
@@ -51,7 +52,7 @@ def main(given: Sequence[str]) -> None:
     """Run the claims asked for; Ctrl-C keeps what is finished."""
     asked = parsed(given)
     if asked.report is not None:
-        report.publish(Path(asked.report) if asked.report else None)
+        report.publish(replaceable(asked.report) if asked.report else None)
         return
     known = {name for each in map(claim, asked.names) for name in all_data(each)}
     if unknown := [name for name in asked.data if name not in known]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from mfcore.data.chunks import CELLS
 from mfcore.data.folder import seal
 from mfcore.data.identity import identities, of_file
 from mfcore.data.ids import CollectedIds
-from mfcore.data.journal import Journal
+from mfcore.data.journal import Journal, discard, is_over
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Part, check_parts, parts_of, pieces
@@ -45,6 +46,7 @@ from mfcore.parallel import row_chunks
 CELL_BYTES, LEAST = 240, 1 << 26
 RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
 VERSION = 2             # of the work folder: another mfcore starts again
+WHOLE, DOING = "whole", "converts to it"
 STAGES = ("read", "spread", "by user", "by item")
 
 
@@ -86,14 +88,16 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     """
     validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
     validation.integer("memory", memory, low=LEAST)
-    target, reading = absent(out), reading or Reading()
+    place = Path(os.path.abspath(validation.path("out", out)))
+    work = place.with_name(f".{place.name}.converting")
+    _tidy_up(place, work)
+    target, reading, cells = absent(out), reading or Reading(), int(memory) // CELL_BYTES
     parts = parts_of(sources)
     check_parts(parts, reading)
-    cells, work = int(memory) // CELL_BYTES, target.with_name(f".{target.name}.converting")
     known = identities(parts)
     identity = {"version": VERSION, "parts": known, "reading": reading._asdict(), "cells": cells,
                 "duplicates": duplicates}
-    with owned(target, "converts to it"):
+    with owned(target, DOING):
         absent(out)                     # (whoever had the lock before may have made it)
         sort = _Sort(work, parts, reading, cells, duplicates, Journal(work, identity))
         with tqdm(total=len(STAGES) * 100, unit="%", desc="convert", disable=not verbose) as bar:
@@ -104,8 +108,16 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
         whole = sort.finish()
         Ratings.open(whole)             # which checks all of it
         place_folder(whole, target)
-        sort.journal.remove()
+        discard(work)
     return Ratings.open(target, verify=False)
+
+
+def _tidy_up(target: Path, work: Path) -> None:
+    """Remove what a conversion has left that was killed after its folder had taken its name."""
+    if target.exists() and work.exists():
+        with suppress(BlockingIOError), owned(target, DOING):
+            if is_over(work, WHOLE):
+                discard(work)
 
 
 @dataclass
@@ -241,7 +253,7 @@ class _Sort:
 
     def finish(self) -> Path:
         """Put heads on the arrays, in a folder of their own; return the folder, sealed."""
-        whole = self.work / "whole"
+        whole = self.work / WHOLE
         whole.mkdir(exist_ok=True)
         for side in ("user", "item"):
             raw = [self.work / f"{side}.{name}.npy"

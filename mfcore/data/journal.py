@@ -109,14 +109,26 @@ class Journal:
         with replacing(self.path) as stream:
             stream.write(json.dumps(self.state).encode())
 
-    def remove(self) -> None:
-        """Remove the folder, the journal last."""
-        for path in self.folder.iterdir():
-            if path != self.path:
-                remove(path)
-        self.path.unlink()
-        self.folder.rmdir()
-
     def done(self, stage: str) -> int:
         """Return how many steps of a stage are done."""
         return int(self.state.get(stage, 0))
+
+
+def is_over(folder: Path, result: str) -> bool:
+    """Return whether the work in a folder is done: its result has been moved out of it."""
+    try:
+        listed = result in json.loads((folder / NAME).read_bytes())["files"]
+    except FileNotFoundError:
+        return folder.is_dir() and not any(folder.iterdir())
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return listed and not (folder / result).exists()
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder with its journal, the journal last."""
+    for path in folder.iterdir():
+        if path.name != NAME:
+            remove(path)
+    (folder / NAME).unlink(missing_ok=True)
+    folder.rmdir()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mfcore import validation
-from mfcore.atomic import absent
+from mfcore.atomic import absent, owned, scratch_folder
 from mfcore.data.chunks import Mapped
 from mfcore.data.convert import convert
 from mfcore.data.folder import HEADER
@@ -80,6 +82,8 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
         For a cluster without workers, without mfcore or with another version of it.
     ValueError
         For blocks that do not fit a worker (it says which would), and parts with other columns.
+    FileExistsError, BlockingIOError
+        The folder `factors` is there, or another fit is about to fill it.
 
     Notes
     -----
@@ -90,11 +94,9 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
     validation.integer("block_cells", block_cells, low=1)
     if shared is not None:
         validation.boolean("shared", shared)
-    kept = None if factors is None else absent(factors)
-    place = None if scratch is None else os.path.abspath(scratch)
-    with checks.connected(client) as cluster, TemporaryDirectory(
-            prefix="mfcore-", dir=place, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    place = Path(os.path.abspath(gettempdir() if scratch is None else scratch))
+    with _folder_for(factors) as kept, checks.connected(client) as cluster, \
+            scratch_folder(place) as folder:
         checks.check_versions(cluster)
         given = _opened(ratings, folder, cluster, reading or Reading())
         training = training_ratings(given, None)
@@ -109,6 +111,17 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
                           int(model.verbose))
         fitted: Model = train(model, training, backend=backend, **options)
         return fitted
+
+
+@contextmanager
+def _folder_for(factors: Any) -> Iterator[Path | None]:
+    """Return the folder to make for the factors, owned meanwhile; None if there is to be none."""
+    if factors is None:
+        yield None
+        return
+    absent(factors)
+    with owned(factors, "keeps the factors of a fit there"):
+        yield absent(factors)           # (whoever had it before may have made it)
 
 
 def _cut(indptr: dict[str, np.ndarray], k: int, block_cells: int, client: Any,
