@@ -1,7 +1,7 @@
 """Mutation testing: would the tests notice a small mistake in the library?
 
     pip install '.[test,mutation]'
-    python tests/mutation.py [PART ...] [--sample N | --all]
+    python tests/mutation.py [PART ...] [--sample N | --all] [--seconds S]
                              [--survivors | --equivalent | --report] [--record]
 
 For each part (default: all five) it draws mutants in a seeded order, runs the tests that execute a
@@ -45,7 +45,7 @@ from mutants import ROOT, Mutant, changed_inside, codes, compiled, drawn, equiva
 
 STATE = ROOT / ".mutation"
 RESULTS = ROOT / "benchmarks" / "results" / "mutation.json"
-MOST_SECONDS = 15.0         # of a processor for one mutant: what has not failed by then survives
+SECONDS = 15.0              # of a processor for one mutant: what has not failed by then survives
 SLOWEST = 1.5               # tests that take longer are left out
 Z = 1.959963984540054       # of a 95 % interval
 
@@ -69,7 +69,7 @@ TESTS = {
                  "logistic", "loop", "matrix_factorization", "minibatch", "neural",
                  "neural_groups", "numerics", "pairwise", "pointwise", "quadratic", "sample",
                  "sampled", "sgd", "subspace", "validation", "watching"),
-    "reading": ("features", "folder", "persistence", "ratings", "readers", "storage",
+    "reading": ("features", "folder", "ids", "persistence", "ratings", "readers", "storage",
                 "text", "unusual_input", "validation"),
 }
 PARTS = {
@@ -242,10 +242,10 @@ class Map:
         return self._quickest(test for test, files in self.lines.items()
                               if not set(files.get(mutant.file, ())).isdisjoint(lines))
 
-    def near(self, mutant: Mutant) -> list[str]:
-        """Return the tests that execute anything in the file, as many as there is time for."""
+    def near(self, mutant: Mutant, most: float) -> list[str]:
+        """Return the quickest tests that execute anything in the file, for so many seconds."""
         found = self._quickest(test for test, files in self.lines.items() if mutant.file in files)
-        while sum(map(self.seconds.__getitem__, found)) > MOST_SECONDS / 4:     # (imports too)
+        while sum(map(self.seconds.__getitem__, found)) > most:
             found.pop()
         return found
 
@@ -347,8 +347,8 @@ class Child:
 class Session:
     """A pytest session that runs mutants in place of tests."""
 
-    def __init__(self, part: str, wanted: list[Mutant]) -> None:
-        self.part, self.wanted = part, wanted
+    def __init__(self, part: str, wanted: list[Mutant], most: float) -> None:
+        self.part, self.wanted, self.most = part, wanted, most
         self.map, self.verdicts = Map(PARTS[part].tests), Verdicts(part)
         self.plain = {file: compiled(text, file) for file, text in self.map.sources.items()}
 
@@ -406,7 +406,7 @@ class Session:
         """Run tests in turn; return the first that fails, or nothing."""
         start = time.process_time()
         for test, following in zip(tests, [*tests[1:], None], strict=True):
-            if time.process_time() - start > MOST_SECONDS:
+            if time.process_time() - start > self.most:
                 break
             limit(3 + 10 * self.map.seconds[test])
             if failure_of(self.items[test], following and self.items[following]):
@@ -415,7 +415,7 @@ class Session:
 
     def outside(self, mutant: Mutant) -> tuple[str, str]:
         """Import everything once more, with the mutant in it, and run the tests of its file."""
-        near = self.map.near(mutant)
+        near = self.map.near(mutant, self.most / 4)     # (and all imports)
         return Child(lambda: fresh_failure(mutant, near, STATE / f"{self.part}.new")).verdict()
 
 
@@ -470,7 +470,7 @@ def fresh_failure(mutant: Mutant, tests: list[str], folder: Path) -> str:
 
 # --------------------------------------------------------------------- the command
 
-def work_on(part: str, wanted: list[Mutant]) -> None:
+def work_on(part: str, wanted: list[Mutant], most: float) -> None:
     """Collect the tests of a part, and try mutants on them."""
     import pytest
 
@@ -479,14 +479,15 @@ def work_on(part: str, wanted: list[Mutant]) -> None:
              for path in sorted((ROOT / "tests").glob(f"test_{name}.py"))]
     marks = ["-m", "kernel and not soak"] if PARTS[part].plain else []
     with contextlib.suppress(KeyboardInterrupt):
-        pytest.main(["-qq", "-p", "no:cacheprovider", "--basetemp",
-                     str(STATE / f"{part}.tmp"), *marks, *tests], plugins=[Session(part, wanted)])
+        pytest.main(["-qq", "-p", "no:cacheprovider", "--basetemp", str(STATE / f"{part}.tmp"),
+                     *marks, *tests], plugins=[Session(part, wanted, most)])
 
 
-def try_in_a_process(part: str, wanted: list[Mutant]) -> None:
+def try_in_a_process(part: str, wanted: list[Mutant], most: float) -> None:
     """Try mutants in a process of its own, in which Numba compiles or, for kernels, does not."""
     os.environ["NUMBA_DISABLE_JIT"] = str(int(PARTS[part].plain))
-    process = multiprocessing.get_context("spawn").Process(target=work_on, args=(part, wanted))
+    process = multiprocessing.get_context("spawn").Process(target=work_on,
+                                                           args=(part, wanted, most))
     process.start()
     process.join()
 
@@ -507,6 +508,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--sample", type=int, default=400, help="mutants per part (400)")
     parser.add_argument("--all", action="store_true", help="all mutants")
+    parser.add_argument("--seconds", type=float, default=SECONDS,
+                        help="of a processor that the tests of a mutant may take (15)")
     asked = parser.add_mutually_exclusive_group()
     for name, what in (("new", "try mutants without a verdict (default)"),
                        ("survivors", "try survivors again"),
@@ -524,7 +527,7 @@ def main() -> None:
     count = sys.maxsize if given.all else given.sample
     for part in given.parts or PARTS:
         if given.asked != "report":
-            try_in_a_process(part, chosen(part, count, given.asked))
+            try_in_a_process(part, chosen(part, count, given.asked), given.seconds)
         report(part, count)
         if given.record:
             record(part, count)
