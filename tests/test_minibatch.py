@@ -18,6 +18,7 @@ from mfcore.kernels import minibatch as kernels
 from mfcore.objectives.factors import Factors
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS
+from mfcore.solvers.gradient import rest_at_prior
 from mfcore.solvers.loop import Monitor, run
 from mfcore.solvers.minibatch import MOMENTS, Adam, checked_batch_size
 from mfcore.validation import DivergenceError
@@ -287,6 +288,40 @@ def test_a_decoupled_fit_shrinks_but_rests_above_the_formulas_minimum():
     assert norms["decoupled"] < 0.95 * norms[None]
     assert norms["lazy"] < 0.95 * norms[None]
     assert fits["decoupled"][1][-1] > 1.02 * fits["lazy"][1][-1]
+
+
+@pytest.mark.parametrize("unit", [1.0, 4.0])
+@pytest.mark.parametrize("free", ["both", "users", "items"])
+@pytest.mark.parametrize("decay", ["lazy", "decoupled", None])
+@pytest.mark.parametrize("w0", [0.0, 0.45])
+def test_the_first_epoch_of_one_batch_is_a_step_by_the_signs_of_the_gradient(
+        unit, free, decay, w0, pool):
+    dense, at = random_problem(4, w0=w0, learns_bias=True, means="rows", weighted=True)
+    solver = Adam(replace(problem(dense), unit=unit), 0.02, int(dense.stored.sum()), decay, 0.3,
+                  free)
+    solver.epoch(moved := at.copy(), pool)
+    if w0 == 0:
+        start = at.copy()
+        rest_at_prior(solver.problem, start, free)
+    else:
+        start = at
+    bare = replace(dense, users=replace(dense.users, reg=0 * dense.users.reg,
+                                        bias_reg=0 * dense.users.bias_reg),
+                   items=replace(dense.items, reg=0 * dense.items.reg,
+                                 bias_reg=0 * dense.items.bias_reg))
+    slopes = (dense if decay == "lazy" else bare).gradient(start)
+    for name, side, of in (("P", dense.users, "users"), ("beta", dense.users, "users"),
+                           ("Q", dense.items, "items"), ("gamma", dense.items, "items")):
+        before, g, bias = getattr(start, name), getattr(slopes, name), name in ("beta", "gamma")
+        eta, eps = 0.02 * unit ** (1 if bias else 0.5), MOMENTS[2] * unit ** (1 if bias else 1.5)
+        after = before - eta * g / (np.abs(g) + eps)
+        if decay == "decoupled":
+            reg = side.bias_reg if bias else side.reg[:, None]
+            h = 2 * 0.02 * (1 if bias else 1 / unit) * reg
+            after = (after + h * (side.bias_mean if bias else side.means)) / (1 + h)
+        expected = after if free in ("both", of) else getattr(at, name)
+        np.testing.assert_allclose(getattr(moved, name), expected, rtol=1e-6, atol=1e-7,
+                                   err_msg=name)
 
 
 def test_rows_without_ratings_are_exactly_at_their_prior():

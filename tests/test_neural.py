@@ -14,9 +14,10 @@ from mfcore import BPR, MatrixFactorization, NeuralMF, Ratings, evaluate, load
 from mfcore.gradcheck import gradcheck
 from mfcore.models.pairs.fusion import Architecture, flat
 from mfcore.nn.losses import logistic, squared
-from mfcore.nn.network import value_and_gradients
+from mfcore.nn.network import Blocks, Trainer, value_and_gradients
+from mfcore.nn.optimizers import optimizer
 from mfcore.parallel import Pool
-from mfcore.solvers.neural import NeuralSGD, TrainingCells
+from mfcore.solvers.neural import NeuralSGD, TrainingCells, _row_cells
 from mfcore.validation import DivergenceError
 
 FUSIONS = [("concat", (5, 4)), ("product", (4,)), ("product", ()), ("gmf+mlp", (5, 4))]
@@ -143,6 +144,45 @@ def test_every_known_cell_is_visited_once_an_epoch():
         assert len(found) == n                           # (what is drawn beside is unknown)
         seen += found
     assert sorted(seen) == known
+
+
+def test_every_epoch_has_an_order_and_draws_of_its_own_and_is_counted():
+    shape, random = architecture("product", ()), np.random.default_rng(0)
+    cells = weighted()
+    sides = [shape.drawn(*side, 2.0, random) for side in zip(("user", "item"), cells.pattern.shape,
+                                                             strict=True)]
+    solver = NeuralSGD(cells, Trainer(shape.network(*sides, shape.head(random)), logistic,
+                                      optimizer("sgd", 1e-3)), 10, seed=3)
+    orders = []
+    with Pool(1) as pool:
+        for n in range(3):
+            assert solver.state()["done"] == n
+            orders.append(np.concatenate([x.x for parts, _ in solver.batches() for x, _ in parts]))
+            loss = solver.epoch(Blocks(W=np.zeros(2)), pool)
+            assert 0 < loss < 10
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[1], orders[2])
+
+
+@pytest.mark.parametrize("n_drawn", [0, 3])
+def test_a_new_rows_cells_are_its_own_and_all_unknown_ones_weigh_as_much_as_there_are(n_drawn):
+    cells = weighted(n_drawn)
+    lo, hi, dense = 3, 7, samples.stored(cells.pattern)
+    items = np.array([0, 2, 5, 6]) if n_drawn else np.empty(0, int)
+    rows, (y, w) = _row_cells(cells, lo, hi, items)
+    pairs = list(map(tuple, (rows.x + [lo, 0]).tolist()))
+    known = [(u, i) for u in range(lo, hi) for i in np.flatnonzero(dense[u])]
+    unknown = [(u, i) for u in range(lo, hi) for i in items if not dense[u, i]]
+    assert pairs == known + unknown
+    of = slice(*cells.pattern.indptr[[lo, hi]])
+    np.testing.assert_array_equal(y[:, 0], [*cells.y[of], *[0] * len(unknown)])
+    np.testing.assert_array_equal(w[:len(known), 0], cells.w[of])
+    for u in range(lo, hi) if n_drawn else ():
+        weights = [each for (row, _), each in zip(pairs[len(known):], w[len(known):, 0],
+                                                  strict=True) if row == u]
+        if weights:
+            assert sum(weights) == pytest.approx(0.37 * (~dense[u]).sum())
+            assert len(set(weights)) == 1
 
 
 def test_parts_of_a_batch_share_no_row_of_the_shorter_side_but_one():

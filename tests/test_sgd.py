@@ -157,6 +157,22 @@ def test_an_epoch_of_labels_takes_the_steps_of_the_formula_and_of_its_draws(name
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("w0", [0.0, 0.45])
+def test_rows_without_cells_end_at_their_prior_unless_unknown_cells_count(w0):
+    dense, at = random_problem(9, w0=w0, means="rows", learns_bias=True, r0=2.3)
+    empty = ~dense.stored.any(axis=1)
+    assert empty.any()
+    moved = at.copy()
+    with Pool(1) as pool:
+        sgd(problem(dense), 0.01).finish(moved, pool)
+    expected = (dense.users.means[empty], dense.users.bias_mean) if w0 == 0 else \
+        (at.P[empty], at.beta[empty])
+    np.testing.assert_allclose(moved.P[empty], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(moved.beta[empty], expected[1], rtol=1e-12)
+    np.testing.assert_array_equal(moved.P[~empty], at.P[~empty])
+
+
+@pytest.mark.kernel
 def test_with_the_inverse_schedule_a_third_epoch_steps_half_as_far():
     dense, at = random_problem(3)
     steps = []
