@@ -98,7 +98,7 @@ def test_predictions_for_new_rows_move_too():
     lambda: RatingAutoencoder((8,), random_state=0),
     lambda: RatingAutoencoder((8,), orientation="item", random_state=0),
     lambda: RatingAutoencoder((8,), scale="range", optimizer="lbfgs", random_state=0)],
-    ids=str)
+    ids=["gmf+mlp", "concat", "product", "users", "items", "range"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 def test_networks_move_with_their_ratings(made, weighted):
     assert moved_by(lambda c, d: made(), weighted=weighted) <= 1e-3
