@@ -19,11 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import samples
-from tqdm import tqdm
 
 import mfcore
 from mfcore import persistence
@@ -36,7 +34,6 @@ def killed(work: Callable[[], Any], seconds: float) -> bool:
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
-            tqdm.set_lock(RLock())             # its own: tqdm's is shared, and would stay held
             os.write(told, b"!")
             work()
         os._exit(0)

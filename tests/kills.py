@@ -20,10 +20,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
 from typing import Any, NamedTuple
-
-from tqdm import tqdm
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -92,7 +89,6 @@ def _fork(work: Callable[[], Any]) -> int:
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
-            tqdm.set_lock(RLock())             # its own: tqdm's is shared, and would stay held
             work()
         os._exit(0)
     return child

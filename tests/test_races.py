@@ -18,7 +18,6 @@ import samples
 from reliability import record
 from test_datasets import Server, serving
 from test_kills import contents
-from tqdm import tqdm
 
 from mfcore import MatrixFactorization, Ratings
 from mfcore.atomic import owned
@@ -51,7 +50,6 @@ def _started(number, work, go, tell, delay):
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
-            tqdm.set_lock(threading.RLock())       # its own: a fork of tqdm's may stay held
             os.read(go, 1)
             time.sleep(delay)
             try:

@@ -42,9 +42,11 @@ def _put(stream: TextIO, text: str) -> None:
 
 def progress(values: Iterable[Any], quiet: bool, **labels: Any) -> Iterator[Any]:
     """Iterate over `values` with a bar on standard error, if that is a terminal."""
+    if not shows_progress(quiet):
+        return iter(values)
     from tqdm import tqdm
 
-    return iter(tqdm(values, disable=not shows_progress(quiet), leave=False, **labels))
+    return iter(tqdm(values, leave=False, **labels))
 
 
 def shows_progress(quiet: bool) -> bool:

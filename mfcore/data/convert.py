@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mfcore import validation
 from mfcore.atomic import absent, owned, place_folder
@@ -39,6 +38,7 @@ from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Part, check_parts, parts_of, pieces
 from mfcore.parallel import row_chunks
+from mfcore.progress import progress_bar
 
 # Bytes in memory per cell of a range while it is sorted, and the least memory.  Measured, as
 # anonymous memory by user, the most expensive stage: 158 for 20M cells within 1 GB, 165 for 5M
@@ -100,7 +100,7 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     with owned(target, DOING):
         absent(out)                     # (whoever had the lock before may have made it)
         sort = _Sort(work, parts, reading, cells, duplicates, Journal(work, identity))
-        with tqdm(total=len(STAGES) * 100, unit="%", desc="convert", disable=not verbose) as bar:
+        with progress_bar(bool(verbose), total=len(STAGES) * 100, unit="%", desc="convert") as bar:
             for number, stage in enumerate((sort.read, sort.spread, sort.by_user, sort.by_item)):
                 bar.set_postfix_str(STAGES[number])
                 for share in stage():

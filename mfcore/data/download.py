@@ -16,6 +16,7 @@ from typing import IO, Any
 from mfcore.atomic import new_folder, owned, replacing, scratch_folder
 from mfcore.data.archive import Archive
 from mfcore.persistence import digest_of_file
+from mfcore.progress import progress_bar
 
 TIMEOUT = 10.0          # seconds without an answer before a server counts as out of reach
 ATTEMPTS = 4            # connections in all, if one breaks off
@@ -76,8 +77,6 @@ def _make_writable(folder: Path, name: str) -> None:
 
 def _receive(url: str, out: IO[bytes], progress: bool) -> None:
     """Write all of `url` to `out`, continuing where a broken connection stopped."""
-    from tqdm import tqdm
-
     total = None
     for _ in range(ATTEMPTS):
         with _answer(url, out.tell()) as answer:
@@ -87,8 +86,8 @@ def _receive(url: str, out: IO[bytes], progress: bool) -> None:
                 out.truncate()
             length = _length(url, answer.headers.get("Content-Length"))
             total = None if length is None else out.tell() + length
-            with tqdm(desc=url.rsplit("/", 1)[-1], initial=out.tell(), total=total, unit="B",
-                      unit_scale=True, disable=not progress) as bar:
+            with progress_bar(progress, desc=url.rsplit("/", 1)[-1], initial=out.tell(),
+                              total=total, unit="B", unit_scale=True) as bar:
                 whole = _copy(answer, out, bar)
         if out.tell() == total or (whole and total is None):
             return

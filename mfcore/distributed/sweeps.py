@@ -37,7 +37,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mfcore.data.features import Features
 from mfcore.distributed import blocks as tasks
@@ -48,6 +47,7 @@ from mfcore.npy import mapped
 from mfcore.objectives.factors import Factors, WholeMatrix, met, whole_matrix
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks
+from mfcore.progress import progress_bar
 from mfcore.solvers.als import SUMS, Eigenbasis, row_cost, run_up, start_on_sample
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
@@ -259,8 +259,8 @@ class BlockALS(Solver):
         """Return the results in order; a bar counts those that are there."""
         from distributed import as_completed
 
-        with tqdm(total=len(futures), desc=name, unit="block", leave=False,
-                  disable=not self.verbose) as bar:
+        with progress_bar(bool(self.verbose), total=len(futures), desc=name, unit="block",
+                          leave=False) as bar:
             for _ in as_completed(futures):
                 bar.update()
         return list(self.client.gather(futures))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mfcore.parallel import Pool
+from mfcore.progress import progress_bar
 from mfcore.solvers.checkpoint import Checkpoint, Snapshot
 from mfcore.validation import DivergenceError
 
@@ -112,8 +112,8 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     """
     checkpoint = monitor.checkpoint
     done, best = _resumed(solver, at, monitor)
-    progress = tqdm(total=n_epochs, initial=done, desc="fit", unit="epoch",
-                    disable=not monitor.verbose)
+    bar = progress_bar(bool(monitor.verbose), total=n_epochs, initial=done, desc="fit",
+                       unit="epoch")
     last = at.copy()
     try:
         for epoch in range(done + 1, n_epochs + 1):
@@ -121,7 +121,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
                 break
             record = _one_epoch(solver, at, pool, epoch)
             last = at.copy()
-            stop = _watch(monitor, at, record, progress)
+            stop = _watch(monitor, at, record, bar)
             best = _better(best, monitor, record, epoch, last)
             if checkpoint is not None:
                 checkpoint.write(_snapshot(solver, last, monitor, epoch, best))
@@ -133,7 +133,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
             solver.finish(at, pool)
         raise
     finally:
-        progress.close()
+        bar.close()
     if best is not None:
         _restore(at, best[2])
     solver.finish(at, pool)
@@ -184,14 +184,14 @@ def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
     return {"epoch": epoch, "loss": loss, "seconds": time.perf_counter() - start}
 
 
-def _watch(monitor: Monitor, at: Any, record: Record, progress: Any) -> bool:
+def _watch(monitor: Monitor, at: Any, record: Record, bar: Any) -> bool:
     """Complete and keep the record; return whether a callback wants to stop."""
     if monitor.evaluate is not None:
         record.update(monitor.evaluate(at))
     monitor.history.append(record)
-    progress.set_postfix({name: f"{value:.5g}" for name, value in record.items()
+    bar.set_postfix({name: f"{value:.5g}" for name, value in record.items()
                           if name not in ("epoch", "seconds")})
-    progress.update()
+    bar.update()
     wishes = [callback(at, record) for callback in monitor.callbacks]
     return any(wishes)
 

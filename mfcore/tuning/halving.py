@@ -22,7 +22,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from mfcore import validation as checks
 from mfcore.data.ratings import Ratings
@@ -37,6 +36,7 @@ from mfcore.models.training import (
     held_out,
     training_ratings,
 )
+from mfcore.progress import progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung
 from mfcore.tuning.spaces import Doubling, checked_space, drawn
 from mfcore.validation import DivergenceError
@@ -125,8 +125,9 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
     """
     search = _search(model, ratings, space, metric, budget, validation, user_features,
                      item_features, random_state)
-    progress = tqdm(total=float(budget), desc="tune", unit="fit", disable=not verbose,
-                    bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} fits{postfix}")
+    progress = progress_bar(
+        bool(verbose), total=float(budget), desc="tune", unit="fit",
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} fits{postfix}")
     search.progress = progress
     try:
         with TemporaryDirectory(prefix="mfcore-tune-") as folder:

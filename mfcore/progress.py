@@ -1,0 +1,43 @@
+"""Progress bars, and nothing at all where none is asked for.
+
+Even for a bar that is disabled, tqdm starts a thread and takes a lock that forked processes share.
+A child that is forked or killed while it is held stops whoever wants it next.  So work that shows
+no bar uses nothing of tqdm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class _Hidden:
+    """What a bar of tqdm offers, without the bar."""
+
+    def __init__(self, total: float | None) -> None:
+        self.n, self.total = 0.0, total
+
+    def __enter__(self) -> _Hidden:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+    def update(self, n: float = 1) -> None:
+        self.n += n
+
+    def ignore(self, *_: object) -> None:
+        """Show nothing."""
+
+    set_postfix = set_postfix_str = close = ignore
+
+
+def progress_bar(shown: bool, *, total: float | None, **labels: Any) -> Any:
+    """Return a bar of tqdm, or what stands for it if it is not shown.
+
+    `total` is how much there is to do, None if unknown; `labels` are further arguments of tqdm.
+    """
+    if not shown:
+        return _Hidden(total)
+    from tqdm import tqdm
+
+    return tqdm(total=total, **labels)
