@@ -7,7 +7,8 @@ no bar uses nothing of tqdm.
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
+from typing import IO, Any
 
 
 class _Hidden:
@@ -41,3 +42,12 @@ def progress_bar(shown: bool, *, total: float | None, **labels: Any) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, **labels)
+
+
+def watched(shown: bool, stream: IO[bytes], **labels: Any) -> Any:
+    """Return the context of a stream whose `read` moves a bar of tqdm, if one is shown."""
+    if not shown:
+        return nullcontext(stream)
+    from tqdm import tqdm
+
+    return tqdm.wrapattr(stream, "read", **labels)

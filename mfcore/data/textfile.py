@@ -19,10 +19,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tqdm import tqdm
-
 from mfcore import validation
 from mfcore.data.dialect import LineError
+from mfcore.progress import watched
 
 _PIECE_BYTES = 1 << 20
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"        # the first bytes of such files
@@ -65,9 +64,8 @@ class TextFile:
         Raises ValueError for a file that is damaged or packed otherwise, LineError where a text
         of another encoding than UTF-8 fails.  `verbose` shows a progress bar.
         """
-        with self.opened() as opened, tqdm.wrapattr(
-                opened, "read", total=self.size or None, desc=self.name,
-                disable=not verbose) as stream:
+        with self.opened() as opened, watched(bool(verbose), opened, total=self.size or None,
+                                              desc=self.name) as stream:
             start = opened.peek(16)[:16]
             gzipped = start.startswith(GZIP)
             if not gzipped:
