@@ -20,7 +20,7 @@ from mfcore import (
     evaluate_lists,
 )
 from mfcore.data import split, synthetic
-from mfcore.metrics import compare as comparing
+from mfcore.metrics import contest
 from mfcore.metrics.paired import METHODS
 
 NONE = "no difference shown"
@@ -139,7 +139,7 @@ def test_two_seeds_of_one_model_are_no_difference(parts):
 def test_a_single_fold_is_fitted_again(parts):
     found = compare({"mf": mf(), "bias": BiasOnly()}, parts[0], folds=[parts[1:]], refits=2)
     assert (found.n_folds, found.n_fits) == (1, 3)
-    wanted = [evaluate(comparing.reseeded(mf(), number).fit(parts[1]), parts[2], metrics="rmse")
+    wanted = [evaluate(contest.reseeded(mf(), number).fit(parts[1]), parts[2], metrics="rmse")
               for number in range(3)]
     assert found.values["mf"]["rmse"] == pytest.approx(np.mean([each["rmse"] for each in wanted]))
 

@@ -323,9 +323,15 @@ def test_lists_and_measures_are_those_of_one_machine(client, given, here):
         model, k=3, client=client, block_users=2000)
     np.testing.assert_allclose(found, best, rtol=1e-5)          # (as between batches of users)
     assert np.mean(ours == there) > 0.999
-    options = {"exclude_seen": False, "metrics": ["ndcg@5", "rmse"]}
+    options = {"exclude_seen": False, "metrics": [
+        "ndcg@5", "rmse", "ndcg_graded@5", "mcc@5", "novelty@5", "serendipity@5", "gini@5"]}
     assert distributed.evaluate(model, given, client=client, **options) == \
         evaluate(model, given, **options)
+    each = {**options, "metrics": ["ndcg@5", "mae"], "per_user": True}
+    there, here = (one(model, given, **each) for one in (
+        partial(distributed.evaluate, client=client), evaluate))
+    for key, values in here.items():
+        np.testing.assert_array_equal(there[key], values)
 
 
 @pytest.mark.parametrize(("shared", "names"), [

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import mfcore
+from mfcore.metrics.table import METRICS
 from mfcore.models.registry import ABILITIES, MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +111,21 @@ def test_the_table_of_models_says_what_the_registry_says(monkeypatch):
         assert told["`predict` returns"] == entry.predicts
         for ability, text in ABILITIES.items():
             assert told[text] == {"no": "–"}.get(entry.answer(ability), entry.answer(ability))
+
+
+def test_the_table_of_metrics_says_what_the_library_says(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "_lib")
+    import registered
+
+    head, _, *lines = registered.metrics().splitlines()
+    rows = [re.split(r"(?<!\\) \| ", line.removeprefix("| ").removesuffix(" |")) for line in lines]
+    assert head.startswith("| metric | formula |")
+    assert [row[0].strip("`") for row in rows] == list(METRICS)
+    for row, kind in zip(rows, METRICS.values(), strict=True):
+        assert len(row) == 6
+        assert row[1].replace("\\", "") == kind.formula
+        assert row[3] == (kind.better or "–")
+    assert "```{metrics}" in (DOCS / "metrics.md").read_text(encoding="utf-8")
 
 
 def test_pages_list_the_public_models_by_the_registry_alone():

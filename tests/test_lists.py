@@ -141,6 +141,18 @@ def test_the_cross_group_rate_is_the_share_of_foreign_items():
     assert math.isnan(folding.cross_group_rate([[-1]], [0], [0]))
 
 
+@pytest.mark.kernel
+def test_two_lists_share_items_at_every_depth():
+    first, second = [[0, 1, 2], [3, -1, -1], [-1, -1, -1]], [[0, 2, 5], [4, 3, -1], [1, 2, 3]]
+    np.testing.assert_allclose(lists.overlap(first, second), [2 / 3, 1, np.nan])
+    weights = 1 + 0.5 + 0.25
+    np.testing.assert_allclose(lists.rank_biased_overlap(first, second, 0.5), [
+        (1 + 0.5 * 1 / 2 + 0.25 * 2 / 3) / weights, (0.5 * 1 / 2 + 0.25 * 1 / 3) / weights, 0])
+    assert lists.rank_biased_overlap(second[:1], second[:1]).tolist() == [1]
+    with pytest.raises(ValueError, match=r"both have shape \(n_lists, k\), got \(1, 3\) and"):
+        lists.overlap(first[:1], second)
+
+
 # ---------------------------------------------------------------------------------- ties
 
 def orders_of(scores):

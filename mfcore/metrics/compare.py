@@ -6,7 +6,7 @@ What is measured is in `mfcore.metrics.evaluate`, how sure one may be of it in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -14,18 +14,14 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ids import factorize
-from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.comparison import Comparison, Difference
-from mfcore.metrics.evaluate import check_options, folds_of, fresh, measured
-from mfcore.metrics.external import Listed
+from mfcore.metrics.contest import Part, tested, validated
+from mfcore.metrics.evaluate import check_options, folds_of, fresh
 from mfcore.metrics.measure import Values
 from mfcore.metrics.paired import METHODS, Paired, additions, estimate, holm
-from mfcore.metrics.table import Metric, main_metric, reading, requested
+from mfcore.metrics.table import Metric, main_metric, requested
 
 MOST_REFITS = 1000
-N_RELEVANT = Metric("n_relevant", "n_relevant", None)
-Found = dict[str, dict[str, Values]]      # of each model, of each metric
 
 
 def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None, *,
@@ -93,149 +89,66 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     says how users, items, folds and fits go into the interval.  RMSE is compared by what each
     rating adds to it.  The time is that of `n_folds` fits of each model, or of `refits`.
     """
-    names = _names(models, baseline)
+    pairs = _pairs(models, baseline)
+    how = _How(confidence, method, n_resamples, refits, random_state)
+    how.check()
+    wanted = _wanted(models, metrics, k)
+    crossed = _crosses(models, n_folds is not None or folds is not None)
     if "per_user" in options:
         raise TypeError("compare takes no per_user: it always compares values of users")
-    validation.share("confidence", confidence)
-    validation.choice("method", method, METHODS)
-    validation.count("n_resamples", n_resamples)
-    validation.integer("refits", refits, high=MOST_REFITS)
-    random = validation.random_generator("random_state", random_state)
-    crossed = _crosses(models, n_folds is not None or folds is not None)
-    wanted = _wanted(models, metrics, k)
-    check_options(models[names[0]], ratings, {
+    check_options(next(iter(models.values())), ratings, {
         **options, "metrics": [metric.key for metric in wanted], "per_user": True})
     if crossed:
         cut = folds_of(ratings, 5 if n_folds is None else n_folds, folds, random_state)
-        parts = list(_validated(models, cut, wanted, options, refits))
+        parts = list(validated(models, cut, wanted, options, refits))
     else:
-        parts = list(_tested(models, ratings, wanted, options, refits))
+        parts = list(tested(models, ratings, wanted, options, refits))
     if not parts:
         raise ValueError("folds must hold at least one (train, test) pair, got none")
-    pairs = list(combinations(names, 2)) if baseline is None else \
-        [(name, baseline) for name in names if name != baseline]
-    numbers = _numbered(parts)
-    paired = {(metric.key, *pair): _paired(parts, metric.key, *pair, *numbers)
-              for metric in wanted for pair in pairs}
-    found = [estimate(each, confidence, method, n_resamples, random) for each in paired.values()]
-    corrected = holm([each.p for each in found]).tolist()
-    differences = [Difference(*what, *each, each.p, "").judged(p, confidence)
-                   for what, each, p in zip(paired, found, corrected, strict=True)]
-    values = {name: {metric.key: float(np.mean([part.found[name][metric.key].total
-                                                for part in parts])) for metric in wanted}
-              for name in names}
-    return Comparison(values, differences, confidence,
-                      max(len(each.of_users) for each in paired.values()),
-                      1 if _is_one(parts) else len(parts), len(parts))
+    return _compared(parts, wanted, pairs, how)
 
 
-class _Part(NamedTuple):
-    """What is found on a test set."""
+class _How(NamedTuple):
+    """How differences are judged: see `compare`."""
 
-    found: Found
-    test: Ratings
-    share: float        # test ratings over training ratings
+    confidence: float
+    method: str
+    n_resamples: int
+    refits: int
+    random_state: Any
 
-
-# ------------------------------------------------------------------------- measuring
-
-def _tested(models: Mapping[str, Any], test: Any, wanted: list[Metric], options: dict[str, Any],
-            refits: int) -> Iterator[_Part]:
-    """Measure fitted models, and lists, on a test set."""
-    test = as_ratings("ratings", test)
-    _check_users(test)
-    known = [model.ratings_ for model in models.values() if getattr(model, "has_seen_", False)]
-    contestants = {name: model if hasattr(model, "answers") else
-                   _listed(name, model, test, known[0] if known else None)
-                   for name, model in models.items()}
-    fitted = {name: model for name, model in contestants.items() if not isinstance(model, Listed)}
-    _check_alike(fitted, test)
-    for model in contestants.values():
-        _check_cuts(wanted, model.n_items_)
-        if isinstance(model, Listed):
-            model.check(wanted)
-    seeded = _seeded(fitted) if refits else {}
-    part = _Part(_measured(contestants, test, wanted, options), test, 0.0)
-    yield part
-    yield from _refitted(seeded, part, wanted, options, refits)
-
-
-def _validated(models: Mapping[str, Any], folds: Iterable[tuple[Any, Any]], wanted: list[Metric],
-               options: dict[str, Any], refits: int) -> Iterator[_Part]:
-    """Fit and measure a new copy of each model on each fold; again if there is only one."""
-    number = -1
-    for number, (train, test) in enumerate(folds):
-        train, test = as_ratings("train", train), as_ratings("test", test)
-        _check_users(test)
-        _check_cuts(wanted, train.shape[1])
-        fitted = {name: reseeded(model, number).fit(train) for name, model in models.items()}
-        part = _Part(_measured(fitted, test, wanted, options), test, test.nnz / train.nnz)
-        yield part
-    if number == 0:
-        yield from _refitted(_seeded(fitted), part, wanted, options, refits)
-
-
-def _refitted(seeded: Mapping[str, Any], part: _Part, wanted: list[Metric],
-              options: dict[str, Any], refits: int) -> Iterator[_Part]:
-    """Measure models with other seeds on the test set of a part."""
-    for number in range(1, refits + 1) if seeded else ():
-        again = {name: reseeded(model, number).fit(model.ratings_)
-                 for name, model in seeded.items()}
-        yield part._replace(found={**part.found, **_measured(again, part.test, wanted, options)})
-
-
-def _seeded(models: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the models that another seed would change, or raise where one cannot be fitted."""
-    seeded = {name: model for name, model in models.items() if is_seeded(model)}
-    for name, model in seeded.items():
-        names = "user_feature_names_", "item_feature_names_"
-        if not getattr(model, "has_seen_", True) or any(
-                getattr(model, each, None) is not None for each in names):
-            raise ValueError(f"refits must be 0 for {name}, which was fitted with features, or "
-                             f"saved without its training ratings; or compare models that are "
-                             f"not fitted")
-    return seeded
-
-
-def is_seeded(model: Any) -> bool:
-    """Return whether a model, or a part of it, has a `random_state`."""
-    params = model.get_params(deep=False) if hasattr(model, "get_params") else {}
-    return "random_state" in params or any(map(is_seeded, params.values()))
-
-
-def reseeded(model: Any, number: int) -> Any:
-    """Return a copy of an estimator, not fitted, with a seed of its own for each number.
-
-    The same seed and number give the same seed; 0 leaves it as it is, and so does any other
-    `random_state` than an integer.
-    """
-    params = {name: reseeded(value, number) if hasattr(value, "get_params") else value
-              for name, value in model.get_params(deep=False).items()}
-    seed = params.get("random_state")
-    if number and isinstance(seed, (int, np.integer)):
-        random = np.random.default_rng([int(seed), number])
-        params["random_state"] = int(random.integers(1 << 31))
-    return type(model)(**params)
-
-
-def _measured(models: Mapping[str, Any], test: Ratings, wanted: list[Metric],
-              options: dict[str, Any]) -> Found:
-    """Return the values of each metric of each model, of the same users."""
-    own = {name: options[name] for name in ("fold_in", "user_features") if name in options}
-    rest = {name: value for name, value in options.items() if name not in own}
-    counted = wanted + [N_RELEVANT] * bool(reading(wanted, "ranks", "scores", "lists"))
-    found: Found = {}
-    for name, model in models.items():
-        lists = {"exclude_seen": False} if isinstance(model, Listed) else {}
-        values = measured(Alignment(model, test, **own), counted, **{**rest, **lists})
-        found[name] = {key: each for key, each in values.items() if isinstance(each, Values)}
-    _check_asked(found)
-    return found
+    def check(self) -> None:
+        """Raise for settings out of range."""
+        validation.share("confidence", self.confidence)
+        validation.choice("method", self.method, METHODS)
+        validation.count("n_resamples", self.n_resamples)
+        validation.integer("refits", self.refits, high=MOST_REFITS)
+        validation.random_generator("random_state", self.random_state)
 
 
 # ------------------------------------------------------------------------- comparing
 
-def _numbered(parts: list[_Part]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _compared(parts: list[Part], wanted: list[Metric], pairs: list[tuple[str, str]], how: _How
+              ) -> Comparison:
+    """Return the differences of pairs in each metric, judged together."""
+    numbers = _numbered(parts)
+    random = validation.random_generator("random_state", how.random_state)
+    paired = {(metric.key, *pair): _paired(parts, metric.key, *pair, *numbers)
+              for metric in wanted for pair in pairs}
+    found = [estimate(each, how.confidence, how.method, how.n_resamples, random)
+             for each in paired.values()]
+    corrected = holm([each.p for each in found]).tolist()
+    differences = [Difference(*what, *each, each.p, "").judged(p, how.confidence)
+                   for what, each, p in zip(paired, found, corrected, strict=True)]
+    values = {name: {metric.key: float(np.mean([part.found[name][metric.key].total
+                                                for part in parts])) for metric in wanted}
+              for name in parts[0].found}
+    return Comparison(values, differences, how.confidence,
+                      max(len(each.of_users) for each in paired.values()),
+                      1 if _is_one(parts) else len(parts), len(parts))
+
+
+def _numbered(parts: list[Part]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return numbers of the users and of the items of each test set, the same for the same id."""
     sides = []
     for axis in (0, 1):
@@ -249,7 +162,7 @@ def _numbered(parts: list[_Part]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return sides[0], sides[1]
 
 
-def _paired(parts: list[_Part], key: str, first: str, second: str, users: list[np.ndarray],
+def _paired(parts: list[Part], key: str, first: str, second: str, users: list[np.ndarray],
             items: list[np.ndarray]) -> Paired:
     """Return the differences of two models in a metric, and what each value adds to their mean."""
     both = [_common(part.found[first][key], part.found[second][key]) for part in parts]
@@ -267,7 +180,7 @@ def _paired(parts: list[_Part], key: str, first: str, second: str, users: list[n
                   0.0 if _is_one(parts) else float(np.mean([part.share for part in parts])))
 
 
-def _is_one(parts: list[_Part]) -> bool:
+def _is_one(parts: list[Part]) -> bool:
     """Return whether all parts are of one test set."""
     return all(part.test is parts[0].test for part in parts)
 
@@ -285,16 +198,18 @@ def _joined(labels: list[np.ndarray]) -> np.ndarray:
 
 # -------------------------------------------------------------------------- refusals
 
-def _names(models: Any, baseline: str | None) -> list[str]:
+def _pairs(models: Any, baseline: str | None) -> list[tuple[str, str]]:
+    """Return the pairs of names to compare; raise for anything but a mapping of two or more."""
     if not isinstance(models, Mapping):
         raise TypeError(f"models must be a mapping from name to model, got "
                         f"{type(models).__name__}")
     names = list(models)
     if len(names) < 2 or not all(isinstance(name, str) for name in names):
         raise ValueError(f"models must be at least two, named by strings, got {names}")
-    if baseline is not None:
-        validation.choice("baseline", baseline, names)
-    return names
+    if baseline is None:
+        return list(combinations(names, 2))
+    validation.choice("baseline", baseline, names)
+    return [(name, baseline) for name in names if name != baseline]
 
 
 def _crosses(models: Mapping[str, Any], asked: bool) -> bool:
@@ -315,54 +230,3 @@ def _wanted(models: Mapping[str, Any], metrics: Any, k: Any) -> list[Metric]:
     rate = all(getattr(model, "predicts_ratings", False) for model in models.values())
     default = [main_metric(rates) for rates in (True, False)[not rate:]]
     return requested(default if metrics is None else metrics, k, rates=False)
-
-
-def _listed(name: str, given: Any, test: Ratings, train: Ratings | None) -> Listed:
-    if not hasattr(given, "__getitem__"):
-        raise TypeError(f"models[{name!r}] must be a model, or lists of recommended items as "
-                        f"evaluate_lists takes them, got {type(given).__name__}")
-    return Listed(given, test, train=train)
-
-
-def _check_alike(models: Mapping[str, Any], test: Ratings) -> None:
-    """Raise a ValueError unless models know the same items, and users where these have no ids."""
-    for name, model in models.items():
-        first = next(iter(models))
-        for kind in ("item", "user") if test.user_ids is None else ("item",):
-            ours, theirs = _ids(models[first], kind), _ids(model, kind)
-            if not np.array_equal(ours, theirs):
-                raise ValueError(
-                    f"models must be fitted on the same {kind}s, in the same order, got "
-                    f"{len(ours)} of {first} and {len(theirs)} of {name}, of which "
-                    f"{len(set(ours.tolist()) & set(theirs.tolist()))} are the same")
-
-
-def _ids(model: Any, kind: str) -> np.ndarray:
-    ids, size = {"item": (model.item_ids_, model.n_items_),
-                 "user": (model.user_ids_, model.n_users_)}[kind]
-    return np.arange(size) if ids is None else np.asarray(ids)
-
-
-def _check_users(test: Ratings) -> None:
-    n_users = np.count_nonzero(np.diff(test.by_user.indptr))
-    if n_users < 2:
-        raise ValueError(f"a comparison needs test ratings of at least two users, got {n_users}")
-
-
-def _check_cuts(wanted: list[Metric], n_items: int) -> None:
-    for metric in wanted:
-        if metric.cut > n_items:
-            raise ValueError(f"k must be <= the number of items, {n_items}, got {metric.cut}")
-
-
-def _check_asked(found: Found) -> None:
-    """Raise a ValueError unless all models were asked for the same items of the same users."""
-    counts = {name: values[N_RELEVANT.key] for name, values in found.items()
-              if N_RELEVANT.key in values}
-    for name, each in counts.items():
-        first = next(iter(counts))
-        if not np.array_equal(each.rows, counts[first].rows) or \
-                not np.array_equal(each.values, counts[first].values):
-            raise ValueError(f"models must be asked for the same items, but {first} and {name} "
-                             f"were fitted on different ratings, or lists hold what was seen in "
-                             f"training; exclude_seen=False asks for all test ratings")

@@ -54,26 +54,26 @@ class Lists:
 
     def weights(self, steps: np.ndarray) -> sp.csr_array:
         """Return the expected steps[place] of each item, 0 where it is in no list."""
-        n = len(self.items)
-        new = np.ones(self.items.shape, bool)
-        new[:, 1:] = self.scores[:, 1:] != self.scores[:, :-1]
-        if not self.tied.nnz and new.all():
-            rows, places = np.nonzero(self.items >= 0)
-            return sp.csr_array((steps[places], (rows, self.items[rows, places])), self.tied.shape)
-        starts = np.flatnonzero(new)
-        sizes = np.diff(np.append(starts, new.size)).astype(float)
-        extra = np.diff(self.tied.indptr)
-        last = np.searchsorted(starts, np.arange(1, n + 1) * self.k) - 1
-        sizes[last] += extra
-        sums = np.add.reduceat(np.broadcast_to(steps, self.items.shape).ravel(), starts)
-        share = sums / sizes
-        each = share[np.cumsum(new) - 1].reshape(self.items.shape)
+        each, of_tied = self._shared(np.broadcast_to(steps, self.items.shape))
         rows, places = np.nonzero(self.items >= 0)
+        extra = np.diff(self.tied.indptr)
         return sp.csr_array((
-            np.concatenate([each[rows, places], np.repeat(share[last], extra)]),
-            (np.concatenate([rows, np.repeat(np.arange(n), extra)]),
+            np.concatenate([each[rows, places], np.repeat(of_tied, extra)]),
+            (np.concatenate([rows, np.repeat(np.arange(len(extra)), extra)]),
              np.concatenate([self.items[rows, places], self.tied.indices]))),
             shape=self.tied.shape)
+
+    def _shared(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean of steps over the places of each score, and that of the tied items."""
+        n, k = self.items.shape
+        new = np.ones((n, k), bool)
+        new[:, 1:] = self.scores[:, 1:] != self.scores[:, :-1]
+        starts = np.flatnonzero(new)
+        last = np.searchsorted(starts, np.arange(1, n + 1) * k) - 1     # its last group, by row
+        sizes = np.diff(np.append(starts, n * k))
+        sizes[last] += np.diff(self.tied.indptr)
+        means = np.add.reduceat(steps.ravel(), starts) / sizes
+        return means[np.cumsum(new) - 1].reshape(n, k), means[last]
 
 
 def best_lists(scores: np.ndarray, items: np.ndarray, best: np.ndarray, k: int) -> Lists:
@@ -203,6 +203,46 @@ def shares(weights: sp.csr_array, categories: sp.csr_array) -> np.ndarray:
     """Return the shares of the features among weighted items, each row of sum 1 or NaN."""
     total = (weights @ categories).toarray()
     return _ratio(total, total.sum(axis=1)[:, None])
+
+
+# ---------------------------------------------------------------- of two lists each
+
+def overlap(items: Any, others: Any) -> np.ndarray:
+    """Return the share of each list's items that are in the other list; NaN of an empty one.
+
+    Parameters
+    ----------
+    items, others : array-like of int, shape (n_lists, k)
+        Such as two models recommend to the same users; -1 marks a missing place.
+    """
+    first, second = _both(items, others)
+    return _ratio(_agreement(first, second), (first >= 0).sum(axis=1))
+
+
+def rank_biased_overlap(items: Any, others: Any, patience: float = PATIENCE) -> np.ndarray:
+    """Return how much two rankings share at each depth, the first depths weighing most, in [0, 1].
+
+    Σ_d p^(d − 1) a_d / Σ_d p^(d − 1), a_d the share of the first d items that both have
+    (Webber, Moffat, Zobel 2010, cut off at k).  Arguments as in `overlap`.
+    """
+    first, second = _both(items, others)
+    weights = patience ** np.arange(first.shape[1])
+    agree = [_agreement(first[:, :d], second[:, :d]) / d for d in range(1, 1 + len(weights))]
+    return np.asarray(weights @ np.array(agree) / weights.sum())
+
+
+def _both(items: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    first, second = validation.numeric("items", items), validation.numeric("others", others)
+    if first.ndim != 2 or first.shape != second.shape or not first.shape[1]:
+        raise ValueError(f"items and others must both have shape (n_lists, k), got {first.shape} "
+                         f"and {second.shape}")
+    return first, second
+
+
+def _agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how many items each two lists have in common."""
+    both = np.sort(np.concatenate([first, second], axis=1), axis=1)
+    return np.asarray(((both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)).sum(axis=1), float)
 
 
 # ------------------------------------------------------------------- of all together
