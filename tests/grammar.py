@@ -140,7 +140,7 @@ def naive(data: bytes, given: dict[str, Any]) -> tuple[Any, ...] | int | None:
     for what, place in layout.columns.items():
         texts = [fields[place] for _, fields in rows]
         if what in ("user", "item"):
-            columns[what], bad, decimal = naive_ids(texts, reading)
+            columns[what], bad, decimal = naive_ids(texts, reading, layout.title(what))
             decimals += [rows[row][0] for row in decimal]
         else:
             columns[what], bad = naive_numbers(what, texts)
@@ -168,9 +168,11 @@ def naive_rows(lines: list[str], layout: Layout) -> tuple[list[tuple[int, list[s
     return rows, []
 
 
-def naive_ids(texts: list[str], reading: Reading) -> tuple[Any, list[int], list[int]]:
+def naive_ids(texts: list[str], reading: Reading, title: str | None
+              ) -> tuple[Any, list[int], list[int]]:
     """A column of ids, the rows that are refused, and the first decimal if all are numbers."""
-    bad = [row for row, text in enumerate(texts) if not text or text.lower() in reading.missing]
+    bad = [row for row, text in enumerate(texts)
+           if not text or text.lower() in reading.missing or text == title]
     if not reading.text_ids and all(re.fullmatch("0|-?[1-9][0-9]*", text)
                                     and -2**63 <= int(text) < 2**63 for text in texts):
         return ("int64", np.array(texts, np.int64).tobytes()), bad, []

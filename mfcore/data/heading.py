@@ -21,8 +21,15 @@ COMMENTS = ("#", "%")           # how comments begin, if nobody says so
 
 def declared_separator(lines: Sequence[str]) -> tuple[str | None, int]:
     """Return the separator of a first line such as `sep=;` (Excel's), and the lines it takes."""
-    found = re.fullmatch(r'"?sep=([^"\r\n])"?\s*', lines[0])
+    found = re.fullmatch(r'"?(?i:sep)=([^"\r\n])"?\s*', lines[0])
     return (found[1], 1) if found else (None, 0)
+
+
+def refuse_matrix_market(lines: Sequence[str], before: int) -> None:
+    """Raise a LineError for a file whose first line of numbers is its size, not a rating."""
+    if lines and lines[0].lower().startswith("%%matrixmarket"):
+        raise LineError(before + 1, "begins a MatrixMarket file; Ratings(scipy.io.mmread(path)) "
+                                    "reads it")
 
 
 def comments_at_the_top(lines: Sequence[str], start: int, comment: str | None
@@ -32,9 +39,11 @@ def comments_at_the_top(lines: Sequence[str], start: int, comment: str | None
     sign = comment if comment is not None else first[:1] if first.startswith(COMMENTS) else ""
     top = next((t for t in range(start, len(lines)) if lines[t].strip(BLANKS)
                 and not is_commented(lines[t], sign)), len(lines))
-    if top == len(lines):
-        return (comment or ""), start       # nothing else: these are no comments
-    return sign, top
+    if top < len(lines):
+        return sign, top
+    if sign and comment is None and first[1:2] in (*BLANKS, sign):
+        raise LineError(start + 1, f"and all after it begin with {sign!r}; comment='' reads them")
+    return (comment or ""), start           # nothing else: these are no comments
 
 
 def names_in_comment(lines: Sequence[str], dialect: Dialect, asked: Mapping[str, Column]

@@ -17,6 +17,7 @@ from mfcore.data.heading import (
     look_for_numbered_columns,
     names_in_comment,
     refuse_commented_rows,
+    refuse_matrix_market,
 )
 from mfcore.data.names import (
     MISSING,
@@ -84,8 +85,8 @@ def _quoting(given: bool | int) -> bool:
     """Understand the constants of `csv` too (of which QUOTE_NONE is a true 3)."""
     if isinstance(given, bool):
         return given
-    if given in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-        return given == csv.QUOTE_MINIMAL
+    if given in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE):
+        return given != csv.QUOTE_NONE
     raise ValueError(f"quoting must be True, or False for files in which a quote is only a "
                      f"character, got {given!r}")
 
@@ -114,10 +115,15 @@ class Layout:
         """The last column that is read."""
         return max(self.columns.values())
 
-    def described(self, column: int) -> str:
-        """Name a column for a message: its number from 1 and its header."""
-        named = f" ({self.header[column]!r})" if self.header and column < len(self.header) else ""
-        return f"column {column + 1}{named}"
+    def title(self, what: str) -> str | None:
+        """Return the name of a column in the header; None if it has none."""
+        place = self.columns[what]
+        return self.header[place] if self.header and place < len(self.header) else None
+
+    def described(self, what: str) -> str:
+        """Name a column for a message: its number from 1 and its title."""
+        title = self.title(what)
+        return f"column {self.columns[what] + 1}" + ("" if title is None else f" ({title!r})")
 
     def fits(self, n_fields: int) -> bool:
         """Tell whether a line of so many fields can be read."""
@@ -127,21 +133,29 @@ class Layout:
         """Say what is wrong with a line of too few or too many fields."""
         shown = f"{len(fields)}: {self.separator.join(fields[:20])[:60]!r}"
         if len(fields) <= self.last:
+            cure = _comment_cure(fields) if fields[0][:1] in COMMENTS else \
+                "complete the line or leave it out, or say separator=... if it is another one"
             return (f"expected at least {self.last + 1} columns separated by {self.separator!r}, "
-                    f"got {shown}; {_cure_of_short(fields)}")
+                    f"got {shown}; {cure}")
         as_in = "the first line" if self.header is None else "the header"
-        first = min(self.columns.values())
-        moved = ", ".join(f"{what}={place + 1 - first}" for what, place in self.columns.items())
         return (f"expected at most {self.width} columns separated by {self.separator!r}, as in "
-                f"{as_in}, got {shown}; put fields that hold a separator (such as a decimal comma) "
-                f"in quotes, or, if lines begin with a name that the header lacks (as R writes "
+                f"{as_in}, got {shown}; {self._cure_of_wide(fields)}")
+
+    def _cure_of_wide(self, fields: Sequence[str]) -> str:
+        if fields[0][:1] in COMMENTS:
+            return _comment_cure(fields)
+        if not fields[-1].strip(BLANKS):
+            return "leave out the separator at the end of the line, or give the column a name"
+        quotes = "put fields that hold a separator (such as a decimal comma) in quotes"
+        if self.header is None:
+            return quotes
+        moved = ", ".join(f"{what}={place + 1}" for what, place in self.columns.items())
+        return (f"{quotes}, or, if lines begin with a name that the header lacks (as R writes "
                 f"them), say skip_lines={self.start}, header=False, {moved}")
 
 
-def _cure_of_short(fields: Sequence[str]) -> str:
-    sign = fields[0][:1]
-    return f"comment={sign!r} skips such lines" if sign in COMMENTS else \
-        "complete the line or leave it out, or say separator=... if it is another one"
+def _comment_cure(fields: Sequence[str]) -> str:
+    return f"comment={fields[0][:1]!r} skips such lines"
 
 
 def find_layout(name: str, lines: Sequence[str], reading: Reading, before: int = 0) -> Layout:
@@ -174,6 +188,7 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading, before: int =
 def _find_layout(name: str, lines: Sequence[str], reading: Reading, before: int) -> Layout:
     asked = reading.asked
     declared, start = declared_separator(lines)
+    refuse_matrix_market(lines[start:], before + start)
     comment, top = comments_at_the_top(lines, start, reading.comment)
     above, body = lines[start:top], _Body(name, lines[top:], before + top)
     dialect = Dialect(reading.separator or declared or ",", bool(reading.quoting), comment,
@@ -246,11 +261,12 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
 def _place(name: str, what: str, column: Column, header: Sequence[str] | None,
            first: Sequence[str], at: str) -> int:
     cure = "; rating=None counts every line as 1" if what == "rating" else ""
+    above = "; skip_lines=... or comment=... leaves out lines that are no ratings" if at else ""
     place = _named_place(name, what, column, header, cure) if isinstance(column, str) else \
         validation.integer(what, column)
     if place >= len(first):
         raise ValueError(f"{name}{at} must have {place + 1} columns for {what}={column!r}, got "
-                         f"{len(first)}: {', '.join(map(repr, first))[:60]}{cure}")
+                         f"{len(first)}: {', '.join(map(repr, first))[:60]}{cure}{above}")
     return place
 
 
@@ -287,22 +303,33 @@ def _sniff_separator(body: _Body, asked: Mapping[str, Column], dialect: Dialect)
         fits = {each: sum(len(fields) >= enough for fields in rows)
                 for each, rows in found.items()}
         best = [each for each in SEPARATORS if fits[each] == max(fits.values()) > 0]
-        clear = [each for each in best
-                 if not any(_hides(found[each], enough, other) for other in best if other != each)]
-        if best and not clear:
-            raise ValueError(f"{body.name} may be separated by {' or '.join(map(repr, best))}; say "
-                             f"which, as in separator={best[0]!r}")
+        hidden = {each: _hidden(found[each], enough, SEPARATORS if each == RUNS else best)
+                  for each in best}
+        for each, others in hidden.items():
+            if not others:
+                return each
         if best:
-            return clear[0]
+            _complain_of_several(body, dialect, hidden)
     line = body.rows(dialect)[0][0]
     raise LineError(line, f"expected at least two columns separated by a comma, a tab, '::', '|', "
                           f"';' or spaces, got {body.lines[0].strip(BLANKS)[:60]!r}")
 
 
-def _hides(rows: Sequence[Sequence[str]], enough: int, other: str) -> bool:
-    """Tell whether each row has another separator in its first fields (spaces do not count)."""
-    return other != RUNS and all(any(other in field for field in fields[:enough])
-                                 for fields in rows)
+def _hidden(rows: Sequence[Sequence[str]], enough: int, others: Sequence[str]) -> list[str]:
+    """Return the separators that each row has in its first fields (spaces do not count)."""
+    return [other for other in others if other != RUNS and
+            all(any(other in field for field in fields[:enough]) for fields in rows)]
+
+
+def _complain_of_several(body: _Body, dialect: Dialect, hidden: Mapping[str, Sequence[str]]
+                         ) -> None:
+    """Raise what keeps a separator from being the only one, such as a quote at the wrong place."""
+    several = [each for each in SEPARATORS if each in hidden or
+               any(each in others for others in hidden.values())]
+    for each in several:
+        body.check(dialect._replace(separator=each), 1)
+    raise ValueError(f"{body.name} may be separated by {' or '.join(map(repr, several))}; say "
+                     f"which by separator=")
 
 
 def _sniff_header(rows: Sequence[Sequence[str]], asked: Mapping[str, Column]) -> bool:

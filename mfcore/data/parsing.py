@@ -22,6 +22,7 @@ from mfcore.kernels import text as kernel
 from mfcore.parallel import Pool
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_TRUTH = {"true", "false"}
 _DEMANDS = {"user": "a user id", "item": "an item id", "rating": "a number",
             "weight": "a number >= 0", "timestamp": "a whole number of seconds"}
 
@@ -114,10 +115,10 @@ def _read(column: _Column, blocks: Sequence[Fields]) -> LineError | None:
 
 
 def _column(what: str, slot: int, layout: Layout, reading: Reading) -> _Column:
-    place = layout.described(layout.columns[what])
+    place = layout.described(what)
     if what in ("user", "item"):
-        return _Ids(what, slot, place, text_ids=reading.text_ids,
-                    missing={each.lower() for each in reading.missing})
+        return _Ids(what, slot, place, reading.text_ids,
+                    {each.lower() for each in reading.missing}, layout.title(what))
     if what == "timestamp":
         return _Numbers(what, slot, place, kernel.seconds, np.int64, below=2.0**63)
     return _Numbers(what, slot, place, kernel.reals, np.float64,
@@ -175,8 +176,8 @@ class _Numbers(_Column):
         if read == len(starts):
             return None
         comma = re.fullmatch("[+-]?[0-9]*,[0-9]+", fields.text(self.slot, read))
-        return self.expected(fields, read, "; write a point for the comma" if comma else
-                             "; correct the line, or leave it out")
+        return self.expected(fields, read, "; correct the line, or leave it out" if not comma else
+                             "; write decimals with a point, and thousands without a comma")
 
     def result(self) -> np.ndarray:
         return np.concatenate(self.parts)
@@ -188,9 +189,11 @@ class _Ids(_Column):
 
     text_ids: bool
     missing: set[str]
+    title: str | None       # of the column
     integers: list[np.ndarray] = field(default_factory=list)
     codes: list[np.ndarray] = field(default_factory=list)
     words: Words | None = None
+    first: int = 0          # line
     # Whether all are numbers, and the first that is no whole one.
     numeric: bool = True
     decimal: tuple[int, str] | None = None
@@ -201,6 +204,8 @@ class _Ids(_Column):
     def read(self, fields: Fields) -> tuple[int, str] | None:
         text, starts, stops = (fields.block.text, fields.starts[self.slot],
                                fields.stops[self.slot])
+        if not self.first and len(starts):
+            self.first = fields.line(0)
         if self.words is None:
             values = np.empty(len(starts), np.int64)
             if kernel.integers(text, starts, stops, values) < 0:
@@ -229,6 +234,9 @@ class _Ids(_Column):
                 cure = "; leave such lines out" + (
                     ", or, if it is a name, say missing=()" if text else "")
                 return self.expected(fields, row, cure)
+            if text == self.title:
+                return self.expected(fields, row, "; leave out headers between the lines, or, if "
+                                                  "it is an id, say header=False, skip_lines=...")
             if not text.isprintable() and (seen := invisible(text)) is not None:
                 return self.expected(fields, row, f", which has {described(seen)} in it, that "
                                                   f"nobody sees; remove it")
@@ -247,4 +255,8 @@ class _Ids(_Column):
             raise LineError(line, f"expected {_DEMANDS[self.what]} in {self.place}, got the "
                                   f"decimal {text!r}; write whole numbers, or say text_ids=True "
                                   f"to read such ids as text")
-        return Coded(as_objects(self.words.texts), np.concatenate(self.codes))
+        texts = self.words.texts
+        if len(texts) < 7 and {text.lower() for text in texts} <= _TRUTH and not self.text_ids:
+            raise LineError(self.first, f"expected {_DEMANDS[self.what]} in {self.place}, got only "
+                                        f"True and False; say text_ids=True if these are ids")
+        return Coded(as_objects(texts), np.concatenate(self.codes))

@@ -116,7 +116,7 @@ def _checked(encoding: str) -> str:
     if not isinstance(encoding, str):
         raise TypeError(f"encoding must be a name such as 'utf-8', got {encoding!r}")
     try:
-        b"".decode(encoding)
+        io.TextIOWrapper(io.BytesIO(), encoding)
     except (LookupError, ValueError):
         raise ValueError(f"encoding must be 'utf-8', 'latin-1', 'utf-16' or another text encoding "
                          f"of Python, got {encoding!r}") from None
