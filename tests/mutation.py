@@ -7,10 +7,9 @@
 For each part (default: all five) it draws mutants in a seeded order, runs the tests that execute a
 mutated line, quickest first, until one fails, and keeps each verdict in .mutation/: a run goes on
 where the last one stopped, up to N per part (400) or to the last.  `--survivors` tries those that
-survived once more; `--report` only prints the score and the survivors; `--record` puts the score
-into benchmarks/results/mutation.json, for the table in README.md.  Mutants in
-equivalent_mutants.json have a reason there why no test can tell them.  They are not tried, but by
-`--equivalent`, which prints those that a test does tell.
+survived once more; `--report` only prints the score and the survivors; `--record` also keeps the
+score in benchmarks/results/mutation.json.  Mutants in equivalent_mutants.json have a reason there
+why no test can tell them.  They are tried by `--equivalent` alone, which prints what a test tells.
 
 A mutant takes a fork and no import: the process that has collected the tests puts the code of the
 mutated function into the function.  Changes outside functions are imported in the child.  Kernels
@@ -516,7 +515,7 @@ def arguments() -> argparse.Namespace:
                        ("equivalent", "try those that are said to be equivalent"),
                        ("report", "print what is known, try nothing")):
         asked.add_argument(f"--{name}", dest="asked", action="store_const", const=name, help=what)
-    parser.add_argument("--record", action="store_true", help="keep the score for README.md")
+    parser.add_argument("--record", action="store_true", help="keep the score in the results")
     parser.set_defaults(asked="new")
     return parser.parse_args()
 
