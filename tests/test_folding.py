@@ -110,7 +110,8 @@ def audiences():
 
 
 def fitted(train, weight=0.0, **params):
-    return MatrixFactorization(8, unknown_weight=weight, random_state=0, **params).fit(train)
+    return MatrixFactorization(8, unknown_weight=weight, rating_scale=1.0, random_state=0,
+                               **params).fit(train)
 
 
 def test_the_scale_of_the_scores_does_not_matter(audiences):
@@ -236,9 +237,9 @@ def test_folded_in_users_are_measured_by_what_is_known_of_them(audiences):
     known, new = (evaluate(model, test, metrics="folding@10", fold_in=fold_in)["folding@10"]
                   for fold_in in (None, train))
     assert new == pytest.approx(known, abs=1e-3)
-    third = train.select_cells(np.arange(train.nnz) % 3 == 0)
-    assert abs(evaluate(model, test, metrics="folding@10", fold_in=third)["folding@10"]
-               - known) > 1e-3
+    tenth = train.select_cells(np.arange(train.nnz) % 10 == 0)
+    assert abs(evaluate(model, test, metrics="folding@10", fold_in=tenth)["folding@10"]
+               - known) > 1e-2
 
 
 def test_the_measure_has_the_same_bits_for_any_number_of_threads(audiences, monkeypatch):

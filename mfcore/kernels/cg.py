@@ -177,6 +177,12 @@ def row_solver(K: int) -> Any:
             p, bias, m = P[u], beta[u], M[0 if shared_prior else u]
             lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor_b)
             start, stop = indptr[u], indptr[u + 1]
+            if start == stop and n_w0 == 0:      # the prior, and no rounding of it
+                for f in range(K):
+                    p[f] = m[f]
+                if learns:
+                    beta[u] = bias_means[0 if bias_means.size == 1 else u]
+                continue
             vp = _start_residual(K, p, bias, m, lam, D, v, g, r, inverse)
             bias_prior = real(bias_means[0 if bias_means.size == 1 else u])
             r_b = lam_b * (bias_prior - bias) - vp - n_w0 * bias - sum_g
