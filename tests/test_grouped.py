@@ -69,8 +69,8 @@ def test_the_objective_counts_the_penalty_of_the_features():
     reg = [0.4 * unit * np.maximum(n, 1) ** 0.5 for n in (n_u, n_i)]
     expected = reg[0] @ ((P - F @ model.user_feature_factors_) ** 2).sum(1) \
         + reg[1] @ ((Q - E @ model.item_feature_factors_) ** 2).sum(1) \
-        + 2.0 * ((model.user_bias_ - F @ model.user_feature_bias_) ** 2).sum() \
-        + 2.0 * ((model.item_bias_ - E @ model.item_feature_bias_) ** 2).sum() \
+        + model.bias_reg_[0] * ((model.user_bias_ - F @ model.user_feature_bias_) ** 2).sum() \
+        + model.bias_reg_[1] * ((model.item_bias_ - E @ model.item_feature_bias_) ** 2).sum() \
         + 0.7 * unit * sum((block ** 2).sum() for block in (
             model.user_feature_factors_, model.item_feature_factors_)) \
         + 0.7 * sum((block ** 2).sum() for block in (

@@ -241,8 +241,22 @@ def test_rankings_and_labels_have_no_unit():
     labels.data = (labels.data > 2).astype(float)
     logistic = samples.small(MatrixFactorization, loss="logistic", solver="sgd").fit(labels)
     choices = samples.small(NeuralMF, loss="logistic").fit(samples.counts())
-    for model in (logistic, choices, samples.small(mfcore.ImplicitMF).fit(samples.counts())):
+    for model in (logistic, choices, samples.small(mfcore.EASE).fit(samples.counts())):
         assert model.rating_scale_ == 1.0
+
+
+@pytest.mark.parametrize("confidence", ["linear", "log", "raw", "constant"])
+def test_counts_are_measured_in_their_mean(confidence):
+    plays = samples.counts(40, 25)
+    seconds = sp.csr_array((210.5 * plays.data, plays.indices, plays.indptr), plays.shape)
+    found = [mfcore.ImplicitMF(4, rating_scale=None, confidence=confidence, solver="cholesky",
+                               dtype="float64", random_state=0).fit(each)
+             for each in (plays, seconds)]
+    assert found[0].rating_scale_ == pytest.approx(plays.data[plays.data > 0].mean())
+    np.testing.assert_allclose(found[0].user_factors_, found[1].user_factors_, rtol=1e-6,
+                               atol=1e-8)
+    rows = found[1].fold_in_users(seconds[:5]).factors
+    np.testing.assert_allclose(rows, found[1].user_factors_[:5], rtol=1e-6, atol=1e-8)
 
 
 def test_a_unit_of_one_leaves_penalties_as_other_libraries_have_them():

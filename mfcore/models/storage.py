@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from os import PathLike
@@ -34,7 +34,10 @@ AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
 # What files of 0.1.0 have not, and what it was then.
-ADDED: dict[str, Any] = {"rating_scale_": 1.0}
+ADDED: dict[str, Callable[[Any], Any]] = {
+    "rating_scale_": lambda model: 1.0, "reg_": lambda model: float(model.reg),
+    "bias_reg_": lambda model: [float(_bias_reg(model))] * 2}
+PAIRS = {"rating_range_", "bias_reg_"}
 # What is not a fitted attribute of its own in a file.
 APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
@@ -158,13 +161,12 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
     model.remember_shape()
     own = {key: value for key, value in arrays.items() if not key.startswith("model")}
     features = _restored_features(own, meta["fitted"], ratings.shape)
-    fitted = {**ADDED, **meta["fitted"], **own, **features}
-    validation.real("rating_scale_", fitted["rating_scale_"], above=0)
+    fitted = {**_added(model, meta["fitted"]), **meta["fitted"], **own, **features}
     model.users_, model.items_ = _restored_sides(model, fitted)
     for key, value in fitted.items():
         if not key.endswith("_") or key in APART or hasattr(type(model), key):
             raise ValueError(f"{key!r} is no fitted attribute")
-        setattr(model, key, tuple(value) if key == "rating_range_" else value)
+        setattr(model, key, tuple(value) if key in PAIRS else value)
     declared = _declared(type(model))
     _check_arrays(model, COMMON if "models" in meta else set(declared))
     _check_numbers(model, declared)
@@ -184,6 +186,17 @@ def _inner_model(arrays: dict[str, np.ndarray], number: int, meta: dict[str, Any
         return _model_of(own, meta, ratings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{prefix[:-1]}: {error}") from error
+
+
+def _added(model: Any, stored: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file of 0.1.0 lacks."""
+    lacking = {*_declared(type(model)), "rating_scale_"} - set(stored)
+    return {name: made(model) for name, made in ADDED.items() if name in lacking}
+
+
+def _bias_reg(model: Any) -> float:
+    own = getattr(model, "bias_reg", None)
+    return float(model.reg if own is None else own)
 
 
 def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
@@ -237,6 +250,9 @@ def _check_numbers(model: Any, declared: dict[str, str]) -> None:
     if low > high:
         raise ValueError(f"rating_range_ must be the least and the largest rating, got {low} and "
                          f"{high}")
+    validation.real("rating_scale_", model.rating_scale_, above=0)
+    for number in (getattr(model, "reg_", 0.0), *getattr(model, "bias_reg_", ())):
+        validation.real("penalties", number, low=0)
     validation.boolean("has_seen_", model.has_seen_)
     if not isinstance(model.history_, list) or not all(isinstance(record, dict)
                                                        for record in model.history_):

@@ -37,6 +37,21 @@ def mean_rating(ratings: Ratings) -> float:
     return total / float(weights.sum(dtype=np.float64))
 
 
+def mean_size(ratings: Ratings) -> float:
+    """Return the (weighted) mean of |r| of those that are not 0; 1 where there is none."""
+    values, weights = ratings.by_user.data, ratings.weights
+
+    def sum_of(f: Callable[[np.ndarray], np.ndarray]) -> float:
+        def part(chunk: slice) -> float:
+            y = f(values[chunk].astype(np.float64))
+            return float(y.sum() if weights is None else y @ weights[chunk])
+
+        return summed(part, ratings.nnz)
+
+    total, weight = sum_of(np.abs), sum_of(lambda r: (r != 0).astype(np.float64))
+    return total / weight if weight > 0 and 0 < total < np.inf else 1.0
+
+
 def rating_scale(ratings: Ratings, mean: float) -> float:
     """Return σ, the (weighted) standard deviation of the ratings; 1 where all are equal."""
     values, weights = ratings.by_user.data, ratings.weights

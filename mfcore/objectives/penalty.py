@@ -80,6 +80,10 @@ class Penalty:
             total += float(self.bias_reg @ (bias.astype(np.float64) - self.bias_means) ** 2)
         return total
 
+    def scaled(self, reg: float, bias_reg: float) -> Penalty:
+        """Return the penalty with all λ and all λᵇ times a number."""
+        return replace(self, reg=reg * self.reg, bias_reg=bias_reg * self.bias_reg)
+
     def means_of(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the prior means of some rows, or the ones that all rows share."""
         return (self.means if len(self.means) == 1 else self.means[rows],

@@ -264,6 +264,12 @@ class Quadratic:
         whole = self.whole_square(at, pool, np.float64)
         return Loss(known + self.w0 * squares, self.w0 * (whole - squares), self.penalty(at))
 
+    def scaled(self, reg: float, bias_reg: tuple[float, float]) -> Quadratic:
+        """Return the problem with λ of rows times `reg`, λᵇ of users and of items times theirs."""
+        users, items = (replace(prior, penalty=prior.penalty.scaled(reg, own))
+                        for prior, own in zip((self.users, self.items), bias_reg, strict=True))
+        return replace(self, users=users, items=items)
+
     @property
     def without_groups(self) -> Quadratic:
         """The same objective with prior means that do not move."""

@@ -56,9 +56,6 @@ def of_users(problem: Quadratic, rows: np.ndarray) -> Quadratic:
     """Return L_S, for S the given rows."""
     by_user = _rows(problem.by_user, rows)
     share = len(by_user.indices) / max(1, len(problem.by_user.indices))
-    shape = len(rows), len(problem.by_item.indptr) - 1
-    turned = sp.csr_array((np.arange(len(by_user.x)), by_user.indices, by_user.indptr),
-                          shape).T.tocsr()
     users, items = problem.users, problem.items
     means, bias_means = users.penalty.means_of(rows)
     chosen = Penalty(users.penalty.reg[rows], users.penalty.bias_reg[rows], means, bias_means)
@@ -66,11 +63,20 @@ def of_users(problem: Quadratic, rows: np.ndarray) -> Quadratic:
                       bias_reg=share * items.penalty.bias_reg)
     return replace(
         problem, by_user=by_user, constant=0.0,
-        by_item=_placed(by_user, turned.indptr, turned.indices, turned.data),
+        by_item=_turned(by_user, len(problem.by_item.indptr) - 1),
         users=Prior(chosen, None if users.features is None else users.features[rows],
                     share * users.feature_reg, share * users.feature_bias_reg),
         items=replace(items, penalty=lighter, feature_reg=share * items.feature_reg,
                       feature_bias_reg=share * items.feature_bias_reg))
+
+
+def of_cells(problem: Quadratic, kept: np.ndarray) -> Quadratic:
+    """Return a problem with some of its cells; kept : bool, in `by_user` order."""
+    cells, n_columns = problem.by_user, len(problem.by_item.indptr) - 1
+    places = np.flatnonzero(kept)
+    indptr = np.concatenate([[0], np.cumsum(kept)])[cells.indptr]
+    by_user = _placed(cells, indptr, cells.indices[places], places)
+    return replace(problem, by_user=by_user, by_item=_turned(by_user, n_columns), constant=0.0)
 
 
 def point_of_users(at: Factors, rows: np.ndarray) -> Factors:
@@ -103,6 +109,13 @@ def _rows(cells: Cells, rows: np.ndarray) -> Cells:
     indptr = np.concatenate([[0], np.cumsum(counts)])
     places = np.arange(indptr[-1]) + np.repeat(cells.indptr[rows] - indptr[:-1], counts)
     return _placed(cells, indptr, cells.indices[places], places)
+
+
+def _turned(cells: Cells, n_columns: int) -> Cells:
+    """Return the same cells by column."""
+    turned = sp.csr_array((np.arange(len(cells.x)), cells.indices, cells.indptr),
+                          (len(cells.indptr) - 1, n_columns)).T.tocsr()
+    return _placed(cells, turned.indptr, turned.indices, turned.data)
 
 
 def _placed(cells: Cells, indptr: np.ndarray, indices: np.ndarray, places: np.ndarray) -> Cells:

@@ -36,24 +36,24 @@ class Penalties:
 
     reg: float = 1.0
     reg_scaling: str | float = "none"
-    bias_reg: float | None = None
+    bias_reg: tuple[float, float] = (1.0, 1.0)          # of users, of items
     bias_reg_scaling: str | float | None = None
     feature_reg: float = 1.0
     history_reg: float = 1.0
 
     @classmethod
     def of(cls, model: Any) -> Penalties:
-        """Return the penalties that a model names."""
-        return cls(model.reg, model.reg_scaling, getattr(model, "bias_reg", None),
+        """Return the penalties of a fitted model, or of one whose penalties are stated."""
+        return cls(model.reg_, model.reg_scaling, getattr(model, "bias_reg_", (1.0, 1.0)),
                    getattr(model, "bias_reg_scaling", None), model.feature_reg,
                    model.history_reg)
 
-    def of_rows(self, ratings: Ratings, n_others: int, w0: float
+    def of_rows(self, ratings: Ratings, n_others: int, w0: float, side: str
                 ) -> tuple[np.ndarray, np.ndarray]:
-        """Return λ and λᵇ of each row."""
+        """Return λ and λᵇ of each row of a side."""
         counts, scaling = counted_cells(ratings), self.bias_reg_scaling
         return (penalty_weights(counts, self.reg, self.reg_scaling, w0, n_others),
-                penalty_weights(counts, self.reg if self.bias_reg is None else self.bias_reg,
+                penalty_weights(counts, self.bias_reg[side == "item"],
                                 self.reg_scaling if scaling is None else scaling, w0, n_others))
 
 
@@ -76,21 +76,22 @@ class Core:
     penalties: Penalties
     n_factors: int
 
-    def penalty(self, ratings: Ratings, n_others: int, start: float) -> Penalty:
-        """Return the penalty of the rows of a side about β⁰ = start, without features."""
-        reg, bias_reg = self.penalties.of_rows(ratings, n_others, self.observed.w0)
+    def penalty(self, ratings: Ratings, n_others: int, side: str) -> Penalty:
+        """Return the penalty of the rows of a side, "user" or "item", without features."""
+        reg, bias_reg = self.penalties.of_rows(ratings, n_others, self.observed.w0, side)
         return Penalty(self.observed.unit * reg, bias_reg,
-                       np.zeros((1, self.n_factors), self.observed.real), np.array([start]))
+                       np.zeros((1, self.n_factors), self.observed.real),
+                       np.array([self.start_of(side)]))
 
-    def start_of(self, side: Side) -> float:
-        """Return what the biases of a side start from, measured from r0."""
-        return self.observed.start if side.name == "user" else 0.0
+    def start_of(self, side: str) -> float:
+        """Return β⁰, what the biases of a side start from, measured from r0."""
+        return self.observed.start if side == "user" else 0.0
 
     def half(self, ratings: Ratings, side: Side, bias: Any, other_bias: Any
              ) -> tuple[Cells, Prior]:
         """Return cells and prior of one side, whose rows are those of `ratings`."""
         beta, gamma = _zeros_for_none(ratings.shape, bias, other_bias)
-        penalty = self.penalty(ratings, ratings.shape[1], self.start_of(side))
+        penalty = self.penalty(ratings, ratings.shape[1], side.name)
         prior = side.prior(penalty, self.penalties.feature_reg, self.penalties.history_reg,
                            self.observed.unit)
         return self.observed.cells(ratings, beta, gamma), prior
@@ -102,8 +103,8 @@ class Core:
         by_user, by_item = observed.cells(ratings, beta, gamma), \
             observed.cells(turned, gamma, beta)
         constant = observed.constant(ratings, users.bias, items.bias)
-        of_users = self.penalty(ratings, ratings.shape[1], observed.start)
-        of_items = self.penalty(turned, ratings.shape[0], 0.0)
+        of_users = self.penalty(ratings, ratings.shape[1], "user")
+        of_items = self.penalty(turned, ratings.shape[0], "item")
         reg = self.penalties.feature_reg, self.penalties.history_reg, observed.unit
         return observed.formula(
             by_user, by_item, users.prior(of_users, *reg), items.prior(of_items, *reg),
@@ -165,13 +166,13 @@ class Core:
         fixed biases, or None; and the bias column as the solver holds it."""
         Q, observed, n = other.factors, self.observed.of_new(ratings), ratings.shape[0]
         self.check_width(Q)
-        start, other_start = self.start_of(side), self.start_of(other)
+        start, other_start = self.start_of(side.name), self.start_of(other.name)
         gamma = observed.held(other.bias, other_start, len(Q))
         fixed = observed.row_bias(ratings)
         own = np.zeros(n) if fixed is None else fixed
         cells = observed.cells(ratings, own, gamma if other.bias is None else other.bias)
         held = observed.held(fixed, start, n)
-        penalty = side.shifted(self.penalty(ratings, len(Q), start),
+        penalty = side.shifted(self.penalty(ratings, len(Q), side.name),
                                side.completed(features, ratings))
         return RowSystems(cells, penalty, Q, gamma, observed.w0, observed.learns_bias), fixed, held
 
@@ -187,20 +188,46 @@ class Core:
         P = np.zeros((len(held), self.n_factors), self.observed.real)
         self.observed.solve(systems, P, held, pool)
         if self.observed.learns_bias:
-            return Folded(P, held - self.observed.real.type(self.start_of(side)))
+            return Folded(P, held - self.observed.real.type(self.start_of(side.name)))
         return Folded(P, None if fixed is None else fixed.astype(self.observed.real))
 
 
 def begin(model: Any, observed: Observation, ratings: Ratings, sides: Sides,
           random: np.random.Generator, backend: Backend | None) -> Start:
     """Return where a fit begins: drawn vectors, and the solver that the model names."""
+    state_penalties(model)
     core = Core(observed, Penalties.of(model), model.n_factors)
     at = core.drawn(sides, random, model.init_scale, backend)
     problem, seed = core.problem(ratings, sides), int(random.integers(2**62))
+    if "auto" in (model.reg, getattr(model, "bias_reg", None)):
+        problem = find_penalties(model, observed, problem, at)
+        core = replace(core, penalties=Penalties.of(model))
     solver = solver_of(model, problem, seed) if backend is None else \
         backend.solver(core, sides, problem, seed)
     return Start(solver, at, lambda at: core.publish(at, sides),
                  lambda at: core.averaged(ratings, at, sides, model.n_threads))
+
+
+def state_penalties(model: Any) -> None:
+    """Set the penalties that a model names; 1 where they are to be found."""
+    model.reg_ = 1.0 if model.reg == "auto" else float(model.reg)
+    bias_reg: Any = getattr(model, "bias_reg", "auto")
+    stated = model.reg_ if bias_reg is None else 1.0 if bias_reg == "auto" else float(bias_reg)
+    model.bias_reg_ = stated, stated
+
+
+def find_penalties(model: Any, observed: Observation, problem: Quadratic, at: Factors
+                   ) -> Quadratic:
+    """Find penalties that a model leaves to the ratings, and return the problem with them."""
+    seed = model.random_state if isinstance(model.random_state, int) else 0
+    with Pool(model.n_threads) as pool:
+        found = observed.found(problem, at, seed, pool)
+    reg = found.reg if model.reg == "auto" else 1.0
+    bias_reg: Any = getattr(model, "bias_reg", 1.0)
+    bias_reg = found.bias_reg if bias_reg == "auto" else (reg, reg) if bias_reg is None else (1, 1)
+    user, item = model.bias_reg_
+    model.reg_, model.bias_reg_ = reg * model.reg_, (user * bias_reg[0], item * bias_reg[1])
+    return problem.scaled(reg, bias_reg)
 
 
 def _zeros_for_none(shape: tuple[int, int], beta: Any, gamma: Any) -> tuple[Any, Any]:

@@ -33,7 +33,10 @@ class ImplicitMF(Recommender):
     alpha : float, > 0
         Weight of the counts in the confidence.
     confidence : {"linear", "log", "raw", "constant"}
-        w = 1 + alpha·count; 1 + alpha·ln(1 + count); alpha·count; alpha.
+        w = 1 + alpha·c; 1 + alpha·ln(1 + c); alpha·c; alpha, with c = count / rating_scale.
+    rating_scale : float > 0, or None
+        What counts are measured in; None: their mean in training (of sizes, if some are negative),
+        so that plays, seconds and purchases want one alpha, about 4.  1 leaves them as they are.
     unknown_weight : float, >= 0
         w0, the weight of every cell that is not stored.
     whole_matrix : bool
@@ -42,11 +45,11 @@ class ImplicitMF(Recommender):
         the stored cells' share of the second sum as known).
     negatives : {"error", "zero"}
         What a negative count means: an error, or p = 0 with the confidence of its size.
-    reg : float, >= 0
-        Penalty weight of the vectors.  0: no penalty.  A row of fewer ratings than factors then
-        has many solutions, and gets the one nearest to its prior; scores are those of an exact
-        factorization, but vectors, and so `similar_items`, depend on the start.  Where that
-        matters take a small one, such as 1e-3.
+    reg : float >= 0, or "auto"
+        Penalty weight of the vectors; "auto" finds it (`reg_`): see `MatrixFactorization`.  0: no
+        penalty.  A row of fewer ratings than factors then has many solutions, and gets the one
+        nearest to its prior; scores are those of an exact factorization, but vectors, and so
+        `similar_items`, depend on the start.  Where that matters take a small one, such as 1e-3.
     reg_scaling : "none", "count", or float
         λ_u = reg; reg·max(n_u, 1); or reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     feature_reg, history_reg, features
@@ -69,10 +72,11 @@ class ImplicitMF(Recommender):
     n_factors: int = setting(default=64, low=1, kw_only=False)
     alpha: float = setting(default=1.0, above=0)
     confidence: str = setting(default="linear", among=("linear", "log", "raw", "constant"))
+    rating_scale: float | None = setting(default=1.0, above=0)
     unknown_weight: float = setting(default=1.0, low=0)
     whole_matrix: bool = False
     negatives: str = setting(default="error", among=("error", "zero"))
-    reg: float = setting(default=5.0, low=0)
+    reg: float | str = setting(default=5.0, low=0, among=("auto",))
     reg_scaling: str | float = setting(default=0.25, low=0, high=10, among=("count", "none"))
     feature_reg: float = setting(default=10000.0, above=0)
     history_reg: float = setting(default=100.0, above=0)
@@ -85,6 +89,8 @@ class ImplicitMF(Recommender):
     init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
 
     unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    reg_: float = fitted(doc="Penalty weight of the vectors.")
+    bias_reg_: tuple[float, float] = fitted()
     origin_: float = fitted(doc="The rating that the objective measures from.")
 
     predicts_ratings = False
@@ -102,10 +108,11 @@ class ImplicitMF(Recommender):
         Parameters
         ----------
         n_factors, alpha, reg, **params
-            As in `ImplicitMF`; reg is its `regularization`, the same for every row.
+            As in `ImplicitMF`; reg is its `regularization`, the same for every row, and counts
+            are taken as they are.
         """
-        return cls(n_factors, alpha=alpha, confidence="raw", negatives="zero", reg=reg,
-                   reg_scaling="none", **params)
+        return cls(n_factors, alpha=alpha, confidence="raw", rating_scale=1.0, negatives="zero",
+                   reg=reg, reg_scaling="none", **params)
 
     @classmethod
     def like_spark(cls: type[Self], n_factors: int = 10, *, alpha: float = 1.0,
@@ -120,8 +127,8 @@ class ImplicitMF(Recommender):
         n_factors, alpha, reg, **params
             As in `ImplicitMF`; n_factors is Spark's `rank`, reg its `regParam`.
         """
-        return cls(n_factors, alpha=alpha, confidence="linear", reg=reg, reg_scaling="count",
-                   **params)
+        return cls(n_factors, alpha=alpha, confidence="linear", rating_scale=1.0, reg=reg,
+                   reg_scaling="count", **params)
 
     @classmethod
     def like_ials(cls: type[Self], n_factors: int = 64, *, unknown_weight: float = 0.1,
@@ -140,7 +147,7 @@ class ImplicitMF(Recommender):
         **params
             As in `ImplicitMF`.
         """
-        return cls(n_factors, confidence="constant", whole_matrix=True,
+        return cls(n_factors, alpha=1.0, confidence="constant", whole_matrix=True,
                    unknown_weight=unknown_weight, reg=reg, reg_scaling=nu, **params)
 
     # ------------------------------------------------------------------- what it supplies

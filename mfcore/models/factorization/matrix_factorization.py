@@ -54,7 +54,8 @@ class MatrixFactorization(Recommender):
     loss : {"squared", "logistic"}
         "logistic" needs solver="sgd" and bias "learned" or None.  With likes alone it needs
         an unknown_weight > 0; unknown cells are then sampled afresh in each epoch.  Labels
-        want smaller penalties and longer steps than ratings: reg=0.1, learning_rate=0.1.
+        want other penalties and longer steps than ratings: reg="auto", bias_reg="auto",
+        learning_rate=0.1.
     bias : {"learned", "mean", None}
         B_ui: learned b_u and b̃_i about the mean μ; or fixed, μ + c (b_u + b̃_i), from the
         (weighted) mean of each user and item; or nothing.
@@ -65,14 +66,18 @@ class MatrixFactorization(Recommender):
         together the total weight of the ratings.
     unknown_value : float, or "bias"
         r0, the rating assumed there; "bias" assumes B_ui and needs bias="mean".
-    reg : float, >= 0
+    reg : float >= 0, or "auto"
         Penalty weight of the vectors, in units of σ: λ grows with the ratings, as the vectors
-        grow with their root and the loss with their square.  0: no penalty.  A row of fewer
-        ratings than factors then has many solutions, and gets the one nearest to its prior;
-        scores are those of an exact factorization, but vectors, and so `similar_items`, depend
-        on the start.  Where that matters take a small one, such as 1e-3.
-    bias_reg : float >= 0, or None
-        Penalty weight of learned biases, a number of ratings; None: `reg`.
+        grow with their root and the loss with their square.  "auto": found (`reg_`) by the size of
+        the errors on held-out cells of a sample of the users or, with an unknown_weight, by how
+        these cells are ranked; it costs a fraction of a fit, and random_state decides it
+        (`mfcore/solvers/automatic.py`).  0: no penalty.  A row of fewer ratings than factors then
+        has many solutions, and gets the one nearest to its prior; scores are those of an exact
+        factorization, but vectors, and so `similar_items`, depend on the start.  Where that
+        matters take a small one, such as 1e-3.
+    bias_reg : float >= 0, "auto", or None
+        Penalty weight of learned biases, a number of ratings; "auto": found for users and for
+        items (`bias_reg_`) by how much biases vary, next to errors; None: `reg`.
     reg_scaling : "count", "none", or float
         λ_u = σ·reg·max(n_u, 1); σ·reg; or σ·reg·max(n_u + w0·n_items, 1)^ν; the same for items.
     bias_reg_scaling : as `reg_scaling`, or None
@@ -155,8 +160,8 @@ class MatrixFactorization(Recommender):
     bias_share: float = setting(default=0.5, low=0, high=1)
     unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
     unknown_value: float | str = setting(default=0.0, among=("bias",))
-    reg: float = setting(default=1.1, low=0)
-    bias_reg: float | None = setting(default=2.0, low=0)
+    reg: float | str = setting(default=1.1, low=0, among=("auto",))
+    bias_reg: float | str | None = setting(default=2.0, low=0, among=("auto",))
     reg_scaling: str | float = setting(default=0.5, low=0, high=10, among=("count", "none"))
     bias_reg_scaling: str | float | None = setting(
         default="none", low=0, high=10, among=("count", "none"))
@@ -178,6 +183,8 @@ class MatrixFactorization(Recommender):
     init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
 
     unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
+    reg_: float = fitted(doc="Penalty weight of the vectors.")
+    bias_reg_: tuple[float, float] = fitted(doc="Penalty weights of users' and items' biases.")
     origin_: float = fitted(doc="The rating that the objective measures from.")
 
     side_type = FeaturedSide

@@ -19,7 +19,8 @@ whole and none of a block's own.  All of them have
     cells(ratings, β, γ)       a and b of the stored cells, given the biases of rows and columns
     constant(ratings, β, γ)    Σ_Ω w t²
     of_new(ratings)            the model of new rows
-    formula, solve, link       the objective; what solves its rows; what `predict` makes of scores
+    formula, found, solve      the objective; what finds its penalties; what solves its rows
+    link                       what `predict` makes of scores
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ from mfcore.data.canonical import read_only
 from mfcore.data.chunks import filled_beside, rows_of_cells, summed
 from mfcore.data.ratings import Ratings
 from mfcore.models.sides import Sides
-from mfcore.objectives.biases import mean_biases, row_bias
+from mfcore.objectives.biases import mean_biases, mean_size, row_bias
 from mfcore.objectives.pointwise import Logistic
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.automatic import Found, found_for_labels, found_penalties
 from mfcore.solvers.newton import solve_logistic
 
 Bias = np.ndarray | None
@@ -69,6 +71,7 @@ class ExplicitRatings:
     subtracts: bool
 
     formula = Quadratic
+    found: ClassVar[Callable[..., Found]] = staticmethod(found_penalties)
     solve: ClassVar[Callable[..., Any]] = staticmethod(solve_exactly)
     link: ClassVar[Callable[..., Any] | None] = None
 
@@ -192,6 +195,7 @@ class BinaryLabels(ExplicitRatings):
     """Labels y by the logistic loss: the same cells, a = w − w0 and b = w y, with r0 = 0."""
 
     formula = Logistic
+    found = staticmethod(found_for_labels)
     solve = staticmethod(solve_logistic)
     link = staticmethod(expit)
 
@@ -262,6 +266,7 @@ class ImplicitCounts:
     """Counts: p = 1 for counts above 0, else 0, at the confidence w of the count.
 
     alpha, confidence, whole, negatives : as in `ImplicitMF`
+    scale : what counts are measured in
     signed, has_zeros : whether some counts are negative, or not above 0
     """
 
@@ -271,6 +276,7 @@ class ImplicitCounts:
     confidence: str
     whole: bool
     negatives: str
+    scale: float = 1.0
     signed: bool = False
     has_zeros: bool = False
 
@@ -280,6 +286,7 @@ class ImplicitCounts:
     start: ClassVar[float] = 0.0
     learns_bias: ClassVar[bool] = False
     formula = Quadratic
+    found = staticmethod(found_penalties)
     solve = staticmethod(solve_exactly)
     link = None
 
@@ -313,15 +320,16 @@ class ImplicitCounts:
     def _confidence_line(self, ratings: Ratings) -> tuple[np.ndarray, float, float]:
         """Return x, slope and start of w = slope·x + start."""
         count, weights, signed = ratings.by_user.data, ratings.weights, self.signed
-        slope, start = {"raw": (self.alpha, 0.0), "constant": (0.0, self.alpha)}.get(
-            self.confidence, (self.alpha, 1.0))
+        slope = self.alpha / (1.0 if self.confidence == "log" else self.scale)
+        slope, start = {"raw": (slope, 0.0), "constant": (0.0, self.alpha)}.get(
+            self.confidence, (slope, 1.0))
         if weights is not None:
             slope, start, outer, origin = 1.0, 0.0, float(slope), float(start)
 
         def values(chunk: slice) -> np.ndarray:
             x = count[chunk].astype(real, copy=False)
             x = np.abs(x) if signed else x
-            x = np.log1p(x) if self.confidence == "log" else x
+            x = np.log1p(x / self.scale).astype(real) if self.confidence == "log" else x
             return np.asarray(x if weights is None else weights[chunk] * (outer * x + origin))
 
         real = np.result_type(count, self.real)
@@ -344,13 +352,15 @@ def observe_counts(model: Any, ratings: Ratings) -> ImplicitCounts:
     """Set what counts decide for a model, and return their observation model."""
     model.unknown_weight_ = float(model.unknown_weight)
     model.origin_ = model.global_mean_ = 0.0
+    model.rating_scale_ = float(model.rating_scale or mean_size(ratings))
     return counted_by(model).of_new(ratings)
 
 
 def counted_by(model: Any) -> ImplicitCounts:
     """Return the observation model of a model whose ratings are counts."""
     return ImplicitCounts(np.dtype(model.dtype), model.unknown_weight_, model.alpha,
-                          model.confidence, model.whole_matrix, model.negatives)
+                          model.confidence, model.whole_matrix, model.negatives,
+                          model.rating_scale_)
 
 
 def check_counts(ratings: Ratings, negatives: str) -> None:

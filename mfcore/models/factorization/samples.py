@@ -190,7 +190,7 @@ class Sampled:
         ratings, observed = new.known(len(self.items.factors)), self.core.observed
         F = self.users.completed(new.features, ratings)
         self.core.check_width(one_of(self.items.factors, 0, len(self.tau)))
-        penalty = self.core.penalty(ratings, len(self.items.factors), observed.start)
+        penalty = self.core.penalty(ratings, len(self.items.factors), "user")
         fixed = observed.row_bias(ratings)
         return [self._drawn_once(ratings, fixed, penalty, F, number, pool)
                 for number in range(len(self.tau))]

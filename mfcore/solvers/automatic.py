@@ -1,0 +1,337 @@
+"""Penalties found from the data: the size of their noise, and what biases explain.
+
+How strong.  With λ_u = g_u λ and λ_i = g_i λ, and D the diagonals of the g, the least penalty of
+all P Qᵀ = S is a sum of singular values (Srebro, Rennie, Jaakkola 2005, for g = 1):
+
+    min λ Σ_u g_u ‖P_u‖² + λ Σ_i g_i ‖Q_i‖² = 2 λ ‖D_u^½ S D_i^½‖_*
+
+So with Ω and b = w t as in objectives/quadratic.py, S = 0 is a minimum where no singular value of
+D_u^−½ b D_i^−½ is above λ, and where b is noise, it should be.  A matrix of independent errors of
+size s on Ω has, up to a factor near 1, the norm (Latała 2005; Bandeira, van Handel 2016)
+
+    s (√ρ + √κ),    ρ the mean over rows of ρ_u = Σ_{i∈Ω_u} 1 / (g_u g_i), large rows counting most
+                    κ the same of columns
+
+which for n ratings of each user, g = √n, does not depend on density: √ρ + √κ is then
+(n_items / n_users)^¼ + (n_users / n_items)^¼.
+
+Errors (w0 = 0).  s is what held-out cells of a sample of users say: the root mean square of w e,
+with e the error of a fit of few factors whose own λ falls with s until s settles.  A part of the
+norm is enough where vectors explain something, and it takes all of it where they do not:
+
+    λ = c s (√ρ + √κ),    c = 0.7 + 0.3 e^(−G / 0.01)        G the share of s² that vectors explain
+
+Biases b_u ~ N(0, v), found with v and s² from their own fit (MacKay 1992: of a row with n ratings,
+n / (n + λᵇ) of its b is learned from them), and less by as much as vectors lower s²:
+
+    λᵇ = s² / v,    v = Σ b² / Σ n/(n + λᵇ),    s² = Σ w e² / (N − Σ_u n/(n + λᵇ) − Σ_i n/(n + λᵇ))
+
+Ranks (w0 > 0).  Held-out cells of a sample of users are ranked among all unknown ones, by fits to
+the others whose λ falls from 0.8 |b| (√ρ + √κ), each starting at the last.  Of those whose NDCG@10
+is not shown to be below the best (by a standard error of the differences), the largest λ is taken.
+
+λ of the sample becomes that of the whole by √ρ + √κ of both.  Constants were chosen on held-out
+ratings of generated and public data of many scales, densities and shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import expit
+
+from mfcore.objectives.factors import Factors, LinearScorer, cell_scores
+from mfcore.objectives.penalty import Penalty, Prior
+from mfcore.objectives.quadratic import Cells, Quadratic
+from mfcore.parallel import Pool
+from mfcore.solvers.als import ALS
+from mfcore.solvers.sample import of_cells, of_users
+from mfcore.validation import DivergenceError
+
+CELLS, RANKED_CELLS = 200_000, 60_000       # of a sample for errors, and for ranks
+HELD = 0.1                         # the share of them that is held out
+LEAST = 10                         # held-out cells that say something
+LEAST_NOISE = 1e-3                 # of errors, next to those of biases: less is rounding
+# Fits for errors: their factors, the part of the norm, sweeps of the first and of others, most of
+# them, and the fall of s² that asks for one more.
+FACTORS, PART, FIRST, MORE, MOST, SETTLED = 16, 0.5, 3, 2, 6, 0.8
+WEAK, STRONG, GAIN = 1.0, 0.7, 0.01                 # c
+BIAS_SWEEPS, BIAS_REG, RANKED_BIAS_REG, LABEL_BIAS_REG = 5, 4.0, 2.0, 1.0
+BIAS_REGS = 0.01, 1e4
+# Fits for ranks: factors, parts of the norm, sweeps of the first (they begin with random vectors)
+# and of others, users that are measured, and the place up to which.
+RANKED_FACTORS, PARTS = 48, (0.8, 0.6, 0.45, 0.33, 0.25, 0.18)
+RANKED_FIRST, RANKED_MORE, USERS, PLACES = 5, 2, 1000, 10
+UNTRIED = 0.5                                       # of the norm, where nothing can be held out
+
+
+class Found(NamedTuple):
+    """λ, and λᵇ of users and of items, in units of the penalties of the problem."""
+
+    reg: float
+    bias_reg: tuple[float, float]
+
+
+class Trial(NamedTuple):
+    """A part of a problem: the cells that are fitted, those held out, and where fits begin."""
+
+    known: Quadratic
+    held: Cells
+    at: Factors
+
+
+def found_penalties(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
+    """Return how strong the penalties of a problem should be, next to those it has.
+
+    at : its biases are those of the fit, its vectors say their number and precision
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if problem.w0 > 0:
+            return Found(_of_ranks(problem, at, seed, pool), (RANKED_BIAS_REG,) * 2)
+        return _of_errors(problem, at, seed, pool)
+
+
+def found_for_labels(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
+    """Return the same for the logistic loss, from the errors of the best constant score.
+
+    Without a 2 in ∂ℓ/∂s = σ(s) − y, half of what holds for squares is enough.
+    """
+    cells, half = problem.by_user, STRONG / 2
+    s = cell_scores(cells.indptr, cells.indices, 0 * at.P, 0 * at.Q, at.beta, at.gamma, pool)
+    e = (cells.a + problem.w0) * expit(s) - cells.b
+    size = float(np.sqrt(np.mean(e ** 2)))
+    return Found(half * size * noise_norm(problem), (LABEL_BIAS_REG,) * 2)
+
+
+# ------------------------------------------------------------------------ what is tried
+
+def trial_of(problem: Quadratic, at: Factors, k: int, n_cells: int, seed: int) -> Trial:
+    """Hold out a share of the cells of a sample of users, about n_cells in all."""
+    random, counts = np.random.default_rng(seed), np.diff(problem.by_user.indptr)
+    share = min(1.0, n_cells / max(int(counts.sum()), 1))
+    rows = np.sort(random.permutation(len(counts))[:int(np.ceil(share * len(counts)))])
+    none = np.zeros((1, k), at.P.dtype)
+    users, items = (Prior(replace(prior.penalty, means=none))
+                    for prior in (problem.users, problem.items))
+    part = replace(problem, users=users, items=items)
+    if len(rows) < len(counts):             # (whose items are pulled as in the whole)
+        part = replace(of_users(part, rows), items=items)
+    held = _drawn(part, int(random.integers(2**63))) < HELD
+    P = (np.sqrt(problem.unit / k) * random.standard_normal((len(rows), k))).astype(none.dtype)
+    Q = np.zeros((len(at.Q), k), none.dtype)        # (which P gives its first values)
+    return Trial(of_cells(part, ~held), of_cells(part, held).by_user,
+                 Factors(P, Q, at.beta[rows], at.gamma.copy()))
+
+
+def _drawn(problem: Quadratic, seed: int) -> np.ndarray:
+    """Return a number in [0, 1) for each cell that stays if items come in another order.
+
+    An item is told by its users, and items of the same users by the sum of what they said.
+    """
+    cells, n_items = problem.by_user, len(problem.by_item.indptr) - 1
+    numbers = np.arange(len(cells.indptr) - 1, dtype=np.uint64) + np.uint64(seed)
+    users = np.repeat(_mixed(numbers), np.diff(cells.indptr))
+    told = np.zeros(n_items, np.uint64)
+    np.add.at(told, cells.indices, users)
+    said = np.round(np.bincount(cells.indices, cells.b, n_items) / problem.unit, 6)
+    order = np.lexsort((said, told))
+    starts = np.flatnonzero(np.append(True, np.diff(told[order]) != 0))
+    told[order] += (np.arange(n_items) - np.repeat(starts, np.diff(np.append(starts, n_items)))
+                    ).astype(np.uint64)
+    drawn: np.ndarray = _mixed(users ^ _mixed(told)[cells.indices]) / 2.0**64
+    return drawn
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """Return well-mixed bits of uint64 numbers (Steele, Lea, Flood 2014: SplitMix64)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed
+
+
+def noise_norm(problem: Quadratic) -> float:
+    """Return √ρ + √κ, with the penalties of the problem for g."""
+    tiny = np.finfo(float).tiny
+    sides = [(np.diff(cells.indptr), np.maximum(prior.penalty.reg, tiny)) for cells, prior in
+             ((problem.by_user, problem.users), (problem.by_item, problem.items))]
+    total = max(sides[0][0].sum(), 1)
+    means = [float(np.sum(n / g)) / total for n, g in sides]
+    return sum(float(np.sqrt(_mean_of_large(n / g * other)))
+               for (n, g), other in zip(sides, means[::-1], strict=True))
+
+
+def _mean_of_large(x: np.ndarray) -> float:
+    """Return the mean of x >= 0 weighted by x."""
+    return float(x @ x / x.sum()) if x.any() else 0.0
+
+
+# --------------------------------------------------------------------------------- errors
+
+def _of_errors(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
+    trial = trial_of(problem, at, min(FACTORS, at.P.shape[1]), CELLS, seed)
+    bias_reg = _bias_regs(trial) if problem.learns_bias else (1.0, 1.0)
+    first = _error(trial, replace(trial.at, P=0 * trial.at.P, Q=0 * trial.at.Q), pool)
+    if len(trial.held.indices) < LEAST or not 0 < first < np.inf:
+        return Found(STRONG * problem.unit * noise_norm(problem), (BIAS_REG, BIAS_REG))
+    least = _settled(trial, first, bias_reg, pool)
+    c = STRONG + (WEAK - STRONG) * np.exp((least / first - 1) / GAIN)
+    user, item = (least / first * each for each in bias_reg)
+    return Found(float(c * np.sqrt(least) * noise_norm(problem)), (user, item))
+
+
+def _settled(trial: Trial, first: float, bias_reg: tuple[float, float], pool: Pool) -> float:
+    """Return s² of held-out cells when λ, which goes with s, has settled."""
+    least, norm = first, noise_norm(trial.known)
+    for number in range(MOST):
+        share = least / first
+        fit = ALS(trial.known.scaled(PART * np.sqrt(least) * norm,
+                                     (share * bias_reg[0], share * bias_reg[1])), exact=False)
+        for _ in range(MORE if number else FIRST):
+            fit.epoch(trial.at, pool)
+        before, least = least, min(least, _error(trial, trial.at, pool))
+        if least > SETTLED * before:
+            break
+    return max(least, LEAST_NOISE ** 2 * first)
+
+
+def _error(trial: Trial, at: Factors, pool: Pool) -> float:
+    """Return the mean of (w e)² over held-out cells; infinity where it is none."""
+    held = trial.held
+    s = cell_scores(held.indptr, held.indices, at.P, at.Q, at.beta, at.gamma, pool)
+    e = held.b - held.a * s
+    counted = max(int(np.count_nonzero(held.a)), 1)
+    error = float(e @ e) / counted
+    return error if np.isfinite(error) else np.inf
+
+
+def _bias_regs(trial: Trial) -> tuple[float, float]:
+    """Return λᵇ of users and of items, and leave the biases of known cells in the trial."""
+    known, at = trial.known, trial.at
+    cells, users, items = known.by_user, known.users.penalty, known.items.penalty
+    rows = np.repeat(np.arange(len(at.P)), np.diff(cells.indptr))
+    columns, w = cells.indices, cells.a
+    r = np.divide(cells.b, w, out=np.zeros_like(w), where=w > 0) - users.bias_means[0]
+    user, item = _Bias(users, rows, w, len(at.P)), _Bias(items, columns, w, len(at.Q))
+    for _ in range(BIAS_SWEEPS):
+        item.fit(r - user.values[rows])
+        user.fit(r - item.values[columns])
+        e = r - user.values[rows] - item.values[columns]
+        left = max(float(np.count_nonzero(w)) - user.worth - item.worth, 1.0)
+        noise = float(w @ e ** 2) / left
+        user.learn(noise)
+        item.learn(noise)
+    at.beta[...], at.gamma[...] = user.values + users.bias_means[0], item.values
+    return user.reg, item.reg
+
+
+class _Bias:
+    """Biases of one side, normal about 0 with a variance that is found too."""
+
+    def __init__(self, penalty: Penalty, rows: np.ndarray, w: np.ndarray, n: int) -> None:
+        self.rows, self.w, self.shape = rows, w, penalty.bias_reg
+        self.total = np.bincount(rows, w, n)
+        self.values, self.reg = np.zeros(n), BIAS_REG
+
+    def fit(self, r: np.ndarray) -> None:
+        """Find the biases of ratings r, given their variance."""
+        sums = np.bincount(self.rows, self.w * r, len(self.total))
+        self.values = sums / np.maximum(self.total + self.reg * self.shape, np.finfo(float).tiny)
+
+    @property
+    def worth(self) -> float:
+        """How many numbers the biases are worth."""
+        return float(np.sum(self.total / np.maximum(self.total + self.reg * self.shape, 1e-300)))
+
+    def learn(self, noise: float) -> None:
+        """Find λᵇ, given the noise s² of ratings."""
+        spread = float(self.shape @ self.values ** 2)
+        if spread > 0:
+            self.reg = float(np.clip(noise * self.worth / spread, *BIAS_REGS))
+
+
+# ---------------------------------------------------------------------------------- ranks
+
+def _of_ranks(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> float:
+    trial = trial_of(problem, at, min(RANKED_FACTORS, at.P.shape[1]), RANKED_CELLS, seed)
+    size = float(np.mean(np.abs(trial.known.by_user.b))) if len(trial.known.by_user.x) else 1.0
+    rows = _ranked_rows(trial, np.random.default_rng(seed + 1))
+    part = UNTRIED
+    if len(rows) >= LEAST:
+        found = list(_tried(trial, size * noise_norm(trial.known), rows, pool))
+        part = _largest_good(found) if found else UNTRIED
+    return part * size * noise_norm(problem)
+
+
+def _ranked_rows(trial: Trial, random: np.random.Generator) -> np.ndarray:
+    """Return users with known cells and relevant held-out ones."""
+    everybody, n_items = np.arange(len(trial.at.P)), len(trial.at.Q)
+    known, held = (np.diff(_pattern(cells, everybody, n_items).indptr)
+                   for cells in (trial.known.by_user, trial.held))
+    rows = np.flatnonzero((known > 0) & (held > 0))
+    return np.sort(random.permutation(rows)[:USERS])
+
+
+def _tried(trial: Trial, norm: float, rows: np.ndarray, pool: Pool
+           ) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield parts of the norm, falling, and NDCG of each user; end after two that are worse."""
+    best, worse = -np.inf, 0
+    for number, part in enumerate(PARTS):
+        fit = ALS(trial.known.scaled(part * norm, (1.0, 1.0)), exact=False, cg_steps=1)
+        try:
+            for _ in range(RANKED_MORE if number else RANKED_FIRST):
+                fit.epoch(trial.at, pool)
+            values = ranked(trial, rows, pool)
+        except (DivergenceError, ValueError):         # (the fit itself will say so)
+            return
+        yield part, values
+        mean = float(values.mean())
+        best, worse = (mean, 0) if mean > best else (best, worse + 1)
+        if worse == 2:
+            return
+
+
+def _largest_good(found: list[tuple[float, np.ndarray]]) -> float:
+    """Return the first part whose mean is not below the best by more than a standard error."""
+    best = found[int(np.argmax([values.mean() for _, values in found]))][1]
+
+    def is_good(values: np.ndarray) -> bool:
+        below: np.ndarray = best - values
+        error = np.std(below) / np.sqrt(len(below))
+        return bool(np.mean(below) <= error)
+
+    return next(part for part, values in found if is_good(values))
+
+
+def ranked(trial: Trial, rows: np.ndarray, pool: Pool) -> np.ndarray:
+    """Return NDCG@10 of each of some users, their held-out cells among all unknown ones."""
+    from mfcore.kernels.ranks import NEVER
+    from mfcore.metrics.ranking import Ranks, ndcg
+    from mfcore.metrics.topk import top_k
+
+    at, n_items = trial.at, len(trial.at.Q)
+    seen, held = (_pattern(cells, rows, n_items) for cells in (trial.known.by_user, trial.held))
+    scorer = LinearScorer(at.P[rows], at.Q, at.beta[rows], at.gamma)
+    best, _ = top_k(scorer, min(PLACES, n_items), seen=seen, pool=pool)
+    first = np.arange(len(rows))[:, None] * n_items
+    hits = np.isin(best + first, held.indices + np.repeat(first, np.diff(held.indptr)))
+    users, places = np.nonzero(hits)
+    ranks, counts = np.full(held.nnz, NEVER), hits.sum(axis=1)
+    ranks[held.indptr[users] + np.arange(len(users)) - (np.cumsum(counts) - counts)[users]] = \
+        places + 1
+    values: np.ndarray = ndcg(Ranks(ranks, held.indptr), PLACES)
+    return values
+
+
+def _pattern(cells: Cells, rows: np.ndarray, n_items: int) -> sp.csr_array:
+    """Return which cells of some rows have b > 0, shape (len(rows), n_items)."""
+    b = cells.b > 0
+    whole = sp.csr_array((b, cells.indices, cells.indptr), shape=(len(cells.indptr) - 1, n_items))
+    found = whole[rows]
+    found.eliminate_zeros()
+    return sp.csr_array(found)
