@@ -9,6 +9,7 @@ error, 2 for a command line that makes no sense or asks a model for something th
 from __future__ import annotations
 
 import os
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -38,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Namespace) -> int:
     try:
-        output.write(arguments.command(arguments), arguments.json)
+        with warnings.catch_warnings():
+            warnings.showwarning = output.warn
+            output.write(arguments.command(arguments), arguments.json)
         return 0
     except KeyboardInterrupt:
         output.complain("interrupted")

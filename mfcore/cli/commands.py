@@ -8,7 +8,7 @@ import os
 import re
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ import mfcore
 from mfcore import validation
 from mfcore.atomic import replaceable, replacing
 from mfcore.cli import inputs
+from mfcore.cli.lists import Kind, listing
 from mfcore.cli.models import new_model, segment, set_running, space_of
-from mfcore.cli.output import Answer, number, progress, shows_progress, table
+from mfcore.cli.output import Answer, Listing, number, progress, shown, shows_progress, table
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
@@ -49,7 +50,8 @@ def fetch(arguments: Namespace) -> Answer:
     if target is not None:
         _write_csv(data, target, arguments.quiet)
     found = {"name": arguments.name, **_described(data), "csv": arguments.csv}
-    lines = [f"{name:14s} {_shown(value)}" for name, value in found.items() if value is not None]
+    lines = [f"{name:14s} {shown(_shown(value))}"
+             for name, value in found.items() if value is not None]
     return Answer(found, "\n".join(lines))
 
 
@@ -100,18 +102,19 @@ def _write_csv(data: Dataset, target: Path, quiet: bool) -> None:
     ratings = data.ratings
     users, items = (inputs.ids_or_rows(ids, n_rows) for ids, n_rows in
                     zip((ratings.user_ids, ratings.item_ids), ratings.shape, strict=True))
-    columns = {"user": users[ratings.users_of_cells], "item": items[ratings.by_user.indices],
-               "rating": ratings.by_user.data}
+    cells = ratings.by_user
+    columns = {"user": lambda part: users[ratings.users_of_cells[part]],
+               "item": lambda part: items[cells.indices[part]], "rating": cells.data.__getitem__}
     if data.timestamps is not None:
-        columns["timestamp"] = data.timestamps
+        columns["timestamp"] = data.timestamps.__getitem__
     with replacing(target) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         starts = range(0, ratings.nnz, LINES_AT_A_TIME)
-        for start in progress(starts, quiet, desc=target.name, unit="block"):
-            block = [column[start:start + LINES_AT_A_TIME].tolist()
-                     for column in columns.values()]
+        for start in progress(starts, quiet, desc=shown(target.name), unit="block"):
+            part = slice(start, start + LINES_AT_A_TIME)
+            block = [column(part).tolist() for column in columns.values()]
             writer.writerows(zip(*block, strict=True))
         text.detach()                          # (flushes, and leaves the file open)
 
@@ -128,7 +131,7 @@ def convert(arguments: Namespace) -> Answer:
                    duplicates=arguments.duplicates, reading=Reading(**inputs.columns_of(arguments)),
                    verbose=int(shows_progress(arguments.quiet)))
     return Answer({"out": arguments.out, "users": ratings.shape[0], "items": ratings.shape[1],
-                   "ratings": ratings.nnz}, f"{arguments.out}: {ratings}")
+                   "ratings": ratings.nnz}, f"{shown(arguments.out)}: {ratings}")
 
 
 def _byte_count(text: str) -> int:
@@ -161,7 +164,7 @@ def fit(arguments: Namespace) -> Answer:
     ended = "" if loss is None else f", loss {loss:.6g}"
     return Answer(found, f"{_named(model)}\n{_counted(ratings)}\n"
                          f"{model.n_epochs_} epochs in {seconds:.1f} s{ended}\n"
-                         f"saved to {target} ({size / 1e6:.1f} MB)")
+                         f"saved to {shown(target)} ({size / 1e6:.1f} MB)")
 
 
 def _counted(ratings: Ratings) -> str:
@@ -201,81 +204,67 @@ def tune(arguments: Namespace) -> Answer:
              for name in line] for line in lines[-8:]]
     return Answer(answer, f"{table(list(lines[-1]), best)}\n\n{_named(found.model)}\n"
                           f"{_counted(data.ratings)}"
-                          + (f"\nsaved to {target}" if target else ""))
+                          + (f"\nsaved to {shown(target)}" if target else ""))
 
 
 # ------------------------------------------------------------------ recommend and similar
 
 
-def recommend(arguments: Namespace) -> Answer:
+def recommend(arguments: Namespace) -> Listing:
     """List the best items of each user."""
     model = _loaded(arguments)
-    titles = inputs.load_titles(arguments.titles, arguments)
+    kind = Kind("recommendations", "user", "item", inputs.load_titles(arguments.titles, arguments))
     users, asked = _asked(model, arguments)
-    items, scores = model.recommend(
-        k=arguments.k, similarity="cosine" if arguments.cosine else "dot",
-        exclude_seen=not arguments.include_seen,
-        items=inputs.given_ids("items", arguments.items, arguments.items_file, model.item_ids_),
-        exclude_items=inputs.given_ids("items", arguments.exclude, arguments.exclude_file,
-                                model.item_ids_), **asked)
-    return _lists("recommendations", "user", users, "item", items, scores, titles)
+    options: dict[str, Any] = {
+        "similarity": "cosine" if arguments.cosine else "dot",
+        "exclude_seen": not arguments.include_seen,
+        "items": inputs.given_ids("items", arguments.items, arguments.items_file, model.item_ids_),
+        "exclude_items": inputs.given_ids("items", arguments.exclude, arguments.exclude_file,
+                                          model.item_ids_)}
+    return listing(kind, users, arguments.k, model.n_items_, lambda start, stop, k:
+                   model.recommend(k=k, **asked(start, stop), **options))
 
 
-def _asked(model: Recommender, arguments: Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return the ids of the users, and what to call `recommend` with for them."""
+def _asked(model: Recommender, arguments: Namespace
+           ) -> tuple[np.ndarray, Callable[[int, int], dict[str, Any]]]:
+    """Return the ids of the users, and what to call `recommend` with for some of them.
+
+    Raises KeyError or IndexError for users, and items of new users, that the model does not know.
+    """
     if arguments.ratings is not None:
         ratings = inputs.read_file(arguments.ratings, arguments)
-        return inputs.ids_or_rows(ratings.user_ids, ratings.shape[0]), {"ratings": ratings}
+        known: Any = model.new_rows(ratings, None)
+        return inputs.ids_or_rows(ratings.user_ids, ratings.shape[0]), \
+            lambda start, stop: {"ratings": known.ratings.select_users(range(start, stop))}
     if arguments.all:
-        return inputs.ids_or_rows(model.user_ids_, model.n_users_), {}
-    users = inputs.given_ids("users", arguments.user, arguments.users_file, model.user_ids_)
-    return users, {"users": users}
+        users = inputs.ids_or_rows(model.user_ids_, model.n_users_)
+    else:
+        users = np.asarray(inputs.given_ids("users", arguments.user, arguments.users_file,
+                                            model.user_ids_))
+        model.ratings_.known_users(users)
+    return users, lambda start, stop: {"users": users[start:stop]}
 
 
-def similar(arguments: Namespace) -> Answer:
+def similar(arguments: Namespace) -> Listing:
     """List the nearest neighbours of items or users."""
     model = _loaded(arguments)
     titles = inputs.load_titles(arguments.titles, arguments)
     similarity = "dot" if arguments.dot else "cosine"
     if arguments.item is not None:
         ids = inputs.ids_of("items", arguments.item, model.item_ids_)
-        found = model.similar_items(ids, arguments.k, similarity=similarity)
-        return _lists("similar", "item", ids, "item", *found, titles)
+        return listing(Kind("similar", "item", "item", titles), ids, arguments.k, model.n_items_,
+                       lambda start, stop, k: model.similar_items(ids[start:stop], k,
+                                                                  similarity=similarity))
     ids = inputs.ids_of("users", arguments.user, model.user_ids_)
-    found = model.similar_users(ids, arguments.k, similarity=similarity)
-    return _lists("similar", "user", ids, "user", *found, {})
+    return listing(Kind("similar", "user", "user", {}), ids, arguments.k, model.n_users_,
+                   lambda start, stop, k: model.similar_users(ids[start:stop], k,
+                                                              similarity=similarity))
 
 
 def _loaded(arguments: Namespace) -> Recommender:
     model: Recommender = mfcore.load(arguments.model)
     set_running(model, n_threads=arguments.threads)
     return model
-
-
-def _lists(title: str, kind: str, owners: Any, entry: str, ids: np.ndarray, scores: np.ndarray,
-           titles: inputs.Titles) -> Answer:
-    """Return one list per owner, best entries first; `titles` are those of items.
-
-    A score of -inf marks what pads a list that is too short, and is left out.
-    """
-    data, blocks = [], []
-    for owner, row, values in zip(np.asarray(owners).tolist(), ids.tolist(), scores, strict=True):
-        head = {kind: owner, **_titled(owner, titles if kind == "item" else {})}
-        entries = [{entry: each, "score": float(score), **_titled(each, titles)}
-                   for each, score in zip(row, values, strict=True) if np.isfinite(score)]
-        lines = [f"{place:4d}  {each['score']:8.4f}  {_labelled(entry, each)}"
-                 for place, each in enumerate(entries, 1)] or ["      nothing left to list"]
-        data.append({**head, f"{entry}s": entries})
-        blocks.append("\n".join([f"{kind} {_labelled(kind, head)}", *lines]))
-    return Answer({title: data}, "\n\n".join(blocks))
-
-
-def _titled(each: Any, titles: inputs.Titles) -> dict[str, str]:
-    return {"title": titles[each]} if each in titles else {}
-
-
-def _labelled(kind: str, found: dict[str, Any]) -> str:
-    return f"{found['title']} ({found[kind]})" if "title" in found else str(found[kind])
 
 
 # ------------------------------------------------------------------------------- evaluate

@@ -20,7 +20,7 @@ import mfcore
 from mfcore import validation
 from mfcore.atomic import replaceable, replacing
 from mfcore.cli.inputs import Titles, ids_or_rows, load_data, load_titles, titles_of
-from mfcore.cli.output import Answer, number, progress, table
+from mfcore.cli.output import Answer, number, progress, shown, table
 
 if TYPE_CHECKING:
     from mfcore.data.dataset import Dataset
@@ -291,10 +291,10 @@ def _text(result: dict[str, Any]) -> str:
     if result["folding"] is not None:
         blocks.append(_folding_text(result["folding"], result["picture"]))
     for found in result["recommendations"]:
-        rated = ", ".join(f"{each['title'] or each['item']} ({each['rating']:g})"
+        rated = ", ".join(f"{shown(each['title'] or each['item'])} ({each['rating']:g})"
                           for each in found["rated"])
-        best = ", ".join(str(each["title"] or each["item"]) for each in found["items"])
-        blocks.append(f"user {found['user']} rated highest: {rated}\n  recommended: {best}")
+        best = ", ".join(shown(each["title"] or each["item"]) for each in found["items"])
+        blocks.append(f"user {shown(found['user'])} rated highest: {rated}\n  recommended: {best}")
     return "\n\n".join(blocks) + (f"\n\n{result['seconds']:.0f} s in all, with compilation and "
                                   f"the choice of settings")
 

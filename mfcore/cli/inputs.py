@@ -79,7 +79,8 @@ def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndar
     from mfcore.data.ids import as_vector
 
     if known is not None and known.dtype == object:
-        return np.array([_object_id(text, known) for text in texts], object)
+        names = set(known.tolist())
+        return np.array([_object_id(text, names) for text in texts], object)
     try:
         return as_vector([int(text) for text in texts])
     except ValueError:
@@ -87,7 +88,7 @@ def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndar
         raise ValueError(f"{name} are whole numbers in this model, got {bad!r}") from None
 
 
-def _object_id(text: str, known: np.ndarray) -> Any:
+def _object_id(text: str, known: set[Any]) -> Any:
     """Return the number that a word spells if only that is an id, else the word."""
     if text not in known and text.lstrip("-").isdecimal() and int(text) in known:
         return int(text)

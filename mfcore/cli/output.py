@@ -1,6 +1,8 @@
 """Write the answer of a command: text for people, JSON for programs.
 
 Only this module writes to standard output; complaints and progress bars go to standard error.
+Ids, titles and file names may hold anything: what moves the cursor, clears the screen or reverses
+a line is written as an escape.
 """
 
 from __future__ import annotations
@@ -9,11 +11,15 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import indent
 from typing import Any, NamedTuple, TextIO
+from unicodedata import bidirectional, category
 
 import numpy as np
 
 NOTHING = "–"
+# Classes of signs that turn the direction of writing, and may show a text in another order.
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 class Answer(NamedTuple):
@@ -23,21 +29,78 @@ class Answer(NamedTuple):
     text: str
 
 
-def write(answer: Answer, as_json: bool) -> None:
+class Listing(NamedTuple):
+    """An answer of any length, written entry by entry, so that it is never in memory as a whole.
+
+    title : its name in JSON
+    entries : the data and the text of each; the first is made before anything is written
+    """
+
+    title: str
+    entries: Iterator[tuple[dict[str, Any], str]]
+
+
+def write(answer: Answer | Listing, as_json: bool) -> None:
     """Write an answer to standard output; characters that its encoding lacks become "?"."""
-    text = json.dumps(plain(answer.data), indent=2, allow_nan=False) if as_json else answer.text
-    _put(sys.stdout, text)
+    stream = sys.stdout
+    for piece in _pieces(answer, as_json):
+        _put(stream, piece)
+    _put(stream, "\n")
+    stream.flush()
 
 
 def complain(text: str) -> None:
     """Write one line to standard error."""
-    _put(sys.stderr, f"mfcore: {' '.join(text.split())}")
+    _put(sys.stderr, f"mfcore: {' '.join(text.split())}\n")
+    sys.stderr.flush()
+
+
+def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+         file: TextIO | None = None, line: str | None = None) -> None:
+    """Write a warning as one line to standard error: see `warnings.showwarning`."""
+    complain(f"warning: {message}")
+
+
+def _pieces(answer: Answer | Listing, as_json: bool) -> Iterator[str]:
+    """Yield an answer in pieces."""
+    if isinstance(answer, Answer):
+        yield _json(answer.data) if as_json else answer.text
+        return
+    first = True
+    for data, text in answer.entries:
+        if not as_json:
+            yield text if first else f"\n\n{text}"
+        else:
+            yield f'{{\n  "{answer.title}": [\n' if first else ",\n"
+            yield indent(_json(data), "    ")
+        first = False
+    if as_json:
+        yield _json({answer.title: []}) if first else "\n  ]\n}"
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(plain(data), indent=2, allow_nan=False)
 
 
 def _put(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-    stream.flush()
+    safe = "\n".join(map(shown, text.split("\n")))
+    stream.write(safe.encode(encoding, "replace").decode(encoding))
+
+
+def shown(value: Any) -> str:
+    """Return a value as text on one line, with escapes for what a terminal would act upon.
+
+    Escaped are control characters, ends of lines, and what turns the direction of writing.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(ascii(sign)[1:-1] if _is_acted_upon(sign) else sign for sign in text)
+
+
+def _is_acted_upon(sign: str) -> bool:
+    return category(sign) in ("Cc", "Zl", "Zp") or bidirectional(sign) in TURNING
 
 
 def progress(values: Iterable[Any], quiet: bool, **labels: Any) -> Iterator[Any]:
@@ -76,6 +139,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     """Align columns: those numbered in `left` to the left, the others to the right."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

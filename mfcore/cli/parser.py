@@ -20,7 +20,7 @@ from mfcore.cli.compare import compare
 from mfcore.cli.demo import PICTURE, demo
 from mfcore.cli.info import info
 from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
-from mfcore.cli.output import Answer
+from mfcore.cli.output import Answer, Listing, shown
 from mfcore.metrics.table import METRICS
 from mfcore.models.registry import MODELS
 
@@ -32,9 +32,16 @@ MEASURES = [name for name, kind in METRICS.items()      # (of what a command lin
             if not {"groups", "item_features"} & set(kind.needs)]
 
 
+class Parser(ArgumentParser):
+    """A parser whose complaints quote words of the command line without what terminals act upon."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message("\n".join(map(shown, message.split("\n"))), file)
+
+
 def build_parser() -> ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="mfcore", formatter_class=RawDescriptionHelpFormatter,
         description="Recommenders of the matrix factorization family: fit, recommend, measure.",
         epilog=_examples("""
@@ -233,7 +240,7 @@ def _info(kinds: Any) -> None:
 # ------------------------------------------------------------------------- shared options
 
 
-def _command(kinds: Any, function: Callable[..., Answer], short: str, long: str,
+def _command(kinds: Any, function: Callable[..., Answer | Listing], short: str, long: str,
              examples: str) -> ArgumentParser:
     """Add a command that has the name of its function."""
     parser: ArgumentParser = kinds.add_parser(
