@@ -171,13 +171,13 @@ def row_solver(K: int) -> Any:
         r, inverse, z = np.empty(K, Q.dtype), np.empty(K, Q.dtype), np.empty(K, Q.dtype)
         d, Ad = np.empty(K, Q.dtype), np.empty(K, Q.dtype)
         learns, n_w0, sum_g = real(whole[0]), real(whole[1]), real(whole[2])
-        shared_prior = M.shape[0] == 1
+        shared_prior, no_sums = M.shape[0] == 1, steps > 0 and not (D.any() or n_w0)
         total = 0.0
         for u in range(lo, hi):
             p, bias, m = P[u], beta[u], M[0 if shared_prior else u]
             lam, lam_b = max(real(reg[u]), floor), max(real(bias_reg[u]), floor_b)
             start, stop = indptr[u], indptr[u + 1]
-            if start == stop and n_w0 == 0:      # the prior, and no rounding of it
+            if start == stop and no_sums:        # the prior, and no rounding of it
                 for f in range(K):
                     p[f] = m[f]
                 if learns:
