@@ -48,7 +48,7 @@ def mean_size(ratings: Ratings) -> float:
 
         return summed(part, ratings.nnz)
 
-    total, weight = sum_of(np.abs), sum_of(lambda r: (r != 0).astype(np.float64))
+    total, weight = sum_of(np.abs), sum_of(lambda rated: (rated != 0).astype(np.float64))
     return total / weight if weight > 0 and 0 < total < np.inf else 1.0
 
 
