@@ -210,7 +210,7 @@ def reals(text: np.ndarray, starts: np.ndarray, stops: np.ndarray, out: np.ndarr
             t += t + 1 < stop and (below or text[t] == _PLUS)
             power = 0
             while t < stop and 0 <= np.int64(text[t]) - _ZERO <= 9:
-                power = min(power * 10 + text[t] - _ZERO, 99_999)
+                power = min(power * 10 + np.int64(text[t]) - _ZERO, 99_999)
                 t += 1
             scale += -power if below else power
         if t < stop:
