@@ -138,7 +138,7 @@ def value_of(text: str, parameter: inspect.Parameter) -> Any:
         return text                     # a word that looks like a number
     if "int" in kinds and isinstance(value, float) and value.is_integer():
         return int(value)               # 1e3
-    if "float" in kinds and "str" not in kinds and isinstance(value, str):
+    if "float" in kinds and isinstance(value, str):
         with suppress(ValueError):
             return float(value)         # nan and inf, which are no literals
     return value

@@ -208,7 +208,7 @@ def reals(text: np.ndarray, starts: np.ndarray, stops: np.ndarray, out: np.ndarr
             t += 1
             below = text[t] == _MINUS
             t += t + 1 < stop and (below or text[t] == _PLUS)
-            power = 0
+            power: Any = 0
             while t < stop and 0 <= np.int64(text[t]) - _ZERO <= 9:
                 power = min(power * 10 + np.int64(text[t]) - _ZERO, 99_999)
                 t += 1
