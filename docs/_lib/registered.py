@@ -1,10 +1,10 @@
-"""The directives {abilities}, {models} and {metrics}: what the library says of them in tables.
+"""The directives {abilities}, {models}, {metrics} and {spaces}: what the library says in tables.
 
     ```{abilities}
     ```
 
-is a table of what each model can do, {models} the docstrings of their classes, and {metrics} the
-metrics with their formulas and sources.
+is a table of what each model can do, {models} the docstrings of their classes, {metrics} the
+metrics with their formulas and sources, and {spaces} a table of where `tune` looks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from mfcore.metrics.table import METRICS
 from mfcore.models.registry import ABILITIES, MODELS
+from mfcore.tuning.spaces import SPACES, Doubling, LogRange, Range
 
 LACKS = {"no": "–"}
 HEAD = ("model", "`--model`", "what it learns", "`predict` returns", *ABILITIES.values())
@@ -53,9 +54,25 @@ def metrics() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def spaces() -> str:
+    """Return the default spaces of `tune` as Markdown."""
+    lines = ["| model | space |", "|---|---|"]
+    for name, space in SPACES.items():
+        listed = ", ".join(f"`{parameter}` {_range(each)}" for parameter, each in space.items())
+        lines.append(f"| `{name}` | {listed} |")
+    return "\n".join(lines)
+
+
+def _range(each: Any) -> str:
+    if isinstance(each, (LogRange, Range, Doubling)):
+        kind = {LogRange: " (log)", Doubling: " (doubled)"}.get(type(each), "")
+        return f"{each.low:g} to {each.high:g}{kind}"
+    return ", ".join(map(str, each))
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register the directives."""
-    for text in (abilities, models, metrics):
+    for text in (abilities, models, metrics, spaces):
         app.add_directive(text.__name__, _directive(text))
     return {"parallel_read_safe": True}
 
