@@ -134,3 +134,12 @@ def test_the_share_is_the_one_asked_for():
 def test_generators_as_seeds_hold_out_a_share_too():
     model = samples.model("mean", validation=0.2, random_state=np.random.default_rng(0))
     assert model.fit(noisy()).validation_history_
+
+
+def test_a_search_that_ends_before_its_first_epoch_leaves_the_old_model_as_it_was():
+    model = MatrixFactorization(**OVERFITTING).fit(noisy())
+    sides = model.users_, model.items_
+    model.set_params(validation=0.2, eval_metric="ndcg@3", random_state=0)
+    with pytest.raises(ValueError, match="user_features"):
+        model.fit(noisy(), user_features=[["a"]])
+    assert (model.users_, model.items_) == sides

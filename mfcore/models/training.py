@@ -150,8 +150,9 @@ def best_epoch(history: list[dict[str, Any]]) -> int:
 
 
 def _take_over(model: Any, other: Any) -> None:
-    """Give a model what another has learned, if that has finished an epoch."""
-    if vars(other).get("history_"):
+    """Give a model what a copy of it has learned since, if that has finished an epoch."""
+    learned = vars(other).get("history_")
+    if learned and learned is not vars(model).get("history_"):
         for name in [name for name in vars(model) if name.endswith("_")]:
             delattr(model, name)
         vars(model).update({name: value for name, value in vars(other).items()

@@ -149,6 +149,9 @@ def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: fl
             validation: Any, user_features: Any, item_features: Any, random_state: int) -> Search:
     """Check everything that is given, and return the search."""
     model.validate()
+    if isinstance(getattr(model, "random_state", None), np.random.Generator):
+        raise ValueError("the model's random_state must be an integer or None: a search fits it "
+                         "many times, and goes on with fits that it has begun")
     space, training = checked_space(model, space), training_ratings(ratings, None)
     asked = metric or getattr(model, "eval_metric", None) \
         or main_metric(model.predicts_ratings)

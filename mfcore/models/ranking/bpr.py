@@ -54,16 +54,8 @@ class BPR(Recommender):
         Stop when the mean of −ln σ falls by less than this share in an epoch.
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
-    patience : int >= 1, or None
-        Stop after this many epochs without a better `eval_metric` on the eval_set (or on the
-        share that `validation` holds out, where None is 5), and restore the best epoch.
-    validation : float in (0, 1), or None
-        Share of the ratings to hold out, of users with more than one, where `fit` gets no
-        eval_set: the model is fitted to the rest, stopped by the held-out share, and then
-        fitted to all ratings for the epochs found; `validation_history_` holds the search.
-        A tenth is usual.  Costs one more fit, and saves choosing `n_epochs`.
-    refit : bool
-        False: keep the model that the held-out share stopped, without what it says.
+    patience, validation, refit
+        As in `MatrixFactorization`.
     eval_metric : str or None
         "ndcg@10" by default.
     dtype : {"float32", "float64"}
