@@ -190,8 +190,8 @@ def never(*_, **__):
     (MatrixFactorization(**SMALL), {"random_state": -1}, ValueError, "random_state"),
     (MatrixFactorization(**SMALL), {"user_features": [["a"]]}, ValueError, "user_features"),
     (Popularity(), {}, ValueError, "no default space"),
-    (MatrixFactorization(random_state=np.random.default_rng(0)), {}, ValueError,
-     "random_state must be an integer or None"),
+    pytest.param(MatrixFactorization(random_state=np.random.default_rng(0)), {}, ValueError,
+                 "random_state must be an integer or None", id="a generator as the seed"),
 ], ids=str)
 def test_bad_input_is_told_before_any_work(monkeypatch, model, options, error, message):
     monkeypatch.setattr(halving, "fit_as_planned", never)
