@@ -304,6 +304,14 @@ def test_beta_grows_to_its_value_and_stays():
     assert found == [0, 0.1, 0.4, 0.4]
 
 
+def test_recvae_starts_its_weights_as_its_reference_does():
+    network = RecVAE.recipe.network(RecVAE(8, 4), CELLS.shape, np.random.default_rng(0))
+    for parameter in network.parameters():
+        if parameter.penalised and parameter.name.endswith("W"):
+            n_in = parameter.value.shape[parameter.name == "head.W"]       # (stored transposed)
+            assert 0.9 < np.abs(parameter.value).max() * np.sqrt(n_in) <= 1, parameter.name
+
+
 def test_recvae_moves_the_encoder_then_the_decoder_and_remembers_between():
     model = samples.small(RecVAE, n_epochs=1)
     random = np.random.default_rng(0)

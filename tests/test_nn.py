@@ -273,7 +273,7 @@ def test_schedules_are_what_they_say():
 @pytest.mark.parametrize("kind", VARIANCES)
 def test_weights_have_the_variance_of_their_kind(kind):
     W = initial_weights(400, 300, kind, rng(), np.dtype(np.float32))
-    wanted = {"lecun": 1 / 400, "glorot": 2 / 700, "he": 2 / 400}[kind]
+    wanted = {"lecun": 1 / 400, "glorot": 2 / 700, "he": 2 / 400, "narrow": 1 / 1200}[kind]
     assert W.dtype == np.float32
     assert W.var() == pytest.approx(wanted, rel=0.02)
 
@@ -415,7 +415,7 @@ def test_unknown_names_list_the_known():
         Activation("gelu")
     with pytest.raises(ValueError, match="optimizer must be one of 'sgd', 'momentum', .*lion"):
         optimizer("lion", 0.1)
-    with pytest.raises(ValueError, match="initial must be one of 'lecun', 'glorot', 'he'"):
+    with pytest.raises(ValueError, match="initial must be one of 'lecun', 'glorot', 'he', 'na"):
         Linear(2, 2, random=rng(), initial="xavier")
 
 

@@ -121,7 +121,7 @@ class Linear(Layer):
         φ, a name in `activations.FORMULAS`.
     random : Generator or None
         With None, W is zeros, to be replaced.
-    initial : {"glorot", "he", "lecun"} or None
+    initial : {"glorot", "he", "lecun", "narrow"} or None
         With None, what suits φ.
     """
 

@@ -18,6 +18,11 @@ He corrects for relu, which makes E y² = ½ Var z of a symmetric z:
 
     Var W = 2 / n_in
 
+Layers that normalise their output need none of these, and may start smaller, on ±1/√n_in
+("narrow"):
+
+    Var W = 1 / (3 n_in)
+
 Numbers are uniform on ±√(3 Var W), which has that variance and no outliers.
 
 Gradients.  A batch uses few rows of a large table (of users, items, inputs).  The gradient of
@@ -48,6 +53,7 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
     "lecun": lambda n_in, n_out: 1 / n_in,
     "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
     "he": lambda n_in, n_out: 2 / n_in,
+    "narrow": lambda n_in, n_out: 1 / (3 * n_in),
 }
 # What suits an activation; "glorot" for the others.
 SUITS = {"relu": "he", "leaky_relu": "he", "elu": "he", "selu": "lecun", "swish": "he"}

@@ -10,11 +10,10 @@ of the second, 2λ/(N c) W, in every step.  Models whose row is one observation 
 An epoch is one pass of every stage.  Most models have one; in alternating training a stage moves
 some parameters while the others rest.
 
-Full batch (L-BFGS).  d = −H g with H from the last steps (see `gradient.py`); the step t is the
-first of 1, ½, ¼ … to satisfy L(x + t d) <= L(x) + 10⁻⁴ t g·d (Armijo), and a pair enters the
-memory only where sᵀy > 0, so that H stays positive definite.
+Full batch (L-BFGS).  d = −H g with H from the last steps (see `gradient.py`), and a step along d
+that satisfies the strong Wolfe conditions (see `line_search.py`).
 
-Sources: Nocedal, Wright 2006, sections 3.1 and 7.2.
+Source: Nocedal, Wright 2006, section 7.2.
 """
 
 from __future__ import annotations
@@ -30,11 +29,10 @@ from mfcore.nn.network import Trainer, value_and_gradients
 from mfcore.nn.parameters import Parameter, unpack
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.gradient import MEMORY, Pairs
+from mfcore.solvers.line_search import Point, strong_wolfe
 from mfcore.solvers.loop import Solver
 from mfcore.validation import DivergenceError
 
-# Sufficient decrease, and most halvings of a step.
-ARMIJO, HALVINGS = 1e-4, 30
 Make = Callable[[np.ndarray, np.random.Generator, Pool], Any]
 
 
@@ -193,22 +191,31 @@ class RowLBFGS(Solver):
         _, value, g = self._known
         d = np.empty(len(g))
         self._pairs.put_direction(g, d, pool)
-        t = 1.0 if self._pairs.kept else min(1.0, 1 / float(np.linalg.norm(g)))
         slope = float(g @ d)
         if not np.isfinite(slope):
             raise DivergenceError("the gradient overflows; rescale the ratings and weights, or "
                                   "take dtype='float64'")
-        for _ in range(HALVINGS):
+        first = 1.0 if self._pairs.kept else min(1.0, 1 / float(np.linalg.norm(g)))
+        best = strong_wolfe(self._along(at, d, pool), Point(0.0, value, slope), first)
+        if best is None:
+            at.weights[...] = start
+            self._pairs = Pairs(MEMORY)
+            return value
+        at.weights[...] = start + best.t * d
+        self._pairs.add(self._pairs.begin(at.weights - start), best.found - g, pool)
+        self._known = (at.weights.copy(), best.value, best.found)
+        return best.value
+
+    def _along(self, at: Vector, d: np.ndarray, pool: Pool) -> Callable[[float], Point]:
+        """Return what goes a step t along d, and returns the point with its gradient."""
+        start = at.weights.copy()
+
+        def step(t: float) -> Point:
             at.weights[...] = start + t * d
-            found, after = self.value_and_gradient(pool)
-            if found <= value + ARMIJO * t * slope:
-                self._pairs.add(self._pairs.begin(at.weights - start), after - g, pool)
-                self._known = (at.weights.copy(), found, after)
-                return found
-            t /= 2
-        at.weights[...] = start
-        self._pairs = Pairs(MEMORY)
-        return value
+            value, g = self.value_and_gradient(pool)
+            return Point(t, value, float(g @ d), g)
+
+        return step
 
     def value_and_gradient(self, pool: Pool) -> tuple[float, np.ndarray]:
         """Return L / (N c) and its gradient, as one vector, at the network's present weights."""

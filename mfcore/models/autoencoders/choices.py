@@ -78,14 +78,14 @@ def optimizer_of(model: Any, n_rows: int) -> Any:
 def first(model: Any, n_items: int, n_out: int, activation: str, random: Random) -> SparseLinear:
     """Return the layer that takes rows."""
     return SparseLinear(n_items, n_out, activation, random=random, dtype=model.dtype,
-                        initial="glorot", name="encoder_0")
+                        initial=model.initial, name="encoder_0")
 
 
 def linear(model: Any, name: str, n_in: int, n_out: int, activation: str, random: Random
            ) -> Linear:
     """Return a layer between others."""
     return Linear(n_in, n_out, activation, random=random, dtype=model.dtype,
-                  initial="glorot", name=name)
+                  initial=model.initial, name=name)
 
 
 def encoder(model: Any, n_items: int, n_out: int, activation: str, random: Random

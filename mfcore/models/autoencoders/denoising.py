@@ -93,4 +93,5 @@ class MultDAE(Autoencoder):
     n_epochs: int = setting(default=100, low=1)
 
     predicts_ratings = False
+    initial = "glorot"
     recipe = choices.recipe(network, solver)

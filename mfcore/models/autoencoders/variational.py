@@ -159,6 +159,7 @@ class MultVAE(Autoencoder):
     n_epochs: int = setting(default=100, low=1)
 
     predicts_ratings = False
+    initial = "glorot"
     posterior = posterior
     recommend = recommend
     recipe = choices.recipe(network, solver)
@@ -271,6 +272,7 @@ class RecVAE(Autoencoder):
     n_epochs: int = setting(default=50, low=1)
 
     predicts_ratings = False
+    initial = "narrow"
     likelihood = "multinomial"
     hidden = ()
     posterior = posterior
