@@ -14,11 +14,14 @@ import numbers
 import os
 import stat
 from collections.abc import Collection, Iterable
+from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+CLOSE = 0.6                 # likeness of two words at which one may be meant by the other
 MOST = 2**31 - 1            # largest count, of rows or of entries in a list
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe",
           stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -69,11 +72,20 @@ def real(name: str, value: Any, *, low: float = -math.inf, high: float = math.in
     return number
 
 
+def meant(word: str, known: Iterable[Any]) -> str:
+    """Return `; did you mean 'x'?` of the known word that is most like one; "" if none is."""
+    spelled = {known_word.lower(): known_word for known_word in known
+               if isinstance(known_word, str)}
+    near = get_close_matches(word.lower(), spelled, 1, CLOSE)
+    return f"; did you mean {spelled[near[0]]!r}?" if near else ""
+
+
 def choice(name: str, value: Any, known: Collection[Any]) -> Any:
     """Return `value` if it is one of `known`, else raise a ValueError that lists them."""
     if not isinstance(value, (str, type(None))) or value not in known:
         listed = ", ".join(map(repr, known))
-        raise ValueError(f"{name} must be one of {listed}, got {_shown(value)}")
+        raise ValueError(f"{name} must be one of {listed}, got {_shown(value)}"
+                         f"{meant(value, known) if isinstance(value, str) else ''}")
     return value
 
 
@@ -137,7 +149,7 @@ def iterable(name: str, value: Any) -> list[Any]:
     """Return the entries of `value` as a list, or raise a TypeError if it is not iterable."""
     if not hasattr(value, "__iter__") or hasattr(value, "tocsr"):     # (SciPy is heavy)
         raise TypeError(f"{name} must be a sequence, got {_shown(value)}")
-    return list(value)
+    return list(value.to_pylist() if hasattr(value, "to_pylist") else value)    # (Arrow's nulls)
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -150,9 +162,16 @@ def boolean(name: str, value: Any) -> bool:
 def rectangular(name: str, values: Any) -> np.ndarray:
     """Return `values` as an array, or raise a TypeError for a ragged nesting."""
     try:
-        return np.asarray(values)
+        return np.asarray(with_nulls(values))
     except ValueError as error:
         raise TypeError(f"{name} must be a rectangular array: {error}") from None
+
+
+def with_nulls(values: Any) -> Any:
+    """Return an array of Arrow as a list if it has nulls, which NumPy may make a category."""
+    if hasattr(values, "to_pylist") and values.null_count:
+        return values.to_pylist()
+    return values
 
 
 def numeric(name: str, values: Any) -> np.ndarray:
@@ -167,12 +186,62 @@ def numeric(name: str, values: Any) -> np.ndarray:
 
 
 def vector(name: str, values: Any, length: int | None = None) -> np.ndarray:
-    """Return `values` as a one-dimensional numeric array of the given length."""
-    array = numeric(name, values)
+    """Return `values` as a one-dimensional numeric array of the given length.
+
+    Objects may be numbers of any kind, also `Decimal`.  Raises ValueError for None, pandas.NA, a
+    masked value and the like, TypeError for what is no number, both with the first row.
+    """
+    array = rectangular(name, values)
+    if array.ndim == 1 and (np.ma.is_masked(values) or array.dtype.kind in "OUS"):
+        array = _numbers(name, values if np.ma.is_masked(values) else array)
+    array = numeric(name, array)
     if array.ndim != 1 or (length is not None and array.size != length):
         wanted = "(n,)" if length is None else f"({length},)"
         raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
     return array
+
+
+def _numbers(name: str, values: np.ndarray) -> np.ndarray:
+    refuse_missing(name, values)
+    for row, value in enumerate(values):
+        if not isinstance(value, (numbers.Real, Decimal, np.bool_)):
+            shown = _shown(value.item() if isinstance(value, np.generic) else value)
+            raise TypeError(f"{name} must be numbers, got {shown} in row {row}")
+    try:
+        return values.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{name} must fit into float64: {error}") from None
+
+
+def refuse_missing(name: str, values: Any) -> None:
+    """Raise a ValueError that names the first missing value of a vector, and its row."""
+    array, missing = np.asarray(values), np.ma.getmaskarray(values)
+    if array.dtype == object:
+        missing = missing | np.fromiter(map(is_missing, array), bool, len(array))
+    elif array.dtype.kind in "fcmM":
+        missing = missing | (array != array)
+    if missing.any():
+        row = int(np.argmax(missing))
+        value = np.ma.masked if np.ma.is_masked(values[row]) else array[row:row + 1].tolist()[0]
+        raise missing_value(name, value, row, int(missing.sum()))
+
+
+def missing_value(name: str, value: Any, row: int, count: int) -> ValueError:
+    """Return the error for a value that is missing."""
+    return ValueError(f"{name} must not be missing, got {value!r} in row {row} ({count} in all); "
+                      f"drop or fill these rows first")
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is None, NaN, NaT, pandas.NA, masked or a null of Arrow."""
+    if value is None or value is np.ma.masked or getattr(value, "is_valid", True) is False:
+        return True
+    if hasattr(value, "__len__"):           # text, or a row of values
+        return False
+    try:
+        return bool(value != value)
+    except (TypeError, ArithmeticError):    # pandas.NA, Decimal("sNaN")
+        return True
 
 
 def finite(name: str, values: np.ndarray, cure: str = "drop or fill these cells first"

@@ -63,7 +63,7 @@ KERNEL_EXCEPTIONS = {
     "mfcore.kernels.exact": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
 }
 # Read only by the function that needs them.
-HEAVY = {"pandas", "polars", "pyarrow", "duckdb", "matplotlib", "sklearn", "dask",
+HEAVY = {"narwhals", "pandas", "polars", "pyarrow", "duckdb", "matplotlib", "sklearn", "dask",
          "distributed", "urllib.request", "http", "scipy.optimize", "scipy.stats", "IPython"}
 FORBIDDEN_IN_KERNELS = {"prange", "parallel", "random", "default_rng"}
 FORBIDDEN_CALLS = {"print", "breakpoint", "eval", "exec", "input"}

@@ -297,7 +297,8 @@ def test_a_table_is_no_vector_of_ids(asked):
 
 @pytest.mark.parametrize(("values", "error", "message"), [
     (np.zeros((2, 1), int), ValueError, r"users must be one-dimensional, got shape \(2, 1\)"),
-    (np.ma.masked_array([1, 2, 3], [0, 1, 1]), ValueError, "not be missing, got 2 masked entries"),
+    (np.ma.masked_array([1, 2, 3], [0, 1, 1]), ValueError,
+     "not be missing, got masked in row 1 .2 in all"),
     (np.array([2**63, 1], np.uint64), ValueError, r"users must be < 2\*\*63, got 922337203685477580"
                                                    "8; strings can hold them"),
     ([1.5], TypeError, "got 1.5"), (np.array([1.5]), TypeError, "got dtype float64"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sqlite3
 
 import numpy as np
 import pytest
@@ -275,8 +274,8 @@ def test_negative_and_infinite_weights_are_refused(bad, message, sparse):
 
 
 def test_weights_that_are_no_numbers_are_refused():
-    for weights in (["a"] * 4, np.ones(4, object), np.ones(4) * 1j):
-        with pytest.raises(TypeError, match="weights must be numbers, got dtype"):
+    for weights in (["a"] * 4, np.array([1, "a", 1, 1], object), np.ones(4) * 1j):
+        with pytest.raises(TypeError, match="weights must be numbers, got ('a' in row|dtype comp)"):
             small(weights=weights)
 
 
@@ -286,7 +285,7 @@ def test_weights_that_are_no_numbers_are_refused():
 @pytest.mark.parametrize("given", [np.ones((2, 2)), [[1, 2]], None, "ratings", {"a": 1}])
 def test_what_is_not_sparse_is_refused_with_the_cure(given):
     with pytest.raises(TypeError, match=r"must be Ratings or a scipy sparse matrix, got .*"
-                                        r"scipy\.sparse\.csr_array\(dense\) makes one"):
+                                        r"scipy\.sparse\.csr_array\(dense\) makes one out"):
         Ratings(given)
 
 
@@ -424,11 +423,11 @@ def test_arrays_of_unequal_length_are_refused():
 
 
 def test_values_that_are_no_finite_numbers_are_refused():
-    with pytest.raises(TypeError, match="values must be numbers, got dtype"):
+    with pytest.raises(TypeError, match="values must be numbers, got '5' in row 0"):
         Ratings.from_arrays([1, 2], [1, 2], ["5", "4"])
-    with pytest.raises(TypeError, match="values must be numbers, got dtype object"):
+    with pytest.raises(ValueError, match=r"values must not be missing, got None in row 1 \(1 in"):
         Ratings.from_arrays([1, 2], [1, 2], [5, None])
-    with pytest.raises(ValueError, match="ratings must be finite, got nan"):
+    with pytest.raises(ValueError, match="values must not be missing, got nan in row 1"):
         Ratings.from_arrays([1, 2], [1, 2], [1, np.nan])
     with pytest.raises(ValueError, match="weights must be >= 0"):
         Ratings.from_arrays([1, 2], [1, 2], [1, 2], [1, -1])
@@ -438,106 +437,6 @@ def test_no_pairs_make_empty_ratings():
     ratings = Ratings.from_arrays([], [], [])
     assert ratings.shape == (0, 0)
     assert ratings.density == 0
-
-
-# ----------------------------------------------------------------------------- from_frame
-
-COLUMNS = {"user": ["ann", "bob", "ann"], "item": [11, 11, 12], "rating": [4.0, 3.5, 1.0]}
-EXPECTED = {(0, 0): 4, (1, 0): 3.5, (0, 1): 1}
-
-
-def frame_of(kind: str, columns: dict = COLUMNS):
-    if kind == "dict of lists":
-        return columns
-    if kind == "dict of arrays":
-        return {name: np.array(column) for name, column in columns.items()}
-    if kind == "pandas":
-        return pytest.importorskip("pandas").DataFrame(columns)
-    if kind == "pandas with its own types":
-        return pytest.importorskip("pandas").DataFrame(columns).convert_dtypes()
-    if kind == "polars":
-        return pytest.importorskip("polars").DataFrame(columns)
-    if kind == "pyarrow":
-        return pytest.importorskip("pyarrow").table(columns)
-    return _queried(kind, columns)
-
-
-def _queried(kind: str, columns: dict):
-    """The same through a database."""
-    rows = list(zip(*columns.values(), strict=True))
-    names = ", ".join(columns)
-    if kind == "sqlite":
-        with sqlite3.connect(":memory:") as base:
-            base.execute(f"create table seen ({names})")
-            base.executemany(f"insert into seen values ({', '.join('?' * len(columns))})", rows)
-            cursor = base.execute(f"select {names} from seen")
-            return dict(zip([column[0] for column in cursor.description],
-                            zip(*cursor, strict=True), strict=True))
-    base = pytest.importorskip("duckdb").connect()
-    base.execute("create table seen (\"user\" varchar, item integer, rating double)")
-    base.executemany("insert into seen values (?, ?, ?)", rows)
-    return base.execute("select * from seen").fetchnumpy()
-
-
-FRAMES = ["dict of lists", "dict of arrays", "pandas", "pandas with its own types", "polars",
-          "pyarrow", "sqlite", "duckdb"]
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-def test_every_kind_of_frame_gives_the_same_ratings(kind):
-    ratings = Ratings.from_frame(frame_of(kind))
-    assert ratings.user_ids.tolist() == ["ann", "bob"]
-    assert ratings.item_ids.tolist() == [11, 12]
-    assert ratings.item_ids.dtype == np.int64
-    assert cells(ratings.by_user) == EXPECTED
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-def test_a_missing_column_is_named_with_those_there_are(kind):
-    with pytest.raises(KeyError, match=r"no column 'stars' in the frame; it has \['user', 'item'"):
-        Ratings.from_frame(frame_of(kind), rating="stars")
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-def test_a_missing_rating_is_refused(kind):
-    gap = {**COLUMNS, "rating": [4.0, None, 1.0]}
-    with pytest.raises((TypeError, ValueError), match="rating|values"):
-        Ratings.from_frame(frame_of(kind, gap))
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-@pytest.mark.parametrize("column", ["user", "item"])
-def test_a_missing_id_is_refused(kind, column):
-    gap = {**COLUMNS, column: [COLUMNS[column][0], None, COLUMNS[column][2]]}
-    with pytest.raises((TypeError, ValueError), match=column):
-        Ratings.from_frame(frame_of(kind, gap))
-
-
-def test_columns_may_have_other_names_and_weights():
-    frame = {"who": [1, 2], "what": [5, 5], "stars": [4, 2], "sure": [0.5, 2]}
-    ratings = Ratings.from_frame(frame, "who", "what", "stars", "sure")
-    assert ratings.by_user.data.tolist() == [4, 2]
-    assert ratings.weights.tolist() == [0.5, 2]
-    counted = Ratings.from_frame(frame, "who", "what", rating=None)
-    assert counted.by_user.data.tolist() == [1, 1]
-
-
-def test_repeated_rows_of_a_frame_are_merged_as_told():
-    frame = {"user": [1, 1], "item": [2, 2], "rating": [3, 4]}
-    with pytest.raises(ValueError, match="each .* pair must come once"):
-        Ratings.from_frame(frame)
-    assert Ratings.from_frame(frame, duplicates="sum").by_user.data.tolist() == [7]
-
-
-def test_categories_are_taken_by_their_names():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({**COLUMNS, "user": pandas.Categorical(COLUMNS["user"])})
-    assert Ratings.from_frame(frame).user_ids.tolist() == ["ann", "bob"]
-
-
-def test_ids_of_a_frame_of_lists_keep_their_types():
-    frame = {"user": [1, "1", (1, 2)], "item": [1, 2, 3], "rating": [1, 2, 3]}
-    assert set(Ratings.from_frame(frame).user_ids) == {1, "1", (1, 2)}
 
 
 # ------------------------------------------------------------------------------ positions

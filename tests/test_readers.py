@@ -292,7 +292,10 @@ def test_parquet_categories_are_string_ids(tmp_path) -> None:
 
 @pytest.mark.parametrize(("columns", "demand"), [
     ({"user": [1, None], "item": [1, 2], "rating": [1.0, 2.0]}, "'user' has 1 empty cells"),
-    ({"user": [1, 2], "item": [1, 2], "rating": [1.0, math.nan]}, "'rating' must be finite"),
+    ({"user": [1, 2], "item": [1, 2], "rating": [1.0, math.nan]},
+     "'rating' must not be missing, got nan in row 1"),
+    ({"user": [1, 2], "item": [1, 2], "rating": [True, False]}, "'rating' must be numbers, got tr"),
+    ({"user": ["a", "NULL"], "item": [1, 2], "rating": [1.0, 2.0]}, "must hold ids, got 'NULL' in"),
     ({"user": [1, 2], "item": [1, 2], "rating": ["a", "b"]}, "must be numbers"),
     ({"user": [1, 2], "rating": [1.0, 2.0]}, "no column 'item' for item; its columns: user, rat"),
     ({"sku": [1, 2], "client": [1, 2], "stars": [1.0, 2.0]}, "columns: sku, client, stars; name"),

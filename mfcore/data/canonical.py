@@ -13,18 +13,19 @@ from mfcore.kernels.sorting import counting_order
 Duplicates = Literal["error", "last", "mean", "sum"]
 
 
-def sparse_matrix(name: str, given: Any) -> Any:
-    """Return a scipy sparse matrix as it is, or raise a TypeError."""
-    if not sp.issparse(given):
-        raise TypeError(f"{name} must be Ratings or a scipy sparse matrix, got "
-                        f"{type(given).__name__}; scipy.sparse.csr_array(dense) makes one "
-                        f"(its zeros count as missing)")
-    return given
+def no_matrix(name: str, given: Any) -> TypeError:
+    """Return the error for what is no scipy sparse matrix."""
+    shape = getattr(given, "shape", None)
+    return TypeError(f"{name} must be Ratings or a scipy sparse matrix, got {type(given).__name__}"
+                     f"{'' if shape is None else f' of shape {shape}'}; "
+                     f"scipy.sparse.csr_array(dense) makes one out of users × items (its zeros "
+                     f"count as missing), Ratings.from_frame out of one row per rating")
 
 
 def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_array:
     """Return a read-only canonical CSR of any scipy sparse matrix."""
-    sparse_matrix(name, matrix)
+    if not sp.issparse(matrix):
+        raise no_matrix(name, matrix)
     if matrix.ndim != 2:
         raise ValueError(f"{name} must have two dimensions, got shape {matrix.shape}")
     stored = matrix.nnz
@@ -219,24 +220,3 @@ def frozen(matrix: sp.csr_array) -> FrozenCSR:
 
 def _frozen_of(arrays: tuple[np.ndarray, ...], shape: tuple[int, int]) -> FrozenCSR:
     return frozen(sp.csr_array(arrays, shape=shape))
-
-
-def column_of(frame: Any, name: str | None) -> Any:
-    """Return a column of a frame, table or mapping, None for None.
-
-    Raises KeyError for an unknown name, ValueError for masked values.
-    """
-    if name is None:
-        return None
-    for attribute in ("column_names", "columns", "keys"):       # pyarrow, frames, mappings
-        names = getattr(frame, attribute, None)
-        if names is not None:
-            known = list(names() if callable(names) else names)
-            if name not in known:
-                raise KeyError(f"no column {name!r} in the frame; it has {known}")
-            break
-    values = frame[name]
-    if np.ma.is_masked(values):
-        raise ValueError(f"column {name!r} has {values.mask.sum()} missing values; "
-                         f"drop or fill these rows first")
-    return values if isinstance(values, (list, tuple)) else np.asarray(values)

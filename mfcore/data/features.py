@@ -99,7 +99,8 @@ def one_hot(values: Iterable[Hashable], prefix: str = "", *,
     Raises
     ------
     ValueError
-        A missing value (None, NaN), or one that is not in `categories`.
+        A missing value (None, NaN, NaT, pandas.NA, a null of Arrow or polars, a masked one), or
+        one that is not in `categories`.
     """
     rows = [[value] for value in validation.iterable("values", values)]
     return _indicators(rows, prefix, categories)
@@ -176,7 +177,7 @@ def concatenate(*blocks: Features) -> Features:
 def _listed(row: int, value: Any, separator: str) -> list[Hashable]:
     if isinstance(value, str):
         return [part for part in map(str.strip, value.split(separator)) if part]
-    if value is None or value != value:
+    if validation.is_missing(value):
         raise ValueError(f"row {row} is missing ({value!r}); an empty list says none")
     try:
         return list(value)
@@ -187,7 +188,7 @@ def _listed(row: int, value: Any, separator: str) -> list[Hashable]:
 
 def _indicators(rows: list[list[Hashable]], prefix: str,
                 categories: Sequence[Hashable] | None) -> Features:
-    missing = [t for t, row in enumerate(rows) if any(v is None or v != v for v in row)]
+    missing = [t for t, row in enumerate(rows) if any(map(validation.is_missing, row))]
     if missing:
         raise ValueError(f"{prefix or 'values'}: row {missing[0]} is missing ({len(missing)} "
                          f"in all); name a category for it or drop it")

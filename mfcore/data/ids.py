@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,11 @@ class Coded:
 def as_id_array(name: str, values: Any) -> np.ndarray:
     """Return ids as a 1-D array: int64 for integers, else objects (strings, tuples, ...).
 
-    Raises TypeError for floats (NaN is not equal to itself) and booleans, ValueError for
-    masked entries and integers beyond int64.  `factorize` checks the objects.
+    Raises TypeError for floats (NaN is not equal to itself), booleans and dates, ValueError for
+    missing entries and integers beyond int64.  `factorize` checks the objects.
     """
     if np.ma.is_masked(values):
-        raise ValueError(f"{name} must not be missing, got {values.mask.sum()} masked entries; "
-                         f"drop these rows first")
+        validation.refuse_missing(name, values)
     array = np.asarray(values) if isinstance(values, np.ndarray) else _from_sequence(values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
@@ -53,13 +53,21 @@ def as_id_array(name: str, values: Any) -> np.ndarray:
         raise ValueError(f"{name} must be < 2**63, got {array.max()}; strings can hold them")
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False)
-    if array.dtype.kind in "fbc":
-        raise TypeError(f"{name} must be integers, strings or other hashables, "
-                        f"got dtype {array.dtype}")
+    if array.dtype.kind in "fbcmM":
+        validation.refuse_missing(name, array)
+        shown = f", such as {array[0]}" if array.size else ""
+        cure = _CURES.get(array.dtype.kind, "")
+        raise TypeError(f"{name} must be integers, strings or other hashables, got dtype "
+                        f"{array.dtype}{shown}{cure}")
     return array.astype(object, copy=False)
 
 
+_CURES = {"f": "; astype('int64') makes whole numbers of them", "M": "; astype(str) makes names of "
+          "them", "b": "; astype(int) makes 0 and 1 of them"}
+
+
 def _from_sequence(values: Any) -> np.ndarray:
+    values = validation.with_nulls(values)
     if hasattr(values, "__array__"):
         return np.asarray(values)
     values = list(values)
@@ -140,12 +148,7 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
                            np.int64, len(array))
     except TypeError as error:
         raise TypeError(f"{name} must be hashable: {error}") from None
-    for value in codes:
-        if _is_missing(value):
-            raise ValueError(f"{name} must not be missing, got {value!r}; drop these rows first")
-        if isinstance(value, (bool, float, complex, np.inexact, np.bool_)):
-            raise TypeError(f"{name} must be integers, strings or other hashables, got {value!r}")
-    distinct = as_id_array(name, list(codes)).astype(object)
+    distinct = as_id_array(name, _checked(name, codes, rows))
     try:
         order = np.argsort(distinct, kind="stable")
     except TypeError:
@@ -155,11 +158,19 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     return distinct[order], place[rows]
 
 
-def _is_missing(value: Any) -> bool:
-    try:
-        return value is None or bool(value != value)
-    except TypeError:       # pandas.NA is neither equal nor unequal to itself
-        return True
+def _checked(name: str, codes: Mapping[Any, int], rows: np.ndarray) -> list[Any]:
+    """Return distinct ids; whole decimals, as databases have them, become integers."""
+    found, missing = list(codes), np.fromiter(map(validation.is_missing, codes), bool, len(codes))
+    if missing.any():
+        lines = np.flatnonzero(missing[rows])
+        raise validation.missing_value(name, found[rows[lines[0]]], int(lines[0]), len(lines))
+    for code, value in enumerate(found):
+        if isinstance(value, Decimal) and value == value.to_integral_value():
+            found[code] = int(value)
+        elif isinstance(value, (bool, Decimal, float, complex, np.inexact, np.bool_)):
+            raise TypeError(f"{name} must be integers, strings or other hashables, got {value!r} "
+                            f"in row {np.argmax(rows == code)}")
+    return found
 
 
 def _factorize_integers(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -273,14 +284,14 @@ class CollectedIds:
         array = values if isinstance(values, Coded) else as_id_array(self.name, values)
         if not len(array):
             return np.empty(0, np.int64)
-        if self._known is not None and (array.dtype == object) != (self._known.dtype == object):
+        distinct, rows = factorize(self.name, array)
+        if self._known is not None and (distinct.dtype == object) != (self._known.dtype == object):
             raise ValueError(f"{self.name} are whole numbers in some parts and text in others; "
                              f"read them all as they are written (text_ids=True, --text-ids)")
         self._places = None
-        distinct, rows = factorize(self.name, array)
-        if not isinstance(array, Coded) and array.dtype != object:
+        if distinct.dtype != object:
             self._known = distinct if self._known is None else _united(self._known, distinct)
-            return array
+            return np.take(distinct, rows) if array.dtype == object else np.asarray(array)
         codes = np.array([self._codes.setdefault(value, len(self._codes)) for value in distinct],
                          np.int64)
         self._known = self._known if self._known is not None else np.empty(0, object)

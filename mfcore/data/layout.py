@@ -26,6 +26,7 @@ from mfcore.data.names import (
     Column,
     is_number,
     may_be_name,
+    named_place,
     names_any,
     rating_place,
 )
@@ -273,14 +274,11 @@ def _place(name: str, what: str, column: Column, header: Sequence[str] | None,
 def _named_place(name: str, what: str, column: str, header: Sequence[str] | None,
                  cure: str) -> int:
     names = header or ()
-    if column in names:
-        return names.index(column)
-    if column == what:
-        for place, field in enumerate(names):
-            if names_any([field], what):
-                return place
-        if header is None and what in POSITIONS:
-            return POSITIONS[what]
+    place = named_place(what, column, names)
+    if place is None and column == what and header is None:
+        place = POSITIONS.get(what)
+    if place is not None:
+        return place
     choice = (f"its columns: {_shown(names)}; name them: user=..., item=..., rating=..."
               f"{cure}") if names else "it has no header"
     raise ValueError(f"{name} has no column {column!r} for {what}; {choice}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from mfcore import validation
 
@@ -36,6 +37,15 @@ def _plain(field: str) -> str:
 def names_any(fields: Sequence[str], *whats: str) -> bool:
     """Tell whether a field is a usual name of one of these columns."""
     return any(_plain(field) in SPELLINGS[what] for field in fields for what in whats)
+
+
+def named_place(what: str, column: str, names: Sequence[Any]) -> int | None:
+    """Return where a column is among names, by its own or by a usual one of what it is."""
+    if column in names:
+        return names.index(column)
+    usual = [place for place, name in enumerate(names) if isinstance(name, str)
+             and column == what and names_any([name], what)]
+    return usual[0] if usual else None
 
 
 def rating_place(first: Sequence[str], column: Column) -> int:

@@ -11,9 +11,11 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.columns import Columns, files_in
+from mfcore.data.frames import numbers_of
 from mfcore.data.ids import Coded
 from mfcore.data.layout import Reading, find_columns
 from mfcore.data.textfile import PARQUET
+from mfcore.data.words import refuse_words
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -36,7 +38,7 @@ def read(path: Path, reading: Reading) -> Columns:
         data = pq.ParquetDataset(path)
         titles = _titles(path, reading, data.schema.names)
         table = data.read(columns=list(titles.values()))
-    return _of_table(path.name, titles, table, reading.text_ids)
+    return _of_table(path.name, titles, table, reading)
 
 
 def pieces(path: Path, reading: Reading, rows: int) -> Iterator[Columns]:
@@ -46,7 +48,7 @@ def pieces(path: Path, reading: Reading, rows: int) -> Iterator[Columns]:
         titles = _titles(path, reading, file.schema_arrow.names)
         for batch in file.iter_batches(rows, columns=list(titles.values()),
                                        use_threads=False):      # (each keeps memory)
-            yield _of_table(path.name, titles, batch, reading.text_ids)
+            yield _of_table(path.name, titles, batch, reading)
 
 
 def schema(path: Path) -> str:
@@ -79,39 +81,39 @@ def _titles(path: Path, reading: Reading, names: Sequence[str]) -> dict[str, str
     return {what: names[place] for what, place in places.items()}
 
 
-def _of_table(name: str, titles: Mapping[str, str], table: Any, text_ids: bool) -> Columns:
+def _of_table(name: str, titles: Mapping[str, str], table: Any, reading: Reading) -> Columns:
     if not table.num_rows:
         raise ValueError(f"{name} holds no ratings")
-    return Columns.of(name, {what: _column(name, what, title, table.column(title), text_ids)
+    return Columns.of(name, {what: _column(name, what, title, table.column(title), reading)
                              for what, title in titles.items()})
 
 
-def _column(name: str, what: str, title: str, column: Any, text_ids: bool) -> Any:
-    import pyarrow as pa
-
+def _column(name: str, what: str, title: str, column: Any, reading: Reading) -> Any:
     if column.null_count:
         first = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(f"{name}: column {title!r} has {column.null_count} empty cells, the first "
                          f"in row {first}; drop or fill these rows first")
+    name = f"{name}: column {title!r}"
     if what in ("user", "item"):
-        return _ids(pa, column, text_ids)
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
+        return _ids(name, column, reading)
     values = np.asarray(column.to_numpy(zero_copy_only=False))
     if values.dtype.kind == "M":
         return values.astype("datetime64[s]").astype(np.int64)
-    values = validation.finite(f"{name}: column {title!r}", validation.numeric(title, values))
-    return values.astype(np.int64 if what == "timestamp" else np.float64)
+    return numbers_of(name, values).astype(np.int64 if what == "timestamp" else np.float64)
 
 
-def _ids(pa: Any, column: Any, text_ids: bool) -> Any:
-    """Return ids; text (of integers too, if `text_ids`) as the numbers of distinct ones."""
+def _ids(name: str, column: Any, reading: Reading) -> Any:
+    """Return ids; text (of integers too, if so asked) as the numbers of distinct ones."""
+    import pyarrow as pa
+
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if text_ids and pa.types.is_integer(kind):
+    if reading.text_ids and pa.types.is_integer(kind):
         column = column.cast(kind).cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return np.asarray(column.to_numpy(zero_copy_only=False))
     codes = column.cast(pa.string()).dictionary_encode()
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    return Coded(np.asarray(codes.dictionary.to_numpy(zero_copy_only=False), object),
-                 codes.indices.to_numpy().astype(np.int64))
+    found = Coded(np.asarray(codes.dictionary.to_numpy(zero_copy_only=False), object),
+                  codes.indices.to_numpy().astype(np.int64))
+    refuse_words(name, found.ids.tolist(), found.codes, reading.missing)
+    return found

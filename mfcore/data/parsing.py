@@ -17,7 +17,7 @@ from mfcore.data.blocks import Block
 from mfcore.data.dialect import LineError, comment_complaint, first_records
 from mfcore.data.ids import Coded, as_objects, factorize
 from mfcore.data.layout import Layout, Reading
-from mfcore.data.words import Words, described, invisible
+from mfcore.data.words import Words, cure_of
 from mfcore.kernels import text as kernel
 from mfcore.parallel import Pool
 
@@ -230,16 +230,9 @@ class _Ids(_Column):
         for row, text in zip(rows, texts, strict=True):
             if self.numeric:
                 self._note_number(fields, row, text)
-            if not text or text.lower() in self.missing:
-                cure = "; leave such lines out" + (
-                    ", or, if it is a name, say missing=()" if text else "")
+            cure = cure_of(text, self.missing, self.title)
+            if cure is not None:
                 return self.expected(fields, row, cure)
-            if text == self.title:
-                return self.expected(fields, row, "; leave out headers between the lines, or, if "
-                                                  "it is an id, say header=False, skip_lines=...")
-            if not text.isprintable() and (seen := invisible(text)) is not None:
-                return self.expected(fields, row, f", which has {described(seen)} in it, that "
-                                                  f"nobody sees; remove it")
         return None
 
     def _note_number(self, fields: Fields, row: int, text: str) -> None:

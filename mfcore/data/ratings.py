@@ -6,6 +6,7 @@ Both orientations are canonical CSR (sorted, no duplicates) and read-only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from os import PathLike
 from typing import Any
@@ -16,6 +17,9 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data import canonical
 from mfcore.data.ids import Ids, factorize, known_positions, named_or_none, positions_of
+from mfcore.data.names import MISSING, Column
+
+DUPLICATES = ("error", "last", "mean", "sum")
 
 
 class Ratings:
@@ -75,31 +79,51 @@ class Ratings:
         duplicates : {"error", "last", "mean", "sum"}
             What to do with a repeated (user, item) pair, and with its weights.
         """
-        validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
+        validation.choice("duplicates", duplicates, DUPLICATES)
         return assembled(users, items, duplicates, values=values, weights=weights)[0]
 
     @classmethod
-    def from_frame(cls, frame: Any, user: str = "user", item: str = "item",
-                   rating: str | None = "rating", weight: str | None = None, *,
-                   duplicates: canonical.Duplicates = "error") -> Ratings:
-        """Build from anything whose `frame[name]` is a column.
-
-        Raises KeyError if there is no such column, ValueError or TypeError as `Ratings` does.
+    def from_frame(cls, frame: Any, user: Column = "user", item: Column = "item",
+                   rating: Column = "rating", weight: Column = None, *,
+                   duplicates: canonical.Duplicates = "error",
+                   missing: Sequence[str] = MISSING) -> Ratings:
+        """Build from a frame with a row per rating.
 
         Parameters
         ----------
-        frame : mapping of columns
-            A pandas or polars frame, a pyarrow table, a dict of arrays, or the result of a
-            database query (DuckDB's `fetchnumpy()`).
-        user, item : str
-            Names of the columns of ids.
-        rating, weight : str or None
-            Names of the columns of values; None: every row counts as 1.
+        frame : frame, or iterator of frames
+            A dict of columns, the result of DuckDB's `fetchnumpy()`, or a pandas frame, whose
+            named index counts as a column.  With `pip install 'mfcore[frames]'` also a frame of
+            polars, lazy or not, a pyarrow table, a reader of record batches, a DuckDB relation,
+            and any other object with Arrow's `__arrow_c_stream__`.
+        user, item : str or int
+            Columns of ids, by name or by position from 0.  As in `read_ratings`, the defaults
+            also find `userId`, `movie_id` and the like.
+        rating, weight : str, int or None
+            Columns of numbers; None: every row counts as 1.
         duplicates : {"error", "sum", "last", "mean"}
             As in `from_arrays`.
+        missing : sequence of str
+            How a missing id is written: see `read_ratings`.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        ImportError
+            For a frame that needs the extra `frames`.
+        ValueError, TypeError
+            For a missing value, with its row; for anything that a file may not hold either:
+            decimals, dates or truth values as ids, truth values as ratings, no row at all.
         """
-        columns = [canonical.column_of(frame, name) for name in (user, item, rating, weight)]
-        return cls.from_arrays(*columns, duplicates=duplicates)
+        from mfcore.data.frames import columns_of
+        from mfcore.data.layout import Reading
+
+        validation.choice("duplicates", duplicates, DUPLICATES)
+        reading = Reading(user, item, rating, weight, missing=missing)
+        found = columns_of(frame, reading.checked().asked, missing)
+        return cls.from_arrays(found.users, found.items, found.values, found.weights,
+                               duplicates=duplicates)
 
     # -------------------------------------------------------------------- on disk
 
@@ -319,6 +343,8 @@ def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, value
     given = {"values": np.ones(len(rows), np.float32) if values is None else values, **others}
     arrays = {name: validation.vector(name, array, len(rows))
               for name, array in given.items() if array is not None}
+    for name, array in arrays.items():
+        validation.refuse_missing(name, array)
     shape = (len(user_ids), len(item_ids))
     indptr, columns, merged = canonical.merge(rows, columns, shape, arrays, duplicates)
     matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
@@ -327,5 +353,20 @@ def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, value
 
 
 def as_ratings(name: str, given: Any) -> Ratings:
-    """Return Ratings as they are, or made from a scipy sparse matrix, or raise a TypeError."""
-    return given if isinstance(given, Ratings) else Ratings(canonical.sparse_matrix(name, given))
+    """Return Ratings as they are, or made from a scipy sparse matrix or a frame.
+
+    Raises TypeError for anything else, and for a frame whose columns have other names.
+    """
+    if isinstance(given, Ratings):
+        return given
+    if sp.issparse(given):
+        return Ratings(given)
+    from mfcore.data.frames import is_frame
+
+    if not is_frame(given):
+        raise canonical.no_matrix(name, given)
+    try:
+        return Ratings.from_frame(given)
+    except KeyError as error:
+        raise TypeError(f"{name} cannot be read from this frame: {error.args[0]}; name them, "
+                        f"Ratings.from_frame(frame, user=..., item=..., rating=...)") from None

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.data import parquet
+from mfcore.data import frames, parquet
 from mfcore.data.blocks import opened
-from mfcore.data.canonical import Duplicates, column_of
+from mfcore.data.canonical import Duplicates
 from mfcore.data.columns import Columns, files_in
 from mfcore.data.dataset import Dataset
 from mfcore.data.dialect import LineError
@@ -211,7 +211,7 @@ def pieces(part: Part, reading: Reading, memory: int) -> Iterator[Columns]:
     The result of a function is one piece.
     """
     if callable(part):
-        yield _of_frame(part(), reading)
+        yield frames.columns_of(part(), reading.asked, reading.missing)
     elif parquet.is_parquet(part):
         yield from parquet.pieces(part, reading, min(ROWS, memory // ROW_COST))
     else:
@@ -225,12 +225,3 @@ def _pieces_of_text(path: Path, reading: Reading, most: int) -> Iterator[Columns
             found = parse(iter([block]), layout, reading, n_threads=1)
             if len(found["user"]):
                 yield Columns.of(path.name, found)
-
-
-def _of_frame(frame: Frame, reading: Reading) -> Columns:
-    columns: Any = {what: column_of(frame, str(name)) for what, name in reading.asked.items()}
-    for what in {"rating", "weight"} & set(columns):
-        validation.finite(what, validation.vector(what, columns[what], len(columns["user"])))
-    if "weight" in columns:
-        validation.nonnegative("weight", np.asarray(columns["weight"]))
-    return Columns(columns["user"], columns["item"], columns.get("rating"), columns.get("weight"))

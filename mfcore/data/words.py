@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Container, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from mfcore.data.dialect import BLANKS
 from mfcore.kernels import text as kernel
 
 # Characters that are seen only by what they do to others (scripts, emoji).
@@ -64,6 +67,35 @@ def _longer(array: np.ndarray, size: int) -> np.ndarray:
     if len(array) >= size:
         return array
     return np.concatenate([array, np.zeros(max(size - len(array), len(array)), array.dtype)])
+
+
+def cure_of(text: str, missing: Container[str], title: str | None) -> str | None:
+    """Return what to do about a word that cannot be an id, to follow what it is; None if it can.
+
+    Parameters
+    ----------
+    missing : collection of str
+        How a missing id is written, in lower case.
+    title : str or None
+        The name of the column.
+    """
+    if not text or text.lower() in missing:
+        return "; leave such lines out" + (", or, if it is a name, say missing=()" if text else "")
+    if text == title:
+        return ("; leave out headers between the lines, or, if it is an id, say header=False, "
+                "skip_lines=...")
+    if not text.isprintable() and (seen := invisible(text)) is not None:
+        return f", which has {described(seen)} in it, that nobody sees; remove it"
+    return None
+
+
+def refuse_words(name: str, ids: Sequence[Any], rows: np.ndarray, missing: Sequence[str]) -> None:
+    """Raise a ValueError that names the first distinct id that is a missing one, as in a file."""
+    words = {word.lower() for word in missing}
+    for code, text in enumerate(ids):
+        if isinstance(text, str) and (cure := cure_of(text.strip(BLANKS), words, None)) is not None:
+            raise ValueError(f"{name} must hold ids, got {text!r} in row {np.argmax(rows == code)}"
+                             f"{cure}")
 
 
 def invisible(text: str) -> str | None:

@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.canonical import column_of, merge
+from mfcore.data.canonical import merge
+from mfcore.data.frames import numbers_of, table_of
 from mfcore.data.ids import factorize
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.alignment import Alignment, moved
@@ -199,39 +200,20 @@ def _lines(frame: Any, user: str, item: str, rank: str | None, score: str | None
     """Return the users, the items and the scores of the lines of a frame."""
     if rank is not None and score is not None:
         raise ValueError(f"rank and score must not both be given, got {rank!r} and {score!r}")
-    users, items = _column(frame, user), _column(frame, item)
+    table = table_of(frame)
     if rank is None and score is None:
-        rank = "rank" if _has(frame, "rank") else None
-        score = "score" if rank is None and _has(frame, "score") else None
-    name, order = rank or score, -np.arange(len(items), dtype=float)
+        rank = "rank" if "rank" in table.names else None
+        score = "score" if rank is None and "score" in table.names else None
+    name = rank if rank is not None else score
+    found = table.columns({"user": user, "item": item, **({} if name is None else {"order": name})})
+    users, items = found["user"][1], found["item"][1]
+    order = -np.arange(len(items), dtype=float)
     if name is not None:
-        order = validation.finite(name, validation.vector(name, _column(frame, name)))
-        order = (-1 if rank else 1) * order.astype(float)
+        order = (1 if rank is None else -1) * numbers_of(*found["order"]).astype(float)
     validation.same_length(**{user: users, item: items, name or "lines": order})
     if not len(order):
         raise ValueError("frame must hold at least one line, got none")
     return users, items, order
-
-
-def _column(frame: Any, name: str) -> Any:
-    if not isinstance(name, str):
-        raise TypeError(f"columns must be named by strings, got {name!r}")
-    try:
-        return column_of(frame, name)
-    except (IndexError, TypeError):
-        raise TypeError(f"frame must answer frame[{name!r}] with a column, got "
-                        f"{type(frame).__name__}") from None
-
-
-def _has(frame: Any, name: str) -> bool:
-    fields = getattr(getattr(frame, "dtype", None), "names", None)
-    if fields is not None:
-        return name in fields
-    try:
-        column_of(frame, name)
-    except KeyError:
-        return False
-    return True
 
 
 def _distinct(name: str, values: Any) -> list[Any]:

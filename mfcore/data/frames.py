@@ -1,0 +1,204 @@
+"""Columns out of frames: dicts, pandas, and what narwhals reads where it is installed.
+
+That is polars (also lazy), pyarrow, DuckDB, Spark, ..., and any object with Arrow's interface
+`__arrow_c_stream__`.  Of what is computed on demand, only the columns asked for are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.columns import Columns
+from mfcore.data.ids import Coded, as_id_array, as_objects, factorize
+from mfcore.data.names import MISSING, Column, named_place
+from mfcore.data.words import refuse_words
+
+ARROW = "__arrow_c_stream__"
+HOLDERS = ("pyarrow", "polars", "pandas")       # of what comes through Arrow's interface
+
+
+class Table(NamedTuple):
+    """The names of the columns of a frame, and a function that reads some of them."""
+
+    names: list[Any]
+    read: Callable[[Sequence[Any]], list[Any]]
+
+    def columns(self, asked: Mapping[str, Column]) -> dict[str, tuple[str, Any]]:
+        """Return how messages name a column, and its values, by what it is.
+
+        Parameters
+        ----------
+        asked : dict of str to str or int
+            Names, or positions from 0; "user", "item", ... also match their usual spellings.
+
+        Raises
+        ------
+        KeyError
+            For columns that are not there, all of them named.
+        ValueError
+            For two uses of one column, or two columns of one name.
+        TypeError
+            For names that are neither strings nor positions.
+        """
+        places = {what: self._place(what, column) for what, column in asked.items()}
+        missing = [asked[what] for what, place in places.items() if place is None]
+        if missing:
+            raise KeyError(f"no column {', '.join(map(repr, missing))} in the frame; it has "
+                           f"{self.names[:50]}{self._meant(missing)}")
+        titles = [self.names[place] for place in places.values() if place is not None]
+        for title in titles:
+            if titles.count(title) > 1 or self.names.count(title) > 1:
+                raise ValueError(f"{', '.join(asked)} must be one column each, got {title!r} "
+                                 f"twice; the frame has {self.names[:50]}")
+        return {what: (f"column {title!r}", values) for what, title, values in
+                zip(asked, titles, self.read(titles), strict=True)}
+
+    def _place(self, what: str, column: Column) -> int | None:
+        if isinstance(column, str):
+            return named_place(what, column, self.names)
+        place = validation.integer(what, column)
+        if place in self.names:             # a label, as pandas gives where there are no names
+            return self.names.index(place)
+        return place if place < len(self.names) else None
+
+    def _meant(self, missing: Sequence[Any]) -> str:
+        if any(isinstance(name, tuple) for name in self.names):
+            return "; name its columns by strings: frame.columns = [...]"
+        return "".join(validation.meant(str(name), self.names) for name in missing[:1])
+
+
+def columns_of(frame: Any, asked: Mapping[str, Column], missing: Sequence[str] = MISSING
+               ) -> Columns:
+    """Return columns of a frame as those of a ratings file.
+
+    Raises as `table_of` and `Table.columns` do, and ValueError or TypeError, with column and row,
+    for missing or infinite values, truth values, and what a file's ids and numbers may not be.
+    """
+    found = table_of(frame).columns(asked)
+    if any(len(values) == 0 for _, values in found.values()):
+        raise ValueError("the frame holds no ratings")
+    users, items = (_ids(*found[what], missing) for what in ("user", "item"))
+    numbers = {what: numbers_of(*found[what]) for what in found if what not in ("user", "item")}
+    lengths: dict[str, Any] = {"users": users, "items": items, **numbers}
+    validation.same_length(**lengths)
+    if "weight" in numbers:
+        validation.nonnegative(found["weight"][0], numbers["weight"])
+    return Columns(users, items, numbers.get("rating"), numbers.get("weight"))
+
+
+def numbers_of(name: str, values: Any) -> np.ndarray:
+    """Return a column of finite numbers; raise TypeError for truth values, as a file does."""
+    column = validation.vector(name, values)
+    if column.dtype == bool or np.asarray(values).dtype == object and \
+            any(isinstance(value, (bool, np.bool_)) for value in values):
+        raise TypeError(f"{name} must be numbers, got truth values; astype(int) makes 0 and 1 of "
+                        f"them")
+    validation.refuse_missing(name, column)
+    return validation.finite(name, column, "drop or fill these rows first")
+
+
+def _ids(name: str, values: Any, missing: Sequence[str]) -> np.ndarray | Coded:
+    array = as_id_array(name, values)
+    if array.dtype != object:
+        return array
+    distinct, rows = factorize(name, array)
+    if distinct.dtype != object:
+        return np.take(distinct, rows)
+    refuse_words(name, distinct.tolist(), rows, missing)
+    return Coded(distinct, rows)
+
+
+def is_frame(given: Any) -> bool:
+    """Tell whether something has columns by name."""
+    return isinstance(given, Mapping) or _fields(given) is not None or any(
+        hasattr(type(given), name) for name in (ARROW, "columns", "iloc"))
+
+
+def table_of(frame: Any) -> Table:
+    """Return a frame, or an iterator of its parts, as a table.
+
+    Raises
+    ------
+    TypeError
+        For what has no columns by name.
+    ImportError
+        For a frame that needs narwhals where that is not installed.
+    """
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):            # pandas and its like
+        return _with_index(frame)
+    if hasattr(frame, "iloc") or not (is_frame(frame) or isinstance(frame, Iterator)):
+        raise _no_frame(frame)
+    names = list(frame) if isinstance(frame, Mapping) else _fields(frame)
+    if names is not None:
+        return Table(names, lambda wanted: [frame[name] for name in wanted])
+    if isinstance(frame, Iterator) and not hasattr(frame, ARROW):
+        return _joined([table_of(part) for part in frame])
+    return _by_narwhals(frame)
+
+
+def _no_frame(frame: Any) -> TypeError:
+    cure = "; reset_index() makes a frame of it" if hasattr(frame, "reset_index") else ""
+    return TypeError(f"frame must have columns by name, as a dict or a data frame has, got "
+                     f"{type(frame).__name__}{cure}")
+
+
+def _fields(frame: Any) -> list[str] | None:
+    """Return the fields of a structured array, None for anything else."""
+    names = getattr(getattr(frame, "dtype", None), "names", None)
+    return None if names is None else list(names)
+
+
+def _with_index(frame: Any) -> Table:
+    """Return a frame whose index, where it has a name, counts as a column, as it does in a file."""
+    names = list(frame.columns)
+    levels = [name for name in frame.index.names if name is not None and name not in names]
+    return Table(names + levels, lambda wanted: [
+        np.asarray(frame.index.get_level_values(name) if name in levels else frame[name])
+        for name in wanted])
+
+
+def _joined(tables: Sequence[Table]) -> Table:
+    if not tables or any(each.names != tables[0].names for each in tables):
+        raise ValueError("parts of a frame must have the same columns, and be one at least, got "
+                         + (" and ".join(str(each.names) for each in tables[:2]) or "none"))
+
+    def read(wanted: Sequence[Any]) -> list[Any]:
+        parts = zip(*(each.read(wanted) for each in tables), strict=True)
+        return [np.concatenate([part if hasattr(part, "__array__") else as_objects(part)
+                                for part in column]) for column in parts]
+    return Table(tables[0].names, read)
+
+
+def _by_narwhals(frame: Any) -> Table:
+    try:
+        import narwhals as nw
+    except ImportError:
+        raise ImportError(f"reading {type(frame).__name__} needs narwhals: "
+                          f"pip install 'mfcore[frames]'") from None
+    try:
+        found: Any = nw.from_native(frame, pass_through=True)
+        if found is frame:
+            found = nw.from_arrow(frame, backend=next(filter(find_spec, HOLDERS), "pyarrow"))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"frame cannot be read: {' '.join(str(error).split())}") from None
+    if isinstance(found, nw.LazyFrame):
+        return Table(found.collect_schema().names(),
+                     lambda wanted: _arrays(found.select(wanted).collect(), wanted))
+    return Table(found.columns, partial(_arrays, found))
+
+
+def _arrays(found: Any, wanted: Sequence[str]) -> list[np.ndarray]:
+    """Return columns as arrays, in which a missing value is None, NaN or NaT."""
+    return [_array(found.get_column(name)) for name in wanted]
+
+
+def _array(column: Any) -> np.ndarray:
+    if column.null_count() or str(column.dtype) in ("Int128", "UInt128"):
+        return as_objects(column.to_list())     # (to_numpy makes a category of Arrow's null)
+    return np.asarray(column.to_numpy())
