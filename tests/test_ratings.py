@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -437,6 +438,48 @@ def test_no_pairs_make_empty_ratings():
     ratings = Ratings.from_arrays([], [], [])
     assert ratings.shape == (0, 0)
     assert ratings.density == 0
+
+
+# ------------------------------------------------------------------------------- k-core
+
+def naive_core(cells, least_user, least_item):
+    """Leave one row or column out at a time."""
+    cells = dict(cells)
+    while True:
+        users, items = (Counter(pair[axis] for pair in cells) for axis in (0, 1))
+        bad = next((pair for pair in cells if users[pair[0]] < least_user
+                    or items[pair[1]] < least_item), None)
+        if bad is None:
+            return cells
+        axis = 0 if users[bad[0]] < least_user else 1
+        cells = {pair: value for pair, value in cells.items() if pair[axis] != bad[axis]}
+
+
+@pytest.mark.parametrize(("least_user", "least_item"), [(1, 1), (2, 3), (4, 4), (5, 1), (9, 9)])
+def test_a_core_is_what_is_left_when_rows_go_one_by_one(least_user, least_item):
+    random = np.random.default_rng(0)
+    matrix = sp.random_array((30, 20), density=0.15, rng=random, format="csr")
+    matrix.data[::5] = 0                                    # a stored 0 is a rating
+    ratings = Ratings(matrix, weights=np.arange(matrix.nnz))
+    found = ratings.filter(min_per_user=least_user, min_per_item=least_item)
+    named = {(int(found.user_ids[u]), int(found.item_ids[i])): value
+             for (u, i), value in cells(found.by_user).items()}
+    assert named == naive_core(cells(ratings.by_user), least_user, least_item)
+    whole = dict(zip(cells(ratings.by_user), ratings.weights, strict=True))
+    assert found.weights.tolist() == [whole[pair] for pair in named]
+    again = found.filter(min_per_user=least_user, min_per_item=least_item)
+    assert again.shape == found.shape
+
+
+def test_a_core_keeps_ids_and_zero_keeps_rows_without_ratings():
+    matrix = sp.csr_array([[1, 0, 2], [0, 0, 0], [0, 0, 3]])
+    ratings = Ratings(matrix, user_ids=["a", "b", "c"], item_ids=[5, 6, 7])
+    assert ratings.filter(min_per_user=2, min_per_item=0).user_ids.tolist() == ["a"]
+    assert ratings.filter(min_per_user=2, min_per_item=0).item_ids.tolist() == [5, 6, 7]
+    assert ratings.filter(min_per_user=0).shape == (3, 2)
+    assert ratings.filter(min_per_user=3).shape == (0, 0)
+    with pytest.raises(ValueError, match="min_per_user must be >= 0, got -1"):
+        ratings.filter(min_per_user=-1)
 
 
 # ------------------------------------------------------------------------------ positions

@@ -1,4 +1,6 @@
-"""The README, run: its Python blocks print what it says, its commands parse, its cases fit.
+"""The README and the page on scikit-learn, run: their Python blocks print what they say.
+
+The commands of the README parse, and its cases fit.
 
     MFCORE_UPDATE=1 pytest tests/test_readme.py
 
@@ -24,6 +26,7 @@ import mfcore
 from mfcore.cli.parser import build_parser
 
 README = Path(__file__).parents[1] / "README.md"
+SKLEARN = README.parent / "docs" / "sklearn.md"
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.\d+")
 # Bits differ between machines, and with them the last digits.
@@ -31,18 +34,19 @@ TOLERANCE = 0.005
 
 
 class Block(NamedTuple):
-    """A Python block and what the README says that it prints."""
+    """A Python block and what its page says that it prints."""
 
     code: str
     output: str
+    page: Path = README
 
 
-def read():
-    return README.read_text("utf-8")
+def read(page=README):
+    return page.read_text("utf-8")
 
 
-def blocks():
-    return [Block(*match.groups("")) for match in BLOCK.finditer(read())]
+def blocks(page=README):
+    return [Block(*match.groups(""), page) for match in BLOCK.finditer(read(page))]
 
 
 def last_line(block):
@@ -73,7 +77,7 @@ def printed(code):
 
 def skip_without_needs(code, request):
     """Skip where a library of the test extra, or ML-100K, is not at hand."""
-    for name in re.findall(r"^import (\w+)$", code, re.MULTILINE):
+    for name in re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE):
         pytest.importorskip(name)
     if '"ml-100k"' in code:
         request.getfixturevalue("ml100k")
@@ -87,15 +91,15 @@ def same(stated, found):
         abs(a - b) <= TOLERANCE for a, b in zip(stated_numbers, found_numbers, strict=True))
 
 
-@pytest.mark.parametrize("block", blocks(), ids=last_line)
+@pytest.mark.parametrize("block", blocks() + blocks(SKLEARN), ids=last_line)
 @pytest.mark.usefixtures("folder")
-def test_a_python_block_prints_what_the_readme_says(block, request):
+def test_a_python_block_prints_what_its_page_says(block, request):
     skip_without_needs(block.code, request)
     found = printed(block.code)
     if os.environ.get("MFCORE_UPDATE"):
-        head, _, tail = read().partition(block.code + "```\n")
+        head, _, tail = read(block.page).partition(block.code + "```\n")
         tail = tail.replace(f"```text\n{block.output}```", f"```text\n{found}```", 1)
-        README.write_text(f"{head}{block.code}```\n{tail}", "utf-8")
+        block.page.write_text(f"{head}{block.code}```\n{tail}", "utf-8")
         return
     assert same(block.output, found), found
 

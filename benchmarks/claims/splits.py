@@ -12,9 +12,11 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from benchmarks.claims.study import CORE, Fold
 from mfcore import Ratings, fetch
+from mfcore.data.canonical import core as core_of
 from mfcore.data.dataset import Dataset
 from mfcore.data.glue import glue
 from mfcore.data.split import file_folds, per_user_split, random_split, user_split
@@ -52,15 +54,8 @@ def dataset(name: str, seed: int = 0, quick: bool = False) -> Dataset:
 
 
 def core(data: Dataset, least: int = 10) -> Dataset:
-    """Return the k-core: users and items of whom each has so many ratings of the others."""
-    known = data.ratings.by_user != 0
-    rows, columns = np.arange(known.shape[0]), np.arange(known.shape[1])
-    while True:
-        enough = [known.sum(axis=axis) >= least for axis in (1, 0)]
-        rows, columns = rows[enough[0]], columns[enough[1]]
-        if all(map(np.all, enough)):
-            break
-        known = known[enough[0]][:, enough[1]]
+    """Return the users and items with enough ratings of each other that are not 0."""
+    rows, columns = core_of(sp.csr_array(data.ratings.by_user != 0), least, least)
     return Dataset(Ratings(data.ratings.by_user[rows][:, columns]),
                    user_features=data.user_features and data.user_features.select(rows),
                    item_features=data.item_features and data.item_features.select(columns),

@@ -109,6 +109,21 @@ def aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
     return read_only(validation.nonnegative("weights", weights).copy())
 
 
+def core(cells: sp.csr_array, least_per_row: int, least_per_column: int
+         ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the columns that have so many stored cells with each other."""
+    columns = cells.indices.astype(np.int64)
+    rows = np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
+    while True:
+        found = [np.bincount(places, minlength=size) >= least for places, size, least in
+                 ((rows, cells.shape[0], least_per_row), (columns, cells.shape[1],
+                                                          least_per_column))]
+        kept = found[0][rows] & found[1][columns]
+        if kept.all():
+            return np.flatnonzero(found[0]), np.flatnonzero(found[1])
+        rows, columns = rows[kept], columns[kept]
+
+
 def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
           arrays: dict[str, np.ndarray], duplicates: Duplicates
           ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

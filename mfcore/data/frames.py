@@ -29,6 +29,10 @@ class Table(NamedTuple):
     names: list[Any]
     read: Callable[[Sequence[Any]], list[Any]]
 
+    def has(self, asked: Mapping[str, Column]) -> bool:
+        """Tell whether there is a column for each that is asked for."""
+        return all(self._place(what, column) is not None for what, column in asked.items())
+
     def columns(self, asked: Mapping[str, Column]) -> dict[str, tuple[str, Any]]:
         """Return how messages name a column, and its values, by what it is.
 

@@ -92,29 +92,22 @@ class Ratings:
         Parameters
         ----------
         frame : frame, or iterator of frames
-            A dict of columns, the result of DuckDB's `fetchnumpy()`, or a pandas frame, whose
-            named index counts as a column.  With `pip install 'mfcore[frames]'` also a frame of
-            polars, lazy or not, a pyarrow table, a reader of record batches, a DuckDB relation,
-            and any other object with Arrow's `__arrow_c_stream__`.
+            A dict of columns, or a pandas frame, whose named index counts as a column.  With
+            `pip install 'mfcore[frames]'` also polars, lazy or not, a pyarrow table or reader, a
+            DuckDB relation, and any other object with Arrow's `__arrow_c_stream__`.
         user, item : str or int
-            Columns of ids, by name or by position from 0.  As in `read_ratings`, the defaults
-            also find `userId`, `movie_id` and the like.
+            Columns of ids, by name or position; the defaults also find `userId`, `movie_id`, ...
         rating, weight : str, int or None
             Columns of numbers; None: every row counts as 1.
-        duplicates : {"error", "sum", "last", "mean"}
-            As in `from_arrays`.
-        missing : sequence of str
-            How a missing id is written: see `read_ratings`.
+        duplicates, missing
+            As in `read_ratings`.
 
         Raises
         ------
-        KeyError
-            If there is no such column.
-        ImportError
-            For a frame that needs the extra `frames`.
+        KeyError, ImportError
+            For a column that is not there; for a frame that needs the extra.
         ValueError, TypeError
-            For a missing value, with its row; for anything that a file may not hold either:
-            decimals, dates or truth values as ids, truth values as ratings, no row at all.
+            For a missing value, with its row, and whatever else a file may not hold.
         """
         from mfcore.data.frames import columns_of
         from mfcore.data.layout import Reading
@@ -302,6 +295,41 @@ class Ratings:
         ids = None if self.user_ids is None else self.user_ids[rows]
         return Ratings(self.by_user[rows], weights=weights, user_ids=ids,
                        item_ids=self.item_ids, copy=False)
+
+    def filter(self, *, min_per_user: int = 1, min_per_item: int = 1) -> Ratings:
+        """Return the users and items with enough ratings of each other (Seidman 1983: a k-core).
+
+        Without ids, rows and columns get their old numbers as ids.
+
+        Parameters
+        ----------
+        min_per_user, min_per_item : int, >= 0
+            Least numbers of ratings, counted again until all are kept; 0 keeps empty rows.
+        """
+        rows, columns = canonical.core(
+            self.by_user, validation.integer("min_per_user", min_per_user),
+            validation.integer("min_per_item", min_per_item))
+        weights = None if self.weights is None else self._weight_matrix()[rows][:, columns].data
+        return Ratings(self.by_user[rows][:, columns], weights=weights,
+                       user_ids=rows if self.user_ids is None else self.user_ids[rows],
+                       item_ids=columns if self.item_ids is None else self.item_ids[columns],
+                       copy=False)
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return X (nnz, 2), user and item of each stored cell, and y (nnz,), as `fit` takes them.
+
+        By ids, which are objects unless all are integers, or by numbers; in `by_user` order.
+        """
+        places = self.users_of_cells, self.by_user.indices
+        columns = [place if ids is None else ids[place] for place, ids in
+                   zip(places, (self.user_ids, self.item_ids), strict=True)]
+        kind = object if any(each.dtype == object for each in columns) else np.int64
+        return np.column_stack([each.astype(kind) for each in columns]), self.by_user.data
+
+    def __getitem__(self, key: Any) -> Any:
+        """Raise a TypeError: what is given may be ids, rows or cells."""
+        raise TypeError("Ratings have no [...]: select_users and select_cells return parts, and "
+                        "scikit-learn's tools take X, y = ratings.pairs()")
 
     # ---------------------------------------------------------------- frozenness
 

@@ -120,7 +120,8 @@ def _positions(model: Any, name: str, ratings: Ratings, axis: int) -> np.ndarray
         return np.asarray(find(ids))
     if ratings.shape[axis] != trained[axis]:
         cure = "it looks transposed: users are rows" if ratings.shape[::-1] == trained else \
-            "give it ids if its users or items differ from those of training"
+            "give it ids if its users or items differ from those of training, and scikit-learn's " \
+            "tools, which cut a matrix by users, X, y = Ratings(matrix).pairs()"
         raise ValueError(f"{name} must have the shape of the training ratings, {trained}, got "
                          f"{ratings.shape}; {cure}")
     return np.arange(trained[axis])

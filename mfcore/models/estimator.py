@@ -262,6 +262,30 @@ class Estimator:
         return Tags(estimator_type=None, target_tags=TargetTags(required=False),
                     input_tags=InputTags(sparse=True))
 
+    def get_metadata_routing(self) -> Any:
+        """Return what `fit` asks of scikit-learn's tools; only they call this."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        found = vars(self).get("_metadata_request")         # (a name that `clone` copies)
+        if found is None:
+            found = MetadataRequest(owner=type(self).__name__)
+            found.fit.add_request(param="sample_weight", alias=None)
+        return found
+
+    def set_fit_request(self: Model, **asked: bool | str | None) -> Model:
+        """Say which arguments of `fit` scikit-learn's tools pass on, and return self.
+
+        Parameters
+        ----------
+        **asked
+            `sample_weight`, `item_features`, ...: True, or the name under which they come.
+        """
+        request = self.get_metadata_routing()
+        for name, alias in asked.items():
+            request.fit.add_request(param=name, alias=alias)
+        self._metadata_request = request
+        return self
+
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self).__init__).parameters
         changed = [f"{name}={value!r}" for name, value in self.get_params(deep=False).items()

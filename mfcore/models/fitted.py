@@ -15,9 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
-from mfcore.models.inputs import item_filter, named
+from mfcore.models.inputs import item_filter, named, pairs
 from mfcore.models.sides import Row, Side
 from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
@@ -144,6 +145,21 @@ class Linear:
         scores: np.ndarray = self.mean + pair_scores(places, item_places, P, Q, beta, gamma, pool)
         return self.unanswered.fill(scores if self.link is None else self.link(scores),
                                     (rows, counts, user), (columns, self.items.counts, item))
+
+
+def score_of(model: Any, ratings: Any, y: Any) -> float:
+    """Return what `Recommender.score` does."""
+    from mfcore.metrics.evaluate import evaluate
+    from mfcore.metrics.rating import rmse
+    from mfcore.metrics.table import main_metric, sign
+
+    if y is not None and model.predicts_ratings:
+        truth = validation.finite("y", validation.vector("y", y))
+        predicted = model.predict(*pairs("X", ratings))
+        return -float(rmse(truth, np.clip(predicted, *model.rating_range_)))
+    test = ratings if y is None else Ratings.from_arrays(*pairs("X", ratings), y)
+    metric = main_metric(model.predicts_ratings)
+    return sign(metric) * float(*evaluate(model, test, metrics=metric, k=10).values())
 
 
 # --------------------------------------------------------------- the best of many

@@ -17,15 +17,36 @@ from mfcore.data.ratings import Ratings, as_ratings
 
 
 def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two columns of X, shape (n, 2): user and item of each cell."""
+    """Return the two columns of X, shape (n, 2): user and item of each cell.
+
+    A frame has columns with their usual names, or the user first and then the item.
+    """
+    from mfcore.data.frames import is_frame
+
+    if is_frame(X):
+        return _pairs_of_frame(name, X)
     if isinstance(X, (list, tuple)) and X and all(np.shape(row) == (2,) for row in X):
         users, items = zip(*X, strict=True)            # (an array would turn 10 into "10")
         return as_vector(list(users)), as_vector(list(items))
     array = np.asarray(X)
     if sp.issparse(X) or array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(f"with y, {name} must have shape (n, 2), a user and an item a row, "
-                         f"got {getattr(X, 'shape', array.shape)}")
+        raise ValueError(f"{name} must have shape (n, 2), a user and an item per row, got "
+                         f"{getattr(X, 'shape', array.shape)}")
     return array[:, 0], array[:, 1]
+
+
+def _pairs_of_frame(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    from mfcore.data.frames import table_of
+
+    table = table_of(X)
+    asked: dict[str, Any] = {"user": "user", "item": "item"}
+    if not table.has(asked):
+        if len(table.names) != 2:
+            raise ValueError(f"{name} must have shape (n, 2), a user and an item per row, or "
+                             f"columns with their usual names, got {table.names[:50]}")
+        asked = {"user": table.names[0], "item": table.names[1]}
+    found = table.columns(asked)
+    return as_vector(found["user"][1]), as_vector(found["item"][1])
 
 
 def aligned_ratings(given: Any, model: Any) -> Ratings:
@@ -111,7 +132,12 @@ def named(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
 
 
 def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return two vectors of equal length; a single user or item goes with all of the other."""
+    """Return two vectors of equal length; a single user or item goes with all of the other.
+
+    Without items, the users are pairs.
+    """
+    if items is None:
+        return pairs("users, where items are not given,", users)
     left, right = as_vector(users), as_vector(items)
     if len(left) == 1 or len(right) == 1:
         size = max(len(left), len(right)) if min(len(left), len(right)) else 0

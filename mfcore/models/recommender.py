@@ -13,18 +13,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
-from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, Query
 from mfcore.models import registry
 from mfcore.models.estimator import Estimator
-from mfcore.models.fitted import best_items, nearest
+from mfcore.models.fitted import best_items, nearest, score_of
 from mfcore.models.inputs import (
     aligned_ratings,
     merged_rows,
     named,
     pair_positions,
     paired,
-    pairs,
     placed,
 )
 from mfcore.models.sides import Side, group_positions
@@ -45,17 +43,17 @@ class Recommender(Estimator):
 
     # ------------------------------------------------------------------------ fit
 
-    def fit(self: Self, ratings: Any, y: Any = None, *, user_features: Any = None,
-            item_features: Any = None, eval_set: Any = None,
+    def fit(self: Self, ratings: Any, y: Any = None, *, sample_weight: Any = None,
+            user_features: Any = None, item_features: Any = None, eval_set: Any = None,
             callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
         """Learn from ratings and return self.
 
         Parameters
         ----------
-        ratings : Ratings, scipy sparse (n_users, n_items), or array-like (nnz, 2)
-            Users are rows.  With `y`, user and item of each rating.
-        y : array-like, shape (nnz,), or None
-            Ratings, where the first argument holds pairs.
+        ratings : Ratings, scipy sparse (n_users, n_items), frame, or array-like (nnz, 2)
+            Users are rows.  A frame: see `Ratings.from_frame`.  With `y`, user and item of each.
+        y, sample_weight : array-like, shape (nnz,), or None
+            Ratings and their weights, where the first argument holds pairs.
         user_features, item_features : Features, scipy sparse or lists of names, or None
             What is known of each user (item) besides ratings, one row each, for models that
             have group vectors.  With `y`, rows go by `user_ids_` (`item_ids_`): sorted.
@@ -79,20 +77,22 @@ class Recommender(Estimator):
         Ctrl-C leaves the last finished epoch in the model, ready for use, and goes on as
         KeyboardInterrupt.
         """
-        train(self, ratings, y, user_features=user_features, item_features=item_features,
-              eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint)
+        train(self, ratings, y, sample_weight=sample_weight, user_features=user_features,
+              item_features=item_features, eval_set=eval_set, callbacks=callbacks,
+              checkpoint=checkpoint)
         return self
 
     # ------------------------------------------------------------------------ scores
 
-    def predict(self, users: Any, items: Any, *, ratings: Any = None,
+    def predict(self, users: Any, items: Any = None, *, ratings: Any = None,
                 user_features: Any = None) -> np.ndarray:
         """Return the scores of pairs, float64, shape (n_pairs,), not clipped to a range.
 
         Parameters
         ----------
         users, items : ids (row numbers where the ratings had none), or sequences of them
-            One user goes with all items, and one item with all users.
+            One user goes with all items, and one item with all users.  Without items, `users`
+            are pairs, shape (n_pairs, 2), as for `fit` with y.
         ratings : Ratings or scipy sparse, or None
             New users' rows, folded in; `users` then number these rows.
         user_features : Features, scipy sparse or lists of names, or None
@@ -230,19 +230,8 @@ class Recommender(Estimator):
         -----
         Predictions are clipped to the range of the training ratings.
         """
-        from mfcore.metrics.evaluate import evaluate
-        from mfcore.metrics.rating import rmse
-        from mfcore.metrics.table import main_metric, sign
-
         self.check_fitted()
-        if y is not None:
-            if not self.predicts_ratings:
-                return self.score(Ratings.from_arrays(*pairs("X", ratings), y))
-            truth = validation.finite("y", validation.vector("y", y))
-            predicted = self.predict(*pairs("X", ratings))
-            return -float(rmse(truth, np.clip(predicted, *self.rating_range_)))
-        metric = main_metric(self.predicts_ratings)
-        return sign(metric) * float(*evaluate(self, ratings, metrics=metric, k=10).values())
+        return score_of(self, ratings, y)
 
     # ------------------------------------------------------------------- new rows
 

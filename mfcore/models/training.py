@@ -66,9 +66,9 @@ class Plan(NamedTuple):
     stays: bool = False
 
 
-def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
-          item_features: Any = None, eval_set: Any = None, callbacks: Any = (),
-          checkpoint: Any = None, backend: Any = None, **own: Any) -> Any:
+def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
+          user_features: Any = None, item_features: Any = None, eval_set: Any = None,
+          callbacks: Any = (), checkpoint: Any = None, backend: Any = None, **own: Any) -> Any:
     """Fit a model and return it: see `Recommender.fit` for what is given.
 
     Parameters
@@ -80,7 +80,8 @@ def train(model: Any, ratings: Any, y: Any = None, *, user_features: Any = None,
     """
     thread_count(model.n_threads)
     model.validate()
-    training, callbacks = training_ratings(ratings, y), callbacks_of(callbacks)
+    training = training_ratings(ratings, y, sample_weight)
+    callbacks = callbacks_of(callbacks)
     fit: Callable[..., None] = partial(fit_as_planned, user_features=user_features,
                                        item_features=item_features, backend=backend, **own)
     with _held(checkpoint):
@@ -226,13 +227,20 @@ def _run(model: Any, start: Start, monitor: Monitor, n_epochs: int) -> None:
             start.finish(start.at)
 
 
-def training_ratings(given: Any, y: Any) -> Ratings:
-    """Return the Ratings of `fit(ratings)`, or of `fit(X, y)` with X (nnz, 2) ids.
+def training_ratings(given: Any, y: Any, sample_weight: Any = None) -> Ratings:
+    """Return the Ratings of `fit(ratings)`, or of `fit(X, y, sample_weight)` with X (nnz, 2) ids.
 
-    Raises TypeError for what is neither, ValueError where there is no rating at all.
+    Raises TypeError for what is neither, ValueError where there is no rating at all, and for
+    weights without y.
     """
+    if y is None and sample_weight is not None:
+        raise ValueError("sample_weight goes with pairs and their y; a matrix gets its weights by "
+                         "Ratings(matrix, weights=...)")
+    if sample_weight is not None:
+        sample_weight = validation.nonnegative(
+            "sample_weight", validation.vector("sample_weight", sample_weight))
     ratings = as_ratings("ratings", given) if y is None else \
-        Ratings.from_arrays(*pairs("X", given), y)
+        Ratings.from_arrays(*pairs("X", given), y, sample_weight)
     if ratings.nnz == 0:
         raise ValueError(f"ratings must hold at least one rating, got {ratings}")
     return ratings

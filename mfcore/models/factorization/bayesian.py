@@ -122,8 +122,8 @@ class BayesianMF(Recommender):
 
     # ------------------------------------------------------------- what samples tell
 
-    def predict(self, users: Any, items: Any, *, ratings: Any = None, user_features: Any = None,
-                return_std: bool = False) -> Any:
+    def predict(self, users: Any, items: Any = None, *, ratings: Any = None,
+                user_features: Any = None, return_std: bool = False) -> Any:
         """Return the mean scores of pairs: see `MatrixFactorization.predict`.
 
         Parameters

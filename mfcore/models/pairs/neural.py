@@ -144,14 +144,15 @@ class NeuralMF(Recommender):
         """Whether `predict` is on the scale of the ratings."""
         return self.loss == "squared"
 
-    def fit(self: Self, ratings: Any, y: Any = None, *, pretrained: Any = None,
-            user_features: Any = None, item_features: Any = None, eval_set: Any = None,
-            callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
+    def fit(self: Self, ratings: Any, y: Any = None, *, sample_weight: Any = None,
+            pretrained: Any = None, user_features: Any = None, item_features: Any = None,
+            eval_set: Any = None, callbacks: Sequence[Callback] = (),
+            checkpoint: Any = None) -> Self:
         """Learn from ratings and return self.
 
         Parameters
         ----------
-        ratings, y
+        ratings, y, sample_weight
             As in `MatrixFactorization.fit`.
         pretrained : fitted factorization, pair of NeuralMF, or None
             Where vectors and biases start: a `MatrixFactorization`, `ImplicitMF` or `BPR` of
@@ -160,9 +161,9 @@ class NeuralMF(Recommender):
         user_features, item_features, eval_set, callbacks, checkpoint
             As in `MatrixFactorization.fit`.
         """
-        train(self, ratings, y, user_features=user_features, item_features=item_features,
-              eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
-              pretrained=pretrained)
+        train(self, ratings, y, sample_weight=sample_weight, user_features=user_features,
+              item_features=item_features, eval_set=eval_set, callbacks=callbacks,
+              checkpoint=checkpoint, pretrained=pretrained)
         return self
 
     def check(self, ratings: Ratings, pretrained: Any = None) -> None:

@@ -138,14 +138,14 @@ class Segmented(Recommender):
 
     # ------------------------------------------------------------------------ fit
 
-    def fit(self: Self, ratings: Any, y: Any = None, *, user_features: Any = None,
-            item_features: Any = None, eval_set: Any = None,
+    def fit(self: Self, ratings: Any, y: Any = None, *, sample_weight: Any = None,
+            user_features: Any = None, item_features: Any = None, eval_set: Any = None,
             callbacks: Sequence[Callback] = (), checkpoint: Any = None) -> Self:
         """Learn each segment from the ratings of its users, and return self.
 
         Parameters
         ----------
-        ratings, y
+        ratings, y, sample_weight
             As in `MatrixFactorization.fit`, or the `fit` of the estimator.
         user_features : Features, shape (n_users, n_features), or None
             Needed where `by` is the name of a field.
@@ -172,7 +172,7 @@ class Segmented(Recommender):
         if user_features is not None and not isinstance(self.by, str):
             raise ValueError(f"user_features must be None: they are there to find the field that "
                              f"`by` names, and by is a {type(self.by).__name__}")
-        training = training_ratings(ratings, y)
+        training = training_ratings(ratings, y, sample_weight)
         labels = labels_of(self.by, training, user_features)
         known, codes = self._segments_of(training, labels)
         watched = None if eval_set is None else as_ratings("eval_set", eval_set)
