@@ -52,6 +52,7 @@ class _BlasGuard:
 
     def __init__(self) -> None:
         self._held: list[tuple[Any, int]] = []
+        self._libraries: list[Any] = []         # of BLAS; to find them takes milliseconds
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin)
@@ -68,9 +69,10 @@ class _BlasGuard:
         """Hold BLAS; return the generation, which `leave` takes."""
         with self._lock:
             if self._holders == 0:
-                blas = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._held = [(library, library.num_threads) for library in blas]
-                _set_threads([(library, 1) for library in blas])
+                self._libraries = self._libraries or \
+                    ThreadpoolController().select(user_api="blas").lib_controllers
+                self._held = [(library, library.num_threads) for library in self._libraries]
+                _set_threads([(library, 1) for library in self._libraries])
             self._holders += 1
         return self.generation
 
@@ -96,6 +98,8 @@ _guard = _BlasGuard()
 class Pool:
     """A few threads for one call, with BLAS held at one thread: `with Pool(n) as pool`.
 
+    They start with the first work that is shared out: a request for one user needs none.
+
     Parameters
     ----------
     n_threads : int or None
@@ -108,8 +112,7 @@ class Pool:
         self._entered: object = None
 
     def __enter__(self) -> Pool:
-        self._start()
-        self._entered = _guard.enter()
+        self._executor, self._entered = None, _guard.enter()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,9 +121,9 @@ class Pool:
         finally:
             _guard.leave(self._entered)
 
-    def _start(self) -> None:
+    def _started(self) -> ThreadPoolExecutor:
         """Start all threads at once: one that an interrupt met while starting would be lost."""
-        if self.n_threads > 1:
+        if self._executor is None:
             self._executor = ThreadPoolExecutor(self.n_threads, "mfcore")
             gate = threading.Barrier(self.n_threads)
             try:
@@ -129,6 +132,7 @@ class Pool:
                 gate.abort()            # else the threads that wait at it never end
                 self._stop()
                 raise
+        return self._executor
 
     def map(self, function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]],
             cost: Sequence[float] | None = None) -> list[Result]:
@@ -140,20 +144,20 @@ class Pool:
         """
         if self._entered not in (None, _guard.generation):    # in a forked child, without threads
             self.__enter__()
-        if self._executor is None or len(arguments) == 1:
+        if self.n_threads == 1 or len(arguments) < 2:
             return [function(*each) for each in arguments]
         order = range(len(arguments)) if cost is None else np.argsort(
             -np.asarray(cost, float), kind="stable")
         futures: dict[int, Future[Result]] = {}
+        executor = self._started()
         try:
             for i in order:
-                futures[int(i)] = self._executor.submit(function, *arguments[i])
+                futures[int(i)] = executor.submit(function, *arguments[i])
             done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
         except BaseException:
             self._stop()
-            self._start()
             raise
         return [futures[i].result() for i in range(len(arguments))]
 

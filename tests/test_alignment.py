@@ -154,6 +154,6 @@ def test_an_interrupt_while_threads_start_leaves_none_waiting(monkeypatch):
         return submit(self, *arguments)
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Pool(4).__enter__()
+    with pytest.raises(KeyboardInterrupt), Pool(4) as pool:
+        pool.map(abs, [(1,), (2,)])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("mfcore")]

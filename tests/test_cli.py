@@ -634,6 +634,14 @@ def test_a_number_is_found_among_ids_of_any_kind(folder, answer):
     assert [each["user"] for each in found] == [7, "8"]
 
 
+def test_ids_that_the_model_does_not_know_stop_a_request_unless_they_are_ignored(run, answer):
+    assert run("recommend named.mfcore --user eve nobody")[0] == 1
+    found = answer("recommend named.mfcore --user eve nobody --unknown ignore --exclude ash pot")
+    eve, nobody = found["recommendations"]
+    assert (eve["user"], nobody["user"]) == ("eve", "nobody")
+    assert {each["item"] for each in nobody["items"]} == {"tea", "cup"}
+
+
 def test_a_list_that_is_too_short_is_not_padded(answer, run):
     (found,) = answer("recommend mf.mfcore --user 4 --k 500")["recommendations"]
     seen = mfcore.load("mf.mfcore").ratings_.select_users([4]).nnz

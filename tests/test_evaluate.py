@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.data.renumber import renumber_items
 from mfcore.metrics import measure, topk
-from mfcore.metrics.alignment import moved
 from mfcore.metrics.evaluate import cross_validate, evaluate
 from mfcore.metrics.fitted import NewRows
 from mfcore.metrics.table import METRICS, requested
@@ -249,7 +249,7 @@ def test_groups_belong_to_the_rows_of_the_test_set():
 def test_renumbered_columns_keep_values_and_weights_together():
     ratings = Ratings(matrix(["123", ".4."]), weights=np.array([0.1, 0.2, 0.3, 0.4]),
                       user_ids=["a", "b"])
-    turned = moved(ratings, np.array([3, -1, 0]), 4, list("stuv"))
+    turned = renumber_items(ratings, np.array([3, -1, 0]), 4, list("stuv"))
     assert turned.by_user.toarray().tolist() == [[3, 0, 0, 1], [0, 0, 0, 0]]
     np.testing.assert_allclose(turned.weights, [0.3, 0.1])
     assert turned.user_ids.tolist() == ["a", "b"]

@@ -138,7 +138,7 @@ def test_without_ids_numbers_are_rows_and_columns():
     ({"score": list("abcdef")}, {}, TypeError, "'score' must be numbers, got 'a' in row 0"),
     ({"score": [1, 2]}, {}, ValueError, "arrays must have the same length"),
     ({"item": list("xw")}, {}, ValueError, "arrays must have the same length"),
-    ({"item": [None] * 6}, {}, KeyError, "got None"),
+    ({"item": [None] * 6}, {}, ValueError, "items must not be missing, got None"),
     ({"user": [], "item": []}, {}, ValueError, "frame must hold at least one line"),
     ({}, {"user": "who"}, KeyError, "no column 'who' in the frame"),
     ({}, {"user": 3}, KeyError, "no column 3 in the frame"),

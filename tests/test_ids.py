@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from mfcore import MatrixFactorization, Ratings, evaluate
 from mfcore.cli.inputs import ids_of
 from mfcore.data.ids import (
-    CollectedIds,
     Ids,
     as_int64,
     as_vector,
@@ -27,6 +26,7 @@ from mfcore.data.ids import (
     named_or_none,
     positions_of,
 )
+from mfcore.data.ids_in_pieces import CollectedIds
 
 FIRST = 76561197960265728           # where the account numbers of a large shop begin
 USERS = np.array([FIRST + 1, FIRST + 2, 2**53 + 1, 2**63 - 1, 3, -2, -2**63, 2**31 + 5])
@@ -267,7 +267,7 @@ def test_repeated_ids_are_counted_and_ids_cannot_be_written():
         assert each.positions([3, 7, 8, 2, 9]).tolist() == [1, 0, -1, -1, -1]
     assert Ids("users", []).positions([1, 2]).tolist() == [-1, -1]
     assert Ids("users", []).positions([]).tolist() == []
-    with pytest.raises(TypeError, match="ids are integers, got dtype float64; convert them first"):
+    with pytest.raises(TypeError, match="ids must be integers, strings .* got dtype float64"):
         ids.positions(np.array([7.0]))
 
 

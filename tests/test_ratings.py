@@ -496,12 +496,12 @@ def test_each_id_finds_its_row(ratings):
         assert find_rows(unknown).tolist() == [-1]
 
 
-def test_ids_of_another_type_are_unknown():
+def test_integers_and_their_texts_name_the_same_rows_and_floats_are_refused():
     ratings = small(user_ids=[5, 6], item_ids=["5", "6", "7"])
-    assert ratings.user_positions(["5", "6"]).tolist() == [-1, -1]
-    with pytest.raises(TypeError, match="ids are integers, got dtype float64"):
+    assert ratings.user_positions(["5", "6", "05", "x"]).tolist() == [0, 1, -1, -1]
+    with pytest.raises(TypeError, match="users must be integers, strings .* got dtype float64"):
         ratings.user_positions([5.0])
-    assert ratings.item_positions([5, "5"]).tolist() == [-1, 0]
+    assert ratings.item_positions([5, "5", b"6"]).tolist() == [0, 0, 1]
     assert ratings.user_positions(np.array([6, 5, 4], np.uint8)).tolist() == [1, 0, -1]
     assert ratings.item_positions(np.array(["7", "8"])).tolist() == [2, -1]
     assert ratings.user_positions([]).size == ratings.item_positions([]).size == 0

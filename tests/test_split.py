@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 
 import numpy as np
@@ -263,6 +264,26 @@ def test_users_of_few_cells_are_only_trained_on(ratings, timestamps):
     assert few.sum() >= 8
     np.testing.assert_array_equal(counts(test), np.where(few, 0, 3))
     np.testing.assert_array_equal(counts(train)[few], counts(ratings)[few])
+
+
+@pytest.mark.parametrize(("timestamps", "at"), [
+    (range(100), 70), (range(100), 69.5), (np.arange(100).astype("M8[D]"), "1970-03-12"),
+    (np.arange(100).astype("M8[D]"), np.datetime64("1970-03-11T01")),
+    (np.arange(100).astype("M8[D]").astype("M8[ns]"), datetime.datetime(1970, 3, 12))])
+def test_a_moment_cuts_as_well_as_a_share(timestamps, at):
+    ratings = Ratings(sp.csr_array(np.arange(1.0, 101).reshape(10, 10)))
+    train, test = split.time_split(ratings, timestamps, at=at)
+    assert sorted(test.by_user.data) == list(range(71, 101))
+    assert sorted(train.by_user.data) == list(range(1, 71))
+
+
+def test_a_moment_is_of_the_kind_of_the_timestamps():
+    ratings = Ratings(sp.csr_array(np.ones((2, 2))))
+    for timestamps, at, message in (
+            (np.arange(4).astype("M8[s]"), 2.5, "at must be a date or time, as the timestamps are"),
+            (range(4), "1970", "at must be a real number")):
+        with pytest.raises(TypeError, match=message):
+            split.time_split(ratings, timestamps, at=at)
 
 
 @pytest.mark.parametrize("cut", [split.leave_last_out, split.time_split])

@@ -220,7 +220,8 @@ def recommend(arguments: Namespace) -> Listing:
         "exclude_seen": not arguments.include_seen,
         "items": inputs.given_ids("items", arguments.items, arguments.items_file, model.item_ids_),
         "exclude_items": inputs.given_ids("items", arguments.exclude, arguments.exclude_file,
-                                          model.item_ids_)}
+                                          model.item_ids_),
+        "unknown": arguments.unknown}
     return listing(kind, users, arguments.k, model.n_items_, lambda start, stop, k:
                    model.recommend(k=k, **asked(start, stop), **options))
 
@@ -229,11 +230,14 @@ def _asked(model: Recommender, arguments: Namespace
            ) -> tuple[np.ndarray, Callable[[int, int], dict[str, Any]]]:
     """Return the ids of the users, and what to call `recommend` with for some of them.
 
-    Raises KeyError or IndexError for users, and items of new users, that the model does not know.
+    Raises KeyError or IndexError for users, and items of new users, that the model does not know,
+    unless they are to be ignored.
     """
+    from mfcore.models.inputs import asked_users
+
     if arguments.ratings is not None:
         ratings = inputs.read_file(arguments.ratings, arguments)
-        known: Any = model.new_rows(ratings, None)
+        known: Any = model.new_rows(ratings, None, unknown=arguments.unknown)
         return inputs.ids_or_rows(ratings.user_ids, ratings.shape[0]), \
             lambda start, stop: {"ratings": known.ratings.select_users(range(start, stop))}
     if arguments.all:
@@ -241,7 +245,9 @@ def _asked(model: Recommender, arguments: Namespace
     else:
         users = np.asarray(inputs.given_ids("users", arguments.user, arguments.users_file,
                                             model.user_ids_))
-        model.ratings_.known_users(users)
+        rows = asked_users(users, model, arguments.unknown)
+        if model.user_ids_ is not None:         # as the model has them: 7, and not the word
+            users[rows >= 0] = model.user_ids_[rows[rows >= 0]]
     return users, lambda start, stop: {"users": users[start:stop]}
 
 

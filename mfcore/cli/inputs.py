@@ -76,23 +76,15 @@ def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndar
 
     Raises ValueError for a word that is no number where ids (or row numbers) are whole numbers.
     """
-    from mfcore.data.ids import as_vector
+    from mfcore.data.ids import as_objects, as_vector
 
     if known is not None and known.dtype == object:
-        names = set(known.tolist())
-        return np.array([_object_id(text, names) for text in texts], object)
+        return as_objects(texts)
     try:
         return as_vector([int(text) for text in texts])
     except ValueError:
         bad = next(text for text in texts if not text.lstrip("+-").isdecimal())
         raise ValueError(f"{name} are whole numbers in this model, got {bad!r}") from None
-
-
-def _object_id(text: str, known: set[Any]) -> Any:
-    """Return the number that a word spells if only that is an id, else the word."""
-    if text not in known and text.lstrip("-").isdecimal() and int(text) in known:
-        return int(text)
-    return text
 
 
 def given_ids(name: str, words: Sequence[str] | None, path: str | None,

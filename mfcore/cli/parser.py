@@ -165,6 +165,9 @@ def _recommend(kinds: Any) -> None:
         either.add_argument(f"--{name}", nargs="+", metavar="ID", help=text)
         either.add_argument(f"--{name}-file", metavar="FILE",
                             help=f"{text}: a file with one per line")
+    parser.add_argument("--unknown", choices=("raise", "ignore"), default="raise",
+                        help="ids that the model does not know: stop at them (raise), or answer "
+                             "such a user like one without ratings, and leave such items out")
     parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
     _add_threads(parser)
     _add_file_options(parser)

@@ -32,7 +32,7 @@ from mfcore.data.canonical import Duplicates, merge, sorted_order
 from mfcore.data.chunks import CELLS
 from mfcore.data.folder import seal
 from mfcore.data.identity import identities, of_file
-from mfcore.data.ids import CollectedIds
+from mfcore.data.ids_in_pieces import CollectedIds
 from mfcore.data.journal import Journal, discard, is_over
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings

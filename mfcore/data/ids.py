@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mfcore import persistence, validation
+from mfcore import validation
 
 _LARGEST = 2**63 - 1            # of int64
+_IN_TEXT = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)        # an integer as Python prints it
+_NUMBERS = (bool, Decimal, float, complex, np.inexact, np.bool_)    # which are no ids
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,10 @@ def as_id_array(name: str, values: Any) -> np.ndarray:
     Raises TypeError for floats (NaN is not equal to itself), booleans and dates, ValueError for
     missing entries and integers beyond int64.  `factorize` checks the objects.
     """
-    if np.ma.is_masked(values):
-        validation.refuse_missing(name, values)
-    array = np.asarray(values) if isinstance(values, np.ndarray) else _from_sequence(values)
+    array = _column(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
-    if array.dtype.kind == "u" and array.size and array.max() > _LARGEST:
+    if _beyond_int64(array):
         raise ValueError(f"{name} must be < 2**63, got {array.max()}; strings can hold them")
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False)
@@ -66,13 +67,26 @@ _CURES = {"f": "; astype('int64') makes whole numbers of them", "M": "; astype(s
           "them", "b": "; astype(int) makes 0 and 1 of them"}
 
 
-def _from_sequence(values: Any) -> np.ndarray:
+def _column(name: str, values: Any) -> np.ndarray:
+    """Return any container of ids as an array; a frame of one column is that column."""
+    if np.ma.is_masked(values):
+        validation.refuse_missing(name, values)
     values = validation.with_nulls(values)
-    if hasattr(values, "__array__"):
-        return np.asarray(values)
-    values = list(values)
-    found = _integers(values)
-    return as_objects(values) if found is None else found
+    if not hasattr(values, "__array__"):
+        values = list(values)
+        found = _integers(values)
+        return as_objects(map(_plain, values)) if found is None else found
+    array = np.asarray(values)
+    return array[:, 0] if hasattr(values, "columns") and array.shape[1:] == (1,) else array
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of Arrow as the Python object that a column of them holds."""
+    return value.as_py() if hasattr(value, "as_py") else value
+
+
+def _beyond_int64(array: np.ndarray) -> bool:
+    return array.dtype.kind == "u" and array.size > 0 and int(array.max()) > _LARGEST
 
 
 def _integers(values: list[Any]) -> np.ndarray | None:
@@ -112,21 +126,64 @@ def as_objects(values: Iterable[Any]) -> np.ndarray:
     return np.array([*values, None], object)[:-1]
 
 
-def as_vector(ids: Any) -> np.ndarray:
+def as_vector(ids: Any, name: str = "ids") -> np.ndarray:
     """Return ids (one, or a sequence) as a vector; each tuple in a list is one id."""
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+    if isinstance(ids, (str, bytes)) or hasattr(ids, "as_py") or not hasattr(ids, "__iter__"):
         ids = [ids]
-    array = np.asarray(ids) if hasattr(ids, "__array__") else _as_asked(list(ids))
+    array = _column(name, ids) if hasattr(ids, "__array__") else _as_asked(list(ids))
     if array.ndim > 1:
-        raise ValueError(f"ids must be one-dimensional, got shape {array.shape}")
-    return np.atleast_1d(array)
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    if not array.size:
+        return np.empty(0, np.int64)
+    return np.atleast_1d(array.astype(object) if _beyond_int64(array) else array)
 
 
 def _as_asked(values: list[Any]) -> np.ndarray:
+    found = _integers(values)
+    if found is not None:
+        return found
+    values = list(map(_plain, values))
     if any(isinstance(value, (str, bytes, tuple)) for value in values):
         return as_objects(values)
-    found = _integers(values)
-    return validation.rectangular("ids", values) if found is None else found
+    return validation.rectangular("ids", values)
+
+
+def text_of(name: str, value: Any, row: int = 0) -> str | None:
+    """Return an id as a file of text would hold it; None for what is no integer and no text.
+
+    Raises ValueError for a missing id, TypeError for floats and booleans, with the row.
+    """
+    if validation.is_missing(value):
+        raise validation.missing_value(name, value, row, 1)
+    value = _whole(value)
+    if isinstance(value, _NUMBERS):
+        raise _no_id(name, value, row)
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    if isinstance(value, str):
+        return str(value)
+    return str(int(value)) if _is_integer(value) else None
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole decimal, as databases have them, as an integer; else the value."""
+    is_whole = isinstance(value, Decimal) and value == value.to_integral_value()
+    return int(value) if is_whole else value
+
+
+def _no_id(name: str, value: Any, row: int) -> TypeError:
+    return TypeError(f"{name} must be integers, strings or other hashables, got {value!r} in row "
+                     f"{row}")
+
+
+def whole_numbers(name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids as int64, and which of them are integers of 64 bits or the text of one."""
+    if values.dtype != object:
+        return as_int64(values)
+    texts = [text_of(name, value, row) for row, value in enumerate(values)]
+    numbers = [int(text) if text is not None and _IN_TEXT.fullmatch(text) else None
+               for text in texts]
+    return as_int64(as_objects(numbers))
 
 
 def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -164,12 +221,10 @@ def _checked(name: str, codes: Mapping[Any, int], rows: np.ndarray) -> list[Any]
     if missing.any():
         lines = np.flatnonzero(missing[rows])
         raise validation.missing_value(name, found[rows[lines[0]]], int(lines[0]), len(lines))
-    for code, value in enumerate(found):
-        if isinstance(value, Decimal) and value == value.to_integral_value():
-            found[code] = int(value)
-        elif isinstance(value, (bool, Decimal, float, complex, np.inexact, np.bool_)):
-            raise TypeError(f"{name} must be integers, strings or other hashables, got {value!r} "
-                            f"in row {np.argmax(rows == code)}")
+    for code, value in enumerate(map(_whole, codes)):
+        found[code] = value
+        if isinstance(value, _NUMBERS):
+            raise _no_id(name, value, int(np.argmax(rows == code)))
     return found
 
 
@@ -185,42 +240,91 @@ def _factorize_integers(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Ids:
-    """Distinct ids of the rows of a matrix; ValueError for repeated ones."""
+    """Distinct ids of the rows of a matrix; ValueError for repeated ones.
+
+    An id is looked up as it is; failing that, an integer by its text, and text by the integer
+    that prints so.  A table of a database and a file of text so name the same rows.
+    """
+
+    values: np.ndarray
 
     def __init__(self, name: str, values: Any) -> None:
-        self.values = as_id_array(name, values).copy()
-        self.values.flags.writeable = False
-        distinct = factorize(name, self.values)[0].size
-        if distinct < self.values.size:
-            raise ValueError(f"{name} must be distinct, got {self.values.size} ids of which "
+        array = as_id_array(name, values).copy()
+        distinct = factorize(name, array)[0].size
+        if distinct < array.size:
+            raise ValueError(f"{name} must be distinct, got {array.size} ids of which "
                              f"{distinct} differ")
+        self.__setstate__({"values": array})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.values.flags.writeable = False         # a pickle does not keep it
+
+    def select(self, rows: np.ndarray) -> Ids:
+        """Return the ids of some rows; those of distinct rows are distinct."""
+        if len(np.unique(rows)) < len(rows):
+            return Ids("ids", self.values[rows])
+        made = object.__new__(Ids)
+        made.__setstate__({"values": self.values[rows]})
+        return made
 
     @cached_property
     def _by_value(self) -> dict[Any, int]:
         return {value: row for row, value in enumerate(self.values.tolist())}
 
     @cached_property
+    def _by_text(self) -> dict[str, int]:
+        """The row of each text; none of a text that two ids share, as those of 1 and "1"."""
+        if all(type(value) is str for value in self._by_value):
+            return self._by_value
+        texts = [text_of("ids", value) for value in self._by_value]
+        count = Counter(texts)
+        return {text: row for row, text in enumerate(texts)
+                if text is not None and count[text] == 1}
+
+    @cached_property
     def _order(self) -> np.ndarray:
         return np.argsort(self.values, kind="stable")
 
-    def positions(self, values: Any) -> np.ndarray:
-        """Return the row number of each id as int64, -1 if it is unknown."""
-        array = as_vector(values)
-        if self.values.dtype == object:
-            asked = array.tolist() if array.dtype.kind in "iu" else array
-            return np.fromiter((self._by_value.get(value, -1) for value in asked), np.int64)
-        if array.dtype.kind in "fbc" and array.size:
-            raise TypeError(f"ids are integers, got dtype {array.dtype}; convert them first")
-        whole, fits = as_int64(array)
+    def positions(self, values: Any, name: str = "ids") -> np.ndarray:
+        """Return the row number of each id as int64, -1 if it is unknown.
+
+        Raises for missing ids, floats and booleans, as `factorize`.
+        """
+        array = as_id_array(name, as_vector(values, name))
+        return self._among_objects(name, array) if self.values.dtype == object else \
+            self._among_integers(*whole_numbers(name, array))
+
+    def _among_objects(self, name: str, asked: np.ndarray) -> np.ndarray:
+        listed = asked.tolist()
+        rows = np.fromiter((self._by_value.get(value, -1) for value in listed), np.int64,
+                           len(listed))
+        for place in np.flatnonzero(rows < 0):
+            text = text_of(name, listed[place], int(place))
+            rows[place] = -1 if text is None else self._by_text.get(text, -1)
+        return rows
+
+    def _among_integers(self, asked: np.ndarray, fits: np.ndarray) -> np.ndarray:
         if not self.values.size:
-            return np.full(len(array), -1, np.int64)
+            return np.full(len(asked), -1, np.int64)
         order = self._order
-        place = order[np.searchsorted(self.values, whole, sorter=order).clip(0, order.size - 1)]
-        return np.where(fits & (self.values[place] == whole), place, -1)
+        place = order[np.searchsorted(self.values, asked, sorter=order).clip(0, order.size - 1)]
+        return np.where(fits & (self.values[place] == asked), place, -1)
+
+    def in_kind(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return further ids as these are: integers among integers, text among text.
+
+        Raises TypeError for what is no integer among integers.
+        """
+        if self.values.dtype != object:
+            whole, fits = whole_numbers(name, as_id_array(name, values))
+            if not fits.all():
+                raise TypeError(f"{name} of the fit are integers, got "
+                                f"{values[~fits][:3].tolist()}")
+            return whole
+        if self._by_text is self._by_value:
+            return as_objects(text_of(name, value) or value for value in values.tolist())
+        return as_id_array(name, values).astype(object)
 
 
 def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
@@ -236,7 +340,7 @@ def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
 def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
     """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
     if ids is not None:
-        return ids.positions(values)
+        return ids.positions(values, name)
     array = as_vector(values)
     if array.dtype != object or not all(map(_is_integer, array)):       # (of more than 64 bits)
         array = validation.numeric(name, array)
@@ -252,89 +356,6 @@ def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.nd
     values = as_vector(values)
     if ids is None:
         return validation.positions(name, values, size)
-    rows = ids.positions(values)
+    rows = ids.positions(values, name)
     validation.known_ids(name, values.tolist(), rows)
     return rows
-
-
-class CollectedIds:
-    """Distinct ids, collected in pieces.
-
-    Each id has a key at once, and a row number once all are known.  The key of an integer is
-    the integer; of any other id, its place among those seen.  Rows are numbered by sorted id,
-    as in `Ratings.from_arrays`.
-    """
-
-    def __init__(self, name: str, known: np.ndarray | None = None) -> None:
-        self.name = name
-        self._known = None if known is None or not known.size else known    # of no kind if empty
-        self._codes: dict[Any, int] = {}
-        if known is not None and known.dtype == object:
-            self._codes = {value: code for code, value in enumerate(known.tolist())}
-        self._places: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self._codes) or (0 if self._known is None else len(self._known))
-
-    def keys(self, values: Any) -> np.ndarray:
-        """Return the key of each id, int64, and remember new ids.
-
-        Raises ValueError if some pieces hold integers and others do not.
-        """
-        array = values if isinstance(values, Coded) else as_id_array(self.name, values)
-        if not len(array):
-            return np.empty(0, np.int64)
-        distinct, rows = factorize(self.name, array)
-        if self._known is not None and (distinct.dtype == object) != (self._known.dtype == object):
-            raise ValueError(f"{self.name} are whole numbers in some parts and text in others; "
-                             f"read them all as they are written (text_ids=True, --text-ids)")
-        self._places = None
-        if distinct.dtype != object:
-            self._known = distinct if self._known is None else _united(self._known, distinct)
-            return np.take(distinct, rows) if array.dtype == object else np.asarray(array)
-        codes = np.array([self._codes.setdefault(value, len(self._codes)) for value in distinct],
-                         np.int64)
-        self._known = self._known if self._known is not None else np.empty(0, object)
-        return np.asarray(codes[rows])
-
-    @property
-    def sorted_ids(self) -> np.ndarray:
-        """All ids, in the order of the rows."""
-        if not self._codes:
-            return np.empty(0, np.int64) if self._known is None else self._known
-        return factorize(self.name, list(self._codes))[0]
-
-    def numbers(self, keys: np.ndarray) -> np.ndarray:
-        """Return the row number of each key, once all ids are known."""
-        if self._codes:
-            if self._places is None:
-                self._places = factorize(self.name, list(self._codes))[1]
-            return np.asarray(self._places[keys])
-        ids = self.sorted_ids
-        if not ids.size or int(ids[-1]) - int(ids[0]) > 4 * ids.size + 1_000_000:
-            return np.searchsorted(ids, keys)
-        if self._places is None:            # a table is faster where ids lie close together
-            self._places = np.zeros(ids[-1] - ids[0] + 1, np.int64)
-            self._places[ids - ids[0]] = np.arange(ids.size)
-        return np.asarray(self._places[keys - ids[0]])
-
-    def save(self, path: Path) -> None:
-        """Write the ids to a file."""
-        ids = as_id_array(self.name, list(self._codes)) if self._codes else self.sorted_ids
-        persistence.write(path, {"ids": ids}, {})
-
-    @classmethod
-    def load(cls, path: Path, name: str) -> CollectedIds:
-        """Read what `save` wrote; there are no ids if there is no file."""
-        return cls(name, persistence.read(path)[0]["ids"] if path.exists() else None)
-
-
-def _united(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the union of two sorted arrays, sorted.
-
-    A stable sort merges runs; np.union1d hashes every entry again, which takes 200 times as long.
-    """
-    both = np.sort(np.concatenate([a, b]), kind="stable")
-    fresh = np.ones(both.size, bool)
-    fresh[1:] = both[1:] != both[:-1]
-    return both[fresh]

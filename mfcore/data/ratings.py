@@ -233,13 +233,7 @@ class Ratings:
         return positions_of("items", items, self._items, self.shape[1])
 
     def known_users(self, users: Any) -> np.ndarray:
-        """Return the row of each user; KeyError or IndexError for an unknown id or number.
-
-        Parameters
-        ----------
-        users : id or sequence
-            Ids, or row numbers if there are no ids.
-        """
+        """Return what `user_positions` does; KeyError or IndexError for an unknown id or number."""
         return known_positions("users", users, self._users, self.shape[0])
 
     def known_items(self, items: Any) -> np.ndarray:
@@ -279,8 +273,8 @@ class Ratings:
         matrix = sp.csr_array((self.by_user.data[chosen], self.by_user.indices[chosen], kept),
                               shape=self.shape)
         weights = None if self.weights is None else self.weights[chosen]
-        return Ratings(matrix, weights=weights, user_ids=self.user_ids,
-                       item_ids=self.item_ids, copy=False)
+        return Ratings(matrix, weights=weights, user_ids=self._users, item_ids=self._items,
+                       copy=False)
 
     def select_users(self, rows: Any) -> Ratings:
         """Return some users' rows, with all items.
@@ -292,9 +286,9 @@ class Ratings:
         """
         rows = validation.positions("rows", rows, self.shape[0])
         weights = None if self.weights is None else self._weight_matrix()[rows].data
-        ids = None if self.user_ids is None else self.user_ids[rows]
-        return Ratings(self.by_user[rows], weights=weights, user_ids=ids,
-                       item_ids=self.item_ids, copy=False)
+        ids = None if self._users is None else self._users.select(rows)
+        return Ratings(self.by_user[rows], weights=weights, user_ids=ids, item_ids=self._items,
+                       copy=False)
 
     def filter(self, *, min_per_user: int = 1, min_per_item: int = 1) -> Ratings:
         """Return the users and items with enough ratings of each other (Seidman 1983: a k-core).
@@ -351,6 +345,11 @@ class Ratings:
         n_users, n_items = self.shape
         weighted = "" if self.weights is None else ", weighted"
         return f"Ratings({n_users:,} users × {n_items:,} items, {self.nnz:,} stored{weighted})"
+
+
+def names_of(ratings: Ratings) -> tuple[Ids | None, Ids | None]:
+    """Return the names of rows and of columns with their look-ups, None where there are none."""
+    return ratings._users, ratings._items
 
 
 def _from_state(state: dict[str, Any]) -> Ratings:

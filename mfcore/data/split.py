@@ -140,8 +140,8 @@ def leave_last_out(ratings: Any, timestamps: Any, n: int = 1) -> tuple[Ratings, 
     return _cut(ratings, _places(ratings, moments) >= first_held[ratings.users_of_cells])
 
 
-def time_split(ratings: Any, timestamps: Any,
-               test_size: float = 0.2) -> tuple[Ratings, Ratings]:
+def time_split(ratings: Any, timestamps: Any, test_size: float = 0.2, *, at: Any = None
+               ) -> tuple[Ratings, Ratings]:
     """Hold out all cells from a moment on, so that training never sees the future.
 
     Parameters
@@ -151,8 +151,12 @@ def time_split(ratings: Any, timestamps: Any,
     test_size : float in (0, 1)
         Share of the cells to hold out; more if several cells share the moment of the
         cut, which all go to the test part.
+    at : number or datetime, like the timestamps, or None
+        Hold out the cells from this moment on, in place of a share.
     """
     ratings = as_ratings("ratings", ratings)
+    if at is not None:
+        return _cut(ratings, _moments(ratings, timestamps) >= _moment(at, timestamps))
     size = round(validation.share("test_size", test_size) * ratings.nnz)
     moments = _moments(ratings, timestamps)
     cut = np.partition(moments, -size)[-size] if size > 0 else np.inf
@@ -249,6 +253,19 @@ def _order_by_user(users: np.ndarray, key: np.ndarray) -> np.ndarray:
             key = users.astype(np.int64) * (high - low + 1) + (key.astype(np.int64) - low)
             return np.argsort(key, kind="stable")
     return np.lexsort((key, users))
+
+
+def _moment(at: Any, timestamps: Any) -> float:
+    """Return a moment as `_moments` has those of cells; the first not before it."""
+    dtype = np.asarray(timestamps).dtype
+    if dtype.kind != "M":
+        return validation.real("at", at)
+    try:
+        given = np.datetime64(at)
+    except (TypeError, ValueError):
+        raise TypeError(f"at must be a date or time, as the timestamps are, got {at!r}") from None
+    rounded = given.astype(dtype)
+    return int(rounded.astype(np.int64)) + int(rounded < given)
 
 
 def _moments(ratings: Ratings, timestamps: Any) -> np.ndarray:

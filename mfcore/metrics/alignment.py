@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.data.ratings import Ratings, as_ratings, names_of
+from mfcore.data.renumber import renumber_items
 from mfcore.metrics.fitted import NewRows, Query, Scorer
 from mfcore.parallel import Pool
 
@@ -42,10 +44,15 @@ class Alignment:
         if not self.test.nnz:
             raise ValueError("test must hold at least one rating, got none")
         self.columns = _positions(model, "test", self.test, axis=1)
+        rated = np.unique(self.test.by_user.indices)
+        warn_of_strangers("items", self.test.item_ids, self.columns, rated)
         self.fold_in: Any = None if fold_in is None else self._known_of(fold_in)
         self.new: NewRows | None = model.new_rows(self.fold_in, user_features, self.test.shape[0])
         self.rows = np.empty(0, np.int64) if self.new is not None else \
             _positions(model, "test", self.test, axis=0)
+        if self.new is None:
+            warn_of_strangers("users", self.test.user_ids, self.rows,
+                              np.flatnonzero(np.diff(self.test.by_user.indptr)))
 
     def _known_of(self, fold_in: Any) -> Ratings:
         """Return the fold-in ratings on the model's items."""
@@ -57,7 +64,8 @@ class Alignment:
                              f"{fold_in.shape[0]} rows beside {self.test.shape[0]}"
                              f"{'' if fold_in.shape[0] != self.test.shape[0] else ' by other ids'}")
         columns = _positions(self.model, "fold_in", fold_in, axis=1)
-        return moved(fold_in, columns, self.model.n_items_, self.model.item_ids_)
+        return renumber_items(fold_in, columns, self.model.n_items_,
+                              names_of(self.model.ratings_)[1])
 
     def scorer(self, rows: np.ndarray, pool: Pool) -> Scorer:
         """Return the scorer of the given test rows."""
@@ -85,20 +93,19 @@ class Alignment:
         return np.asarray(model.predict(place, items, ratings=known.ratings, **features))
 
 
-def moved(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids: Any = None) -> Ratings:
-    """Renumber columns: j becomes columns[j]; cells of columns that become -1 are dropped."""
-    if np.array_equal(columns, np.arange(n_items)):
-        return ratings
-    cells = columns[ratings.by_user.indices]
-    kept = np.flatnonzero(cells >= 0)
-    rows = ratings.users_of_cells[kept]
-    order = kept[np.lexsort((cells[kept], rows))]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=ratings.shape[0]))])
-    matrix = sp.csr_array((ratings.by_user.data[order], cells[order], indptr),
-                          shape=(ratings.shape[0], n_items))
-    weights = None if ratings.weights is None else ratings.weights[order]
-    return Ratings(matrix, weights=weights, user_ids=ratings.user_ids, item_ids=item_ids,
-                   copy=False)
+def warn_of_strangers(name: str, ids: np.ndarray | None, found: np.ndarray, used: np.ndarray
+                      ) -> None:
+    """Warn where the model knows under half of the users or items that a test set uses.
+
+    ids : names of the rows or columns
+    found : their numbers in the model, -1 for unknown ones
+    used : the rows or columns with a rating
+    """
+    strangers = used[found[used] < 0]
+    if ids is not None and 2 * len(strangers) > len(used):
+        known, (one,) = len(used) - len(strangers), ids[strangers[:1]].tolist()
+        warnings.warn(f"the model knows {known:,} of the {len(used):,} {name} of the test set, "
+                      f"and not {one!r}, for one: are these the ids of training?", stacklevel=2)
 
 
 def stored_in(cells: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:

@@ -16,9 +16,10 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.canonical import merge
 from mfcore.data.frames import numbers_of, table_of
-from mfcore.data.ids import factorize
-from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.metrics.alignment import Alignment, moved
+from mfcore.data.ids import Ids, as_vector, factorize
+from mfcore.data.ratings import Ratings, as_ratings, names_of
+from mfcore.data.renumber import renumber_items
+from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import check_per_user, measured, told
 from mfcore.metrics.fitted import Query
 from mfcore.metrics.table import Metric, needing, reading, requested
@@ -223,26 +224,28 @@ def _distinct(name: str, values: Any) -> list[Any]:
 
 def _of_all(known: Ratings, test: Ratings, trained: bool, items: list[Any]) -> Ratings:
     """Return the training ratings on all users and items; none where they are not known."""
-    user_ids = _united(known.user_ids, test.user_ids, [])
-    item_ids = _united(known.item_ids, test.item_ids, items)
+    users, columns = names_of(known)
+    user_ids = _united(users, test.user_ids)
+    item_ids = _united(columns, test.item_ids, as_vector(items))
     n_users = known.shape[0] if user_ids is None else len(user_ids)
     n_items = known.shape[1] if item_ids is None else len(item_ids)
     if not trained:
         cells = sp.csr_array((n_users, n_items), dtype=np.float32)
     else:
-        wide = moved(Ratings(known.by_user, copy=False), np.arange(known.shape[1]), n_items).by_user
+        wide = renumber_items(known, np.arange(known.shape[1]), n_items).by_user
         indptr = np.append(wide.indptr, np.full(n_users - known.shape[0], wide.indptr[-1]))
         cells = sp.csr_array((wide.data, wide.indices, indptr), shape=(n_users, n_items))
     return Ratings(cells, user_ids=user_ids, item_ids=item_ids, copy=False)
 
 
-def _united(first: Any, second: Any, third: list[Any]) -> list[Any] | None:
+def _united(known: Ids | None, *others: Any) -> np.ndarray | None:
     """Return all ids, each once, in the order in which they come; None without ids."""
-    if first is None:
+    if known is None:
         return None
-    return list(dict.fromkeys([*first.tolist(), *second.tolist(), *third]))
-
-
+    for given in others:
+        fresh = known.in_kind("ids", given[known.positions(given) < 0])
+        known = Ids("ids", np.concatenate([known.values, fresh]))
+    return known.values
 def _check_known(name: str, given: Any, found: np.ndarray, trained: bool) -> None:
     missing = [_shown(given, line) for line in np.flatnonzero(found < 0).tolist()]
     if missing:

@@ -17,9 +17,10 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.data.renumber import renumber_items
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics import lists, ranking, shown
-from mfcore.metrics.alignment import Alignment, moved, stored_in
+from mfcore.metrics.alignment import Alignment, stored_in
 from mfcore.metrics.rating import weighted_mean
 from mfcore.metrics.shown import Block, Catalogue, Shown
 from mfcore.metrics.table import Metric, check_given, needing, reading
@@ -147,7 +148,7 @@ def plan_ranking(task: Alignment, wanted: Sequence[Metric], *, threshold: float 
                                asked.by_user.data)
     missing = asked.select_cells(task.columns[asked.by_user.indices] < 0)
     return Plan(task=task, wanted=tuple(wanted), allowed=allowed, exclude_seen=exclude_seen,
-                relevant=moved(asked, task.columns, task.model.n_items_).by_user,
+                relevant=renumber_items(asked, task.columns, task.model.n_items_).by_user,
                 missing=missing.by_user, catalogue=catalogue)
 
 
@@ -191,7 +192,7 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
             raise ValueError(f"candidates must have the shape of test, {test.shape}, got "
                              f"{offered.shape}")
         return (stored_in(test.by_user, offered.by_user),
-                moved(offered, task.columns, n_items).by_user)
+                renumber_items(offered, task.columns, n_items).by_user)
     there = task.model.ratings_.item_positions(candidates)
     here = there if test.item_ids is None else test.item_positions(candidates)
     validation.known_ids("candidates", candidates, np.maximum(here, there))

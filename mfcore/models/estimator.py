@@ -222,8 +222,8 @@ class Estimator:
 
     # ------------------------------------------------------------------------ new rows
 
-    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None
-                 ) -> NewRows | None:
+    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None,
+                 unknown: str = "raise") -> NewRows | None:
         """Return what is given of new users, in the model's columns; None for nothing.
 
         Parameters
@@ -232,10 +232,12 @@ class Estimator:
             As in `recommend`.
         n_rows : int or None
             How many rows features must have; None: as many as the ratings.
+        unknown : {"raise", "ignore"}
+            What to do with ratings of items that the model does not know.
         """
         if ratings is None and user_features is None:
             return None
-        aligned = None if ratings is None else aligned_ratings(ratings, self)
+        aligned = None if ratings is None else aligned_ratings(ratings, self, unknown)
         if user_features is None:
             return NewRows(aligned, None)
         if "features" not in self.side_type.parts:

@@ -18,8 +18,8 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
-from mfcore.models.inputs import item_filter, named, pairs
-from mfcore.models.sides import Row, Side
+from mfcore.models.inputs import asked_users, item_filter, named, pairs
+from mfcore.models.sides import Row, Side, group_positions
 from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
 
@@ -166,20 +166,22 @@ def score_of(model: Any, ratings: Any, y: Any) -> float:
 
 def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
                exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
-               ratings: Any = None, user_features: Any = None) -> tuple[np.ndarray, np.ndarray]:
+               ratings: Any = None, user_features: Any = None, unknown: str = "raise"
+               ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k best items of each user under a query: see `Recommender.recommend`."""
     model.check_fitted()
     k = validation.count("k", k)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
-    new, known = model.new_rows(ratings, user_features), model.ratings_
+    new, known = model.new_rows(ratings, user_features, unknown=unknown), model.ratings_
     if new is not None and users is not None:
         raise ValueError("users must be None where ratings or user_features are given: all "
                          "their rows are answered; pass only the rows you want")
     if new is None:
-        rows = np.arange(known.shape[0]) if users is None else known.known_users(users)
+        rows = np.arange(known.shape[0]) if users is None else \
+            asked_users(users, model, unknown)
     filters = {name: None if given is None else
-               item_filter(name, given, model, len(rows) if new is None else new.n_rows)
+               item_filter(name, given, model, len(rows) if new is None else new.n_rows, unknown)
                for name, given in (("items", items), ("exclude_items", exclude_items))}
     seen = None
     if exclude_seen and new is None:
@@ -205,3 +207,20 @@ def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similari
         (np.ones(len(rows)), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(X)))
     with Pool(model.n_threads) as pool:
         return top_k(LinearScorer(vectors, X), k, excluded=itself, pool=pool)
+
+
+def nearest_to_groups(model: Any, groups: Any, k: int, to: str, side: str, similarity: str
+                      ) -> tuple[np.ndarray, np.ndarray]:
+    """Return what lies nearest to groups: see `Recommender.similar_groups`."""
+    validation.choice("side", side, ("user", "item"))
+    validation.choice("to", to, ("groups", "items", "users"))
+    grouped: Side = model.users_ if side == "user" else model.items_
+    rows, vectors = group_positions("groups", groups, grouped.feature_names), \
+        np.asarray(grouped.feature_factors)
+    if to == "groups":
+        best, scores = nearest(model, vectors, rows, k, similarity)
+        return named(best, np.array(grouped.feature_names, object)), scores
+    others, ids = (model.item_factors_, model.item_ids_) if to == "items" else \
+        (model.user_factors_, model.user_ids_)
+    best, scores = nearest(model, others, None, k, similarity, vectors[rows])
+    return named(best, ids), scores

@@ -12,8 +12,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ids import as_int64, as_vector
-from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.data.ids import Ids, as_int64, as_vector, positions_of
+from mfcore.data.ratings import Ratings, as_ratings, names_of
+from mfcore.data.renumber import renumber_items
+from mfcore.metrics.fitted import NewRows
+
+UNKNOWN = ("raise", "ignore")           # what may become of an unknown id
 
 
 def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -49,45 +53,39 @@ def _pairs_of_frame(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
     return as_vector(found["user"][1]), as_vector(found["item"][1])
 
 
-def aligned_ratings(given: Any, model: Any) -> Ratings:
-    """Return ratings whose columns are the model's items.
+def aligned_ratings(given: Any, model: Any, unknown: str = "raise") -> Ratings:
+    """Return ratings whose columns are the model's items; `unknown` ones raise, or are left out.
 
     Raises ValueError for a matrix of another width (and says when it looks transposed), or
     with named items where the model has none; KeyError for items that the model does not
     know.
     """
-    return _aligned("items", as_ratings("ratings", given), model.ratings_.item_ids,
-                    model.ratings_.item_positions, model.ratings_.shape)
+    return _aligned("items", as_ratings("ratings", given), names_of(model.ratings_)[1],
+                    model.ratings_.shape, unknown)
 
 
-def aligned_to_users(given: Any, model: Any) -> Ratings:
+def aligned_to_users(given: Any, model: Any, unknown: str = "raise") -> Ratings:
     """Return ratings, transposed, whose columns are the model's users; raises the same."""
-    return _aligned("users", as_ratings("ratings", given).transposed, model.ratings_.user_ids,
-                    model.ratings_.user_positions, model.ratings_.shape[::-1])
+    return _aligned("users", as_ratings("ratings", given).transposed, names_of(model.ratings_)[0],
+                    model.ratings_.shape[::-1], unknown)
 
 
-def _aligned(name: str, ratings: Ratings, known: np.ndarray | None,
-             positions: Callable[[Any], np.ndarray], shape: tuple[int, int]) -> Ratings:
+def _aligned(name: str, ratings: Ratings, known: Ids | None, shape: tuple[int, int],
+             unknown: str) -> Ratings:
     """Return ratings with their columns in the order of the fit, shape (n_rows, shape[1])."""
-    ids = ratings.item_ids
-    if ids is None or ids is known or (known is not None and np.array_equal(ids, known)):
+    ids = names_of(ratings)[1]
+    if ids is None or ids is known or (known is not None
+                                       and np.array_equal(ids.values, known.values)):
         return _same_width(name, ratings, shape)
-    if known is None and ids.dtype == object:
+    if known is None and ids.values.dtype == object:
         raise ValueError(f"{name} of the ratings have names and those of the fit had none: "
                          f"give a matrix of {shape[1]} {name}, or fit with names")
-    place = positions(ids)
-    used = np.zeros(len(place), bool)
-    used[ratings.by_user.indices] = True
-    validation.known_ids(name, ids[used].tolist(), place[used])
-    old = ratings.by_user
-    moved = sp.csr_array((np.arange(old.nnz), place[old.indices], old.indptr),
-                         shape=(ratings.shape[0], shape[1]))
-    moved.sort_indices()
-    order = moved.data
-    matrix = sp.csr_array((old.data[order], moved.indices, moved.indptr), shape=moved.shape)
-    weights = None if ratings.weights is None else ratings.weights[order]
-    return Ratings(matrix, weights=weights, user_ids=ratings.user_ids, item_ids=known,
-                   copy=False)
+    place = positions_of(name, ids.values, known, shape[1])
+    if validation.choice("unknown", unknown, UNKNOWN) == "raise":
+        used = np.zeros(len(place), bool)
+        used[ratings.by_user.indices] = True
+        validation.known_ids(name, ids.values[used].tolist(), place[used])
+    return renumber_items(ratings, place, shape[1], known)
 
 
 def _same_width(name: str, ratings: Ratings, shape: tuple[int, int]) -> Ratings:
@@ -101,7 +99,15 @@ def _same_width(name: str, ratings: Ratings, shape: tuple[int, int]) -> Ratings:
                      f"{ratings.shape if name == 'items' else ratings.shape[::-1]}{hint}")
 
 
-def item_filter(name: str, items: Any, model: Any, n_rows: int) -> np.ndarray | sp.csr_array:
+def asked_users(users: Any, model: Any, unknown: str) -> np.ndarray:
+    """Return the rows of users; unknown ones raise KeyError or IndexError, or are -1."""
+    known: Ratings = model.ratings_
+    return known.known_users(users) if validation.choice("unknown", unknown, UNKNOWN) == "raise" \
+        else known.user_positions(users)
+
+
+def item_filter(name: str, items: Any, model: Any, n_rows: int, unknown: str = "raise"
+                ) -> np.ndarray | sp.csr_array:
     """Return a bool mask (n_items,) of ids, or a CSR with one row per user as it is."""
     if sp.issparse(items):
         matrix = sp.csr_array(items)
@@ -110,7 +116,11 @@ def item_filter(name: str, items: Any, model: Any, n_rows: int) -> np.ndarray | 
                              f"user, got {matrix.shape}")
         return matrix                           # (sorting it here would sort the caller's)
     mask = np.zeros(model.n_items_, bool)
-    mask[model.ratings_.known_items(items)] = True
+    if unknown == "ignore":
+        columns = model.ratings_.item_positions(items)
+        mask[columns[columns >= 0]] = True
+    else:
+        mask[model.ratings_.known_items(items)] = True
     return mask
 
 
@@ -144,6 +154,21 @@ def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
         left, right = (np.repeat(v, size) if len(v) == 1 else v for v in (left, right))
     validation.same_length(users=left, items=right)
     return left, right
+
+
+def asked_pairs(model: Any, users: Any, items: Any, ratings: Any, user_features: Any,
+                unknown: str | None) -> tuple[np.ndarray, np.ndarray, NewRows | None]:
+    """Return the rows and columns of pairs, -1 for unknown ids, and new users: see `predict`."""
+    known: Ratings = model.ratings_
+    users, items = paired(users, items)
+    columns = pair_positions("items", items, known.item_ids, known.item_positions)
+    new = model.new_rows(ratings, user_features, unknown=unknown or "raise")
+    rows = pair_positions("users", users, known.user_ids, known.user_positions) \
+        if new is None else validation.positions("users", users, new.n_rows)
+    if validation.choice("unknown", unknown, (*UNKNOWN, None)) == "raise":
+        known.known_items(items)
+        known.known_users(users if new is None else [])
+    return rows, columns, new
 
 
 # ------------------------------------------------- rows replaced, and rows appended
@@ -194,14 +219,14 @@ def placed(old: np.ndarray, rows: np.ndarray, new: np.ndarray, n_rows: int) -> n
 
 
 def _names_of(old: Ratings, new: Ratings, users: Any) -> np.ndarray:
-    names = new.user_ids if users is None else as_vector(users)
+    names, known = new.user_ids if users is None else as_vector(users), names_of(old)[0]
     if names is None:
         if new.shape[0] != old.shape[0]:
             raise ValueError(f"users must name the {new.shape[0]} rows of the ratings (the fit "
                              f"had {old.shape[0]} users)")
-        return np.arange(old.shape[0]) if old.user_ids is None else old.user_ids
-    if old.user_ids is not None and old.user_ids.dtype == object:
-        return names
+        return np.arange(old.shape[0]) if known is None else known.values
+    if known is not None:
+        return known.in_kind("users", names)
     whole, fits = as_int64(names)
     if not fits.all():
         raise TypeError(f"users of the fit are integers, got {names[~fits][:3].tolist()}")

@@ -16,16 +16,14 @@ from mfcore import validation
 from mfcore.metrics.fitted import Folded, Query
 from mfcore.models import registry
 from mfcore.models.estimator import Estimator
-from mfcore.models.fitted import best_items, nearest, score_of
+from mfcore.models.fitted import best_items, nearest, nearest_to_groups, score_of
 from mfcore.models.inputs import (
     aligned_ratings,
+    asked_pairs,
     merged_rows,
     named,
-    pair_positions,
-    paired,
     placed,
 )
-from mfcore.models.sides import Side, group_positions
 from mfcore.models.storage import save
 from mfcore.models.training import Callback, train
 from mfcore.parallel import Pool
@@ -85,7 +83,7 @@ class Recommender(Estimator):
     # ------------------------------------------------------------------------ scores
 
     def predict(self, users: Any, items: Any = None, *, ratings: Any = None,
-                user_features: Any = None) -> np.ndarray:
+                user_features: Any = None, unknown: str | None = None) -> np.ndarray:
         """Return the scores of pairs, float64, shape (n_pairs,), not clipped to a range.
 
         Parameters
@@ -97,6 +95,10 @@ class Recommender(Estimator):
             New users' rows, folded in; `users` then number these rows.
         user_features : Features, scipy sparse or lists of names, or None
             Features of new users, alone or row by row with `ratings`.
+        unknown : {"raise", "ignore"} or None
+            What to do with an id that the fit did not have: raise KeyError (IndexError for a
+            row number), or fall back.  "ignore" also leaves unknown items out of `ratings`,
+            where None raises.
 
         Notes
         -----
@@ -106,18 +108,13 @@ class Recommender(Estimator):
         and users and items without ratings unless unknown cells have a weight.
         """
         self.check_fitted()
-        known = self.ratings_
-        users, items = paired(users, items)
-        columns = pair_positions("items", items, known.item_ids, known.item_positions)
-        new = self.new_rows(ratings, user_features)
-        rows = pair_positions("users", users, known.user_ids, known.user_positions) \
-            if new is None else validation.positions("users", users, new.n_rows)
+        asked = asked_pairs(self, users, items, ratings, user_features, unknown)
         with Pool(self.n_threads) as pool:
-            return self.answers().pairs(rows, columns, new, pool)
+            return self.answers().pairs(*asked, pool)
 
     def recommend(self, users: Any = None, k: int = 10, *, similarity: str = "dot",
                   exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
-                  ratings: Any = None, user_features: Any = None
+                  ratings: Any = None, user_features: Any = None, unknown: str = "raise"
                   ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best items of each user, best first.
 
@@ -138,6 +135,10 @@ class Recommender(Estimator):
         user_features : Features, scipy sparse or lists of names, or None
             Features of new users: alone, where no rating of theirs is known, or row by row
             with `ratings`; `users` must be None.
+        unknown : {"raise", "ignore"}
+            What to do with an id that the fit did not have.  "ignore" answers an unknown user
+            like one of whom nothing is known, and leaves unknown items out of `ratings` and
+            filters: one stale id then does not fail a batch.
 
         Returns
         -------
@@ -153,7 +154,7 @@ class Recommender(Estimator):
             For ratings of another width (it says when they look transposed).
         """
         return best_items(self, Query(similarity), users, k, exclude_seen, items, exclude_items,
-                          ratings, user_features)
+                          ratings, user_features, unknown)
 
     def similar_items(self, items: Any, k: int = 10, *, similarity: str = "cosine"
                       ) -> tuple[np.ndarray, np.ndarray]:
@@ -204,18 +205,7 @@ class Recommender(Estimator):
         self.check_fitted()
         if self.lacks("user_features"):
             raise NotImplementedError(registry.sentence(type(self), "similar_groups"))
-        validation.choice("side", side, ("user", "item"))
-        validation.choice("to", to, ("groups", "items", "users"))
-        grouped: Side = self.users_ if side == "user" else self.items_
-        rows, vectors = group_positions("groups", groups, grouped.feature_names), \
-            np.asarray(grouped.feature_factors)
-        if to == "groups":
-            best, scores = nearest(self, vectors, rows, k, similarity)
-            return named(best, np.array(grouped.feature_names, object)), scores
-        others, ids = (self.item_factors_, self.item_ids_) if to == "items" else \
-            (self.user_factors_, self.user_ids_)
-        best, scores = nearest(self, others, None, k, similarity, vectors[rows])
-        return named(best, ids), scores
+        return nearest_to_groups(self, groups, k, to, side, similarity)
 
     def score(self, ratings: Any, y: Any = None) -> float:
         """Return −RMSE for models of ratings, NDCG@10 for models of rankings.
@@ -235,7 +225,8 @@ class Recommender(Estimator):
 
     # ------------------------------------------------------------------- new rows
 
-    def fold_in_users(self, ratings: Any = None, *, user_features: Any = None) -> Folded:
+    def fold_in_users(self, ratings: Any = None, *, user_features: Any = None,
+                      unknown: str = "raise") -> Folded:
         """Return the vectors of new users, with all item vectors as they are.
 
         Parameters
@@ -245,6 +236,8 @@ class Recommender(Estimator):
         user_features : Features, scipy sparse or lists of names, or None
             Row by row as the ratings; their vectors are the prior of the row.  None: those of
             an average row of the fit.
+        unknown : {"raise", "ignore"}
+            Whether ratings of items that the fit did not have raise KeyError or are left out.
 
         Returns
         -------
@@ -258,13 +251,14 @@ class Recommender(Estimator):
         and the vector is the prior.
         """
         self.check_fitted()
-        new = self.new_rows(ratings, user_features)
+        new = self.new_rows(ratings, user_features, unknown=unknown)
         if new is None:
             raise ValueError("fold_in_users needs ratings or user_features, got neither")
         with Pool(self.n_threads) as pool:
             return self.answers().fold_in(new, pool)
 
-    def fold_in_items(self, ratings: Any = None, *, item_features: Any = None) -> Folded:
+    def fold_in_items(self, ratings: Any = None, *, item_features: Any = None,
+                      unknown: str = "raise") -> Folded:
         """Return the vectors of new items, with all user vectors as they are.
 
         Parameters
@@ -273,6 +267,8 @@ class Recommender(Estimator):
             Users are rows here too: one column per new item.  None: only features are known.
         item_features : Features, scipy sparse or lists of names, or None
             One row per new item; None: those of an average item of the fit.
+        unknown : {"raise", "ignore"}
+            Whether ratings of users that the fit did not have raise KeyError or are left out.
 
         Returns
         -------
@@ -286,11 +282,11 @@ class Recommender(Estimator):
         self.check_fitted()
         self.require("fold_in_items")
         answers: Any = self.answers()
-        folded: Folded = answers.fold_in_items(self, ratings, item_features)
+        folded: Folded = answers.fold_in_items(self, ratings, item_features, unknown)
         return folded
 
-    def partial_fit(self: Self, ratings: Any, *, users: Any = None, user_features: Any = None
-                    ) -> Self:
+    def partial_fit(self: Self, ratings: Any, *, users: Any = None, user_features: Any = None,
+                    unknown: str = "raise") -> Self:
         """Refit the given users, append new ones, leave items as they are, and return self.
 
         Parameters
@@ -302,6 +298,8 @@ class Recommender(Estimator):
             on, or unknown ids, are new users.
         user_features : Features, scipy sparse or lists of names, or None
             Of the given rows.  None: known users keep theirs, new ones have none.
+        unknown : {"raise", "ignore"}
+            Whether ratings of items that the fit did not have raise KeyError or are left out.
 
         Raises
         ------
@@ -311,7 +309,7 @@ class Recommender(Estimator):
         self.check_fitted()
         self.require("partial_fit")
         self.check_seen()
-        given = aligned_ratings(ratings, self)
+        given = aligned_ratings(ratings, self, unknown)
         merged, rows = merged_rows(self.ratings_, given, users)
         side, items, n_users = copy(self.users_), copy(self.items_), merged.shape[0]
         features = side.grown(user_features, rows, n_users)

@@ -12,7 +12,7 @@ With "history", the last columns of F are what a row has rated (SVD++).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,11 +20,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.canonical import read_only
 from mfcore.data.chunks import column_counts
 from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded
+from mfcore.objectives.factors import augmented_gram
 from mfcore.objectives.penalty import Penalty, Prior, averages
+from mfcore.parallel import Pool
 
 
 @dataclass(eq=False)
@@ -58,8 +61,23 @@ class Side:
     feature_factors: np.ndarray | None = None
     feature_bias: np.ndarray | None = None
 
+    # The Gram of [X | 1 | bias], and the bias that it is of; None until it is asked for.
+    _gram: tuple[np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
+
     # Which of these a model of this kind has, and puts into its file.
     parts: ClassVar[tuple[str, ...]] = ("counts", "factors", "bias")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a part, and forget what followed from the ones before."""
+        self.__dict__.update({name: value, "_gram": None})
+
+    def gram(self, bias: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return the Gram of [X | 1 | bias] in float64, kept until a part is replaced."""
+        kept = self._gram
+        if kept is None or not np.array_equal(kept[0], bias):
+            kept = bias, augmented_gram(self.factors, bias, pool, np.float64)
+            self.__dict__["_gram"] = kept
+        return kept[1]
 
     def named(self) -> dict[str, Any]:
         """Return the parts by the names that they have in a model: user_factors_, ..."""
@@ -238,8 +256,15 @@ def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: An
 
 
 def part_of(side: str, name: str, doc: str) -> property:
-    """Return a property of a model that is a part of one of its sides."""
-    read = attrgetter(f"{side}.{name}")
+    """Return a property of a model that is a part of one of its sides.
+
+    Arrays are shown read-only: sums over them are kept, and would not follow a change in place.
+    """
+    held = attrgetter(f"{side}.{name}")
+
+    def read(model: Any) -> Any:
+        value = held(model)
+        return read_only(value.view()) if isinstance(value, np.ndarray) else value
 
     def write(model: Any, value: Any) -> None:
         setattr(getattr(model, side), name, value)

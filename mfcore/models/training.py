@@ -264,7 +264,7 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
     """
     from mfcore.metrics.alignment import Alignment
-    from mfcore.metrics.evaluate import evaluate
+    from mfcore.metrics.evaluate import measured, told
     from mfcore.metrics.measure import NOTHING_LEFT, is_measurable, plan_ranking
     from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 
@@ -284,10 +284,9 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
 
         def evaluate_at(at: Any) -> dict[str, float]:
             publish(at)
-            return evaluate(model, task.test, fold_in=task.fold_in, metrics=[metric],
-                            n_threads=model.n_threads)
+            return told(task, measured(task, [wanted], n_threads=model.n_threads), False)
 
-    def told(callback: Callback) -> Any:
+    def heard(callback: Callback) -> Any:
         def call(at: Any, record: dict[str, Any]) -> Any:
             publish(at)
             return callback(model, record)
@@ -295,7 +294,7 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
 
     return Monitor(evaluate_at, metric if eval_set is not None else None,
                    sign(metric) > 0, plan.patience,
-                   tuple(map(told, plan.callbacks)), model.tol, model.verbose,
+                   tuple(map(heard, plan.callbacks)), model.tol, model.verbose,
                    model.history_, checkpoint)
 
 

@@ -141,6 +141,10 @@ class RowSystems:
         G = self.w0 * augmented_gram(self.Q, self.gamma, pool, dtype)
         return whole_matrix(G, d, common)
 
+    def with_gram(self, G: np.ndarray) -> RowSystems:
+        """Return the same systems, with the Gram of [Q | 1 | γ] known."""
+        return replace(self, whole=whole_matrix(self.w0 * G, self.n_free))
+
     def system(self, row: int, bias: float, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Return A and c of one row in float64; `bias` is its β, used if biases are fixed."""
         whole = self.whole_matrix(pool)

@@ -18,7 +18,7 @@ from mfcore.models.factorization.samples import (
     check_sweeps,
 )
 from mfcore.models.fitted import best_items
-from mfcore.models.inputs import paired
+from mfcore.models.inputs import asked_pairs
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Sides, part_of
@@ -122,8 +122,8 @@ class BayesianMF(Recommender):
 
     # ------------------------------------------------------------- what samples tell
 
-    def predict(self, users: Any, items: Any = None, *, ratings: Any = None,
-                user_features: Any = None, return_std: bool = False) -> Any:
+    def predict(self, users: Any, items: Any = None, *, return_std: bool = False, **options: Any
+                ) -> Any:
         """Return the mean scores of pairs: see `MatrixFactorization.predict`.
 
         Parameters
@@ -132,15 +132,13 @@ class BayesianMF(Recommender):
             Return (scores, std): the standard deviation of the score over the samples.  A
             rating spreads by sqrt(std² + 1/τ), τ the mean of `noise_precision_`.
         """
-        scores = super().predict(users, items, ratings=ratings, user_features=user_features)
+        scores = super().predict(users, items, **options)
         if not validation.boolean("return_std", return_std):
             return scores
-        new = self.new_rows(ratings, user_features)
-        rows, columns = paired(users, items)
-        rows = self.ratings_.user_positions(rows) if new is None else rows
+        asked = asked_pairs(self, users, items, *map(options.get, ("ratings", "user_features",
+                                                                   "unknown")))
         with Pool(self.n_threads) as pool:
-            return scores, self.answers().spread(rows, self.ratings_.item_positions(columns), new,
-                                                 pool)
+            return scores, self.answers().spread(*asked, pool)
 
     def score_draws(self, users: Any, items: Any) -> np.ndarray:
         """Return the score of pairs of the fit in each sample, shape (n_samples, n_pairs).

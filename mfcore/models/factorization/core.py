@@ -160,8 +160,8 @@ class Core:
 
     # ------------------------------------------------------------------- new rows
 
-    def row_systems(self, ratings: Ratings, side: Side, other: Side, features: Any = None
-                    ) -> tuple[RowSystems, Any, np.ndarray]:
+    def row_systems(self, ratings: Ratings, side: Side, other: Side, pool: Pool,
+                    features: Any = None) -> tuple[RowSystems, Any, np.ndarray]:
         """Return the training row systems of new rows of a side, the other side frozen; their
         fixed biases, or None; and the bias column as the solver holds it."""
         Q, observed, n = other.factors, self.observed.of_new(ratings), ratings.shape[0]
@@ -174,7 +174,10 @@ class Core:
         held = observed.held(fixed, start, n)
         penalty = side.shifted(self.penalty(ratings, len(Q), side.name),
                                side.completed(features, ratings))
-        return RowSystems(cells, penalty, Q, gamma, observed.w0, observed.learns_bias), fixed, held
+        systems = RowSystems(cells, penalty, Q, gamma, observed.w0, observed.learns_bias)
+        if observed.w0:
+            systems = systems.with_gram(other.gram(gamma, pool))
+        return systems, fixed, held
 
     def check_width(self, Q: np.ndarray) -> None:
         """Raise ValueError for vectors of another length than k; kernels would not see it."""
@@ -184,7 +187,7 @@ class Core:
 
     def fold(self, ratings: Ratings, side: Side, other: Side, features: Any, pool: Pool) -> Folded:
         """Return the vectors of new rows of a side: solved exactly, as training rows are."""
-        systems, fixed, held = self.row_systems(ratings, side, other, features)
+        systems, fixed, held = self.row_systems(ratings, side, other, pool, features)
         P = np.zeros((len(held), self.n_factors), self.observed.real)
         self.observed.solve(systems, P, held, pool)
         if self.observed.learns_bias:
@@ -243,11 +246,12 @@ class Factorized(Linear):
 
     core: Any = None
 
-    def fold_in_items(self, model: Any, ratings: Any, item_features: Any) -> Folded:
+    def fold_in_items(self, model: Any, ratings: Any, item_features: Any, unknown: str
+                      ) -> Folded:
         """Return the vectors of new items: see `Recommender.fold_in_items`."""
         if ratings is None and item_features is None:
             raise ValueError("fold_in_items needs ratings or item_features, got neither")
-        turned = None if ratings is None else aligned_to_users(ratings, model)
+        turned = None if ratings is None else aligned_to_users(ratings, model, unknown)
         F = None if item_features is None else self.items.aligned(
             item_features, None if turned is None else turned.shape[0])
         if turned is None:
@@ -259,11 +263,12 @@ class Factorized(Linear):
     def explain(self, ratings: Ratings, row: int, column: int, k: int
                 ) -> tuple[float, np.ndarray, np.ndarray]:
         """Return the score of a pair, and the rated columns that contribute most, with shares."""
+        pool = Pool(1)
         systems, _, held = self.core.row_systems(ratings.select_users([row]), self.users,
-                                                 self.items)
-        columns, contributions = systems.contributions(0, held[0], column, Pool(1))
+                                                 self.items, pool)
+        columns, contributions = systems.contributions(0, held[0], column, pool)
         best = np.argsort(-np.abs(contributions), kind="stable")[:k]
-        score = self.pairs(np.array([row]), np.array([column]), None, Pool(1))[0]
+        score = self.pairs(np.array([row]), np.array([column]), None, pool)[0]
         return float(score), columns[best].astype(np.int64), contributions[best]
 
     def objective(self, model: Any, ratings: Any, pool: Pool) -> Loss:
