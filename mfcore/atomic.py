@@ -208,14 +208,13 @@ def _part(folder: Path, make: Callable[[Path], Any]) -> Iterator[Path]:
     """
     remove_abandoned(folder)
     with ExitStack() as held:
-        part = _made(folder, make, held)
-        with _removed_at_the_end(part):
-            yield part
+        yield _made(folder, make, held)
 
 
 def _made(folder: Path, make: Callable[[Path], Any], held: ExitStack) -> Path:
     while True:
         part = folder / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
+        held.enter_context(_removed_at_the_end(part))
         make(part)
         with suppress(FileNotFoundError):      # taken for abandoned before it was locked
             held.enter_context(_locked(part, wait=True))

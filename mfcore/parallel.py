@@ -62,7 +62,10 @@ class _BlasGuard:
         self._restore()
 
     def _restore(self) -> None:
-        _set_threads(self._held)
+        try:
+            _set_threads(self._held)
+        except MemoryError:             # it takes a few bytes, which may be there the next moment
+            _set_threads(self._held)
         self._held = []
 
     def enter(self) -> object:
@@ -71,8 +74,14 @@ class _BlasGuard:
             if self._holders == 0:
                 self._libraries = self._libraries or \
                     ThreadpoolController().select(user_api="blas").lib_controllers
-                self._held = [(library, library.num_threads) for library in self._libraries]
-                _set_threads([(library, 1) for library in self._libraries])
+                single = [(library, 1) for library in self._libraries]
+                if not self._held:          # else it could not be restored when last let go
+                    self._held = [(library, library.num_threads) for library in self._libraries]
+                try:
+                    _set_threads(single)
+                except BaseException:
+                    self._restore()
+                    raise
             self._holders += 1
         return self.generation
 

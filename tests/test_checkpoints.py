@@ -12,6 +12,7 @@ import mfcore
 from mfcore import BPR, MatrixFactorization, NeuralMF, Ratings, persistence
 from mfcore.models import registry
 from mfcore.persistence import ModelFileError
+from mfcore.solvers.checkpoint import Checkpoint
 
 # What the file names when a keyword differs; what is no part of the identity, and why.
 NAMED = {
@@ -111,3 +112,22 @@ def test_parameters_of_another_fit_are_refused_and_kept(edit, group, tmp_path):
     with pytest.raises(ModelFileError, match="its P must be finite, of shape .* remove the file"):
         model.fit(RATINGS, eval_set=TEST, checkpoint=path)
     assert path.exists()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_fit_that_a_callback_stopped_stays_stopped_if_it_was_killed_before_its_end(
+        every, tmp_path, monkeypatch):
+    path, model = tmp_path / "checkpoint", BPR(4, n_epochs=6, random_state=0)
+
+    def stop(_, record):
+        return record["epoch"] == 2
+
+    wanted = BPR(4, n_epochs=6, random_state=0).fit(RATINGS, callbacks=[stop])
+    with monkeypatch.context() as killed:
+        killed.setattr(Checkpoint, "remove", lambda self: None)
+        model.fit(RATINGS, checkpoint=(path, every), callbacks=[stop])
+    assert path.exists()
+    went_on = BPR(4, n_epochs=6, random_state=0).fit(RATINGS, checkpoint=(path, every))
+    assert went_on.n_epochs_ == 2
+    assert samples.answers(went_on) == samples.answers(wanted)
+    assert not path.exists()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -260,6 +261,62 @@ def test_the_guard_is_let_go_after_an_error(two_blas_threads):
     with pytest.raises(ZeroDivisionError), Pool(2) as pool:
         pool.map(divmod, [(1, 0)])
     assert blas_threads() == {2}
+
+
+class Library:
+    """A BLAS of two threads; the calls that set them to `refused` raise, as often as stated."""
+
+    def __init__(self, refused, times):
+        self.num_threads, self.refused, self.times = 2, refused, times
+
+    def set_num_threads(self, n):
+        if n == self.refused and self.times:
+            self.times -= 1
+            raise MemoryError
+        self.num_threads = n
+
+
+@pytest.fixture
+def guard_of(monkeypatch):
+    """A guard of its own for pools, which finds the given libraries."""
+    def made(*libraries):
+        guard = parallel._BlasGuard()
+        controller = SimpleNamespace(select=lambda **_: SimpleNamespace(
+            lib_controllers=list(libraries)))
+        monkeypatch.setattr(parallel, "ThreadpoolController", lambda: controller)
+        monkeypatch.setattr(parallel, "_guard", guard)
+        return guard
+    return made
+
+
+def test_a_pool_without_memory_for_its_guard_leaves_every_blas_as_it_was(guard_of):
+    libraries = Library(1, 0), Library(1, 1)
+    guard = guard_of(*libraries)
+    with pytest.raises(MemoryError), Pool(2):
+        pass
+    assert ([each.num_threads for each in libraries], guard._holders) == ([2, 2], 0)
+    with Pool(2):
+        assert [each.num_threads for each in libraries] == [1, 1]
+    assert [each.num_threads for each in libraries] == [2, 2]
+
+
+def test_blas_is_let_go_at_the_second_attempt(guard_of):
+    library = Library(2, 1)
+    guard_of(library)
+    with Pool(1):
+        pass
+    assert library.num_threads == 2
+
+
+def test_what_could_not_be_let_go_is_by_the_next_work(guard_of):
+    library = Library(2, 2)
+    guard_of(library)
+    with pytest.raises(MemoryError), Pool(1):
+        pass
+    assert library.num_threads == 1
+    with Pool(1):
+        pass
+    assert library.num_threads == 2
 
 
 def test_the_last_of_two_threads_lets_go(two_blas_threads):

@@ -72,8 +72,8 @@ class Recommender(Estimator):
 
         Notes
         -----
-        Ctrl-C leaves the last finished epoch in the model, ready for use, and goes on as
-        KeyboardInterrupt.
+        Ctrl-C, or an error (too little memory), leaves the last finished epoch in the model, ready
+        for use.  If there is none, or no memory to make it ready, the model is what it was before.
         """
         train(self, ratings, y, sample_weight=sample_weight, user_features=user_features,
               item_features=item_features, eval_set=eval_set, callbacks=callbacks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -154,10 +154,9 @@ def _take_over(model: Any, other: Any) -> None:
     """Give a model what a copy of it has learned since, if that has finished an epoch."""
     learned = vars(other).get("history_")
     if learned and learned is not vars(model).get("history_"):
-        for name in [name for name in vars(model) if name.endswith("_")]:
-            delattr(model, name)
-        vars(model).update({name: value for name, value in vars(other).items()
-                            if name.endswith("_")})
+        own = {name: value for name, value in vars(model).items() if not name.endswith("_")}
+        become(model, {**own, **{name: value for name, value in vars(other).items()
+                                 if name.endswith("_")}})
 
 
 def rehearse(model: Any, training: Ratings, *, user_features: Any = None,
@@ -180,18 +179,14 @@ def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: 
     sides = _checked_sides(model, training, user_features, item_features, **own)
     checkpoint = checkpoint_of(model, training, sides, plan.checkpoint,
                                {"eval_set": plan.eval_set, **own}, plan.stays)
-    before = dict(vars(model))
     if backend is not None:
         own["backend"] = backend
-    try:
+    with as_before(model) as undo:
         start, monitor = _begun(model, training, sides, plan, checkpoint,
                                 np.random.default_rng(model.random_state), **own)
-        _run(model, start, monitor, plan.n_epochs)
-    except BaseException:
-        if not vars(model).get("history_") or model.history_ is before.get("history_"):
-            vars(model).clear()                # no epoch ended: what was there before stays
-            vars(model).update(before)
-        raise
+        _run(model, start, monitor, plan.n_epochs, undo.pop_all)
+    if checkpoint is not None and not checkpoint.stays:
+        checkpoint.remove()
 
 
 def _checked_sides(model: Any, training: Ratings, user_features: Any, item_features: Any,
@@ -215,16 +210,32 @@ def _begun(model: Any, training: Ratings, sides: Sides, plan: Plan,
     return start, monitor_of(model, plan, checkpoint, start.publish)
 
 
-def _run(model: Any, start: Start, monitor: Monitor, n_epochs: int) -> None:
-    """Run the epochs of a fit, and make what they reached the model's, however they end."""
+def _run(model: Any, start: Start, monitor: Monitor, n_epochs: int, keep: Callable[[], Any]
+         ) -> None:
+    """Run the epochs of a fit; make what they reached the model's, if it is whole, and `keep` it.
+    """
     start.publish(start.at)
     try:
         with Pool(model.n_threads) as pool:
             run(start.solver, start.at, pool, n_epochs, monitor)
     finally:
-        start.publish(start.at)
-        if start.finish is not None:
-            start.finish(start.at)
+        if monitor.is_whole:
+            start.publish(start.at)
+            if start.finish is not None:
+                start.finish(start.at)
+            keep()
+
+
+def as_before(model: Any) -> ExitStack:
+    """Return a context that leaves a model as it was, unless `pop_all` of it is called inside."""
+    undo = ExitStack()
+    undo.callback(become, model, vars(model).copy())
+    return undo
+
+
+def become(model: Any, attributes: dict[str, Any]) -> None:
+    """Give a model all its attributes in one step, which nothing can interrupt."""
+    model.__dict__ = attributes
 
 
 def training_ratings(given: Any, y: Any, sample_weight: Any = None) -> Ratings:

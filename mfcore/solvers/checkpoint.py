@@ -25,6 +25,7 @@ class Snapshot(NamedTuple):
     parameters: dict[str, np.ndarray]
     solver: dict[str, np.ndarray]
     best: tuple[float, int, dict[str, np.ndarray]] | None
+    is_stopped: bool = False            # by a callback
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Checkpoint:
                                  f"start anew")
         best = None if meta["best"] is None else (*meta["best"], group(arrays, "best"))
         return Snapshot(meta["epoch"], meta["history"], group(arrays, "parameters"),
-                        group(arrays, "solver"), best)
+                        group(arrays, "solver"), best, meta.get("is_stopped", False))
 
     def resumed(self, like: Mapping[str, np.ndarray]) -> Snapshot | None:
         """Return what the file holds for parameters of the given shapes; None: no file.
@@ -89,8 +90,8 @@ class Checkpoint:
                     f"shape {wanted.shape} and {wanted.dtype}; remove the file to start anew")
 
     def write(self, snapshot: Snapshot) -> None:
-        """Write a state, atomically, if its epoch is a multiple of `every`."""
-        if snapshot.epoch % self.every:
+        """Write a state, atomically, if its epoch is a multiple of `every`, or the last."""
+        if snapshot.epoch % self.every and not snapshot.is_stopped:
             return
         groups = {"parameters": snapshot.parameters, "solver": snapshot.solver,
                   "best": snapshot.best[2] if snapshot.best else {}}
@@ -98,7 +99,8 @@ class Checkpoint:
                   for name, array in members.items()}
         persistence.write(self.path, arrays, {
             "identity": self.identity, "epoch": snapshot.epoch, "history": snapshot.history,
-            "best": snapshot.best[:2] if snapshot.best else None})
+            "best": snapshot.best[:2] if snapshot.best else None,
+            "is_stopped": snapshot.is_stopped})
 
     def remove(self) -> None:
         """Delete the file, if there is one."""

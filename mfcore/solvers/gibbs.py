@@ -74,6 +74,7 @@ class Gibbs(Solver):
     tau: float = 0.0
     samples: list[Sample] = field(default_factory=list)
     _priors: dict[str, RowPrior] = field(default_factory=dict)
+    _before: tuple[float, dict[str, RowPrior]] = (0.0, {})          # τ and priors, a sweep ago
 
     def __post_init__(self) -> None:
         self.tau = 1 / self.variance
@@ -81,6 +82,7 @@ class Gibbs(Solver):
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Draw everything once; return Σ w (r − s)² of the new state."""
+        self._before = self.tau, dict(self._priors)
         self.sweeps_done += 1
         random = np.random.default_rng([self.seed, self.sweeps_done])
         for side in ("items", "users"):
@@ -129,6 +131,13 @@ class Gibbs(Solver):
                 solve_exactly(lifted, X, bias, pool, noise)
             except DivergenceError as error:
                 raise DivergenceError(f"{side}: {error}") from None
+
+    def go_back(self, n_epochs: int) -> None:
+        """Forget the sweep after the first `n_epochs`, if one has begun."""
+        if n_epochs < self.sweeps_done:
+            self.sweeps_done = n_epochs
+            self.tau, self._priors = self._before
+            del self.samples[sum(sweep <= n_epochs for sweep in self.kept_sweeps):]
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Keep the last state if no sweep was kept."""

@@ -44,6 +44,9 @@ class Solver:
     def resume(self, at: Any, state: dict[str, np.ndarray]) -> None:
         """Go on at the parameters `at` from what `state` returned."""
 
+    def go_back(self, n_epochs: int) -> None:
+        """Forget what came after the first `n_epochs` epochs, one at most and maybe in part."""
+
     def sums(self) -> Iterable[np.ndarray]:
         """Return sums of past gradients: steps divided by an infinite one would stop unnoticed."""
         return ()
@@ -70,6 +73,10 @@ class Monitor:
         0 silent, 1 a progress bar.
     checkpoint : Checkpoint or None
         File to write, and to go on from.
+    history : list of dict
+        A record of each complete epoch.
+    is_whole : bool
+        Whether `run` has left the parameters of a complete epoch, also where it raises.
     """
 
     evaluate: Callable[[Any], Record] | None = None
@@ -81,6 +88,7 @@ class Monitor:
     verbose: int = 0
     history: list[Record] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
+    is_whole: bool = False
 
     def is_done(self) -> bool:
         """Whether the loss has stopped falling."""
@@ -100,8 +108,9 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     """Run up to `n_epochs` epochs; return the parameters, finished.
 
     On Ctrl-C, on divergence and on any other error the last complete epoch is restored and
-    finished in `at` before the exception is raised, so that it can still be used.  With a
-    checkpoint the fit goes on from the state in the file, and removes the file at the end.
+    finished in `at` before the exception is raised, so that it can still be used:
+    `monitor.is_whole` says whether there was one, and memory enough.  With a checkpoint the fit
+    goes on from the state in the file, which stays.
 
     Raises
     ------
@@ -111,57 +120,73 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
         For the checkpoint of another fit.
     """
     checkpoint = monitor.checkpoint
-    done, best = _resumed(solver, at, monitor)
+    done, best, stop = _resumed(solver, at, monitor)
+    last = at.copy()
     bar = progress_bar(bool(monitor.verbose), total=n_epochs, initial=done, desc="fit",
                        unit="epoch")
-    last = at.copy()
     try:
-        for epoch in range(done + 1, n_epochs + 1):
-            if monitor.is_done() or _is_stale(best, monitor, epoch - 1):    # of a checkpoint, too
+        for epoch in range(done + 1, n_epochs + 1):     # what a checkpoint ends stays ended
+            if stop or monitor.is_done() or _is_stale(best, monitor, epoch - 1):
                 break
             record = _one_epoch(solver, at, pool, epoch)
-            last = at.copy()
+            copied = at.copy()
+            monitor.history.append(record)
+            last = copied               # (no step between: history and parameters agree)
             stop = _watch(monitor, at, record, bar)
             best = _better(best, monitor, record, epoch, last)
             if checkpoint is not None:
-                checkpoint.write(_snapshot(solver, last, monitor, epoch, best))
-            if stop:
-                break
-    except BaseException:
+                checkpoint.write(_snapshot(solver, last, monitor, best, stop))
+        last = last if best is None else best[2]
         _restore(at, last)
-        with suppress(DivergenceError):         # the first error is the one to tell
-            solver.finish(at, pool)
+        solver.finish(at, pool)
+    except BaseException:
+        _recover(solver, at, last, monitor, pool)
         raise
     finally:
         bar.close()
-    if best is not None:
-        _restore(at, best[2])
-    solver.finish(at, pool)
-    if checkpoint is not None and not checkpoint.stays:
-        checkpoint.remove()
+    monitor.is_whole = True
     return at
 
 
+def _recover(solver: Solver, at: Any, last: Any, monitor: Monitor, pool: Pool) -> None:
+    """Go back to the last complete epoch after an error, which is the one to tell, and finish it.
+
+    Where that fails in its turn, nothing whole is left; one that diverges is left unfinished.
+    """
+    with suppress(Exception):
+        _restore(at, last)
+        solver.go_back(len(monitor.history))
+        try:
+            solver.finish(at, pool)
+        except DivergenceError:
+            _restore(at, last)
+        monitor.is_whole = bool(monitor.history)
+
+
 def _resumed(solver: Solver, at: Any, monitor: Monitor
-             ) -> tuple[int, tuple[float, int, Any] | None]:
-    """Go back to a checkpoint, if there is one; return the epochs done and the best."""
+             ) -> tuple[int, tuple[float, int, Any] | None, bool]:
+    """Go back to a checkpoint, if there is one.
+
+    Returns the epochs done, the best, and whether a callback had stopped the fit.
+    """
     saved = None if monitor.checkpoint is None else monitor.checkpoint.resumed(vars(at))
     if saved is None:
-        return 0, None
+        return 0, None, False
     _fill(at, saved.parameters)
     solver.resume(at, saved.solver)
     monitor.history.extend(saved.history)
     if saved.best is None:
-        return saved.epoch, None
+        return saved.epoch, None, saved.is_stopped
     best = at.copy()
     _fill(best, saved.best[2])
-    return saved.epoch, (*saved.best[:2], best)
+    return saved.epoch, (*saved.best[:2], best), saved.is_stopped
 
 
-def _snapshot(solver: Solver, at: Any, monitor: Monitor, epoch: int,
-              best: tuple[float, int, Any] | None) -> Snapshot:
+def _snapshot(solver: Solver, at: Any, monitor: Monitor, best: tuple[float, int, Any] | None,
+              is_stopped: bool) -> Snapshot:
     kept = None if best is None else (*best[:2], vars(best[2]))
-    return Snapshot(epoch, monitor.history, vars(at), solver.state(), kept)
+    return Snapshot(len(monitor.history), monitor.history, vars(at), solver.state(), kept,
+                    is_stopped)
 
 
 def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
@@ -185,10 +210,9 @@ def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
 
 
 def _watch(monitor: Monitor, at: Any, record: Record, bar: Any) -> bool:
-    """Complete and keep the record; return whether a callback wants to stop."""
+    """Complete the record; return whether a callback wants to stop."""
     if monitor.evaluate is not None:
         record.update(monitor.evaluate(at))
-    monitor.history.append(record)
     bar.set_postfix({name: f"{value:.5g}" for name, value in record.items()
                           if name not in ("epoch", "seconds")})
     bar.update()

@@ -30,7 +30,7 @@ from mfcore.models.segments.routing import (
 from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Side, sides_of
 from mfcore.models.storage import as_tuples
-from mfcore.models.training import Callback, training_ratings
+from mfcore.models.training import Callback, as_before, training_ratings
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import thread_count
 
@@ -178,11 +178,13 @@ class Segmented(Recommender):
         watched = None if eval_set is None else as_ratings("eval_set", eval_set)
         models = fit_segments(self.estimator, lambda: segments_of(training, watched, known, codes),
                               callbacks=callbacks, item_features=item_features)
-        self.remember(training, sides_of(self, training, None, None), mean_rating(training))
-        self.models_, self.segment_labels_, self.segment_of_user_ = models, known, codes
-        self.place_of_user_ = _places(codes)
-        self.history_ = [{"segment": label, **record} for label, model in
-                         zip([None, *known], models, strict=True) for record in model.history_]
+        with as_before(self) as undo:
+            self.remember(training, sides_of(self, training, None, None), mean_rating(training))
+            self.models_, self.segment_labels_, self.segment_of_user_ = models, known, codes
+            self.place_of_user_ = _places(codes)
+            self.history_ = [{"segment": label, **record} for label, model in
+                             zip([None, *known], models, strict=True) for record in model.history_]
+            undo.pop_all()
         return self
 
     def _segments_of(self, ratings: Ratings, labels: list[Hashable]
