@@ -277,6 +277,20 @@ def scored(draw):
     return scores, starts, stops, np.array(sum(columns, []), np.int64)
 
 
+def leading_ranks(scores, starts, stops, columns, depth, *out):
+    """Call the kernel on all rows of exact scores."""
+    every, exact = np.arange(len(scores)), np.zeros(len(scores))
+    return kernels.leading_ranks(scores, every, starts, stops, columns, depth, exact, *out,
+                                 np.zeros(len(columns), bool))
+
+
+def midrank_sums(scores, starts, stops, columns, *out):
+    """Call the kernel on all rows of exact scores."""
+    every, exact = np.arange(len(scores)), np.zeros(len(scores))
+    kernels.midrank_sums(scores, every, starts, stops, columns, exact, *out,
+                         np.zeros(len(columns), bool))
+
+
 @pytest.mark.kernel
 @given(scored(), st.integers(0, 6))
 def test_leading_ranks_equal_those_of_counting(case, depth):
@@ -284,8 +298,7 @@ def test_leading_ranks_equal_those_of_counting(case, depth):
     places = starts + np.arange(len(starts))  # one spare place per row
     ranks = np.full(len(columns) + len(starts), NEVER, np.int64)
     ties, which = np.ones_like(ranks), np.full_like(ranks, -1)
-    assert kernels.leading_ranks(scores, starts, stops, columns, depth, places, ranks,
-                                 ties, which) == -1
+    assert leading_ranks(scores, starts, stops, columns, depth, places, ranks, ties, which) == -1
     for row, values in enumerate(scores):
         wanted = naive_ranks(values, columns[starts[row]:stops[row]])
         first_beyond = min([rank for rank, _ in wanted if rank > depth], default=depth)
@@ -359,7 +372,7 @@ def test_auc_equals_that_of_scikit_learn_with_ties(case):
     metrics = pytest.importorskip("sklearn.metrics")
     scores, starts, stops, columns = case
     out = np.zeros((3, len(scores)))
-    kernels.midrank_sums(scores, starts, stops, columns, *out)
+    midrank_sums(scores, starts, stops, columns, *out)
     area = ranking.auc(*out[:2], out[1], out[2])
     for row, values in enumerate(scores):
         relevant = np.isin(np.arange(values.size), columns[starts[row]:stops[row]])
@@ -383,7 +396,7 @@ def test_auc_by_hand():
 def test_midranks_share_a_tie_and_ignore_masked_cells():
     scores = np.array([[1.0, 2.0, 1.0, -np.inf, 1.0, 0.0]])
     sums, found, candidates = out = np.zeros((3, 1))
-    kernels.midrank_sums(scores, np.array([0]), np.array([3]), np.array([0, 1, 3]), *out)
+    midrank_sums(scores, np.array([0]), np.array([3]), np.array([0, 1, 3]), *out)
     assert (sums[0], found[0], candidates[0]) == (3 + 1, 2, 5)
 
 
@@ -393,6 +406,6 @@ def test_leading_ranks_name_the_row_with_a_nan(place):
     scores = np.ones((3, 5))
     scores[2, place] = np.nan
     starts = np.array([0, 1, 2])
-    got = kernels.leading_ranks(scores, starts, starts + 1, np.array([1, 2, 2]), 3, starts,
-                                *np.zeros((3, 3), np.int64))
+    got = leading_ranks(scores, starts, starts + 1, np.array([1, 2, 2]), 3, starts,
+                        *np.zeros((3, 3), np.int64))
     assert got == 2

@@ -16,6 +16,14 @@ def _dot(p: np.ndarray, q: np.ndarray) -> float:
     return s
 
 
+@njit(**INLINE)
+def _wide_dot(p: np.ndarray, q: np.ndarray) -> float:
+    s = 0.0
+    for f in range(p.size):
+        s += np.float64(p[f]) * np.float64(q[f])
+    return s
+
+
 @njit(**KERNEL)
 def cell_scores(indptr: np.ndarray, indices: np.ndarray, P: np.ndarray, Q: np.ndarray,
                 beta: np.ndarray, gamma: np.ndarray, out: np.ndarray, lo: int,
@@ -31,12 +39,12 @@ def cell_scores(indptr: np.ndarray, indices: np.ndarray, P: np.ndarray, Q: np.nd
 def pair_scores(rows: np.ndarray, columns: np.ndarray, P: np.ndarray, Q: np.ndarray,
                 beta: np.ndarray, gamma: np.ndarray, out: np.ndarray, lo: int,
                 hi: int) -> None:
-    """Write s of pairs lo..hi to `out`; the side of a row or column of -1 adds nothing."""
+    """Write s of pairs lo..hi to `out`, added in float64; a side of -1 adds nothing."""
     for t in range(lo, hi):
         u, i = rows[t], columns[t]
         s = 0.0
         if u >= 0 and i >= 0:
-            s += _dot(P[u], Q[i])
+            s += _wide_dot(P[u], Q[i])
         if u >= 0:
             s += beta[u]
         if i >= 0:

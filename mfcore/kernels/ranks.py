@@ -6,6 +6,10 @@ its score, where
     rank(j) = 1 + #{i : s_i > s_j}        ties(j) = #{i : s_i = s_j}
 
 two counts at the speed of a vector comparison, without sorting the row.
+
+Where scores are known up to a rounding ρ, and that of item j exactly, the counts of s_i > s_j + ρ
+and of s_i >= s_j − ρ are the same but for item j itself, or j is *unsure*: what lies between has
+to be known exactly first.
 """
 
 from __future__ import annotations
@@ -21,24 +25,29 @@ NEVER = 1 << 62  # the rank of an item that is not among the candidates
 
 
 @njit(**KERNEL)
-def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
-                  columns: np.ndarray, depth: int, places: np.ndarray,
-                  ranks: np.ndarray, ties: np.ndarray, which: np.ndarray) -> int:
-    """Write the ranks and ties of each row's relevant items, ascending, up to `depth`.
+def leading_ranks(scores: np.ndarray, rows: np.ndarray, starts: np.ndarray, stops: np.ndarray,
+                  columns: np.ndarray, depth: int, rounding: np.ndarray, places: np.ndarray,
+                  ranks: np.ndarray, ties: np.ndarray, which: np.ndarray,
+                  unsure: np.ndarray) -> int:
+    """Write the ranks and ties of the relevant items of `rows`, ascending, up to `depth`.
 
     scores is (m, n), with -inf in masked cells.  The relevant items of a row are
-    columns[starts[row]:stops[row]]; what belongs to them goes to ranks[places[row]:], which is
-    preset to NEVER, and ties[places[row]:], preset to 1; which[places[row]:] says where in
-    `columns` each of them is.  The first ranks, of one score, are always exact, later ones up to
-    the first beyond `depth`; a relevant item with score -inf stays NEVER.  Returns the first row
-    with a NaN, or -1.
+    columns[starts[row]:stops[row]]; what belongs to them goes to ranks[places[row]:], NEVER
+    where it is not known, and ties[places[row]:]; which[places[row]:] says where in `columns`
+    each of them is.  The first ranks, of one score, are always exact, later ones up to the first
+    beyond `depth`; a relevant item with score -inf stays NEVER.  Scores err by rounding[row],
+    those of relevant items not at all; unsure[t] is set where columns[t] is unsure.  Returns the
+    first row with a NaN, or -1.
     """
-    for row in range(scores.shape[0]):
+    for row in rows:
         values, relevant = scores[row], columns[starts[row]:stops[row]]
         if _has_nan(values):
-            return row
+            return int(row)
         left, at = values[relevant], places[row]
         rank, from_here, last = 0, 0, values.dtype.type(np.inf)
+        slack = values.dtype.type(rounding[row])
+        ranks[at:at + relevant.size] = NEVER
+        ties[at:at + relevant.size] = 1
         n_found, found = 0, np.zeros(relevant.size, np.bool_)
         for t in range(relevant.size):
             first = np.argmax(left)
@@ -46,7 +55,9 @@ def leading_ranks(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
             if value == -np.inf or (value != last and rank > depth):
                 break
             if value != last or t == 0:
-                rank, from_here = 1 + _count_above(values, value), _count_from(values, value)
+                rank = 1 + _count_above(values, value + slack)
+                from_here = _count_from(values, value - slack)
+                unsure[starts[row] + first] = slack > 0 and from_here > rank
             left[first] = -np.inf
             last = value
             ranks[at + t], ties[at + t] = rank, from_here - rank + 1
@@ -103,22 +114,26 @@ def top_wins(others: np.ndarray, relevant: np.ndarray, taken: np.ndarray,
 
 
 @njit(**KERNEL)
-def midrank_sums(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
-                 columns: np.ndarray, sums: np.ndarray, found: np.ndarray,
-                 candidates: np.ndarray) -> None:
-    """Write what the area under the ROC curve of each row needs.
+def midrank_sums(scores: np.ndarray, rows: np.ndarray, starts: np.ndarray, stops: np.ndarray,
+                 columns: np.ndarray, rounding: np.ndarray, sums: np.ndarray,
+                 found: np.ndarray, candidates: np.ndarray, unsure: np.ndarray) -> None:
+    """Write what the area under the ROC curve of each of `rows` needs.
 
     sums (m,): the sum of the midranks (1 + #greater + ½ #other equal) of the relevant items
     with a score above -inf; found (m,): their number; candidates (m,): the number of all items
-    above -inf.
+    above -inf.  rounding and unsure are those of `leading_ranks`.
     """
-    for row in range(scores.shape[0]):
+    for row in rows:
         values = scores[row]
+        slack = values.dtype.type(rounding[row])
+        sums[row] = found[row] = 0
         candidates[row] = _count_above(values, values.dtype.type(-np.inf))
         for t in range(starts[row], stops[row]):
             value = values[columns[t]]
             if value > -np.inf:
-                above, equal_or_above = _count_above(values, value), _count_from(values, value)
+                above = _count_above(values, value + slack)
+                equal_or_above = _count_from(values, value - slack)
+                unsure[t] = slack > 0 and equal_or_above > above + 1
                 sums[row] += 0.5 * (above + equal_or_above + 1)
                 found[row] += 1
 

@@ -41,24 +41,83 @@ def keep_cells(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
 
 
 @njit(**KERNEL)
-def select_top(scores: np.ndarray, n_groups: int, columns: np.ndarray,
-               best: np.ndarray) -> int:
+def select_top(scores: np.ndarray, n_groups: int, rounding: np.ndarray, columns: np.ndarray,
+               best: np.ndarray, close: np.ndarray) -> int:
     """Write the k best of each row, best first, with ties broken by lower column.
 
-    scores is (m, n); columns (m, k) is preset to -1, best (m, k) to -inf.  Cells of -inf are
-    never taken.  n_groups is the size of the first look, 0 for none.  Returns the first row
-    with a NaN, or -1.
+    scores is (m, n), columns and best (m, k).  Cells of -inf are never taken; places that are
+    left get -1 and -inf.  n_groups is the size of the first look, 0 for none.  close[row] says
+    whether others are within 2 rounding[row] of the k-th best.  Returns the first row with a NaN,
+    or -1.
     """
     group_best = np.empty(n_groups, scores.dtype)
     for row in range(scores.shape[0]):
         floor = scores.dtype.type(-np.inf)
+        slack = scores.dtype.type(2 * rounding[row])
         if n_groups:
             floor = _lower_bound(scores[row], group_best, best[row], columns[row])
-        size = _fill(scores[row], floor, best[row], columns[row])
+        size, beyond = _fill(scores[row], floor, slack, best[row], columns[row])
         if size < 0:
             return row
         _sort_heap(best[row], columns[row], size)
+        best[row, size:], columns[row, size:] = -np.inf, -1
+        close[row] = slack > 0 and beyond > -np.inf and beyond >= best[row, -1] - slack
     return -1
+
+
+@njit(**KERNEL)
+def settle_best(settled: np.ndarray, rounding: np.ndarray, columns: np.ndarray,
+                best: np.ndarray) -> None:
+    """Replace the scores of the k best of each row by settled ones, and put these in order.
+
+    settled, columns and best are (m, k); a row whose rounding is 0 stays as it is.
+    """
+    for row in range(columns.shape[0]):
+        if rounding[row] > 0:
+            for t in range(columns.shape[1]):
+                if columns[row, t] >= 0:
+                    _move_up(settled[row, t], columns[row], best[row], t)
+
+
+@njit(**INLINE)
+def _move_up(value: float, columns: np.ndarray, best: np.ndarray, place: int) -> None:
+    """Put the column of a place where it belongs among those before it."""
+    column = columns[place]
+    while place > 0 and (best[place - 1] < value or (
+            best[place - 1] == value and columns[place - 1] > column)):
+        best[place], columns[place] = best[place - 1], columns[place - 1]
+        place -= 1
+    best[place], columns[place] = value, column
+
+
+@njit(**KERNEL)
+def cells_between(scores: np.ndarray, rows: np.ndarray, low: np.ndarray,
+                  high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of the cells of rows[t] with scores from low[t] to high[t]."""
+    counts = np.empty(rows.size, np.int64)
+    for t in range(rows.size):
+        counts[t] = _count_between(scores[rows[t]], low[t], high[t])
+    found, columns = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.int64)
+    at = 0
+    for t in range(rows.size):
+        values, stop, column = scores[rows[t]], at + counts[t], 0
+        while at < stop:
+            part = values[column:column + CHUNK]
+            if _count_between(part, low[t], high[t]):
+                for c in range(part.size):
+                    if low[t] <= part[c] <= high[t]:
+                        found[at], columns[at] = rows[t], column + c
+                        at += 1
+            column += CHUNK
+    return found, columns
+
+
+@njit(**INLINE)
+def _count_between(values: np.ndarray, low: float, high: float) -> np.int64:
+    count = np.int32(0)
+    for t in range(values.size):
+        count += np.int32((values[t] >= low) & (values[t] <= high))
+    return np.int64(count)
 
 
 @njit(**INLINE)
@@ -73,7 +132,8 @@ def _lower_bound(values: np.ndarray, group_best: np.ndarray, best: np.ndarray,
         part = values[start:start + group_best.size]
         for t in range(part.size):
             group_best[t] = part[t] if part[t] > group_best[t] else group_best[t]
-    size = _fill(group_best, values.dtype.type(-np.inf), best, columns)
+    none = values.dtype.type(0)
+    size, _ = _fill(group_best, values.dtype.type(-np.inf), none, best, columns)
     # Strictly below the bound, since ties with it may belong to the k best.
     floor: float = values.dtype.type(best[0] - abs(best[0]) * 1e-6 - 1e-30)
     full = size == best.size and floor < best[0]
@@ -83,43 +143,53 @@ def _lower_bound(values: np.ndarray, group_best: np.ndarray, best: np.ndarray,
 
 
 @njit(**INLINE)
-def _fill(values: np.ndarray, floor: float, best: np.ndarray,
-          columns: np.ndarray) -> np.int64:
-    """Put the k largest values above `floor` into a heap; return their number, or -1 at a NaN."""
+def _fill(values: np.ndarray, floor: float, slack: float, best: np.ndarray,
+          columns: np.ndarray) -> tuple[np.int64, float]:
+    """Put the k largest values above `floor` into a heap.
+
+    Returns their number, -1 at a NaN, and the best of the others that came within `slack` of the
+    threshold.
+    """
     size: np.int64 = np.int64(0)  # a literal 0 would compile the helpers twice
-    threshold = floor
+    threshold, beyond = floor, values.dtype.type(-np.inf)
     whole = values.size - values.size % CHUNK
     for start in range(0, whole, CHUNK):
-        chunk = values[start:start + CHUNK]
+        chunk, low = values[start:start + CHUNK], threshold - slack
         passing = np.int32(0)
         for t in range(CHUNK):
-            passing |= np.int32(not (chunk[t] <= threshold))
+            passing |= np.int32(not (chunk[t] <= low))
         if passing:
-            size, threshold = _insert(values, start, start + CHUNK, size, threshold,
-                                      best, columns)
+            size, threshold, beyond = _insert(values, start, start + CHUNK, size, threshold,
+                                              slack, beyond, best, columns)
             if size < 0:
-                return size
-    size, threshold = _insert(values, whole, values.size, size, threshold, best, columns)
-    return size
+                return size, beyond
+    size, threshold, beyond = _insert(values, whole, values.size, size, threshold, slack, beyond,
+                                      best, columns)
+    return size, beyond
 
 
 @njit(**INLINE)
 def _insert(values: np.ndarray, start: int, stop: int, size: int, threshold: float,
-            best: np.ndarray, columns: np.ndarray) -> tuple[int, float]:
-    k = best.size
+            slack: float, beyond: float, best: np.ndarray, columns: np.ndarray
+            ) -> tuple[int, float, float]:
+    k, low = best.size, threshold - slack
     for t in range(start, stop):
         value = values[t]
-        if not (value <= threshold):
+        if not (value <= low):
             if value != value:
-                return -1, threshold
-            if size < k:
+                return -1, threshold, beyond
+            if value <= threshold:
+                beyond = max(beyond, value)
+            elif size < k:
                 _rise(best, columns, size, value, t)
                 size += 1
             else:
+                beyond = max(beyond, threshold)
                 _sink(best, columns, k, value, t)
             if size == k:
                 threshold = best[0]
-    return size, threshold
+                low = threshold - slack
+    return size, threshold, beyond
 
 
 @njit(**INLINE)

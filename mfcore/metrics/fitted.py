@@ -80,7 +80,27 @@ class Scorer(Protocol):
     n_items: int
 
     def block(self, start: int, stop: int) -> np.ndarray:
-        """Return fresh scores, shape (stop - start, n_items), float32 or float64."""
+        """Return fresh scores, shape (stop - start, n_items), float32 or float64.
+
+        A product of BLAS rounds by the shapes and places of its blocks.
+        """
+
+    def rounding(self, start: int, stop: int) -> np.ndarray | None:
+        """Return how far the scores of each row of a block may be from those of `cells`.
+
+        Shape (stop - start,); None: a block has the scores of its rows alone, bit for bit, and
+        the scorer needs no `cells`.
+        """
+
+
+class Settling(Scorer, Protocol):
+    """A scorer whose blocks are rounded by the company of a row, and whose cells are not."""
+
+    def cells(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the scores of cells (rows[t], columns[t]), each computed alone.
+
+        In the precision of the blocks; of any value in columns of -1.
+        """
 
 
 class Fitted(Protocol):

@@ -63,7 +63,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics.fitted import Query
 from mfcore.metrics.ranking import mean_over_users
-from mfcore.metrics.topk import ROWS_AT_A_TIME, Masks, best_of_block, masked_block, score_blocks
+from mfcore.metrics.topk import ROWS_AT_A_TIME, Masks, masked_block, score_blocks
 from mfcore.parallel import Pool, row_chunks
 
 FAR = 0.5                   # q_s − q_r of a spurious recommendation is larger
@@ -219,8 +219,8 @@ def _of_rows(model: Any, rows: np.ndarray, k: int, relatedness: Relatedness,
     masks, related = Masks((len(rows), scorer.n_items), seen=seen), relatedness.scorer(seen)
 
     def work(start: int, stop: int) -> _Found:
-        scores = masked_block(scorer, masks, start, stop)
-        items = best_of_block(scores, k, start)[0]
+        scored = masked_block(scorer, masks, start, stop)
+        scores, items = scored.scores, scored.best(k)[0]
         return _Found(rows[start:stop], items,
                       *related.quantiles(scores, items, masks, start))
 
@@ -281,6 +281,9 @@ class RelatednessScorer:
         related[related < NOTHING * related.max(axis=1, initial=0.0, keepdims=True)] = 0.0
         return related
 
+    def rounding(self, start: int, stop: int) -> None:
+        """Return None: scores of relatedness are not settled."""
+
     def quantiles(self, scores: np.ndarray, items: np.ndarray, masks: Masks, start: int
                   ) -> tuple[np.ndarray, np.ndarray]:
         """Return q_s and q_r of recommended items, shape (n, k) each.
@@ -295,7 +298,7 @@ class RelatednessScorer:
             Those of the scores.
         """
         stop = start + len(scores)
-        q_r = _quantiles(masked_block(self, masks, start, stop), items)
+        q_r = _quantiles(masked_block(self, masks, start, stop).scores, items)
         q_r[~self.known[start:stop]] = np.nan
         return _quantiles(scores, items), q_r
 
@@ -305,9 +308,9 @@ def _quantiles(values: np.ndarray, items: np.ndarray) -> np.ndarray:
     out = np.empty(items.shape)
     rows = np.arange(len(values))
     for place, columns in enumerate(items.T):
-        midrank, found, candidates = np.zeros((3, len(values)))
-        kernels.midrank_sums(values, rows, rows + 1, np.maximum(columns, 0), midrank, found,
-                             candidates)
+        midrank, found, candidates, none = np.zeros((4, len(values)))
+        kernels.midrank_sums(values, rows, rows, rows + 1, np.maximum(columns, 0), none, midrank,
+                             found, candidates, np.zeros(len(values), bool))
         out[:, place] = 1 - (midrank - 0.5) / np.maximum(candidates, 1)
     out[items < 0] = np.nan
     return out

@@ -26,8 +26,11 @@ from mfcore.metrics.shown import Block, Catalogue, Shown
 from mfcore.metrics.table import Metric, check_given, needing, reading
 from mfcore.metrics.topk import (
     ROWS_AT_A_TIME,
+    BlockCells,
     Masks,
+    ScoredRows,
     block_cells,
+    counted,
     masked_block,
     no_nan,
     score_blocks,
@@ -36,7 +39,6 @@ from mfcore.parallel import Pool, row_chunks
 
 NOTHING_LEFT = "must hold a relevant cell that takes part in the ranking, got none"
 LIST_CELLS = 1 << 18        # users × items whose lists are together in memory
-BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
 
 
 class Values(NamedTuple):
@@ -272,12 +274,12 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> lis
     related = None if relatedness is None else relatedness.scorer(known)
 
     def work(start: int, stop: int) -> _Part:
-        scores = masked_block(scorer, masks, start, stop)
+        scored = masked_block(scorer, masks, start, stop)
         cells = block_cells(relevant, start, stop)
         ranks, ties, gains, n_relevant = _ranks(
-            plan, scores, cells, _part(relevant, start, stop), _part(missing, start, stop), start)
-        lists = _of_shown(plan, Block(start, masks, relevant, known, related), rows, scores)
-        return _Part(ranks, ties, gains, n_relevant, _roc(plan, scores, cells), *lists,
+            plan, scored, cells, _part(relevant, start, stop), _part(missing, start, stop))
+        lists = _of_shown(plan, Block(start, masks, relevant, known, related), rows, scored)
+        return _Part(ranks, ties, gains, n_relevant, _roc(plan, scored, cells), *lists,
                      rows[start:stop])
 
     return _summed(pool.map(work, score_blocks(scorer)), len(plan.of_all) * scorer.n_items)
@@ -313,9 +315,9 @@ def _part(cells: sp.csr_array, start: int, stop: int) -> tuple[np.ndarray, np.nd
     return np.diff(pointer), cells.data[pointer[0]:pointer[-1]]
 
 
-def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells,
-           known: tuple[np.ndarray, np.ndarray], missing: tuple[np.ndarray, np.ndarray],
-           start: int) -> tuple[np.ndarray, ...]:
+def _ranks(plan: Plan, scored: ScoredRows, cells: BlockCells,
+           known: tuple[np.ndarray, np.ndarray], missing: tuple[np.ndarray, np.ndarray]
+           ) -> tuple[np.ndarray, ...]:
     """Return the ranks, ties and ratings of relevant items, and the numbers of these by user."""
     n_relevant = known[0] + missing[0]
     ranks = np.full(n_relevant.sum(), kernels.NEVER, np.int64)
@@ -323,30 +325,36 @@ def _ranks(plan: Plan, scores: np.ndarray, cells: BlockCells,
     if plan.depth >= 0:
         which = np.full_like(ranks, -1)
         places = np.cumsum(n_relevant) - n_relevant
-        no_nan(kernels.leading_ranks(scores, *cells, plan.depth, places, ranks, ties, which), start)
+
+        def count(rows: np.ndarray, rounding: np.ndarray, unsure: np.ndarray) -> None:
+            no_nan(kernels.leading_ranks(scored.scores, rows, *cells, plan.depth, rounding, places,
+                                         ranks, ties, which, unsure), scored.start)
+
+        counted(scored, cells, count)
         gains[which >= 0] = known[1][which[which >= 0]]
         gains[which < 0] = missing[1]
     return ranks, ties, gains, n_relevant
 
 
-def _roc(plan: Plan, scores: np.ndarray, cells: BlockCells) -> np.ndarray:
-    out = np.zeros((3, scores.shape[0]))
+def _roc(plan: Plan, scored: ScoredRows, cells: BlockCells) -> np.ndarray:
+    out = np.zeros((3, len(scored.scores)))
     if reading(plan.wanted, "scores"):
-        kernels.midrank_sums(scores, *cells, *out)
+        counted(scored, cells, lambda rows, rounding, unsure: kernels.midrank_sums(
+            scored.scores, rows, *cells, rounding, *out, unsure))
     return out.T
 
 
-def _of_shown(plan: Plan, block: Block, rows: np.ndarray, scores: np.ndarray
+def _of_shown(plan: Plan, block: Block, rows: np.ndarray, scored: ScoredRows
               ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the metrics of each list of a block of scores, and the items of all of them.
 
     A few rows at a time: a row all of whose scores are equal has all items in its list.
     """
-    n, n_items = scores.shape
+    n, n_items = scored.scores.shape
     lists, sums = np.ones((n, len(plan.of_lists), 2)), np.zeros((len(plan.of_all), n_items))
     for lo, hi in row_chunks(n * bool(plan.longest), max(1, LIST_CELLS // n_items)):
         start = block.start + lo
-        at = Shown(plan.catalogue, scores[lo:hi], plan.longest, block._replace(start=start),
+        at = Shown(plan.catalogue, scored.part(lo, hi), plan.longest, block._replace(start=start),
                    rows[start:block.start + hi])
         _of_lists(plan, at, lists[lo:hi])
         for number, metric in enumerate(plan.of_all):

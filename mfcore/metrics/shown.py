@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from mfcore.metrics import lists as formulas
 from mfcore.metrics.lists import Lists, best_lists, lengths, mean_of
 from mfcore.metrics.table import PATIENCE
-from mfcore.metrics.topk import Masks, best_of_block
+from mfcore.metrics.topk import Masks, ScoredRows, best_of_block
 
 Weighted = tuple[np.ndarray, np.ndarray]
 
@@ -63,8 +63,7 @@ class Shown:
     Parameters
     ----------
     catalogue : Catalogue
-    scores : ndarray, shape (n, n_items)
-        -inf in masked cells.
+    scored : ScoredRows
     longest : int >= 1
         Largest cut-off to come.
     block : Block
@@ -72,9 +71,10 @@ class Shown:
         Rows of the test set, for groups.
     """
 
-    def __init__(self, catalogue: Catalogue, scores: np.ndarray, longest: int, block: Block,
+    def __init__(self, catalogue: Catalogue, scored: ScoredRows, longest: int, block: Block,
                  rows: np.ndarray) -> None:
-        self.catalogue, self.scores, self.longest = catalogue, scores, longest
+        self.catalogue, self.scored, self.longest = catalogue, scored, longest
+        self.scores = scored.scores
         self.block, self.rows = block, rows
         self._lists: dict[tuple[str, int], Lists] = {}
 
@@ -84,7 +84,8 @@ class Shown:
 
     def lists(self, k: int) -> Lists:
         """Return the k best items of each user."""
-        return self._kept("own", k, self.scores, self._best)
+        best = self._best                   # (settles the scores that it ties with)
+        return self._kept("own", k, self.scores, best)
 
     def popular(self, k: int) -> Lists:
         """Return the k most popular items that each user can be recommended."""
@@ -98,7 +99,7 @@ class Shown:
 
     @cached_property
     def _best(self) -> tuple[np.ndarray, np.ndarray]:
-        return best_of_block(self.scores, self.longest + 1, self.block.start)
+        return self.scored.best(self.longest + 1)
 
     @cached_property
     def _most_popular(self) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:

@@ -3,18 +3,24 @@
 Rows are scored in blocks: one product (BLAS, in the scorer), then masks, then a partial
 selection.  The blocks depend on the number of items alone, so the result does not depend on the
 number of threads.
+
+BLAS rounds a row by the block that it is in.  So that a row has one list in any company, what
+decides it is scored again, each cell alone: the k best, and all that rounding could have put
+behind them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.kernels import topk as kernels
-from mfcore.metrics.fitted import Scorer
+from mfcore.metrics.fitted import Scorer, Settling
 from mfcore.parallel import Pool, row_chunks
 
 # Most scores (64 MB of float32 per thread) and rows of a block: beyond 128 rows the product gains
@@ -23,6 +29,9 @@ BLOCK_SCORES = 1 << 24
 BLOCK_ROWS = 128
 ROWS_AT_A_TIME = 8192   # rows whose seen cells are gathered together
 LONG_LIST = 16          # from this k on, a first look at group maxima pays for itself
+CELLS_AT_A_TIME = 1 << 20   # cells that are looked through together for those to score again
+LISTED_AT_A_TIME = 1 << 16  # items of lists that are scored again together
+BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
 
 
 class Masks:
@@ -102,13 +111,14 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
                   excluded=excluded)
 
     def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        scores = masked_block(scorer, masks, start, stop)
-        return best_of_block(scores, k, start)
+        return masked_block(scorer, masks, start, stop).chosen(k)
 
     try:
         parts = pool.map(work, score_blocks(scorer))
-        columns, scores = zip(*parts, strict=True)
-        return np.concatenate(columns), np.concatenate(scores)
+        columns, scores = map(np.concatenate, zip(*parts, strict=True))
+        pool.map(lambda lo, hi: settle_lists(scorer, lo, columns[lo:hi], scores[lo:hi]),
+                 row_chunks(scorer.n_rows, max(1, LISTED_AT_A_TIME // k)))
+        return columns, scores
     except MemoryError:
         least = needed(scorer.n_rows, scorer.n_items, k, pool.n_threads)
         raise MemoryError(
@@ -135,11 +145,80 @@ def score_blocks(scorer: Scorer) -> list[tuple[int, int]]:
     return row_chunks(scorer.n_rows, _block_rows(scorer.n_items)) or [(0, 0)]
 
 
-def masked_block(scorer: Scorer, masks: Masks, start: int, stop: int) -> np.ndarray:
-    """Return the scores of a block, shape (stop - start, n_items), with masked cells -inf."""
+def masked_block(scorer: Scorer, masks: Masks, start: int, stop: int) -> ScoredRows:
+    """Return a block of scores, rows start..stop, with masked cells -inf."""
     scores = np.ascontiguousarray(scorer.block(start, stop))
     masks.apply(scores, start)
-    return scores
+    return ScoredRows(scores, scorer, start, scorer.rounding(start, stop))
+
+
+@dataclass(eq=False)
+class ScoredRows:
+    """Scores of some rows, to be settled where rounding could decide.
+
+    scores : ndarray, shape (n, n_items), -inf in masked cells
+    scorer, start : whose scores they are, from which row on
+    rounding : ndarray, shape (n,), or None
+        How far a score may be from what it is settled to; None, or 0 in a row: it is exact.
+    """
+
+    scores: np.ndarray
+    scorer: Any
+    start: int
+    rounding: np.ndarray | None
+
+    def best(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (columns, scores) of the k best of each row; they and their ties are settled."""
+        columns, best = self.chosen(k)
+        settle_lists(self.scorer, self.start, columns, best)
+        rows, places = np.nonzero(columns >= 0)
+        self.scores[rows, columns[rows, places]] = best[rows, places]
+        return columns, best
+
+    def chosen(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same, with scores that are settled only where rounding could choose.
+
+        A score more than two roundings below that of the last of the k best is not among them.
+        """
+        if self.rounding is None:
+            return best_of_block(self.scores, k, self.start)
+        columns, best, close = selected(self.scores, k, self.rounding, self.start)
+        if close.any():
+            rows = np.flatnonzero(close)
+            low = best[rows, -1] - 2 * self.rounding[rows].astype(best.dtype)
+            self.settle_between(rows, low, np.full_like(low, np.inf))
+            columns[rows], best[rows] = best_of_block(self.scores[rows], k)
+        return columns, best
+
+    def settle(self, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Score cells again, each alone; masked and exact ones stay so."""
+        if self.rounding is None:
+            return
+        left = (self.scores[rows, columns] > -np.inf) & (self.rounding[rows] > 0)
+        rows, columns = rows[left], columns[left]
+        self.scores[rows, columns] = self.scorer.cells(self.start + rows, columns)
+
+    def settle_between(self, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Settle the cells of rows[t] with scores from low[t] to high[t]."""
+        step = max(1, CELLS_AT_A_TIME // max(1, self.scores.shape[1]))
+        for lo, hi in row_chunks(len(rows), step):
+            self.settle(*kernels.cells_between(self.scores, rows[lo:hi], low[lo:hi],
+                                               high[lo:hi]))
+
+    def part(self, lo: int, hi: int) -> ScoredRows:
+        """Return some of the rows, a view."""
+        return ScoredRows(self.scores[lo:hi], self.scorer, self.start + lo,
+                          None if self.rounding is None else self.rounding[lo:hi])
+
+
+def settle_lists(scorer: Scorer, start: int, columns: np.ndarray, best: np.ndarray) -> None:
+    """Score the k best of rows from `start` on again, each cell alone, and put them in order."""
+    n, k = columns.shape
+    rounding = scorer.rounding(start, start + n)
+    if rounding is not None:
+        rows, settling = np.repeat(np.arange(start, start + n), k), cast(Settling, scorer)
+        settled = settling.cells(rows, columns.ravel()).reshape(n, k)
+        kernels.settle_best(settled, rounding, columns, best)
 
 
 def best_of_block(scores: np.ndarray, k: int, first_row: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -147,13 +226,39 @@ def best_of_block(scores: np.ndarray, k: int, first_row: int = 0) -> tuple[np.nd
 
     `first_row` is the number of the first row in the message about a NaN.
     """
-    columns = np.full((scores.shape[0], k), -1, np.int64)
-    best = np.full((scores.shape[0], k), -np.inf, scores.dtype)
+    return selected(scores, k, np.zeros(len(scores)), first_row)[:2]
+
+
+def selected(scores: np.ndarray, k: int, rounding: np.ndarray, first_row: int
+             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the same, and of each row whether rounding could put others among them."""
+    columns, best = np.empty((len(scores), k), np.int64), np.empty((len(scores), k), scores.dtype)
+    close = np.empty(len(scores), bool)
     groups = 1 << max(6, (2 * k - 1).bit_length()) if k >= LONG_LIST else 0
     if scores.shape[1] < 8 * groups:
         groups = 0
-    no_nan(kernels.select_top(scores, groups, columns, best), first_row)
-    return columns, best
+    no_nan(kernels.select_top(scores, groups, rounding, columns, best, close), first_row)
+    return columns, best, close
+
+
+def counted(scored: ScoredRows, cells: BlockCells,
+            count: Callable[[np.ndarray, np.ndarray, np.ndarray], None]) -> None:
+    """Count places of relevant cells, once more in rows where rounding could decide one.
+
+    count(rows, rounding, unsure) marks such cells.
+    """
+    starts, stops, columns = cells
+    n, unsure = len(starts), np.zeros(len(columns), bool)
+    exact, rows = np.zeros(n), np.repeat(np.arange(n), stops - starts)
+    rounding = exact if scored.rounding is None else scored.rounding
+    scored.settle(rows, columns)
+    count(np.arange(n), rounding, unsure)
+    again = rows[unsure]
+    if again.size:
+        value = scored.scores[again, columns[unsure]]
+        slack = rounding[again].astype(value.dtype)
+        scored.settle_between(again, value - slack, value + slack)
+        count(np.unique(again), exact, unsure)
 
 
 def no_nan(bad_row: int, first_row: int) -> None:
@@ -164,7 +269,7 @@ def no_nan(bad_row: int, first_row: int) -> None:
 
 
 def block_cells(mask: sp.csr_array, start: int,
-                stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                stop: int) -> BlockCells:
     """Return (starts, stops, columns) of the stored cells of rows start..stop, int64."""
     pointer = mask.indptr[start:stop + 1].astype(np.int64)
     columns = mask.indices[pointer[0]:pointer[-1]].astype(np.int64)

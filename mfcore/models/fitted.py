@@ -28,13 +28,12 @@ Default = Callable[[Any], Row | None]
 
 def rows_of(side: Side, rows: np.ndarray, default: Row | None) -> Folded:
     """Return vectors and biases of rows of a side, those of `default` (None: zeros) for -1."""
-    known = np.asarray(rows) >= 0
-    factors = side.factors[rows] * known[:, None].astype(side.factors.dtype)
-    bias = None if side.bias is None else side.bias[rows] * known
-    if default is not None and not known.all():
-        factors[~known] = default.vector
+    unknown = np.flatnonzero(np.asarray(rows) < 0)
+    factors, bias = side.factors[rows], None if side.bias is None else side.bias[rows]
+    if unknown.size:
+        factors[unknown] = 0 if default is None else default.vector
         if bias is not None:
-            bias[~known] = default.bias
+            bias[unknown] = 0 if default is None else default.bias
     return Folded(factors, bias)
 
 
@@ -128,9 +127,8 @@ class Linear:
         users = self.vectors(asked, pool)
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
-        beta = None if users.bias is None else \
-            (users.bias + self.mean).astype(self.items.factors.dtype)
-        return LinearScorer(users.factors, self.items.factors, beta, self.items.bias)
+        return LinearScorer(users.factors, self.items.factors, users.bias, self.items.bias,
+                            self.mean)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:

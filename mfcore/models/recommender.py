@@ -143,8 +143,9 @@ class Recommender(Estimator):
         Returns
         -------
         item_ids, scores : ndarray, shape (n_users, k)
-            Ties go to the item that comes first in the ratings.  Where fewer than k items
-            are left: id -1 (None where ids are no integers) and score -inf.
+            The same bits alone and in a batch (new users of `NeuralMF`: to rounding).  Ties go to
+            the item that comes first in the ratings.  Where fewer than k items are left: id -1
+            (None where ids are no integers) and score -inf.
 
         Raises
         ------

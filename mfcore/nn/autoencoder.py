@@ -42,14 +42,14 @@ class Plain(Layer):
         return list(dict.fromkeys(p for part in (self.encoder, self.decoder, self.head)
                                   for p in part.parameters()))
 
-    def encode(self, x: Any, pool: Pool) -> np.ndarray:
-        """Return the codes of rows, shape (n, k)."""
-        code: np.ndarray = self.encoder.forward(x, Run(pool))[0]
+    def encode(self, x: Any, pool: Pool, apart: bool = False) -> np.ndarray:
+        """Return the codes of rows, shape (n, k); `apart` as in `Run`."""
+        code: np.ndarray = self.encoder.forward(x, Run(pool, apart=apart))[0]
         return code
 
-    def decode(self, code: np.ndarray, pool: Pool) -> np.ndarray:
-        """Return what the head scores, shape (n, h)."""
-        h: np.ndarray = self.decoder.forward(code, Run(pool))[0]
+    def decode(self, code: np.ndarray, pool: Pool, apart: bool = False) -> np.ndarray:
+        """Return what the head scores, shape (n, h); `apart` as in `Run`."""
+        h: np.ndarray = self.decoder.forward(code, Run(pool, apart=apart))[0]
         return h
 
     def forward(self, x: tuple[Any, Any], run: Run) -> tuple[float, Any]:
@@ -194,14 +194,14 @@ class Variational(Plain):
 
     prior: CompositePrior | None = None
 
-    def posterior(self, x: sp.csr_array, pool: Pool) -> Pair:
-        """Return (μ, ℓ) of rows."""
-        pair: Pair = self.encoder.forward(x, Run(pool))[0]
+    def posterior(self, x: sp.csr_array, pool: Pool, apart: bool = False) -> Pair:
+        """Return (μ, ℓ) of rows; `apart` as in `Run`."""
+        pair: Pair = self.encoder.forward(x, Run(pool, apart=apart))[0]
         return pair
 
-    def encode(self, x: sp.csr_array, pool: Pool) -> np.ndarray:
+    def encode(self, x: sp.csr_array, pool: Pool, apart: bool = False) -> np.ndarray:
         """Return μ, shape (n, k)."""
-        return self.posterior(x, pool)[0]
+        return self.posterior(x, pool, apart)[0]
 
     def forward(self, x: tuple[Any, ...], run: Run) -> tuple[float, Any]:
         """Return the loss."""

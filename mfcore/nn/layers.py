@@ -49,7 +49,15 @@ from mfcore import validation
 from mfcore.kernels import nn_rows
 from mfcore.nn.activations import Activation
 from mfcore.nn.parameters import SUITS, VARIANCES, Gradients, Parameter, Rows, initial_weights
-from mfcore.nn.sparse import RowNumbers, numbered, product, times, transposed_times, with_values
+from mfcore.nn.sparse import (
+    RowNumbers,
+    numbered,
+    product,
+    product_apart,
+    times,
+    transposed_times,
+    with_values,
+)
 from mfcore.parallel import Pool
 
 
@@ -61,6 +69,8 @@ class Run:
     ----------
     pool : Pool
         Threads for large products.
+    apart : bool
+        Whether the bits of a row must not depend on the other rows: see `product_apart`.
     seed : sequence of int, or None
         Of what training draws (dropout, latent noise); None when serving: nothing is drawn.
     gradients : Gradients
@@ -76,6 +86,7 @@ class Run:
     gradients: Gradients = field(default_factory=Gradients)
     share: float = 1.0
     penalty: float = 0.0
+    apart: bool = False
 
     @cached_property
     def random(self) -> np.random.Generator | None:
@@ -151,7 +162,8 @@ class Linear(Layer):
     def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return y, shape (n, n_out), for x (n, n_in)."""
         expect(self, x, self.M.shape[0])
-        y, z = self.activation.forward(product(x, self.M, run.pool), self.b.value)
+        times_M = product_apart if run.apart else product
+        y, z = self.activation.forward(times_M(x, self.M, run.pool), self.b.value)
         return y, (x, y, z)
 
     def backward(self, dy: np.ndarray, cache: Any, run: Run) -> Any:

@@ -190,3 +190,6 @@ class NetworkScorer:
             rows.append(self.mean + self.scale * network_scores(self.network, pairs, serial))
         dtype = self.network.parameters()[0].value.dtype
         return np.array(rows, dtype).reshape(stop - start, self.n_items)
+
+    def rounding(self, start: int, stop: int) -> None:
+        """Return None: a user's scores are computed alone."""

@@ -176,7 +176,24 @@ class OptimisticScorer:
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the scores of rows start..stop, shape (stop - start, n_items)."""
-        mean, std = mean_and_std(scorer.block(start, stop) for scorer in self.samples)
+        return self._of(scorer.block(start, stop) for scorer in self.samples)
+
+    def rounding(self, start: int, stop: int) -> np.ndarray:
+        """Return how far scores of a block may be from those of its cells.
+
+        A mean moves by no more than the largest of what it is of, and a standard deviation by no
+        more than √2 times as much.
+        """
+        each = [scorer.rounding(start, stop) for scorer in self.samples]
+        rounding: np.ndarray = np.max(each, axis=0) * (2 + 2 * abs(self.optimism))
+        return rounding
+
+    def cells(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the scores of cells, each computed alone."""
+        return self._of(scorer.cells(rows, columns) for scorer in self.samples)
+
+    def _of(self, scores: Iterable[np.ndarray]) -> np.ndarray:
+        mean, std = mean_and_std(scores)
         return mean + self.optimism * std
 
 

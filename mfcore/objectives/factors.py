@@ -9,12 +9,14 @@ Q̂ = [Q | 1 | γ], the 1 of one side meeting the bias of the other (objectives/
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from mfcore.data.chunks import empty_beside
 from mfcore.kernels import cells as kernels
+from mfcore.kernels.vectors import row_lengths
 from mfcore.parallel import Pool, gram, row_chunks
 
 PAIRS = 65_536      # pairs scored in one task
@@ -89,11 +91,13 @@ class LinearScorer:
     ----------
     P, Q : ndarray, shapes (n_rows, k), (n_items, k)
     beta, gamma : ndarray, shapes (n_rows,), (n_items,), or None
+    mean : float
+        Added to all scores.
     """
 
     def __init__(self, P: np.ndarray, Q: np.ndarray, beta: np.ndarray | None = None,
-                 gamma: np.ndarray | None = None) -> None:
-        self.P, self.Q, self.beta, self.gamma = P, Q, beta, gamma
+                 gamma: np.ndarray | None = None, mean: float = 0.0) -> None:
+        self.P, self.Q, self.beta, self.gamma, self.mean = P, Q, beta, gamma, mean
         self.n_rows, self.n_items = len(P), len(Q)
 
     def block(self, start: int, stop: int) -> np.ndarray:
@@ -102,13 +106,54 @@ class LinearScorer:
         if self.gamma is not None:
             scores += self.gamma
         if self.beta is not None:
-            scores += self.beta[start:stop, None]
+            scores += (self.beta[start:stop, None] + self.mean).astype(scores.dtype)
+        elif self.mean:
+            scores += scores.dtype.type(self.mean)
         return scores
+
+    def cells(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return s of cells, each computed alone: the rounded scores of `pair_scores`."""
+        out = np.empty(len(rows))
+        kernels.pair_scores(rows, columns, self.P, self.Q, *self._biases, out, 0, len(rows))
+        return (out + self.mean).astype(self._real)
+
+    def rounding(self, start: int, stop: int) -> np.ndarray:
+        """Return how far s of a block may be from s of its cells, shape (stop - start,).
+
+        A sum of k products errs by less than k u ‖p‖ ‖q‖, u = eps / 2, in whatever order it is
+        added (Higham 2002, section 3.1); biases and conversions round a few times more.
+        """
+        return self._rounding[start:stop]
+
+    @cached_property
+    def _rounding(self) -> np.ndarray:
+        beta, gamma = self._biases
+        size = lengths(self.P) * lengths(self.Q).max(initial=0) + abs(self.mean) \
+            + np.abs(beta) + np.abs(gamma).max(initial=0)
+        real, terms = np.finfo(self._real), self.P.shape[1] + 6
+        units = (real.eps + np.finfo(float).eps) / 2            # of the block, and of the cells
+        rounding: np.ndarray = terms * (units * size + real.tiny)
+        return rounding
+
+    @cached_property
+    def _real(self) -> np.dtype:
+        return np.result_type(self.P, self.Q)
+
+    @cached_property
+    def _biases(self) -> tuple[np.ndarray, np.ndarray]:
+        return (np.zeros(self.n_rows) if self.beta is None else self.beta,
+                np.zeros(self.n_items) if self.gamma is None else self.gamma)
+
+
+def lengths(X: np.ndarray) -> np.ndarray:
+    """Return ‖x‖ of each row, float64, shape (n,); it does not depend on the other rows."""
+    found: np.ndarray = row_lengths(X)
+    return found
 
 
 def unit_rows(X: np.ndarray) -> np.ndarray:
     """Return the rows of X divided by their lengths; zero rows stay zero."""
-    length = np.sqrt(np.einsum("nf,nf->n", X, X, dtype=np.float64))
+    length = lengths(X)
     return (X / np.where(length > 0, length, 1.0)[:, None]).astype(X.dtype, copy=False)
 
 

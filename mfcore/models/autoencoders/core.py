@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain, Variational
 from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
-from mfcore.objectives.factors import pair_scores
+from mfcore.objectives.factors import lengths, pair_scores
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.rows import Vector
@@ -182,7 +183,7 @@ def coded(model: Any, network: Plain, ratings: Ratings
 
 def codes(network: Plain, X: sp.csr_array, pool: Pool) -> np.ndarray:
     """Return the codes of input rows, shape (n, k)."""
-    return np.concatenate([network.encode(X[start:stop], pool) for start, stop
+    return np.concatenate([network.encode(X[start:stop], pool, apart=True) for start, stop
                            in row_chunks(X.shape[0], ROWS) or [(0, 0)]])
 
 
@@ -235,10 +236,8 @@ class Coded:
             self.drawn(asked, query.sample, pool)
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
-        beta = np.full(len(users.factors), self.model.global_mean_)
-        if users.bias is not None:
-            beta += users.bias
-        return DecodedScorer(self.network, users.factors, self.model.scale_, beta, self.items.bias)
+        return DecodedScorer(self.network, users.factors, self.model.scale_, users.bias,
+                             self.items.bias, self.model.global_mean_)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:
@@ -264,7 +263,7 @@ class Coded:
             self.model.check_seen()
             ratings = Ratings(self.model.ratings_.cells_of(asked), copy=False)
         X = self.model.recipe.inputs(self.model, ratings)
-        parts = [network.posterior(X[start:stop], pool) for start, stop
+        parts = [network.posterior(X[start:stop], pool, apart=True) for start, stop
                  in row_chunks(X.shape[0], ROWS) or [(0, 0)]]
         mean, log_variance = (np.concatenate(each) for each in zip(*parts, strict=True))
         return mean, np.exp(log_variance)
@@ -288,7 +287,7 @@ class Coded:
         for start, stop in row_chunks(len(rows), PAIRS):
             known = start + np.flatnonzero(columns[start:stop] >= 0)
             asked, place = np.unique(rows[known], return_inverse=True)
-            h = self.network.decode(codes[asked], pool)
+            h = self.network.decode(codes[asked], pool, apart=True)
             z = pair_scores(place, columns[known], h, W, np.zeros(len(h), h.dtype), c, pool)
             out[known] = self.model.scale_ * head.activation.formula.value(z)
         return out
@@ -303,22 +302,56 @@ class DecodedScorer:
     """Scores of blocks of rows against all items, from their codes.
 
     beta, gamma : ndarray, shapes (n_rows,), (n_items,), or None, added to the scores
+    mean : float, added to the scores
     """
 
     def __init__(self, network: Plain, codes: np.ndarray, scale: float = 1.0,
-                 beta: np.ndarray | None = None, gamma: np.ndarray | None = None) -> None:
-        self.network, self.codes, self.scale = network, codes, scale
-        self.beta, self.gamma = beta, gamma
-        self.n_rows, self.n_items = len(codes), len(network.head.b.value)
+                 beta: np.ndarray | None = None, gamma: np.ndarray | None = None,
+                 mean: float = 0.0) -> None:
+        self.network, self.codes, self.scale, self.mean = network, codes, scale, mean
+        self.W, self.c = network.head.W.value, network.head.b.value
+        self.n_rows, self.n_items = len(codes), len(self.c)
+        self.beta = np.zeros(self.n_rows) if beta is None else beta
+        self.gamma = np.zeros(self.n_items) if gamma is None else gamma
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the scores of rows start..stop, shape (stop - start, n_items)."""
-        h = self.network.decode(self.codes[start:stop], Pool(1))
-        z = h @ self.network.head.W.value.T + self.network.head.b.value
-        scores = self.network.head.activation.formula.value(z)
-        scores *= scores.dtype.type(self.scale)
-        if self.gamma is not None:
-            scores += self.gamma.astype(scores.dtype)
-        if self.beta is not None:
-            scores += self.beta[start:stop, None].astype(scores.dtype)
+        scores = self._activated(self._hidden(np.arange(start, stop)) @ self.W.T + self.c)
+        real = scores.dtype
+        scores *= real.type(self.scale)
+        scores += self.gamma.astype(real)
+        scores += (self.beta[start:stop, None] + self.mean).astype(real)
         return scores
+
+    def cells(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the scores of cells, each computed alone."""
+        asked, place = np.unique(rows, return_inverse=True)
+        h = self._hidden(asked)
+        z = pair_scores(place, columns, h, self.W, np.zeros(len(h), h.dtype), self.c, Pool(1))
+        scores: np.ndarray = self.mean + self.scale * self._activated(z)
+        scores += self.beta[rows]
+        scores += self.gamma[columns]
+        return scores.astype(self.codes.dtype)
+
+    def rounding(self, start: int, stop: int) -> np.ndarray:
+        """Return how far scores of a block may be from those of its cells: see `LinearScorer`.
+
+        No activation has a slope of more than 2, or a value of more than 1 + 2 |z|.
+        """
+        h = self._hidden(np.arange(start, stop))
+        z = lengths(h) * self._longest + np.abs(self.c).max(initial=0)
+        size = abs(self.scale) * (1 + 2 * z) + abs(self.mean) \
+            + np.abs(self.beta[start:stop]) + np.abs(self.gamma).max(initial=0)
+        rounding: np.ndarray = (h.shape[1] + 16) * np.finfo(h.dtype).eps * size
+        return rounding
+
+    def _hidden(self, rows: np.ndarray) -> np.ndarray:
+        return self.network.decode(self.codes[rows], Pool(1), apart=True)
+
+    @cached_property
+    def _longest(self) -> float:
+        return float(lengths(self.W).max(initial=0))
+
+    def _activated(self, z: np.ndarray) -> np.ndarray:
+        y: np.ndarray = self.network.head.activation.formula.value(z)
+        return y

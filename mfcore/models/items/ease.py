@@ -193,3 +193,6 @@ class RowScorer:
             scores /= np.where(row > 0, row, 1).astype(scores.dtype)
             scores /= np.where(self.lengths > 0, self.lengths, 1)
         return scores
+
+    def rounding(self, start: int, stop: int) -> None:
+        """Return None: each row is added up alone, cell by cell."""

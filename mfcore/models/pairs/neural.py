@@ -103,6 +103,7 @@ class NeuralMF(Recommender):
     -----
     `fit(ratings, pretrained=...)` starts from a fitted model: see `models/pairs/pretrained.py`.
     A new user's vector takes a fixed number of gradient steps from the mean, all else frozen.
+    Scores of pairs, and of new users, are the same alone and in a batch up to rounding.
 
     References
     ----------

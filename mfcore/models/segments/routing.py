@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer
+from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer, Settling
 from mfcore.parallel import Pool
 
 FALLBACK = -1       # the code of users without a model of their own
@@ -45,6 +45,28 @@ class SegmentScorer:
             low, high = np.searchsorted(rows, (start, stop)).tolist()
             if low < high:
                 scores[rows[low:high] - start] = scorer.block(low, high)
+        return scores
+
+    def rounding(self, start: int, stop: int) -> np.ndarray | None:
+        """Return how far each row of a block may be from `cells`; None if no scorer rounds."""
+        found = [(rows[low:high], scorer.rounding(low, high)) for rows, scorer in self.parts
+                 for low, high in [np.searchsorted(rows, (start, stop)).tolist()]]
+        if all(own is None for _, own in found):
+            return None
+        rounding = np.zeros(stop - start)
+        for rows, own in found:
+            if own is not None:
+                rounding[rows - start] = own
+        return rounding
+
+    def cells(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the scores of cells, each computed alone."""
+        scores = np.empty(len(rows), self._dtype)
+        for own, scorer in self.parts:
+            ours = np.flatnonzero(np.isin(rows, own))
+            if ours.size and scorer.rounding(0, 0) is not None:
+                scores[ours] = cast(Settling, scorer).cells(
+                    np.searchsorted(own, rows[ours]), columns[ours])
         return scores
 
     @property
