@@ -13,7 +13,9 @@ import math
 import numbers
 import os
 import stat
-from collections.abc import Collection, Iterable
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-CLOSE = 0.6                 # likeness of two words at which one may be meant by the other
+CLOSE = 0.5                 # likeness of two words at which one may be meant by the other
 MOST = 2**31 - 1            # largest count, of rows or of entries in a list
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe",
           stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -78,6 +80,13 @@ def meant(word: str, known: Iterable[Any]) -> str:
                if isinstance(known_word, str)}
     near = get_close_matches(word.lower(), spelled, 1, CLOSE)
     return f"; did you mean {spelled[near[0]]!r}?" if near else ""
+
+
+def unknown(owner: str, words: Sequence[str], known: Iterable[str]) -> ValueError:
+    """Return the error for parameters that something does not have."""
+    near = meant(words[0], known)
+    return ValueError(f"{owner} has no parameter {', '.join(map(repr, words))}"
+                      f"{near}{' It' if near else '; it'} has {', '.join(known)}")
 
 
 def choice(name: str, value: Any, known: Collection[Any]) -> Any:
@@ -230,6 +239,14 @@ def missing_value(name: str, value: Any, row: int, count: int) -> ValueError:
     """Return the error for a value that is missing."""
     return ValueError(f"{name} must not be missing, got {value!r} in row {row} ({count} in all); "
                       f"drop or fill these rows first")
+
+
+def warn(text: str) -> None:
+    """Warn whoever called the library, however deep in it this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mfcore"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 def is_missing(value: Any) -> bool:

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 
 import mfcore
 from mfcore.cli import demo, described, main, models, output
+from mfcore.cli.flags import in_flags
 from mfcore.cli.parser import build_parser
 from mfcore.data import synthetic
 from mfcore.models.registry import MODELS, sentence
@@ -763,6 +765,60 @@ def test_the_folds_of_a_source_file_are_its_lines(answer, monkeypatch):
 # ------------------------------------------------------------------------------- info
 
 
+def test_info_shows_what_a_model_file_holds(answer, run, folder):
+    found = answer("info named.mfcore")
+    model = mfcore.load(folder / "named.mfcore")
+    assert found["model"] == "MatrixFactorization"
+    assert found["parameters"]["n_factors"] == 2
+    assert [found[name] for name in ("users", "items", "ratings", "epochs")] == [3, 3, 5, 2]
+    assert found["bytes"] == (folder / "named.mfcore").stat().st_size
+    assert found["mean"] == pytest.approx(model.mean_rating_)
+    assert found["loss"] == pytest.approx(model.history_[-1]["loss"])
+    _, out, _ = run("info named.mfcore")
+    for line in (r"model +MatrixFactorization\(n_factors=2, n_epochs=2, ",
+                 r"ratings +5, from 2 to 5", r"epochs +2, loss",
+                 r"user ids +text, such as 'ann', 'bob', 'eve'"):
+        assert re.search(line, out), out
+    assert re.search(r"item ids +integers, such as 0, 1, 2", run("info mf.mfcore")[1])
+
+
+@pytest.mark.parametrize("entry", MODELS.values(), ids=lambda entry: entry.name)
+def test_info_describes_every_model_also_without_its_ratings(entry, answer, tmp_path):
+    made = getattr(mfcore, entry.name)
+    path = tmp_path / "m.mfcore"
+    samples.small(made).fit(samples.counts()).save(path, seen=False)
+    found = answer(f"info {path}")
+    assert (found["model"], found["users"], found["ratings"]) == (entry.name, 11, None)
+    assert found["user_ids"] == "row numbers"
+
+
+@pytest.mark.parametrize(("line", "meant"), [
+    ("fit x --out m --model implict", "did you mean 'implicit'?"),
+    ("recomend x", "did you mean 'recommend'?"), ("fit x --out m --facters 3", "'--factors'?"),
+    ("fit x --out m --duplicates men", "did you mean 'mean'?")])
+def test_a_usage_error_suggests_the_nearest_word(run, line, meant):
+    code, _, err = run(line)
+    assert code == 2
+    assert meant in err
+
+
+@pytest.mark.parametrize(("text", "wanted"), [
+    ("n_factors must be >= 1, got 0", "--factors must be >= 1, got 0"),
+    ("r.csv, line 1: say header=True, user=0, item=1", None),
+    ("read it (text_ids=True)", "read it (--text-ids)"),
+    ('duplicates="last", "mean" or "sum" says', "--duplicates last, mean or sum says"),
+    ("comment='#' skips such lines", "--comment # skips such lines"),
+    ("or, if it is a name, say missing=()", "or, if it is a name, say --missing ''"),
+    ("Ratings(matrix, weights=...)", "Ratings(matrix, weights=...)"),
+    ("fit(bias=None)", "fit(bias=None)"), ("its users=3 of them", "its users=3 of them")])
+def test_messages_speak_of_flags(text, wanted):
+    arguments = build_parser().parse_args(["fit", "x", "--out", "m"])
+    wanted = wanted or "r.csv, line 1: say --header, --user-column 0, --item-column 1"
+    assert in_flags(text, arguments) == wanted
+    bare = build_parser().parse_args(["info"])
+    assert in_flags(text, bare) == text or text.startswith("duplicates")
+
+
 def test_info_names_versions_threads_blas_and_folders(answer, run, monkeypatch, tmp_path):
     monkeypatch.setenv("MFCORE_CACHE", str(tmp_path))
     monkeypatch.setenv("MFCORE_DATA", "somewhere")
@@ -821,9 +877,9 @@ FAILURES = {
     "fit nothing.csv --out m": "there is no file nothing.csv",
     "fit ratings.csv --out nowhere/m": "there is no folder nowhere",
     "fit ratings.csv --out .": "it is a folder",
-    "fit ratings.csv --out m --factors 0": "n_factors must be >= 1, got 0",
+    "fit ratings.csv --out m --factors 0": "error: --factors must be >= 1, got 0",
     "fit ratings.csv --out m --reg nan": "reg must be finite",
-    "fit ratings.csv --out m --threads 0": "n_threads must be in",
+    "fit ratings.csv --out m --threads 0": "error: --threads must be in",
     "fit ratings.csv --out m --set nonsense=1": "has no parameter 'nonsense'",
     "fit ratings.csv --out m --set nonsense": "--set must be NAME=VALUE",
     "fit ratings.csv --out m --set solver=magic": "solver must be one of",
@@ -831,7 +887,7 @@ FAILURES = {
     "fit ratings.csv --out m --set n_factor=3": "'n_factor'; did you mean 'n_factors'? It has",
     "fit ratings.csv --out m --model ease --set regg=3": "'regg'; did you mean 'reg'? It has reg, ",
     "fit ratings.csv --out m --model bias --reg 3": "no parameter 'reg'; did you mean 'reg_users'?",
-    "fit ratings.csv --out m --set n_epochs=many": "n_epochs must be an integer, got 'many'",
+    "fit ratings.csv --out m --set n_epochs=many": "--epochs must be an integer, got 'many'",
     "fit ratings.csv --out m --model segmented --by colour": "user features (none here) or a file",
     "fit ratings.csv --out m --model segmented --by x --set by=y": "Segmented(Matrix",
     "fit planted --out m --model segmented --by colour": "features (group) or a file of labels",
@@ -842,8 +898,22 @@ FAILURES = {
     "fit named.csv --out m --model segmented --by titles.csv": "a label for none of the users",
     "fit ratings.csv --out m --model segmented --by three.txt": "one label a user, 60, got 3",
     "fit broken.csv --out m": "line 3",
-    "fit twice.csv --out m": "duplicates=",
-    "fit ratings.csv --out m --user-column who": "who",
+    "fit twice.csv --out m": "; --duplicates last, mean or sum says how to merge",
+    "fit ratings.csv --out m --user-column who": "no column 'who' for user; its columns: user",
+    "fit ratings.csv --out m --item-column itm": "'itm' for item; did you mean 'item'? Its columns",
+    "fit other.csv --out m": "no column 'user' for user, 'item' for item, 'rating' for rating; its "
+                             "columns: order, client, sku, qty; name them: --user-column ..., "
+                             "--item-column ..., --rating-column ...; --rating-column none "
+                             "counts every line as 1",
+    "fit seven.csv --out m": "write whole numbers, or say --text-ids to read such ids as text",
+    "fit ratings.csv --out m --set regg=1 --set foo=2": "no parameter 'regg', 'foo'; did you mean "
+                                                        "'reg'? It has n_factors",
+    "tune ratings.csv --space regg=1:2": "has no parameter 'regg'; did you mean 'reg'? It has",
+    "evaluate mf.mfcore ratings.csv --metrics ncdg": "got 'ncdg'; did you mean 'ndcg'?",
+    "compare ratings.csv implict mf": "recvae, bias, popularity; did you mean 'implicit'?",
+    "fetch ml-1k": "did you mean 'ml-100k'?", "fetch plantd": "did you mean 'planted'?",
+    "fit movietweeting-100k --out m": "did you mean 'movietweetings-100k'?",
+    "info nothing.mfcore": "there is no file nothing.mfcore",
     "fit low.csv --model implicit --out m": "counts must be >= 0",
     "recommend nothing.mfcore --user 1": "there is no file nothing.mfcore",
     "recommend ratings.csv --user 1": "no model file",
@@ -856,12 +926,12 @@ FAILURES = {
     "recommend mf.mfcore --ratings unknown.csv": "777",
     "recommend mf.mfcore --user 1 --titles nothing": "there is no file nothing",
     "recommend mf.mfcore --user 1 --titles empty.txt": "an id and a title",
-    "recommend mf.mfcore --user 1 --threads -1": "n_threads",
+    "recommend mf.mfcore --user 1 --threads -1": "--threads must be in",
     "similar named.mfcore --item ink": "ink",
     "evaluate mf.mfcore nothing.csv": "there is no file nothing.csv",
     "evaluate mf.mfcore ratings.csv --metrics luck": "metrics must be one of",
     "evaluate mf.mfcore new.csv --fold-in named.csv": "not seen",
-    "evaluate ratings.csv --model bias --folds 1": "n_folds",
+    "evaluate ratings.csv --model bias --folds 1": "--folds must be >= 2",
     "evaluate ratings.csv --model bias --file-folds": "--file-folds needs",
     "compare ratings.csv bias magic": "there is no model file magic, and no model of that name; ",
     "compare ratings.csv bias segmented": "known by name are mf, ",
@@ -886,6 +956,8 @@ def bad_files(folder):
     (folder / "empty.txt").write_text("\n")
     (folder / "broken.csv").write_text("1,2,3\n1,3,4\n1,x y\n")
     (folder / "twice.csv").write_text("1,2,3\n1,2,4\n")
+    (folder / "other.csv").write_text("order,client,sku,qty\n1,2,3,4\n")
+    (folder / "seven.csv").write_text("7.0,1,5\n8.0,2,4\n")
     (folder / "low.csv").write_text("1,2,3\n1,3,-4\n")
     (folder / "unknown.csv").write_text("1,777,3\n")
     (folder / "ragged.csv").write_text("1,a\n2\n")

@@ -116,15 +116,17 @@ def test_a_missing_rating_in_the_first_line_makes_no_header(field, ids) -> None:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(("text", "missing"), [
-    ("sku,client,stars\nA1,ann,5\nA2,bob,3\n", "user"),
-    ("sku,client,stars\n1,2,5\n2,3,3\n", "user"),
-    ("order,client,sku,qty\n1,2,3,4\n", "user"), ("order,client,sku,qty\n1,ann,A1,4\n", "user"),
+    ("sku,client,stars\nA1,ann,5\nA2,bob,3\n", "user item"),
+    ("sku,client,stars\n1,2,5\n2,3,3\n", "user item"),
+    ("order,client,sku,qty\n1,2,3,4\n", "user item rating"),
+    ("order,client,sku,qty\n1,ann,A1,4\n", "user item rating"),
     ("user,item,qty\n1,2,3\n", "rating"), ("user,item\n1,2\n", "rating"),
     ("user,sku,rating\n1,2,3\n", "item")])
 def test_a_header_without_the_usual_names_is_no_ground_for_guessing(text, missing) -> None:
     names = ", ".join(text.split()[0].split(","))
+    listed = ", ".join(f"{each!r} for {each}" for each in missing.split())
     with pytest.raises(ValueError, match=re.escape(
-            f"x has no column {missing!r} for {missing}; its columns: {names}; name them: "
+            f"x has no column {listed}; its columns: {names}; name them: "
             f"user=..., item=..., rating=...")):
         read_columns(text_of("x", text.encode()))
 

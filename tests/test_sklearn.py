@@ -147,3 +147,10 @@ def test_ratings_are_not_cut_and_a_matrix_of_other_users_is_not_scored():
         warnings.simplefilter("always")
         cross_val_score(ImplicitMF(2, n_epochs=1), matrix, cv=3)
     assert any("X, y = Ratings(matrix).pairs()" in str(each.message) for each in seen)
+
+
+def test_the_score_of_strangers_is_told_to_whoever_asked():
+    fitted = model().fit(X, y)
+    with pytest.warns(UserWarning, match="knows 0 of the 40 items of the test set") as seen:
+        fitted.score(X + [0, 1000], y)
+    assert [each.filename for each in seen] == [__file__]

@@ -12,8 +12,11 @@ import os
 import warnings
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from mfcore.cli import output
+from mfcore.cli.flags import in_flags
 from mfcore.cli.parser import build_parser
 
 FAILED, UNABLE, INTERRUPTED = 1, 2, 130
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Namespace) -> int:
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = output.warn
+            warnings.showwarning = partial(_warn, arguments)
             output.write(arguments.command(arguments), arguments.json)
         return 0
     except KeyboardInterrupt:
@@ -53,8 +56,13 @@ def _run(arguments: Namespace) -> int:
     except EXPECTED as error:
         if arguments.traceback:
             raise
-        output.complain(f"error: {described(error)}")
+        output.complain(f"error: {in_flags(described(error), arguments)}")
         return UNABLE if isinstance(error, NotImplementedError) else FAILED
+
+
+def _warn(arguments: Namespace, message: Warning | str, *_: Any, **__: Any) -> None:
+    """Write a warning as one line to standard error: see `warnings.showwarning`."""
+    output.complain(f"warning: {in_flags(str(message), arguments)}")
 
 
 def described(error: BaseException) -> str:

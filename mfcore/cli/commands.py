@@ -45,7 +45,8 @@ def fetch(arguments: Namespace) -> Answer:
         return _known()
     target = replaceable(arguments.csv) if arguments.csv else None
     if arguments.name not in NAMES:
-        raise ValueError(f"there is no data set {arguments.name!r}; known are {', '.join(NAMES)}")
+        raise ValueError(f"there is no data set {arguments.name!r}; known are {', '.join(NAMES)}"
+                         f"{validation.meant(arguments.name, NAMES)}")
     data = inputs.load_data(arguments.name, arguments)
     if target is not None:
         _write_csv(data, target, arguments.quiet)

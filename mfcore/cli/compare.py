@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import mfcore
+from mfcore import validation
 from mfcore.atomic import replaceable, replacing
 from mfcore.cli import inputs
 from mfcore.cli.commands import cut_folds
-from mfcore.cli.models import CLASSES, SEGMENTED, command_of, named_model, set_running
+from mfcore.cli.models import ESTIMATORS, command_of, named_model, set_running
 from mfcore.cli.output import Answer, progress
 
 
@@ -45,10 +46,9 @@ def _model(word: str, arguments: Namespace) -> Any:
         return mfcore.load(word)
     name, *settings = word.split(":")
     command = command_of(name)
-    if command not in CLASSES or command == SEGMENTED:
-        names = ", ".join(each for each in CLASSES if each != SEGMENTED)
+    if command not in ESTIMATORS:
         raise ValueError(f"there is no model file {word}, and no model of that name; known by "
-                         f"name are {names}")
+                         f"name are {', '.join(ESTIMATORS)}{validation.meant(name, ESTIMATORS)}")
     return named_model(command, settings, arguments.seed)
 
 

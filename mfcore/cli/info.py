@@ -1,4 +1,6 @@
-"""`mfcore info`: what results and their speed may depend on; with --check, a self-test.
+"""`mfcore info`: what a model file holds, or what results and their speed may depend on.
+
+With --check, a self-test of the machine.
 
 The self-test takes a few seconds.  It fits small planted ratings and compares with what is
 known without any of our kernels:
@@ -23,16 +25,20 @@ from typing import Any
 import numpy as np
 
 import mfcore
-from mfcore.cli.output import Answer
+from mfcore.cli.output import Answer, shown
 
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "threadpoolctl", "tqdm", "pyarrow",
-            "matplotlib")
+            "narwhals", "matplotlib")
 TOLERANCE = 1e-8
 REG, UNKNOWN = 2.0, 0.3            # λ of a row, and w0, in the self-test
 
 
 def info(arguments: Namespace) -> Answer:
-    """Describe versions, threads, BLAS and folders; with --check, test them."""
+    """Describe a model file, or versions, threads, BLAS and folders; with --check, test them."""
+    if arguments.model is not None:
+        if arguments.check:
+            arguments.usage_error("--check tests the machine, not a model file")
+        return held_by(arguments.model)
     from mfcore.data.datasets import cache_dir
     from mfcore.parallel import thread_count
 
@@ -43,6 +49,58 @@ def info(arguments: Namespace) -> Answer:
     if arguments.check:
         data["check"] = self_test()
     return Answer(data, "\n".join(_lines(data)))
+
+
+# ----------------------------------------------------------------------------- a model file
+
+
+def held_by(file: str) -> Answer:
+    """Describe what a model file holds."""
+    model: Any = mfcore.load(file)
+    path, last = Path(file), model.history_[-1] if model.history_ else {}
+    data = {"file": file, "bytes": path.stat().st_size, "model": type(model).__name__,
+            "parameters": model.get_params(), "users": model.n_users_, "items": model.n_items_,
+            "ratings": model.ratings_.nnz if model.has_seen_ else None,
+            "lowest": model.rating_range_[0], "highest": model.rating_range_[1],
+            "mean": model.mean_rating_, "user_ids": _kind(model.user_ids_),
+            "item_ids": _kind(model.item_ids_), **_features(model), "epochs": model.n_epochs_,
+            "loss": None if "segment" in last else last.get("loss")}
+    return Answer(data, "\n".join(f"{name:15s}{shown(value)}" for name, value in
+                                  _rows(data, model) if value is not None))
+
+
+def _kind(ids: np.ndarray | None) -> str:
+    """Describe ids by their kind, and the first of them."""
+    if ids is None:
+        return "row numbers"
+    kinds = sorted({"integers" if isinstance(each, int) else
+                    "text" if isinstance(each, str) else type(each).__name__
+                    for each in ids.tolist()})
+    return f"{' and '.join(kinds) or 'none'}, such as {', '.join(map(repr, ids[:3].tolist()))}"
+
+
+def _features(model: Any) -> dict[str, int | None]:
+    """Return the numbers of features of users and items, None where there are none."""
+    if "features" not in model.side_type.parts:
+        return {"user_features": None, "item_features": None}
+    names = {"user_features": model.user_feature_names_, "item_features": model.item_feature_names_}
+    return {side: None if found is None else len(found) for side, found in names.items()}
+
+
+def _rows(data: dict[str, Any], model: Any) -> list[tuple[str, Any]]:
+    """Return the lines of a description, with numbers as people read them."""
+    loss = "" if data["loss"] is None else f", loss {data['loss']:.6g}"
+    size = f"{data['users']:,} × {data['items']:,}"
+    seen = "not in the file (saved with seen=False)" if data["ratings"] is None else \
+        f"{data['ratings']:,}, from {data['lowest']:g} to {data['highest']:g}, mean " \
+        f"{data['mean']:.4g}"
+    return [("file", f"{data['file']}, {data['bytes'] / 1e6:.1f} MB"), ("model", repr(model)),
+            ("users × items", size), ("ratings", seen), ("user ids", data["user_ids"]),
+            ("item ids", data["item_ids"]), ("user features", data["user_features"]),
+            ("item features", data["item_features"]), ("epochs", f"{data['epochs']}{loss}")]
+
+
+# ------------------------------------------------------------------------------- the machine
 
 
 def _versions() -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mfcore
+from mfcore import validation
 from mfcore.cli.output import shows_progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def load_data(name: str, arguments: Namespace) -> Dataset:
         return mfcore.fetch(name, progress=shows_progress(arguments.quiet))
     if not Path(name).exists():
         raise FileNotFoundError(f"there is no file {name}, and no data set of that name; known "
-                                f"by name are {', '.join(NAMES)}")
+                                f"by name are {', '.join(NAMES)}{validation.meant(name, NAMES)}")
     return Dataset(read_file(name, arguments))
 
 

@@ -8,11 +8,11 @@ import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mfcore
+from mfcore import validation
 from mfcore.cli.inputs import ids_or_rows, read_rows
 from mfcore.cli.output import shows_progress
 from mfcore.models.registry import MODELS
@@ -30,7 +30,6 @@ FIRST = ESTIMATORS[0]                   # fitted if no model is named
 PARAMETERS = {"factors": "n_factors", "reg": "reg", "bias": "bias", "epochs": "n_epochs",
               "threads": "n_threads"}
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-CLOSE = 0.5                             # likeness at which another name may be meant
 Parameters = Mapping[str, inspect.Parameter]
 
 
@@ -91,7 +90,8 @@ def _params(arguments: Namespace, owner: str, known: Parameters) -> dict[str, An
         if name in known}
     for word, name in PARAMETERS.items():
         if (value := getattr(arguments, word)) is not None:
-            _check_known(name, owner, known)
+            if name not in known:
+                raise validation.unknown(owner, [name], known)
             params[name] = None if name == "bias" and value == "none" else value
     given = [text.removeprefix("estimator__") if arguments.model == SEGMENTED else text
              for text in arguments.set]
@@ -100,21 +100,15 @@ def _params(arguments: Namespace, owner: str, known: Parameters) -> dict[str, An
 
 def _settings(option: str, texts: Sequence[str], owner: str, known: Parameters) -> dict[str, Any]:
     """Return parameters of texts such as "n_factors=32"."""
-    params = {}
+    words = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name.isidentifier() and equals):
             raise ValueError(f"{option} must be NAME=VALUE, got {text!r}")
-        _check_known(name, owner, known)
-        params[name] = value_of(value, known[name])
-    return params
-
-
-def _check_known(name: str, owner: str, known: Parameters) -> None:
-    if name not in known:
-        near = get_close_matches(name, known, 1, CLOSE)
-        meant = f"did you mean {near[0]!r}? It has" if near else "it has"
-        raise ValueError(f"{owner} has no parameter {name!r}; {meant} {', '.join(known)}")
+        words[name] = value
+    if unknown := [name for name in words if name not in known]:
+        raise validation.unknown(owner, unknown, known)
+    return {name: value_of(value, known[name]) for name, value in words.items()}
 
 
 def value_of(text: str, parameter: inspect.Parameter) -> Any:

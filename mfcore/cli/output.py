@@ -55,12 +55,6 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
-def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int,
-         file: TextIO | None = None, line: str | None = None) -> None:
-    """Write a warning as one line to standard error: see `warnings.showwarning`."""
-    complain(f"warning: {message}")
-
-
 def _pieces(answer: Answer | Listing, as_json: bool) -> Iterator[str]:
     """Yield an answer in pieces."""
     if isinstance(answer, Answer):

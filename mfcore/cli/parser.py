@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import (
     SUPPRESS,
     ArgumentParser,
@@ -12,9 +13,10 @@ from argparse import (
 )
 from collections.abc import Callable
 from textwrap import dedent
-from typing import Any
+from typing import Any, NoReturn
 
 import mfcore
+from mfcore import validation
 from mfcore.cli.commands import convert, evaluate, fetch, fit, recommend, similar, tune
 from mfcore.cli.compare import compare
 from mfcore.cli.demo import PICTURE, demo
@@ -35,8 +37,26 @@ MEASURES = [name for name, kind in METRICS.items()      # (of what a command lin
 class Parser(ArgumentParser):
     """A parser whose complaints quote words of the command line without what terminals act upon."""
 
+    def error(self, message: str) -> NoReturn:
+        """End with a usage error, and with the word that may have been meant."""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if choice is not None:
+            message += validation.meant(choice[1], re.findall(r"[\w-]+", choice[2]))
+        elif unknown is not None:
+            message += validation.meant(unknown[1], _all_options(self))
+        super().error(message)
+
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message("\n".join(map(shown, message.split("\n"))), file)
+
+
+def _all_options(parser: ArgumentParser) -> list[str]:
+    """Return the options of all commands."""
+    commands = [command for action in parser._actions
+                for command in (action.choices or {} if isinstance(action.choices, dict) else {}
+                                ).values()]
+    return [option for command in commands for option in command._option_string_actions]
 
 
 def build_parser() -> ArgumentParser:
@@ -232,10 +252,13 @@ def _compare(kinds: Any) -> None:
 
 
 def _info(kinds: Any) -> None:
-    parser = _command(kinds, info, "versions, threads, BLAS and folders", """
-        Print what the results and their speed may depend on.""", """
+    parser = _command(kinds, info, "what a model file holds; versions, threads, folders", """
+        Print what a model file holds, or, without one, what the results and their speed may
+        depend on.""", """
+        mfcore info films.mfcore
         mfcore info
         mfcore info --check""")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=MODEL)
     parser.add_argument("--check", action="store_true",
                         help="fit a few small models and compare with known answers")
 

@@ -41,7 +41,7 @@ class CollectedIds:
         distinct, rows = factorize(self.name, array)
         if self._known is not None and (distinct.dtype == object) != (self._known.dtype == object):
             raise ValueError(f"{self.name} are whole numbers in some parts and text in others; "
-                             f"read them all as they are written (text_ids=True, --text-ids)")
+                             f"read them all as they are written (text_ids=True)")
         self._places = None
         if distinct.dtype != object:
             self._known = distinct if self._known is None else _united(self._known, distinct)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -247,8 +247,19 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
 
     `at` says where that is in the file.
     """
-    found = {what: _place(name, what, column, header, first, at)
-             for what, column in asked.items()}
+    places = {what: _place(what, column, header) for what, column in asked.items()}
+    missing = [what for what, place in places.items() if place is None]
+    if missing:
+        raise ValueError(_complaint_of_missing(name, {what: asked[what] for what in missing},
+                                               header or ()))
+    found = {what: place for what, place in places.items() if place is not None}
+    for what, place in found.items():
+        if place >= len(first):
+            above = "; skip_lines=... or comment=... leaves out lines that are no ratings"
+            raise ValueError(f"{name}{at} must have {place + 1} columns for {what}="
+                             f"{asked[what]!r}, got {len(first)}: "
+                             f"{', '.join(map(repr, first))[:60]}{_without_ratings([what])}"
+                             f"{above if at else ''}")
     uses: dict[int, str] = {}
     for what, place in found.items():
         if place in uses:
@@ -259,29 +270,27 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
     return found
 
 
-def _place(name: str, what: str, column: Column, header: Sequence[str] | None,
-           first: Sequence[str], at: str) -> int:
-    cure = "; rating=None counts every line as 1" if what == "rating" else ""
-    above = "; skip_lines=... or comment=... leaves out lines that are no ratings" if at else ""
-    place = _named_place(name, what, column, header, cure) if isinstance(column, str) else \
-        validation.integer(what, column)
-    if place >= len(first):
-        raise ValueError(f"{name}{at} must have {place + 1} columns for {what}={column!r}, got "
-                         f"{len(first)}: {', '.join(map(repr, first))[:60]}{cure}{above}")
-    return place
+def _place(what: str, column: Column, header: Sequence[str] | None) -> int | None:
+    if not isinstance(column, str):
+        return validation.integer(what, column)
+    place = named_place(what, column, header or ())
+    return POSITIONS.get(what) if place is None and column == what and header is None else place
 
 
-def _named_place(name: str, what: str, column: str, header: Sequence[str] | None,
-                 cure: str) -> int:
-    names = header or ()
-    place = named_place(what, column, names)
-    if place is None and column == what and header is None:
-        place = POSITIONS.get(what)
-    if place is not None:
-        return place
-    choice = (f"its columns: {_shown(names)}; name them: user=..., item=..., rating=..."
-              f"{cure}") if names else "it has no header"
-    raise ValueError(f"{name} has no column {column!r} for {what}; {choice}")
+def _complaint_of_missing(name: str, missing: Mapping[str, Column], header: Sequence[str]) -> str:
+    """Say which columns are missing, all at once, and what there is."""
+    listed = ", ".join(f"{column!r} for {what}" for what, column in missing.items())
+    if not header:
+        return f"{name} has no column {listed}; it has no header"
+    near = next(filter(None, (validation.meant(str(each), header) for each in missing.values())),
+                "")
+    return (f"{name} has no column {listed}{near}{' Its' if near else '; its'} columns: "
+            f"{_shown(header)}; name them: user=..., item=..., rating=..."
+            f"{_without_ratings(missing)}")
+
+
+def _without_ratings(missing: Collection[str]) -> str:
+    return "; rating=None counts every line as 1" if "rating" in missing else ""
 
 
 def _shown(names: Sequence[str]) -> str:

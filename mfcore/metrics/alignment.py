@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings, names_of
 from mfcore.data.renumber import renumber_items
 from mfcore.metrics.fitted import NewRows, Query, Scorer
@@ -104,8 +104,8 @@ def warn_of_strangers(name: str, ids: np.ndarray | None, found: np.ndarray, used
     strangers = used[found[used] < 0]
     if ids is not None and 2 * len(strangers) > len(used):
         known, (one,) = len(used) - len(strangers), ids[strangers[:1]].tolist()
-        warnings.warn(f"the model knows {known:,} of the {len(used):,} {name} of the test set, "
-                      f"and not {one!r}, for one: are these the ids of training?", stacklevel=2)
+        validation.warn(f"the model knows {known:,} of the {len(used):,} {name} of the test set, "
+                        f"and not {one!r}, for one: are these the ids of training?")
 
 
 def stored_in(cells: sp.csr_array, pattern: sp.csr_array) -> np.ndarray:

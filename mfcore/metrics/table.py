@@ -14,7 +14,6 @@ and the documentation read this table and keep no list of their own.  It imports
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from mfcore import validation
@@ -208,6 +207,5 @@ def _cut(name: str, cuts: list[int]) -> Iterator[Metric]:
 
 
 def _refuse(name: str) -> None:
-    near = get_close_matches(name, METRICS, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"metrics must be one of {', '.join(map(repr, METRICS))}, got {name!r}{meant}")
+    raise ValueError(f"metrics must be one of {', '.join(map(repr, METRICS))}, got {name!r}"
+                     f"{validation.meant(name, METRICS)}")

@@ -120,8 +120,7 @@ class Estimator:
         known = self._parameter_names()
         unknown = sorted(set(params) - set(known))
         if unknown:
-            raise ValueError(f"{type(self).__name__} has no parameter {unknown[0]!r}; "
-                             f"it has {', '.join(known)}")
+            raise validation.unknown(type(self).__name__, unknown, known)
         for name, value in params.items():
             setattr(self, name, value)
         return self

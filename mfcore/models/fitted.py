@@ -15,7 +15,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ids import factorize
 from mfcore.data.ratings import Ratings
+from mfcore.metrics.alignment import warn_of_strangers
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
 from mfcore.models.inputs import asked_users, item_filter, named, pairs
@@ -153,11 +155,20 @@ def score_of(model: Any, ratings: Any, y: Any) -> float:
 
     if y is not None and model.predicts_ratings:
         truth = validation.finite("y", validation.vector("y", y))
-        predicted = model.predict(*pairs("X", ratings))
+        users, items = pairs("X", ratings)
+        predicted = model.predict(users, items)
+        _warn_of_strangers(model.ratings_, users, items)
         return -float(rmse(truth, np.clip(predicted, *model.rating_range_)))
     test = ratings if y is None else Ratings.from_arrays(*pairs("X", ratings), y)
     metric = main_metric(model.predicts_ratings)
     return sign(metric) * float(*evaluate(model, test, metrics=metric, k=10).values())
+
+
+def _warn_of_strangers(known: Ratings, users: np.ndarray, items: np.ndarray) -> None:
+    for name, ids, positions in (("users", users, known.user_positions),
+                                 ("items", items, known.item_positions)):
+        distinct = factorize(name, ids)[0]
+        warn_of_strangers(name, distinct, positions(distinct), np.arange(len(distinct)))
 
 
 # --------------------------------------------------------------- the best of many

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from mfcore import validation
 
 
 class LogRange(NamedTuple):
@@ -81,12 +82,9 @@ def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]
         return {name: each for name, each in SPACES[name].items() if name in known}
     if not space:
         raise ValueError("space must name at least one parameter")
+    if unknown := [name for name in space if name not in known]:
+        raise validation.unknown(type(model).__name__, unknown, known)
     for name, each in space.items():
-        if name not in known:
-            near = get_close_matches(name, known, 1, 0.5)
-            meant = f"did you mean {near[0]!r}? It has" if near else "it has"
-            raise ValueError(f"space names {name!r}, which {type(model).__name__} has no "
-                             f"parameter for; {meant} {', '.join(known)}")
         _check(name, each)
     return dict(space)
 
