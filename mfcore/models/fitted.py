@@ -130,7 +130,7 @@ class Linear:
         if query.similarity == "cosine":
             return cosine_scorer(users, self.items)
         return LinearScorer(users.factors, self.items.factors, users.bias, self.items.bias,
-                            self.mean)
+                            self.mean, self.items.longest)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:

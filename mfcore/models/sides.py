@@ -25,7 +25,7 @@ from mfcore.data.chunks import column_counts
 from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded
-from mfcore.objectives.factors import augmented_gram
+from mfcore.objectives.factors import augmented_gram, lengths
 from mfcore.objectives.penalty import Penalty, Prior, averages
 from mfcore.parallel import Pool
 
@@ -61,23 +61,29 @@ class Side:
     feature_factors: np.ndarray | None = None
     feature_bias: np.ndarray | None = None
 
-    # The Gram of [X | 1 | bias], and the bias that it is of; None until it is asked for.
-    _gram: tuple[np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
+    # What follows from the parts, by name, once it was asked for.
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     # Which of these a model of this kind has, and puts into its file.
     parts: ClassVar[tuple[str, ...]] = ("counts", "factors", "bias")
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a part, and forget what followed from the ones before."""
-        self.__dict__.update({name: value, "_gram": None})
+        self.__dict__.update({name: value, "_kept": {}})
 
     def gram(self, bias: np.ndarray, pool: Pool) -> np.ndarray:
         """Return the Gram of [X | 1 | bias] in float64, kept until a part is replaced."""
-        kept = self._gram
+        kept = self._kept.get("gram")
         if kept is None or not np.array_equal(kept[0], bias):
-            kept = bias, augmented_gram(self.factors, bias, pool, np.float64)
-            self.__dict__["_gram"] = kept
+            kept = self._kept["gram"] = bias, augmented_gram(self.factors, bias, pool, np.float64)
         return kept[1]
+
+    @property
+    def longest(self) -> float:
+        """The length of the longest vector, kept like `gram`."""
+        if "longest" not in self._kept:
+            self._kept["longest"] = lengths(self.factors).max(initial=0)
+        return float(self._kept["longest"])
 
     def named(self) -> dict[str, Any]:
         """Return the parts by the names that they have in a model: user_factors_, ..."""
@@ -278,18 +284,10 @@ def training_features(name: str, given: Any, shape: tuple[int, int], side: int
                       ) -> Features | None:
     """Return the features of a fit, one row per user (side 0) or per item (side 1).
 
-    Parameters
-    ----------
-    given : Features, scipy sparse, or a list of lists of names, or None
-        A sparse matrix has its column numbers for names.
+    given : Features, scipy sparse (its column numbers are names), a list of lists of names, or None
     shape : (n_users, n_items), of the ratings
 
-    Raises
-    ------
-    TypeError
-        For anything else.
-    ValueError
-        Another number of rows, or no column at all; NaN and infinity.
+    Raises TypeError for anything else, ValueError for another number of rows or no column.
     """
     if given is None:
         return None

@@ -93,11 +93,15 @@ class LinearScorer:
     beta, gamma : ndarray, shapes (n_rows,), (n_items,), or None
     mean : float
         Added to all scores.
+    longest : float or None
+        The greatest length of a row of Q; None: it is computed.
     """
 
     def __init__(self, P: np.ndarray, Q: np.ndarray, beta: np.ndarray | None = None,
-                 gamma: np.ndarray | None = None, mean: float = 0.0) -> None:
+                 gamma: np.ndarray | None = None, mean: float = 0.0,
+                 longest: float | None = None) -> None:
         self.P, self.Q, self.beta, self.gamma, self.mean = P, Q, beta, gamma, mean
+        self.longest = float(lengths(Q).max(initial=0)) if longest is None else longest
         self.n_rows, self.n_items = len(P), len(Q)
 
     def block(self, start: int, stop: int) -> np.ndarray:
@@ -128,7 +132,7 @@ class LinearScorer:
     @cached_property
     def _rounding(self) -> np.ndarray:
         beta, gamma = self._biases
-        size = lengths(self.P) * lengths(self.Q).max(initial=0) + abs(self.mean) \
+        size = lengths(self.P) * self.longest + abs(self.mean) \
             + np.abs(beta) + np.abs(gamma).max(initial=0)
         real, terms = np.finfo(self._real), self.P.shape[1] + 6
         units = (real.eps + np.finfo(float).eps) / 2            # of the block, and of the cells
