@@ -287,6 +287,12 @@ def test_what_has_no_columns_is_no_frame(frame):
         Ratings.from_frame(frame)
 
 
+@pytest.mark.parametrize("value", [1, "ann", None])
+def test_a_single_value_is_no_column(value):
+    with pytest.raises(TypeError, match="column 'user' must hold a value per rating, got"):
+        Ratings.from_frame({**SMALL, "user": value})
+
+
 def test_a_series_says_how_it_becomes_a_frame():
     counts = pandas().DataFrame(SMALL).groupby(["user", "item"]).size()
     with pytest.raises(TypeError, match="got Series; reset_index"):

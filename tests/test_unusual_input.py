@@ -266,7 +266,7 @@ def test_new_rows_that_are_nothing_are_asked_for(ask):
 
 
 PAIRS: dict[str, tuple[Any, Any, type[Exception], str]] = {
-    "NaN": ([[0, 1]], [np.nan], ValueError, "must be finite"),
+    "NaN": ([[0, 1]], [np.nan], ValueError, "must not be missing, got nan in row 0"),
     "lengths": ([[0, 1], [1, 1]], [1.0], ValueError, "length|shape"),
     "three columns": ([[0, 1, 2]], [1.0], ValueError, r"X must have shape \(n, 2\)"),
     "one dimension": ([0, 1], [1.0, 1.0], ValueError, r"X must have shape \(n, 2\)"),

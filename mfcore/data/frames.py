@@ -79,14 +79,19 @@ class Table(NamedTuple):
 
 def columns_of(frame: Any, asked: Mapping[str, Column], missing: Sequence[str] = MISSING
                ) -> Columns:
-    """Return columns of a frame as those of a ratings file.
+    """Return columns of a frame as those of a ratings file; there may be no rows.
 
     Raises as `table_of` and `Table.columns` do, and ValueError or TypeError, with column and row,
     for missing or infinite values, truth values, and what a file's ids and numbers may not be.
     """
     found = table_of(frame).columns(asked)
-    if any(len(values) == 0 for _, values in found.values()):
-        raise ValueError("the frame holds no ratings")
+    for name, values in found.values():
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            raise TypeError(f"{name} must hold a value per rating, got {values!r}")
+    if all(len(values) == 0 for _, values in found.values()):           # (of any type)
+        nothing = np.empty(0, np.int64)
+        return Columns(nothing, nothing, *(nothing if what in found else None
+                                           for what in ("rating", "weight")))
     users, items = (_ids(*found[what], missing) for what in ("user", "item"))
     numbers = {what: numbers_of(*found[what]) for what in found if what not in ("user", "item")}
     lengths: dict[str, Any] = {"users": users, "items": items, **numbers}

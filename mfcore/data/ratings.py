@@ -115,8 +115,9 @@ class Ratings:
         validation.choice("duplicates", duplicates, DUPLICATES)
         reading = Reading(user, item, rating, weight, missing=missing)
         found = columns_of(frame, reading.checked().asked, missing)
-        return cls.from_arrays(found.users, found.items, found.values, found.weights,
-                               duplicates=duplicates)
+        if not len(found.users):
+            raise ValueError("the frame holds no ratings")
+        return cls.from_arrays(*found[:4], duplicates=duplicates)
 
     # -------------------------------------------------------------------- on disk
 
