@@ -1,10 +1,10 @@
 """The memory that a fit, recommendations and an evaluation take at their highest.
 
-    python tests/peaks.py CLASS PARAMETERS N_USERS N_ITEMS PER_USER THREADS [GROUPS]
+    python tests/peaks.py CLASS PARAMETERS N_USERS N_ITEMS PER_USER THREADS [GROUPS [ASKS]]
 
 prints bytes beside what was there before each of them, after the same on a small matrix (for
-kernels to be compiled); users are in GROUPS groups, where these are given.  Linux alone
-tells a process its peak and sets it back.
+kernels to be compiled); users are in GROUPS groups, where these are given.  Where ASKS is 0, only
+the fit is measured.  Linux alone tells a process its peak and sets it back.
 """
 
 from __future__ import annotations
@@ -52,19 +52,21 @@ def peak(work: Callable[[], Any]) -> int:
 
 
 def measured(made: Any, params: dict[str, Any], shape: tuple[int, int], per_user: int,
-             groups: int = 0) -> dict[str, int]:
-    """The peaks of fit, recommend and evaluate."""
-    _peaks(made(**params), (50, 200), 5, params["n_threads"], groups)       # kernels are compiled
-    return _peaks(made(**params), shape, per_user, params["n_threads"], groups)
+             groups: int = 0, asks: int = 1) -> dict[str, int]:
+    """The peaks of fit, and of recommend and evaluate where `asks` is 1."""
+    _peaks(made(**params), (50, 200), 5, params["n_threads"], groups, asks)     # compiles kernels
+    return _peaks(made(**params), shape, per_user, params["n_threads"], groups, asks)
 
 
-def _peaks(model: Any, shape: tuple[int, int], per_user: int, n_threads: int, groups: int
-           ) -> dict[str, int]:
+def _peaks(model: Any, shape: tuple[int, int], per_user: int, n_threads: int, groups: int,
+           asks: int) -> dict[str, int]:
     known = {"user_features": one_hot(np.arange(shape[0]) % groups)} if groups else {}
     cells, test = ratings(*shape, per_user, 0), ratings(*shape, 2, 1).by_user
     test = mfcore.Ratings(sp.csr_array((test.data, test.indices, test.indptr), cells.shape))
-    return {"fit": peak(lambda: model.fit(cells, **known)),
-            "recommend": peak(lambda: model.recommend(k=20)),
+    fit = {"fit": peak(lambda: model.fit(cells, **known))}
+    if not asks:
+        return fit
+    return {**fit, "recommend": peak(lambda: model.recommend(k=20)),
             "evaluate": peak(lambda: mfcore.evaluate(model, test, metrics=["ndcg", "recall"],
                                                      n_threads=n_threads))}
 

@@ -18,6 +18,7 @@ from mfcore.solvers.checkpoint import Checkpoint
 NAMED = {
     "ratings": "checksum of the ratings",
     "y": "checksum of the ratings",
+    "sample_weight": "checksum of the ratings",
     "user_features": "checksums of the features",
     "item_features": "checksums of the features",
     "eval_set": "checksum of eval_set",

@@ -197,10 +197,12 @@ class OptimisticScorer:
         return mean + self.optimism * std
 
 
-def side_by_side(X: np.ndarray) -> np.ndarray:
-    """Return samples (S, n, k) as [X_1 | ... | X_S] / √S, shape (n, S k)."""
-    S, n, k = X.shape
-    joined: np.ndarray = X.transpose(1, 0, 2).reshape(n, S * k) / X.dtype.type(np.sqrt(S))
+def side_by_side(X: Sequence[np.ndarray]) -> np.ndarray:
+    """Return S samples (n, k) as [X_1 | ... | X_S] / √S, shape (n, S k), and copy them once."""
+    (n, k), real = X[0].shape, X[0].dtype
+    joined = np.empty((n, len(X) * k), real)
+    for number, part in enumerate(X):
+        np.divide(part, real.type(np.sqrt(len(X))), out=joined[:, number * k:(number + 1) * k])
     return joined
 
 

@@ -48,7 +48,8 @@ class BayesianMF(Recommender):
     burn_in : int in [0, n_epochs)
         Sweeps before the first that is kept.
     keep : int in [1, n_epochs - burn_in]
-        Samples to keep: they take keep · (n_users + n_items) · (k + 1) numbers of memory.
+        Samples to keep: they take keep · (n_users + n_items) · (k + 1) numbers of memory, and
+        in a fit twice as many.
     eval_metric : str or None
         "rmse" by default; `history_` holds it of the mean of the samples so far.
     dtype : {"float32", "float64"}

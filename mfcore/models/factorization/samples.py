@@ -80,15 +80,15 @@ class SampledSide(FeaturedSide):
     def publish(self, blocks: Sequence[tuple[Any, ...]], priors: Sequence[RowPrior],
                 learns_bias: bool, start: float) -> None:
         """Put samples of X, bias, G and g in place, and their priors."""
-        X, bias, G, g = (np.stack(parts) for parts in zip(*blocks, strict=True))
-        real = X.dtype
+        X, biases, G, gs = zip(*blocks, strict=True)
+        bias, g, real = np.stack(biases), np.stack(gs), X[0].dtype
         self.factors = side_by_side(X)
         self.prior_mean = np.stack([prior.mean for prior in priors])
         self.prior_precision = np.stack([prior.precision for prior in priors])
         if learns_bias:
             self.bias_samples = bias - real.type(start)
             self.bias = bias.mean(axis=0, dtype=np.float64).astype(real) - real.type(start)
-        if G.shape[1]:
+        if len(G[0]):
             self.feature_factors = side_by_side(G)
             self.feature_bias = g.mean(axis=0) if learns_bias else None
             self.feature_bias_samples = g if learns_bias else None
@@ -175,7 +175,7 @@ class Sampled:
     def fold_in(self, new: NewRows, pool: Pool) -> Folded:
         """Return the vectors of new users, drawn under each sample."""
         drawn, observed = self._drawn(new, pool), self.core.observed
-        X = side_by_side(np.stack([P for P, _ in drawn]))
+        X = side_by_side([P for P, _ in drawn])
         if observed.learns_bias:
             bias = np.mean([bias for _, bias in drawn], axis=0, dtype=np.float64)
             return Folded(X, bias.astype(observed.real))
@@ -225,7 +225,7 @@ class Sampled:
             means, bias_means = self._means(side, None, number)
             parts.append(means + mean[:k])
             biases.append(bias_means[0] + (mean[-1] if self.core.observed.learns_bias else 0.0))
-        vector = side_by_side(np.stack(parts))[0].astype(self.core.observed.real)
+        vector = side_by_side(parts)[0].astype(self.core.observed.real)
         return Row(vector, float(np.mean(biases)))
 
     # ------------------------------------------------------------------------ spreads
