@@ -234,3 +234,26 @@ def test_vectors_are_read_only_and_sums_follow_when_they_are_replaced(numbered):
     fresh.item_factors_ = 2 * fresh.item_factors_
     assert np.array_equal(after, fresh.fold_in_users(new).factors)
     assert not np.array_equal(after, before)
+
+
+def test_a_callback_may_change_vectors_in_place_and_what_is_asked_follows(numbered):
+    new, found = Ratings.from_arrays([0, 0], [505, 509]), []
+
+    def halve(model, record):
+        before = model.fold_in_users(new).factors
+        model.item_factors_ /= 2
+        found.append((before, model.fold_in_users(new).factors))
+
+    ImplicitMF(4, n_epochs=2, random_state=0).fit(Ratings.from_arrays(*numbered),
+                                                  callbacks=[halve])
+    assert len(found) == 2
+    assert not any(np.array_equal(*pair) for pair in found)
+
+
+def test_an_array_that_is_assigned_is_copied(numbered):
+    model = ImplicitMF(4, n_epochs=2, random_state=0).fit(Ratings.from_arrays(*numbered))
+    given = 2 * model.item_factors_
+    model.item_factors_ = given
+    before = model.item_factors_.copy()
+    given[0] = 9
+    assert np.array_equal(model.item_factors_, before)

@@ -75,7 +75,9 @@ class Mapped(np.memmap):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the name of the file; for a part of the array, its numbers."""
-        if isinstance(self.base, mmap.mmap):
+        whole = self.base if isinstance(self.base, Mapped) else self
+        if isinstance(whole.base, mmap.mmap) and whole.ctypes.data == self.ctypes.data and \
+                (whole.shape, whole.strides) == (self.shape, self.strides):
             return _open_mapped, (str(self.filename), "r")
         return np.asarray(self).__reduce_ex__(protocol)
 

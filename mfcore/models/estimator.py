@@ -18,8 +18,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Fitted, NewRows
 from mfcore.models import registry
 from mfcore.models.inputs import aligned_ratings
-from mfcore.models.settings import Rule, fitted, offers, setting
-from mfcore.models.sides import Side, Sides, part_of
+from mfcore.models.settings import Rule, array_of, fitted, offers, part_of, setting
+from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
 from mfcore.objectives.biases import check_scale, rating_scale
 from mfcore.validation import NotFittedError
@@ -177,10 +177,10 @@ class Estimator:
         self.shaped_ = {name: getattr(self, name) for name in self._parameter_names()
                         if name in SHAPING}
 
-    user_factors_ = part_of("users_", "factors", "Vectors of the users, shape (n_users, k).")
-    item_factors_ = part_of("items_", "factors", "Vectors of the items, shape (n_items, k).")
-    user_bias_ = part_of("users_", "bias", "Biases of the users, shape (n_users,), or None.")
-    item_bias_ = part_of("items_", "bias", "Biases of the items, shape (n_items,), or None.")
+    user_factors_ = array_of("users_", "factors", "Vectors of the users, shape (n_users, k).")
+    item_factors_ = array_of("items_", "factors", "Vectors of the items, shape (n_items, k).")
+    user_bias_ = array_of("users_", "bias", "Biases of the users, shape (n_users,), or None.")
+    item_bias_ = array_of("items_", "bias", "Biases of the items, shape (n_items,), or None.")
     user_counts_ = part_of("users_", "counts", "Ratings of each user, shape (n_users,).")
     item_counts_ = part_of("items_", "counts", "Ratings of each item, shape (n_items,).")
     user_features_ = part_of("users_", "features", "Features of the users, or None.")

@@ -17,9 +17,13 @@ import inspect
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
+
 from mfcore import validation
+from mfcore.data.canonical import read_only
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -182,3 +186,34 @@ def offers(base: Any) -> Any:
                 base.offered[name] = kind, given
                 setattr(base, name, given.default)
     return base
+
+
+# ------------------------------------------------------------- attributes of a model's sides
+
+def part_of(side: str, name: str, doc: str) -> property:
+    """Return a property of a model that is a part of one of its sides."""
+    read = attrgetter(f"{side}.{name}")
+
+    def write(model: Any, value: Any) -> None:
+        setattr(getattr(model, side), name, value)
+
+    return property(read, write, doc=doc)
+
+
+def array_of(side: str, name: str, doc: str) -> property:
+    """Return a property that is an array of one of a model's sides, read-only after the fit.
+
+    Sums over it are kept then, and would not follow a change in place.
+    """
+    held, own = attrgetter(f"{side}.{name}"), attrgetter(side)
+
+    def read(model: Any) -> Any:
+        value = held(model)
+        shown = value is None or not own(model).sealed or not value.flags.writeable
+        return value if shown else read_only(value.view())
+
+    def write(model: Any, value: Any) -> None:
+        sealed = own(model).sealed and value is not None
+        setattr(own(model), name, np.array(value) if sealed else value)
+
+    return property(read, write, doc=doc)

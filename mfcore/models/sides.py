@@ -11,16 +11,14 @@ With "history", the last columns of F are what a row has rated (SVD++).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.canonical import read_only
 from mfcore.data.chunks import column_counts
 from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
 from mfcore.data.ratings import Ratings
@@ -61,29 +59,33 @@ class Side:
     feature_factors: np.ndarray | None = None
     feature_bias: np.ndarray | None = None
 
-    # What follows from the parts, by name, once it was asked for.
+    # Whether the fit is over: arrays are then shown read-only, and sums over them are kept.
+    sealed: bool = False
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     # Which of these a model of this kind has, and puts into its file.
     parts: ClassVar[tuple[str, ...]] = ("counts", "factors", "bias")
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set a part, and forget what followed from the ones before."""
-        self.__dict__.update({name: value, "_kept": {}})
-
     def gram(self, bias: np.ndarray, pool: Pool) -> np.ndarray:
-        """Return the Gram of [X | 1 | bias] in float64, kept until a part is replaced."""
-        kept = self._kept.get("gram")
-        if kept is None or not np.array_equal(kept[0], bias):
-            kept = self._kept["gram"] = bias, augmented_gram(self.factors, bias, pool, np.float64)
-        return kept[1]
+        """Return the Gram of [X | 1 | bias] in float64."""
+        def made() -> tuple[np.ndarray, np.ndarray]:
+            return bias, augmented_gram(self.factors, bias, pool, np.float64)
+
+        kept, gram = self._once("gram", made)
+        return gram if kept is bias or np.array_equal(kept, bias) else made()[1]
 
     @property
     def longest(self) -> float:
-        """The length of the longest vector, kept like `gram`."""
-        if "longest" not in self._kept:
-            self._kept["longest"] = lengths(self.factors).max(initial=0)
-        return float(self._kept["longest"])
+        """The length of the longest vector."""
+        return float(self._once("longest", lambda: lengths(self.factors).max(initial=0)))
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what is made of the vectors, kept once they stay as they are."""
+        factors, found = self._kept.get(name, (None, None))
+        if not self.sealed or factors is not self.factors:
+            found = make()
+            self._kept[name] = self.factors, found
+        return found
 
     def named(self) -> dict[str, Any]:
         """Return the parts by the names that they have in a model: user_factors_, ..."""
@@ -261,23 +263,6 @@ def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: An
     return Sides(users, items)
 
 
-def part_of(side: str, name: str, doc: str) -> property:
-    """Return a property of a model that is a part of one of its sides.
-
-    Arrays are shown read-only: sums over them are kept, and would not follow a change in place.
-    """
-    held = attrgetter(f"{side}.{name}")
-
-    def read(model: Any) -> Any:
-        value = held(model)
-        return read_only(value.view()) if isinstance(value, np.ndarray) else value
-
-    def write(model: Any, value: Any) -> None:
-        setattr(getattr(model, side), name, value)
-
-    return property(read, write, doc=doc)
-
-
 # --------------------------------------------------------------- features that are given
 
 def training_features(name: str, given: Any, shape: tuple[int, int], side: int
@@ -305,8 +290,8 @@ def with_history(name: str, given: Any, ratings: Ratings, side: int) -> Features
     """Return the features of a fit: one of the forms of `training_features`, or a tuple.
 
     In a tuple features stand side by side; "history" in it, or alone, puts what rows have rated
-    behind them.  Raises as `training_features`, and ValueError for other columns called as
-    those of "history": the model would take them for its own, and complete them for new rows.
+    behind them.  Other columns called as those of "history" are refused: the model would take
+    them for its own, and complete them for new rows.
     """
     parts = given if isinstance(given, tuple) else (given,)
     asked = [isinstance(part, str) and part == "history" for part in parts]
@@ -330,13 +315,8 @@ def aligned_features(name: str, given: Any, known: Sequence[str] | None, n_rows:
                      ) -> sp.csr_array:
     """Return features of new rows, with the columns of the fit, as CSR.
 
-    Named columns are looked up; names of the fit that are not given are 0.
-
-    Raises
-    ------
-    ValueError
-        Names that the fit did not have, another width without names, another number of rows
-        than `n_rows`, or a model that was fitted without features.
+    Named columns are looked up; names of the fit that are not given are 0.  Raises ValueError for
+    names that the fit did not have, another width or number of rows, or a fit without features.
     """
     if isinstance(given, tuple):                    # "history" is completed from the ratings
         parts = [aligned_features(name, part, known, n_rows) for part in given

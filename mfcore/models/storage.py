@@ -208,6 +208,7 @@ def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
             if name not in fitted:
                 raise ValueError(f"{name} is missing")
             setattr(side, part, fitted.pop(name))
+        side.sealed = True
     return sides
 
 

@@ -179,12 +179,12 @@ def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: 
     sides = _checked_sides(model, training, user_features, item_features, **own)
     checkpoint = checkpoint_of(model, training, sides, plan.checkpoint,
                                {"eval_set": plan.eval_set, **own}, plan.stays)
-    if backend is not None:
-        own["backend"] = backend
+    own |= {} if backend is None else {"backend": backend}
     with as_before(model) as undo:
         start, monitor = _begun(model, training, sides, plan, checkpoint,
                                 np.random.default_rng(model.random_state), **own)
         _run(model, start, monitor, plan.n_epochs, undo.pop_all)
+    sides.users.sealed = sides.items.sealed = True
     if checkpoint is not None and not checkpoint.stays:
         checkpoint.remove()
 

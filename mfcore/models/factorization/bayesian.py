@@ -20,8 +20,8 @@ from mfcore.models.factorization.samples import (
 from mfcore.models.fitted import best_items
 from mfcore.models.inputs import asked_pairs
 from mfcore.models.recommender import Recommender
-from mfcore.models.settings import fitted, setting, settings
-from mfcore.models.sides import Sides, part_of
+from mfcore.models.settings import fitted, part_of, setting, settings
+from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.parallel import Pool
 
