@@ -1,11 +1,12 @@
 """RMSE of NeuralMF on ML-100K, folds u1 to u5, each fold tuned on a part of its training.
 
-    python neural_accuracy.py {joint,two-stage} [--settings 16]
+    python neural_accuracy.py {joint,two-stage,defaults} [--settings 16]
 
 In each fold a tenth of the training ratings is set aside; of so many drawn settings the one
 with the least error there, at its best epoch, is fitted to all training ratings and measured
 on the test fold.  "two-stage" starts from `MatrixFactorization` with its defaults and the same
-length of vectors, which is measured beside it.  Writes results/ml100k_neural.json.
+length of vectors, which is measured beside it.  "defaults" draws nothing.  Writes
+results/ml100k_neural.json.
 """
 
 from __future__ import annotations
@@ -67,14 +68,23 @@ def one_fold(number, train, test, two_stage, n_settings):
             "setting": setting}
 
 
+def by_default(number, train, test):
+    """Return what a fold came to with defaults."""
+    factorization = MatrixFactorization(64, random_state=0).fit(train)
+    at_once = NeuralMF(random_state=0).fit(train)
+    return {"fold": number + 1, "rmse": rmse(at_once, test), "epochs": at_once.n_epochs_,
+            "factorization": rmse(factorization, test)}
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=("joint", "two-stage"))
+    parser.add_argument("kind", choices=("joint", "two-stage", "defaults"))
     parser.add_argument("--settings", type=int, default=16)
     given = parser.parse_args()
     data, folds = fetch("ml-100k"), []
     for number, (train, test) in enumerate(split.file_folds(data.ratings, data.file_order)):
-        folds.append(one_fold(number, train, test, given.kind == "two-stage", given.settings))
+        folds.append(by_default(number, train, test) if given.kind == "defaults" else one_fold(
+            number, train, test, given.kind == "two-stage", given.settings))
         print(folds[-1], flush=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results[given.kind] = {

@@ -33,6 +33,10 @@ class NotFittedError(ValueError, AttributeError):
     """An estimator was asked for a result before `fit`."""
 
 
+class FitWarning(UserWarning):
+    """A fit whose model says little, although nothing went wrong."""
+
+
 class DivergenceError(FloatingPointError):
     """Training left the finite numbers; the last finite state is kept."""
 
@@ -99,14 +103,22 @@ def choice(name: str, value: Any, known: Collection[Any]) -> Any:
 
 
 def real_or_choice(name: str, value: Any, known: Collection[Any], *,
-                   low: float = -math.inf, high: float = math.inf) -> Any:
+                   low: float = -math.inf, high: float = math.inf,
+                   above: float | None = None) -> Any:
     """Return `value` if it is one of `known` or a finite number in [low, high], else raise."""
     if not isinstance(value, (str, type(None))):
-        return real(name, value, low=low, high=high)
+        return real(name, value, low=low, high=high, above=above)
     if value not in known:
         listed = ", ".join(map(repr, known))
         raise ValueError(f"{name} must be a number or one of {listed}, got {value!r}")
     return value
+
+
+def integer_or_choice(name: str, value: Any, known: Collection[Any], *, low: int = 0) -> Any:
+    """Return `value` if it is one of `known` or a whole number >= low, else raise."""
+    if isinstance(value, str):
+        return real_or_choice(name, value, known)
+    return integer(name, value, low=low)
 
 
 def path(name: str, value: Any) -> Path:

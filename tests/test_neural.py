@@ -451,12 +451,12 @@ def test_ctrl_c_leaves_the_last_finished_epoch():
 
 def test_patience_restores_the_best_epoch():
     train, test = samples.matrix(30, 20), samples.matrix(30, 20, seed=9)
-    model = made(n_epochs=60, patience=2, reg=0.0, learning_rate=0.05)
+    model = made(n_epochs=60, patience=2, reg=0.0, learning_rate=0.05, bias="mean")
     model.fit(train, eval_set=test)
     errors = [record["rmse"] for record in model.history_]
     best = int(np.argmin(errors)) + 1
     assert model.n_epochs_ == best + 2 < 60
-    apart = made(n_epochs=best, reg=0.0, learning_rate=0.05).fit(train)
+    apart = made(n_epochs=best, reg=0.0, learning_rate=0.05, bias="mean").fit(train)
     np.testing.assert_array_equal(model.weights_, apart.weights_)
     np.testing.assert_array_equal(model.user_factors_, apart.user_factors_)
 

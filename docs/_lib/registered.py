@@ -1,10 +1,11 @@
-"""The directives {abilities}, {models}, {metrics} and {spaces}: what the library says in tables.
+"""The directives {abilities}, {models}, {metrics}, {spaces}, {epochs}: what is said in tables.
 
     ```{abilities}
     ```
 
 is a table of what each model can do, {models} the docstrings of their classes, {metrics} the
-metrics with their formulas and sources, and {spaces} a table of where `tune` looks.
+metrics with their formulas and sources, {spaces} a table of where `tune` looks, and {epochs} one
+of what the budgets of networks came to, out of its result file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.epochs import epochs
 from mfcore.metrics.table import METRICS
 from mfcore.models.registry import ABILITIES, MODELS
 from mfcore.tuning.spaces import SPACES, Doubling, LogRange, Range
@@ -72,7 +74,7 @@ def _range(each: Any) -> str:
 
 def setup(app: Any) -> dict[str, bool]:
     """Register the directives."""
-    for text in (abilities, models, metrics, spaces):
+    for text in (abilities, models, metrics, spaces, epochs):
         app.add_directive(text.__name__, _directive(text))
     return {"parallel_read_safe": True}
 

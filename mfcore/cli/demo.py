@@ -9,6 +9,7 @@ unknown cells affects folding.
 from __future__ import annotations
 
 import time
+import warnings
 from argparse import Namespace
 from itertools import product
 from pathlib import Path
@@ -172,7 +173,9 @@ def _fitted(kind: str, settings: dict[str, Any], train: Ratings, arguments: Name
     model: Recommender = getattr(mfcore, kind)(n_threads=arguments.threads, **settings)
     if "n_factors" in model.get_params():
         model.set_params(**FIXED, random_state=arguments.seed)
-    return model.fit(train)
+    with warnings.catch_warnings():                 # (models that say little are measured, too)
+        warnings.simplefilter("ignore", validation.FitWarning)
+        return model.fit(train)
 
 
 def _measured(model: Recommender, test: Ratings, metrics: list[str], arguments: Namespace,

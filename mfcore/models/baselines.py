@@ -15,7 +15,7 @@ from mfcore.models.recommender import Recommender
 from mfcore.models.settings import setting, settings
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
-from mfcore.objectives.biases import shrunken_means
+from mfcore.objectives.biases import REG_ITEMS, REG_USERS, SWEEPS, shrunken
 from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver
 
@@ -81,9 +81,9 @@ class BiasOnly(Recommender):
         As in `MatrixFactorization`.
     """
 
-    reg_users: float = setting(default=10.0, low=0)
-    reg_items: float = setting(default=5.0, low=0)
-    n_epochs: int = setting(default=10, low=1)
+    reg_users: float = setting(default=REG_USERS, low=0)
+    reg_items: float = setting(default=REG_ITEMS, low=0)
+    n_epochs: int = setting(default=SWEEPS, low=1)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a fit begins, and what improves it."""
@@ -134,9 +134,3 @@ class Popularity(Recommender):
     def answers(self) -> Linear:
         """Return what is asked of the fitted model."""
         return answers(self, lambda ratings: np.zeros(ratings.shape[0]))
-
-
-def shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
-    """Return b of the rows, given those of the columns: Σ w (r − μ − b̃) / (Σ w + reg)."""
-    return shrunken_means(ratings, lambda chunk: mean + other[ratings.by_user.indices[chunk]],
-                          reg)

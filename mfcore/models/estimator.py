@@ -42,7 +42,7 @@ class Estimator:
     What it cannot do is a row of the table in registry.py.
     """
 
-    n_epochs: int = setting(default=1, low=1)
+    n_epochs: int | str = setting(default=1, low=1)
     tol: float | None = setting(default=None, low=0)
     patience: int | None = setting(default=None, low=1)
     eval_metric: str | None = setting(default=None)
@@ -95,6 +95,10 @@ class Estimator:
         """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
         n_factors = self.get_params(deep=False).get("n_factors")
         return {} if n_factors is None else {"factor": n_factors}
+
+    def unaware(self, held: Ratings, **own: Any) -> dict[str, Any]:
+        """Return what `fit` was given besides, as if it knew nothing of held-out ratings."""
+        return own
 
     def lacks(self, ability: str) -> bool:
         """Return whether the model, as it is set, cannot do something: see registry.py."""

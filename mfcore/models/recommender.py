@@ -24,8 +24,9 @@ from mfcore.models.inputs import (
     named,
     placed,
 )
+from mfcore.models.stopping import Callback
 from mfcore.models.storage import save
-from mfcore.models.training import Callback, train
+from mfcore.models.training import train
 from mfcore.parallel import Pool
 
 Self = TypeVar("Self", bound="Recommender")

@@ -81,6 +81,8 @@ def _rule(kind: str, among: Any, check: Check | None, limits: dict[str, Any]) ->
         check = validation.boolean
     elif check is None and "float" in kinds and among:
         check = partial(validation.real_or_choice, known=among, **limits)
+    elif check is None and "int" in kinds and among:
+        check = partial(validation.integer_or_choice, known=among, **limits)
     elif check is None and among:
         check = partial(validation.choice, known=among)
     elif check is None and limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,24 +18,25 @@ from mfcore import validation
 from mfcore.atomic import owned, replaceable
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
-from mfcore.data.split import random_split
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
 from mfcore.models.sides import Sides, sides_of
+from mfcore.models.stopping import (
+    MARGIN,
+    Callback,
+    NothingToWatchError,
+    Plan,
+    epochs_of,
+    parts,
+    plan_of,
+    searches,
+)
 from mfcore.models.storage import fitted_of
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
 from mfcore.solvers.checkpoint import Checkpoint
 from mfcore.solvers.loop import Monitor, Solver, run
-
-PATIENCE = 5                # epochs without a better one, where `validation` is to find the best
-SPLIT = 0x5EED              # draws of the held-out share are not those of the start
-
-Callback = Callable[[Any, dict[str, Any]], Any]
-
-
-class NothingToWatchError(ValueError):
-    """An eval_set, or a held-out share, by which no epoch could be told from another."""
+from mfcore.validation import FitWarning
 
 
 class Start(NamedTuple):
@@ -44,26 +46,15 @@ class Start(NamedTuple):
     at : the parameters, changed in place
     publish : publish(at) makes them the model's
     finish : finish(at) completes a fit that has ended, however it did; None: nothing is left
+    simple : simple() returns the parameters of a model without any epoch, which the best must be
+        better than; None: there is none
     """
 
     solver: Solver
     at: Any
     publish: Callable[[Any], None]
     finish: Callable[[Any], None] | None = None
-
-
-class Plan(NamedTuple):
-    """How many epochs a fit may take, and what is done between them.
-
-    `checkpoint` is as in `fit`; `stays`: its file outlives the fit.
-    """
-
-    n_epochs: int
-    patience: int | None
-    eval_set: Any = None
-    callbacks: tuple[Callback, ...] = ()
-    checkpoint: Any = None
-    stays: bool = False
+    simple: Callable[[], Any] | None = None
 
 
 def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
@@ -78,76 +69,73 @@ def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
     **own
         What the model's own `fit` takes besides; handed to its `check` and `begin`.
     """
+    from mfcore.models import advice
+
     thread_count(model.n_threads)
     model.validate()
     training = training_ratings(ratings, y, sample_weight)
     callbacks = callbacks_of(callbacks)
-    fit: Callable[..., None] = partial(fit_as_planned, user_features=user_features,
-                                       item_features=item_features, backend=backend, **own)
+    if backend is not None and eval_set is None and searches(model):
+        raise ValueError("validation cannot hold out ratings of a folder for a cluster: set "
+                         "validation=None, and give an eval_set")
+    fit: Callable[..., int] = partial(fit_as_planned, user_features=user_features,
+                                      item_features=item_features, backend=backend)
     with _held(checkpoint):
-        if eval_set is not None or model.validation is None:
-            fit(model, training, Plan(model.n_epochs, model.patience, eval_set, callbacks,
-                                      checkpoint))
-        elif backend is not None or own.get("pretrained") is not None:
-            raise ValueError("validation cannot hold out ratings of a folder for a cluster, nor "
-                             "what a pretrained model has seen: set validation=None, and give an "
-                             "eval_set")
-        else:
-            _fit_by_validation(model, training, fit, callbacks, checkpoint)
+        said = _fit(model, training, eval_set, callbacks, checkpoint, fit, own)
+    for sentence in (*said, *advice.of_vectors(model)):
+        warnings.warn(sentence, FitWarning, stacklevel=3)
     return model
 
 
-def _fit_by_validation(model: Any, training: Ratings, fit: Callable[..., None],
-                       callbacks: tuple[Callback, ...], checkpoint: Any) -> None:
-    """Fit to a part, stopped by the rest; then, with `refit`, to all for the epochs found."""
-    known, held = held_out(training, model.validation, model.random_state)
-    searched = copy(model)
+def _fit(model: Any, training: Ratings, eval_set: Any, callbacks: tuple[Callback, ...],
+         checkpoint: Any, fit: Callable[..., int], own: dict[str, Any]) -> list[str]:
+    """Fit by a held-out share where one is to be, else as planned; return what to warn of."""
+    found = parts(model, training) if eval_set is None else None
+    if found is not None:
+        try:
+            return _fit_by_validation(model, training, found, callbacks, checkpoint, fit, own)
+        except NothingToWatchError:
+            if model.validation is not None:
+                raise
+    plan = plan_of(model, training, eval_set)
+    fit(model, training, plan._replace(callbacks=callbacks, checkpoint=checkpoint), **own)
+    return []
+
+
+def _fit_by_validation(model: Any, training: Ratings, found: tuple[Ratings, Ratings],
+                       callbacks: tuple[Callback, ...], checkpoint: Any,
+                       fit: Callable[..., int], own: dict[str, Any]) -> list[str]:
+    """Fit to a part, stopped by the rest; then, with `refit`, to all for the epochs found.
+
+    Returns what the rest says of the fit to the part.
+    """
+    from mfcore.models import advice
+
+    (known, held), searched = found, copy(model)
+    epochs = epochs_of(model, known)
     first = None if checkpoint is None else _file_of_search(checkpoint)
-    searching = Plan(model.n_epochs, model.patience or PATIENCE, held,
+    searching = Plan(epochs.most, model.patience or epochs.patience, held,
                      () if model.refit else callbacks, first, stays=model.refit)
     try:
-        fit(searched, known, searching)
+        best = fit(searched, known, searching, **model.unaware(held, **own))
     except BaseException:
         _take_over(model, searched)
         raise
+    said = list(advice.of_share(searched, known, held))
     if not model.refit:
         _take_over(model, searched)
-        return
-    fit(model, training, Plan(best_epoch(searched.history_), None, None, callbacks, checkpoint))
+        return said
+    fit(model, training, Plan(best, None, None, callbacks, checkpoint), **own)
     model.validation_history_ = searched.history_
     if first is not None:
         Path(first[0]).unlink(missing_ok=True)
-
-
-def held_out(ratings: Ratings, size: float, random_state: Any) -> tuple[Ratings, Ratings]:
-    """Return ratings without, and only with, a share of the cells; all users keep one.
-
-    An integer `random_state` draws the share; with any other it is always the same.
-
-    Raises ValueError where nothing can be held out.
-    """
-    seed = random_state if isinstance(random_state, int) else 0
-    try:
-        return random_split(ratings, size, np.random.default_rng([seed, SPLIT]), keep=1)
-    except ValueError as error:
-        raise NothingToWatchError(f"validation={size} leaves a side empty ({error}); set "
-                                  f"validation=None, or give an eval_set") from None
+    return said
 
 
 def _file_of_search(checkpoint: Any) -> tuple[Path, Any]:
     """Return the checkpoint of the fit to a part: a file next to that of the whole fit."""
     path, every = _path_and_every(checkpoint)
     return path.with_name(f"{path.name}.validation"), every
-
-
-def best_epoch(history: list[dict[str, Any]]) -> int:
-    """Return the first epoch with the best value of the metric that was watched."""
-    from mfcore.metrics.table import sign
-
-    metric = next(name for name in history[0] if name not in ("epoch", "loss", "seconds"))
-    values = np.array([record[metric] for record in history])
-    order = -sign(metric) * values
-    return 1 + int(np.argmin(np.where(np.isnan(order), np.inf, order)))
 
 
 def _take_over(model: Any, other: Any) -> None:
@@ -163,19 +151,21 @@ def rehearse(model: Any, training: Ratings, *, user_features: Any = None,
              item_features: Any = None, eval_set: Any = None, callbacks: Any = ()) -> None:
     """Raise what a fit would raise before its first epoch; the model stays as it is."""
     model.validate()
-    fits = [(training, eval_set, model.patience)]
-    if eval_set is None and model.validation is not None:
-        known, held = held_out(training, model.validation, model.random_state)
-        fits = [(known, held, model.patience), (training, None, None)]
-    for ratings, watched, patience in fits:
-        plan = Plan(model.n_epochs, patience, watched, callbacks_of(callbacks))
+    fits = [(training, plan_of(model, training, eval_set))]
+    if eval_set is None and (found := parts(model, training)) is not None:
+        fits = [(found[0], Plan(1, 1, found[1])), (training, Plan(1, None))]
+    for ratings, plan in fits:
         sides = _checked_sides(model, ratings, user_features, item_features)
-        _begun(copy(model), ratings, sides, plan, None, np.random.default_rng(0))
+        _begun(copy(model), ratings, sides, plan._replace(callbacks=callbacks_of(callbacks)), None,
+               np.random.default_rng(0))
 
 
 def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: Any = None,
-                   item_features: Any = None, backend: Any = None, **own: Any) -> None:
-    """Fit a model whose parameters are checked; `plan` holds for `n_epochs` and `patience`."""
+                   item_features: Any = None, backend: Any = None, **own: Any) -> int:
+    """Fit a model whose parameters are checked; return the epoch whose state it has.
+
+    `plan` holds for `n_epochs` and `patience`.
+    """
     sides = _checked_sides(model, training, user_features, item_features, **own)
     checkpoint = checkpoint_of(model, training, sides, plan.checkpoint,
                                {"eval_set": plan.eval_set, **own}, plan.stays)
@@ -187,6 +177,7 @@ def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: 
     sides.users.sealed = sides.items.sealed = True
     if checkpoint is not None and not checkpoint.stays:
         checkpoint.remove()
+    return monitor.best_epoch
 
 
 def _checked_sides(model: Any, training: Ratings, user_features: Any, item_features: Any,
@@ -207,7 +198,7 @@ def _begun(model: Any, training: Ratings, sides: Sides, plan: Plan,
     """Return where a fit begins, and what is watched; the model forgets an earlier fit."""
     model.remember(training, sides, mean_rating(training))
     start = model.begin(training, sides, random, **own)
-    return start, monitor_of(model, plan, checkpoint, start.publish)
+    return start, monitor_of(model, plan, checkpoint, start)
 
 
 def _run(model: Any, start: Start, monitor: Monitor, n_epochs: int, keep: Callable[[], Any]
@@ -268,8 +259,7 @@ def callbacks_of(given: Any) -> tuple[Callback, ...]:
     return callbacks
 
 
-def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
-               publish: Callable[[Any], None]) -> Monitor:
+def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None, start: Start) -> Monitor:
     """Return the Monitor of a model's fit.
 
     Raises ValueError where `patience` has nothing to watch, or the set does not fit.
@@ -286,27 +276,29 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None,
         raise NothingToWatchError("patience needs an eval_set to watch: fit(..., "
                                   "eval_set=validation), or a share of the ratings, "
                                   "validation=0.1")
-    evaluate_at = None
+    evaluate_at, margin = None, 0.0
     if eval_set is not None:
         fold_in, test = eval_set if isinstance(eval_set, tuple) else (None, eval_set)
         task = Alignment(model, test, fold_in)
         if not of_ratings(metric) and not is_measurable(plan_ranking(task, [wanted])):
             raise NothingToWatchError(f"eval_set {NOTHING_LEFT}")
 
+        margin = MARGIN / task.test.nnz ** 0.5
+
         def evaluate_at(at: Any) -> dict[str, float]:
-            publish(at)
+            start.publish(at)
             return told(task, measured(task, [wanted], n_threads=model.n_threads), False)
 
     def heard(callback: Callback) -> Any:
         def call(at: Any, record: dict[str, Any]) -> Any:
-            publish(at)
+            start.publish(at)
             return callback(model, record)
         return call
 
     return Monitor(evaluate_at, metric if eval_set is not None else None,
                    sign(metric) > 0, plan.patience,
                    tuple(map(heard, plan.callbacks)), model.tol, model.verbose,
-                   model.history_, checkpoint)
+                   model.history_, checkpoint, simple=start.simple, margin=margin)
 
 
 # ------------------------------------------------------------------------ checkpoints

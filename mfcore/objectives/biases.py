@@ -22,6 +22,7 @@ from mfcore.validation import DivergenceError
 
 # Least σ, largest σ and largest |r|: what solvers cube, square and add up stays a number.
 LEAST, MOST, LARGEST = 1e-10, 1e10, 1e13
+REG_USERS, REG_ITEMS, SWEEPS = 10.0, 5.0, 10     # of biases alone: ratings' worth of shrinkage
 MEAN_ROUNDING = 1e-12       # ratings that differ from their mean by less, relatively, are equal
 
 Offset = Callable[[slice], "np.ndarray | float"]
@@ -97,6 +98,22 @@ def mean_biases(ratings: Ratings, mean: float, share: float) -> tuple[np.ndarray
 def row_bias(ratings: Ratings, mean: float, share: float) -> np.ndarray:
     """Return share · (weighted mean of the row − mean), or 0 for rows without ratings."""
     return share * shrunken_means(ratings, lambda chunk: mean, 0.0)
+
+
+def fitted_biases(ratings: Ratings, mean: float, n_sweeps: int = SWEEPS
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the b_u and b̃_i of `BiasOnly` after some alternations."""
+    users = np.zeros(ratings.shape[0])
+    for _ in range(n_sweeps):
+        items = shrunken(ratings.transposed, mean, users, REG_ITEMS)
+        users = shrunken(ratings, mean, items, REG_USERS)
+    return users, items
+
+
+def shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
+    """Return b of the rows, given those of the columns: Σ w (r − μ − b̃) / (Σ w + reg)."""
+    return shrunken_means(ratings, lambda chunk: mean + other[ratings.by_user.indices[chunk]],
+                          reg)
 
 
 def shrunken_means(ratings: Ratings, offset: Offset, reg: float) -> np.ndarray:

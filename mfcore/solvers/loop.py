@@ -77,6 +77,13 @@ class Monitor:
         A record of each complete epoch.
     is_whole : bool
         Whether `run` has left the parameters of a complete epoch, also where it raises.
+    simple : callable, or None
+        simple() returns the parameters of a model without any epoch, which an epoch must be
+        better than to be the best; a run of no epochs ends there.
+    margin : float, >= 0
+        By how much, as a share of its score.
+    best_epoch : int
+        The epoch whose state was kept, 0 for `simple`; set at the end.
     """
 
     evaluate: Callable[[Any], Record] | None = None
@@ -89,6 +96,9 @@ class Monitor:
     history: list[Record] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
     is_whole: bool = False
+    simple: Callable[[], Any] | None = None
+    margin: float = 0.0
+    best_epoch: int = 0
 
     def is_done(self) -> bool:
         """Whether the loss has stopped falling."""
@@ -121,6 +131,8 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     """
     checkpoint = monitor.checkpoint
     done, best, stop = _resumed(solver, at, monitor)
+    if done == 0 and monitor.simple is not None and (monitor.patience or n_epochs == 0):
+        best = _without_epochs(at, monitor.simple(), monitor, n_epochs)
     last = at.copy()
     bar = progress_bar(bool(monitor.verbose), total=n_epochs, initial=done, desc="fit",
                        unit="epoch")
@@ -144,6 +156,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
         raise
     finally:
         bar.close()
+    monitor.best_epoch = len(monitor.history) if best is None else best[1]
     monitor.is_whole = True
     return at
 
@@ -180,6 +193,19 @@ def _resumed(solver: Solver, at: Any, monitor: Monitor
     best = at.copy()
     _fill(best, saved.best[2])
     return saved.epoch, (*saved.best[:2], best), saved.is_stopped
+
+
+def _without_epochs(at: Any, simple: Any, monitor: Monitor, n_epochs: int
+                    ) -> tuple[float, int, Any] | None:
+    """Return a simple model as the best so far, if it is watched; without epochs, go there."""
+    start, best = at.copy(), None
+    _restore(at, simple)
+    if monitor.evaluate is not None:
+        score = monitor.score(monitor.evaluate(at))
+        best = score + monitor.margin * abs(score), 0, simple
+    if n_epochs > 0:
+        _restore(at, start)
+    return best
 
 
 def _snapshot(solver: Solver, at: Any, monitor: Monitor, best: tuple[float, int, Any] | None,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mfcore.data.ratings import Ratings
+from mfcore.models.stopping import epochs_of
 
 KEPT = 3                    # one of three settings goes on to the next rung
 LEAST_CELLS = 20_000        # of a sample of users: less says too little
@@ -36,6 +37,11 @@ class Costs:
             and "n_epochs" in type(self.given).may_change
 
     @property
+    def n_epochs(self) -> int:
+        """Most epochs of a fit of the model as given."""
+        return epochs_of(self.given, self.known).most
+
+    @property
     def fixed(self) -> float:
         """The share of a fit that does not depend on the number of users.
 
@@ -61,13 +67,14 @@ class Costs:
         if not self.goes_on:
             return users * rung.epochs
         done = before.epochs if before.users == rung.users else 0.0
-        ends: float = 1 / self.given.n_epochs               # to begin and to finish
+        ends: float = 1 / self.n_epochs                     # to begin and to finish
         return users * (rung.epochs - done + ends)
 
     def size(self, params: Mapping[str, Any]) -> float:
         """Return what a setting costs relative to the model as given, by factors and epochs."""
-        return float(np.prod([params[name] / getattr(self.given, name)
-                              for name in ("n_factors", "n_epochs") if name in params]))
+        given = {"n_factors": getattr(self.given, "n_factors", 1), "n_epochs": self.n_epochs}
+        return float(np.prod([params[name] / size for name, size in given.items()
+                              if name in params]))
 
     def search(self, n: int) -> float:
         """Return what a search over n settings of the given size costs."""

@@ -28,14 +28,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 from mfcore.models.sides import training_features, with_history
-from mfcore.models.training import (
-    PATIENCE,
-    Plan,
-    best_epoch,
-    fit_as_planned,
-    held_out,
-    training_ratings,
-)
+from mfcore.models.stopping import Plan, epochs_of, held_out, searches
+from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung
 from mfcore.tuning.spaces import Doubling, checked_space, drawn
@@ -255,17 +249,15 @@ class Search:
         """Fit a setting as far as a rung goes, score it, and keep it if it is the best."""
         cost = self.costs.size(trial.params) * self.costs.step(trial.rung, rung)
         rows, model = self._rows(rung.users), self._made(trial.params)
-        n_epochs = model.n_epochs
+        n_epochs = epochs_of(model, self.known).most
         if self.costs.goes_on:
             n_epochs = max(1, round(n_epochs * rung.epochs))
         try:
-            self._train(model, trial, rung, rows, n_epochs)
+            n_epochs = self._train(model, trial, rung, rows, n_epochs)
             value = self._measured(model, rows, cost)
         except (DivergenceError, FloatingPointError):
             value = math.nan
         score, before = -math.inf if math.isnan(value) else sign(self.metric) * value, trial.rung
-        if self._stops and score > -math.inf:
-            n_epochs = best_epoch(model.history_)
         if before.users < rung.users or score >= trial.score:   # (else fewer epochs were better)
             trial.score, trial.epochs = score, n_epochs
         trial.rung = rung
@@ -283,24 +275,28 @@ class Search:
         self.progress.set_postfix({self.metric: f"{value:.5g}"})
 
     def _train(self, model: Any, trial: Trial, rung: Rung, rows: np.ndarray | None,
-               n_epochs: int) -> None:
-        """Fit, from where the setting is; a model with `validation` is stopped as a fit is."""
+               n_epochs: int) -> int:
+        """Fit, from where the setting is; a model that searches for its epochs is stopped, too.
+
+        Returns the epoch whose state is kept.
+        """
         known = self.known if rows is None else self.known.select_users(rows)
         plan = Plan(n_epochs, None)
         if self.costs.goes_on and rung.users == 1:           # (samples are not gone on from)
             plan = Plan(n_epochs, None, checkpoint=(self.folder / str(trial.number), n_epochs),
                         stays=True)
         if self._stops:
-            plan = plan._replace(patience=model.patience or PATIENCE, eval_set=self._held(rows))
-        fit_as_planned(model, known, plan, item_features=self.features[1],
-                       user_features=self._features_of(rows))
+            plan = plan._replace(patience=model.patience or epochs_of(model, known).patience,
+                                 eval_set=self._held(rows))
+        return fit_as_planned(model, known, plan, item_features=self.features[1],
+                              user_features=self._features_of(rows))
 
     def _made(self, params: Mapping[str, Any]) -> Any:
         return type(self.given)(**{**self.given.get_params(deep=False), **params})
 
     @property
     def _stops(self) -> bool:
-        return getattr(self.given, "validation", None) is not None
+        return searches(self.given)
 
     def _held(self, rows: np.ndarray | None) -> Any:
         fold_in, test = self.held
@@ -328,7 +324,7 @@ class Search:
         held = self._held(rows)
         fold_in, test = held if isinstance(held, tuple) else (None, held)
         if not of_ratings(self.metric):
-            n_epochs = getattr(model, "n_epochs", 1)
+            n_epochs = epochs_of(model, self.known).most
             most = max(JUDGES, int(10 * cost * n_epochs * self.known.nnz / self.known.shape[1]))
             asked = np.flatnonzero(np.diff(test.by_user.indptr))
             if len(asked) > most:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.core import Recipe, answers, coded, no_bias, no_offset
+from mfcore.models.stopping import Budget
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Multinomial, Target
 from mfcore.nn.joins import Sequential
 from mfcore.nn.layers import Linear, SparseLinear
@@ -25,6 +26,8 @@ from mfcore.solvers.rows import Make
 HEADS: dict[str, Callable[..., Head]] = {
     "multinomial": Multinomial, "gaussian": Gaussian, "bernoulli": EveryLogistic}
 
+# Chosen on validation parts: see benchmarks/epochs.py.
+BUDGET = Budget(enough=200, patience=50, epochs=(4, 200), most=100)
 NAMED = [name for name in OPTIMIZERS if name != "rprop"]
 
 Random = np.random.Generator | None

@@ -74,6 +74,7 @@ class Autoencoder(Recommender):
     scale_: float
 
     memory: float
+    batch_size: int | None
     recipe: Recipe
 
     def check(self, ratings: Ratings) -> None:
@@ -106,7 +107,16 @@ class Autoencoder(Recommender):
             with Pool(self.n_threads) as pool:
                 sides.users.factors, sides.items.factors = vectors(pool)
 
-        return Start(solver, at, publish)
+        return Start(solver, at, publish, simple=self._simple(network, at))
+
+    def _simple(self, network: Any, at: Vector) -> Callable[[], Vector] | None:
+        """Return what returns the numbers of a network that answers without learning, or None."""
+        return None
+
+    def n_steps(self, ratings: Ratings) -> int:
+        """Return the steps of an epoch."""
+        n_rows = ratings.shape[0]
+        return 1 if self.batch_size is None else -(-n_rows // self.batch_size)
 
     def answers(self) -> Fitted:
         """Return what is asked of the fitted model."""

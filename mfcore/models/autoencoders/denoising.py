@@ -11,6 +11,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders import choices
 from mfcore.models.autoencoders.core import Autoencoder
 from mfcore.models.settings import TRAINED, setting, settings
+from mfcore.models.stopping import AUTO
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.joins import Sequential
@@ -67,7 +68,11 @@ class MultDAE(Autoencoder):
         Rows of a batch.
     memory : float, > 0
         Gigabytes that weights, gradients and moments may take.
-    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs : int >= 1, or "auto"
+        Passes over the users.  "auto": as many as a held-out tenth finds to be best, within a
+        budget of steps (`budget`); where that is fewer than 100 ratings, the steps that do
+        without.  An integer holds nothing out, unless `validation` is given.
+    tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     Notes
@@ -90,8 +95,9 @@ class MultDAE(Autoencoder):
     learning_rate: float = setting(default=1e-3, above=0, high=1e3)
     batch_size: int = setting(default=500, low=1)
     memory: float = setting(default=8.0, above=0)
-    n_epochs: int = setting(default=100, low=1)
+    n_epochs: int | str = setting(default="auto", low=1, among=(AUTO,))
 
     predicts_ratings = False
     initial = "glorot"
+    budget = choices.BUDGET
     recipe = choices.recipe(network, solver)

@@ -20,7 +20,7 @@ from mfcore.nn.layers import Dropout, Layer, Linear, SparseLinear, Transposed
 from mfcore.nn.network import Trainer
 from mfcore.nn.optimizers import Optimizer, inverse_decay, optimizer
 from mfcore.nn.parameters import Parameter
-from mfcore.objectives.biases import mean_biases, row_bias
+from mfcore.objectives.biases import REG_USERS, fitted_biases, mean_biases, row_bias, shrunken
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.rows import RowLBFGS, RowSGD, Stage
 
@@ -33,20 +33,24 @@ Random = np.random.Generator | None
 class Offsets:
     """What ratings are measured from and in: t = (r − B) / scale, B_ui = mean + b_u + b̃_i.
 
-    mean_rating, share : of fixed biases; share None where there are none
+    mean_rating, bias, share : of fixed biases; bias None where there are none
     """
 
     mean: float
     scale: float
     mean_rating: float
-    share: float | None
+    bias: str | None
+    share: float
     item_bias: np.ndarray | None
     dtype: str
 
     def row_bias(self, ratings: Ratings) -> np.ndarray | None:
         """Return b_u of new users."""
-        return None if self.share is None else row_bias(
-            ratings, self.mean_rating, self.share).astype(self.dtype)
+        if self.bias is None:
+            return None
+        found = row_bias(ratings, self.mean_rating, self.share) if self.bias == "mean" else \
+            shrunken(ratings, self.mean_rating, np.asarray(self.item_bias), REG_USERS)
+        return found.astype(self.dtype)
 
     def scaled(self, ratings: Ratings, bias: np.ndarray | None) -> sp.csr_array:
         """Return t of users' rows, with their b_u."""
@@ -67,17 +71,17 @@ def offset(model: Any, ratings: Ratings, sides: Sides) -> None:
     model.scale_ = {"deviation": model.rating_scale_, "range": (high - low) / 2 or 1.0,
                     "none": 1.0}[model.scale]
     model.global_mean_ = (high + low) / 2 if model.scale == "range" else 0.0
-    if model.bias == "mean":
-        model.global_mean_ = model.mean_rating_
-        sides.users.bias, sides.items.bias = (b.astype(model.dtype) for b in mean_biases(
-            ratings, model.mean_rating_, model.bias_share))
+    if model.bias is not None:
+        mean = model.global_mean_ = model.mean_rating_
+        found = mean_biases(ratings, mean, model.bias_share) if model.bias == "mean" else \
+            fitted_biases(ratings, mean)
+        sides.users.bias, sides.items.bias = (b.astype(model.dtype) for b in found)
 
 
 def offsets(model: Any) -> Offsets:
     """Return the offsets of a model."""
-    share = None if model.bias is None else model.bias_share
-    return Offsets(model.global_mean_, model.scale_, model.mean_rating_, share, model.item_bias_,
-                   model.dtype)
+    return Offsets(model.global_mean_, model.scale_, model.mean_rating_, model.bias,
+                   model.bias_share, model.item_bias_, model.dtype)
 
 
 def inputs(model: Any, ratings: Ratings) -> sp.csr_array:
@@ -202,8 +206,8 @@ def mask_weights(name: str, value: Any) -> None:
 
 
 def _check_target(model: Any) -> None:
-    if model.unknown_weight and model.bias == "mean" and model.unknown_value != "bias":
-        raise ValueError(f"unknown_value must be 'bias' with bias='mean', got "
+    if model.unknown_weight and model.bias is not None and model.unknown_value != "bias":
+        raise ValueError(f"unknown_value must be 'bias' with bias={model.bias!r}, got "
                          f"{model.unknown_value!r}: a rating as target needs bias=None")
     if model.orientation == "item" and model.output != "identity":
         raise ValueError(f"output must be 'identity' with orientation='item', where new users "

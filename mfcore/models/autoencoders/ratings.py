@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders import by_item, core, network
 from mfcore.models.autoencoders.core import Autoencoder, Recipe
 from mfcore.models.autoencoders.corrupted import NOISES
 from mfcore.models.settings import TRAINED, setting, settings
-from mfcore.nn.activations import FORMULAS
+from mfcore.models.stopping import AUTO, Budget
+from mfcore.nn.activations import FORMULAS, Activation
+from mfcore.nn.autoencoder import Plain
 from mfcore.nn.contractive import INPUTS
 from mfcore.nn.optimizers import OPTIMIZERS
+from mfcore.solvers.rows import Vector
 
 Self = TypeVar("Self", bound="RatingAutoencoder")
 
@@ -40,10 +45,11 @@ class RatingAutoencoder(Autoencoder):
         φ of the hidden layers, and of the last; orientation="item" needs "identity" there.
     tied : bool
         Whether the decoder's weights are the encoder's, transposed.
-    bias : {"mean", None}
-        B: the halved mean biases of `MatrixFactorization`, μ + c (b_u + b̃_i); or 0, which
-        orientation="item" may like better (ML-100K: held-out RMSE .906 against .928; on
-        generated ratings it is the other way round).
+    bias : {"shrunken", "mean", None}
+        B: the biases of `BiasOnly`; the halved mean biases of `MatrixFactorization`,
+        μ + c (b_u + b̃_i), which are too large where users have few ratings; or 0, which
+        orientation="item" may like better (ML-100K: held-out RMSE .906 against .928 with
+        "mean"; on generated ratings it is the other way round).
     bias_share : float in [0, 1]
         c; with 0, B is the mean rating.
     scale : {"deviation", "range", "none"}
@@ -83,7 +89,11 @@ class RatingAutoencoder(Autoencoder):
         Rows of a batch; None: all ("rprop").
     memory : float, > 0
         Gigabytes that weights, gradients and moments may take.
-    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs : int >= 1, or "auto"
+        Passes over the rows.  "auto": as many as a held-out tenth finds to be best, within a
+        budget of steps (`budget`); where that is fewer than 100 ratings, the steps that do
+        without.  An integer holds nothing out, unless `validation` is given.
+    tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`.
 
     Notes
@@ -104,7 +114,7 @@ class RatingAutoencoder(Autoencoder):
     activation: str = setting(default="sigmoid", among=FORMULAS)
     output: str = setting(default="identity", among=FORMULAS)
     tied: bool = False
-    bias: str | None = setting(default="mean", among=("mean", None))
+    bias: str | None = setting(default="shrunken", among=("shrunken", "mean", None))
     bias_share: float = setting(default=0.5, low=0, high=1)
     scale: str = setting(default="deviation", among=("deviation", "range", "none"))
     unknown_weight: float = setting(default=0.0, low=0)
@@ -125,7 +135,7 @@ class RatingAutoencoder(Autoencoder):
     decay: float = setting(default=0.2, low=0, high=1e6)
     batch_size: int | None = setting(default=128, low=1)
     memory: float = setting(default=8.0, above=0)
-    n_epochs: int = setting(default=100, low=1)
+    n_epochs: int | str = setting(default="auto", low=1, among=(AUTO,))
 
     together = network.TOGETHER
 
@@ -143,7 +153,7 @@ class RatingAutoencoder(Autoencoder):
             As in `RatingAutoencoder`; they replace these settings or add to them.
         """
         return cls(**{"hidden": (500,), "orientation": "item", "bias": None, "scale": "none",
-                      "reg": 50.0, "optimizer": "lbfgs", "n_epochs": 200, **params})
+                      "reg": 50.0, "optimizer": "lbfgs", **params})
 
     @classmethod
     def autorec_user(cls: type[Self], **params: Any) -> Self:
@@ -156,7 +166,7 @@ class RatingAutoencoder(Autoencoder):
         """
         return cls(**{"hidden": (500,), "orientation": "user", "bias": None, "scale": "none",
                       "reg": 50.0, "optimizer": "rprop", "learning_rate": 1e-3, "decay": 0.0,
-                      "batch_size": None, "n_epochs": 200, **params})
+                      "batch_size": None, **params})
 
     @classmethod
     def cfn(cls: type[Self], **params: Any) -> Self:
@@ -190,9 +200,39 @@ class RatingAutoencoder(Autoencoder):
                       "batch_size": 128, **params})
 
     @property
+    def budget(self) -> Budget:
+        """Steps where `n_epochs` is "auto"."""
+        return WHOLE if self._takes_all else BATCHES
+
+    @property
+    def _takes_all(self) -> bool:
+        return self.optimizer == "lbfgs" or self.batch_size is None
+
+    def n_steps(self, ratings: Ratings) -> int:
+        """Return the steps of an epoch."""
+        n_rows = ratings.shape[self.orientation == "item"]
+        return 1 if self._takes_all else -(-n_rows // (self.batch_size or n_rows))
+
+    @property
     def recipe(self) -> Recipe:                                # type: ignore[override]
         """What the model makes of ratings, rows of users or of items."""
         return OF_USERS if self.orientation == "user" else OF_ITEMS
+
+    def _simple(self, network: Plain, at: Vector) -> Callable[[], Vector] | None:
+        """Return what returns the numbers with which f = 0 and scores are biases alone."""
+        W, (at_zero, _) = network.head.W.value, Activation(self.output).forward(
+            np.zeros((1, 1)), np.zeros(1))
+        if self.bias is None or at_zero.any():
+            return None
+
+        def simple() -> Vector:
+            start = W.copy()
+            W[...] = 0
+            found = at.copy()
+            W[...] = start
+            return found
+
+        return simple
 
     def item_embedding(self, method: str = "one_hot") -> np.ndarray:
         """Return vectors of the items: see `MultVAE.item_embedding`.
@@ -206,6 +246,9 @@ class RatingAutoencoder(Autoencoder):
         return by_item.item_codes(self)
 
 
+# Chosen on validation parts: see benchmarks/epochs.py.  Steps of batches, and of all rows at once.
+BATCHES = Budget(enough=250, patience=100, epochs=(10, 100), most=100)
+WHOLE = Budget(enough=60, patience=10, epochs=(1, 200), most=200)
 OF_USERS = Recipe(network.network, network.inputs, network.solver, network.no_check,
                   network.offset, network.row_bias_of, core.coded, core.answers)
 OF_ITEMS = replace(OF_USERS, vectors=by_item.vectors, answers=by_item.answers)

@@ -13,6 +13,7 @@ from mfcore.models.autoencoders import choices
 from mfcore.models.autoencoders.core import Autoencoder
 from mfcore.models.fitted import best_items
 from mfcore.models.settings import TRAINED, setting, settings
+from mfcore.models.stopping import AUTO, Budget
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.autoencoder import CompositePrior, Halves, Variational, identity_loss
 from mfcore.nn.heads import Target
@@ -130,7 +131,9 @@ class MultVAE(Autoencoder):
         λ.
     optimizer, learning_rate, batch_size, memory
         As in `MultDAE`.
-    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs
+        As in `MultDAE`.
+    tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     Notes
@@ -156,10 +159,11 @@ class MultVAE(Autoencoder):
     learning_rate: float = setting(default=1e-3, above=0, high=1e3)
     batch_size: int = setting(default=500, low=1)
     memory: float = setting(default=8.0, above=0)
-    n_epochs: int = setting(default=100, low=1)
+    n_epochs: int | str = setting(default="auto", low=1, among=(AUTO,))
 
     predicts_ratings = False
     initial = "glorot"
+    budget = choices.BUDGET
     posterior = posterior
     recommend = recommend
     recipe = choices.recipe(network, solver)
@@ -245,7 +249,9 @@ class RecVAE(Autoencoder):
         λ, as in `MultVAE`.
     learning_rate, batch_size, memory
         As in `MultDAE`; the optimizers are Adam's.
-    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs
+        As in `MultDAE`.
+    tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10".
 
     Notes
@@ -269,10 +275,11 @@ class RecVAE(Autoencoder):
     learning_rate: float = setting(default=5e-4, above=0, high=1e3)
     batch_size: int = setting(default=500, low=1)
     memory: float = setting(default=8.0, above=0)
-    n_epochs: int = setting(default=50, low=1)
+    n_epochs: int | str = setting(default="auto", low=1, among=(AUTO,))
 
     predicts_ratings = False
     initial = "narrow"
+    budget = Budget(enough=100, patience=20, epochs=(2, 100), most=50)
     likelihood = "multinomial"
     hidden = ()
     posterior = posterior

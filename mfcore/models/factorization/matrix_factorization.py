@@ -129,7 +129,8 @@ class MatrixFactorization(Recommender):
         Vectors start normal with standard deviation init_scale √(σ / k).
     patience : int >= 1, or None
         Stop after this many epochs without a better `eval_metric` on the eval_set (or on the
-        share that `validation` holds out, where None is 5), and restore the best epoch.
+        share that `validation` holds out, where None is 5, and for networks at least some
+        steps), and restore the best epoch.
     validation : float in (0, 1), or None
         Share of the ratings to hold out, of users with more than one, where `fit` gets no
         eval_set: the model is fitted to the rest, stopped by the held-out share, and then

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,20 +12,29 @@ from mfcore.data.ratings import Ratings
 from mfcore.models.fitted import answered_unless
 from mfcore.models.pairs.core import Network
 from mfcore.models.pairs.fusion import FUSIONS, Architecture, Known, Tables, flat
-from mfcore.models.pairs.pretrained import check_groups, check_pretrained, groups_of, start_from
+from mfcore.models.pairs.pretrained import (
+    check_groups,
+    check_pretrained,
+    groups_of,
+    start_from,
+    without,
+)
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import TRAINED, fitted, setting, settings
 from mfcore.models.sides import FeaturedSide, Sides
-from mfcore.models.training import Callback, Start, train
+from mfcore.models.stopping import AUTO, Budget, Callback
+from mfcore.models.training import Start, train
 from mfcore.nn.activations import FORMULAS
 from mfcore.nn.layers import Linear
 from mfcore.nn.losses import Loss, logistic, squared
 from mfcore.nn.network import Trainer, blocks_of
 from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, inverse_decay, optimizer
-from mfcore.objectives.biases import mean_biases
+from mfcore.objectives.biases import fitted_biases, mean_biases
 from mfcore.solvers.neural import NeuralSGD, TrainingCells
 
 Self = TypeVar("Self", bound="NeuralMF")
+# Learning rates: of a first stage, and of one that goes on from a fitted model.
+RATES = 1e-3, 3e-4
 
 
 def check_loss(model: Any) -> None:
@@ -86,8 +95,9 @@ class NeuralMF(Recommender):
     optimizer : {"adam", "adamw", "sgd", "momentum", "nesterov", "adagrad", "rmsprop"}
     lazy : bool
         Whether rows that a batch does not use, and their moments, stay as they are.
-    learning_rate : float, > 0
-        η, length of a step.
+    learning_rate : float > 0, or "auto"
+        η, length of a step; "auto": 0.001, and 0.0003 from a pretrained model, which a longer step
+        would leave at once.
     decay : float, >= 0
         The rate of step t is learning_rate / (1 + decay·t / steps of an epoch).
     batch_size : int, >= 1
@@ -96,12 +106,18 @@ class NeuralMF(Recommender):
         Longest gradient; longer ones are scaled down.
     init_scale : float, > 0
         Vectors start normal with standard deviation init_scale / √k.
-    n_epochs, tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
+    n_epochs : int >= 1, or "auto"
+        Passes over the ratings.  "auto": as many as a held-out tenth finds to be best, within a
+        budget of steps (`budget`); where that is fewer than 100 ratings, the steps that do
+        without.  An integer holds nothing out, unless `validation` is given.
+    tol, patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
         As in `MatrixFactorization`; eval_metric defaults to "ndcg@10" for "logistic".
 
     Notes
     -----
     `fit(ratings, pretrained=...)` starts from a fitted model: see `models/pairs/pretrained.py`.
+    Where epochs are searched for, that model counts as epoch 0, as do the biases of `BiasOnly`
+    where ratings are learned without one: they stay if no epoch is better.
     A new user's vector takes a fixed number of gradient steps from the mean, all else frozen.
     Scores of pairs, and of new users, are the same alone and in a batch up to rounding.
 
@@ -128,14 +144,17 @@ class NeuralMF(Recommender):
     weight_decay: float = setting(default=0.0, low=0)
     optimizer: str = setting(default="adam", among=[name for name in OPTIMIZERS if name != "rprop"])
     lazy: bool = True
-    learning_rate: float = setting(default=1e-3, above=0, high=1e3)
+    learning_rate: float | str = setting(default="auto", above=0, high=1e3, among=("auto",))
     decay: float = setting(default=0.0, low=0)
     batch_size: int = setting(default=1024, low=1)
     clip: float | None = setting(default=None, above=0)
     init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
-    n_epochs: int = setting(default=8, low=1)
+    n_epochs: int | str = setting(default="auto", low=1, among=(AUTO,))
 
     weights_: np.ndarray = fitted(doc="All numbers of f, one vector.")
+
+    # Chosen on validation parts: see benchmarks/epochs.py.
+    budget = Budget(enough=800, patience=200, epochs=(2, 20), most=40)
 
     side_type = FeaturedSide
     together = (check_loss,)
@@ -175,6 +194,11 @@ class NeuralMF(Recommender):
             raise ValueError("freeze=True keeps the vectors of a pretrained model: give one, "
                              "fit(ratings, pretrained=model)")
 
+    def unaware(self, held: Ratings, pretrained: Any = None, **own: Any) -> dict[str, Any]:
+        """Return what `fit` was given besides, a pretrained model fitted without held-out ratings.
+        """
+        return {**own, "pretrained": None if pretrained is None else without(pretrained, held)}
+
     # -------------------------------------------------------------------- training
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
@@ -188,7 +212,9 @@ class NeuralMF(Recommender):
         cells = self._cells(ratings)
         network = self.architecture().network(users, items, head, self.reg, self._bias_reg,
                                               cells.n_visited)
-        trainer = Trainer(network, self._loss, self._optimizer(len(cells.y)),
+        rate = RATES[pretrained is not None] if isinstance(self.learning_rate, str) else \
+            self.learning_rate
+        trainer = Trainer(network, self._loss, self._optimizer(len(cells.y), rate),
                           seed=int(random.integers(2**63)), most=self.clip or np.inf)
         solver = NeuralSGD(cells, trainer, self.batch_size, seed=int(random.integers(2**63)))
 
@@ -201,7 +227,27 @@ class NeuralMF(Recommender):
             for side in sides:
                 side.average(self.bias == "learned")
 
-        return Start(solver, blocks_of(network.parameters()), publish, finish)
+        at = blocks_of(network.parameters())
+        return Start(solver, at, publish, finish, at.copy if pretrained is not None else
+                     self._biases_alone(ratings, (users, items), head[-1], at))
+
+    def _biases_alone(self, ratings: Ratings, both: tuple[Tables, Tables], output: Linear,
+                      at: Any) -> Callable[[], Any] | None:
+        """Return what returns the start with f = 0 and the biases of `BiasOnly`; None: it has none.
+        """
+        def simple() -> Any:
+            start, output.W.value[...] = output.W.value.copy(), 0
+            self._set_biases(both, fitted_biases(ratings, self.mean_rating_))
+            found = at.copy()
+            self._set_biases(both, (0, 0))
+            output.W.value[...] = start
+            return found
+
+        return simple if self.bias == "learned" and self.predicts_ratings else None
+
+    def _set_biases(self, both: tuple[Tables, Tables], biases: tuple[Any, Any]) -> None:
+        for tables, bias in zip(both, biases, strict=True):
+            tables.tables[-1].value[:, 0] = bias / self.rating_scale_
 
     def _start(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
                pretrained: Any) -> tuple[Tables, Tables, list[Linear]]:
@@ -214,9 +260,7 @@ class NeuralMF(Recommender):
         else:
             users, items, head = shape.start(sides, self.init_scale, random)
         if self.bias == "mean" and pretrained is None:
-            for tables, bias in zip((users, items), mean_biases(ratings, self.mean_rating_, 0.5),
-                                    strict=True):
-                tables.tables[-1].value[:, 0] = bias / self.rating_scale_
+            self._set_biases((users, items), mean_biases(ratings, self.mean_rating_, 0.5))
         users, items = (self._grouped(side, tables, pretrained)
                         for side, tables in zip(sides, (users, items), strict=True))
         for tables in (users, items):
@@ -248,6 +292,10 @@ class NeuralMF(Recommender):
         shape = self.architecture()
         return {"factor": shape.width, "weight": flat(shape.head(np.random.default_rng(0))).size}
 
+    def n_steps(self, ratings: Ratings) -> int:
+        """Return the steps of an epoch."""
+        return -(-ratings.nnz // self.batch_size)
+
     def answers(self) -> Network:
         """Return what is asked of the fitted model."""
         return Network(self.architecture(), self.users_, self.items_, self.weights_,
@@ -262,9 +310,9 @@ class NeuralMF(Recommender):
     def _loss(self) -> Loss:
         return squared if self.predicts_ratings else logistic
 
-    def _optimizer(self, n_cells: int) -> Optimizer:
+    def _optimizer(self, n_cells: int, rate: float) -> Optimizer:
         per_step = self.decay / max(1, -(-n_cells // self.batch_size))
-        return optimizer(self.optimizer, self.learning_rate, decay=self.weight_decay,
+        return optimizer(self.optimizer, rate, decay=self.weight_decay,
                          lazy=self.lazy, schedule=inverse_decay(per_step))
 
     def _cells(self, ratings: Ratings) -> TrainingCells:

@@ -28,9 +28,11 @@ import numpy as np
 
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
+from mfcore.metrics.alignment import stored_in
 from mfcore.models.pairs.fusion import Architecture, Tables, unflatten
 from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
+from mfcore.models.stopping import NothingToWatchError
 from mfcore.nn.layers import Linear
 
 Start = tuple[Tables, Tables, list[Linear], float]
@@ -75,6 +77,25 @@ def _check_pair(given: tuple[Any, ...], shape: Architecture) -> None:
 def _same(ids: np.ndarray | None, others: np.ndarray | None) -> bool:
     return ids is others or (ids is not None and others is not None
                              and np.array_equal(ids, others))
+
+
+def without(given: Any, held: Ratings) -> Any:
+    """Return a model, or a pair, fitted again to its ratings without held-out cells.
+
+    What had seen them would seem better than it is.  Raises NothingToWatchError for a model without
+    its ratings, or with features.
+    """
+    if isinstance(given, tuple):
+        return tuple(without(model, held) for model in given)
+    if not given.has_seen_ or any(side.features is not None for side in (given.users_,
+                                                                         given.items_)):
+        raise NothingToWatchError("validation cannot fit the pretrained model again, which has "
+                                  "features or was saved with seen=False: set validation=None")
+    known = given.ratings_.select_cells(~stored_in(given.ratings_.by_user, held.by_user))
+    seed = given.random_state if isinstance(given.random_state, int) else 0
+    params = {**given.get_params(deep=False), "n_epochs": max(given.n_epochs_, 1),
+              "validation": None, "patience": None, "random_state": seed}
+    return type(given)(**params).fit(known)
 
 
 def start_from(given: Any, shape: Architecture, unit: float, random: np.random.Generator) -> Start:

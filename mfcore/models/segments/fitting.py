@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mfcore.data.ratings import Ratings
-from mfcore.models.training import NothingToWatchError, rehearse
+from mfcore.models.stopping import NothingToWatchError
+from mfcore.models.training import rehearse
 from mfcore.parallel import CHUNK_CELLS
-from mfcore.validation import DivergenceError
+from mfcore.validation import DivergenceError, FitWarning
 
 UNWATCHED = ("patience", "validation")      # hyper-parameters that need something to watch
 SHOWN = 5                                   # labels in a message
@@ -114,7 +115,9 @@ def _fitted(estimator: Any, segment: Segment, way: Way, given: dict[str, Any]) -
     # Less than two chunks: a second thread would only wait (and the bits are the same).
     if segment.ratings.nnz < 2 * CHUNK_CELLS:
         model.n_threads = 1
-    with _named(segment.label):
+    with _named(segment.label), warnings.catch_warnings():
+        if segment.label is not None:                       # (that of all users says it once)
+            warnings.simplefilter("ignore", FitWarning)
         model.fit(segment.ratings, eval_set=way.eval_set, **given)
     return model.set_params(**estimator.get_params(deep=False))
 

@@ -29,8 +29,9 @@ from mfcore.models.segments.routing import (
 )
 from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Side, sides_of
+from mfcore.models.stopping import Callback
 from mfcore.models.storage import as_tuples
-from mfcore.models.training import Callback, as_before, training_ratings
+from mfcore.models.training import as_before, training_ratings
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import thread_count
 
