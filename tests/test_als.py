@@ -410,6 +410,7 @@ class Interrupted:
     def __init__(self, solver: ALS, epochs: int):
         self.solver, self.left = solver, epochs
         self.begin, self.finish, self.sums = solver.begin, solver.finish, solver.sums
+        self.go_back = solver.go_back
 
     def epoch(self, at, pool):
         if self.left == 0:

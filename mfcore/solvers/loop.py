@@ -161,12 +161,16 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     return at
 
 
+# Of the computation or of memory; NumPy has also been seen to raise a SystemError there.
+FAILURES = (ArithmeticError, MemoryError, RuntimeError, SystemError, ValueError)
+
+
 def _recover(solver: Solver, at: Any, last: Any, monitor: Monitor, pool: Pool) -> None:
     """Go back to the last complete epoch after an error, which is the one to tell, and finish it.
 
     Where that fails in its turn, nothing whole is left; one that diverges is left unfinished.
     """
-    with suppress(Exception):
+    with suppress(*FAILURES):
         _restore(at, last)
         solver.go_back(len(monitor.history))
         try:
