@@ -56,7 +56,7 @@ def noisy(random: np.random.Generator) -> dict[str, Any]:
 def factorization(random: np.random.Generator) -> dict[str, Any]:
     """Return settings of MatrixFactorization."""
     return {"n_factors": int(random.choice([16, 32, 64, 128])), "solver": "cg",
-            "reg": MatrixFactorization().reg * log_uniform(random, 0.4, 2.5)}
+            "reg": 1.1 * log_uniform(random, 0.4, 2.5)}
 
 
 ARMS: dict[str, tuple[type, Draw]] = {

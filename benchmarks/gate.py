@@ -118,23 +118,23 @@ def fits(make: Callable[..., Any], reference: Work, n_epochs: int = 1) -> tuple[
 
 def serving() -> tuple[Work, Work]:
     """Return the best ten for the first users."""
-    model = ImplicitMF(K, n_epochs=1, n_threads=1, random_state=0).fit(choices())
+    model = ImplicitMF(K, reg=5.0, n_epochs=1, n_threads=1, random_state=0).fit(choices())
     model.user_factors_, model.item_factors_ = factors()
     return lambda: model.recommend(np.arange(ROWS), k=10), best
 
 
 def new_users() -> tuple[Work, Work]:
     """Return the vectors of users, solved."""
-    model = ImplicitMF(K, n_epochs=1, n_threads=1, random_state=0).fit(choices())
+    model = ImplicitMF(K, reg=5.0, n_epochs=1, n_threads=1, random_state=0).fit(choices())
     new = choices().by_user[:ROWS]
     return lambda: model.fold_in_users(new), exact_rows
 
 
 GATES = (
     Gate("five sweeps of ALS by CG, to gradients by sparse products, once",
-         partial(fits, partial(ImplicitMF, K, solver="cg"), gradient, 5), 0.12),
+         partial(fits, partial(ImplicitMF, K, reg=5.0, solver="cg"), gradient, 5), 0.12),
     Gate("two sweeps of exact ALS, to 1000 rows by NumPy",
-         partial(fits, partial(ImplicitMF, K, solver="cholesky"), exact_rows, 2), 0.06),
+         partial(fits, partial(ImplicitMF, K, reg=5.0, solver="cholesky"), exact_rows, 2), 0.06),
     Gate("five epochs of SGD, to gradients by sparse products, once",
          partial(fits, partial(MatrixFactorization, K, solver="sgd"), gradient, 5), 0.5),
     Gate("an epoch of BPR, to a tenth of it by NumPy", partial(fits, partial(BPR, K), pairs), 0.9),

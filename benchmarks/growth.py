@@ -75,13 +75,14 @@ def fit(kind: str, R: Any, k: int, n_threads: int) -> np.ndarray:
     """Return the seconds of a sweep of ALS or SGD."""
     more = {"n_epochs": SWEEPS, "random_state": 0, "n_threads": n_threads}
     if kind == "sgd":
-        return per_sweep(MatrixFactorization(k, solver="sgd", **more), R)
-    return per_sweep(ImplicitMF(k, solver={"als": "cg", "exact": "cholesky"}[kind], **more), R)
+        return per_sweep(MatrixFactorization(k, reg=1.1, bias_reg=2.0, solver="sgd", **more), R)
+    solver = {"als": "cg", "exact": "cholesky"}[kind]
+    return per_sweep(ImplicitMF(k, reg=5.0, solver=solver, **more), R)
 
 
 def top_ten(R: Any, k: int, n_threads: int) -> np.ndarray:
     """Return the seconds of the best ten for the first users."""
-    model = ImplicitMF(k, n_epochs=1, random_state=0, n_threads=n_threads).fit(R)
+    model = ImplicitMF(k, reg=5.0, n_epochs=1, random_state=0, n_threads=n_threads).fit(R)
     start = clock()
     model.recommend(np.arange(min(ASKED, R.shape[0])), k=10)
     return clock() - start

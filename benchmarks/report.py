@@ -15,13 +15,24 @@ from pathlib import Path
 
 from benchmarks.harness import RESULTS
 from benchmarks.standings import accuracy, unmeasured
-from benchmarks.tables import behind, first_calls, growth, limits, machine, settings, speed
+from benchmarks.tables import (
+    behind,
+    defaults,
+    first_calls,
+    growth,
+    limits,
+    machine,
+    settings,
+    speed,
+)
 from mfcore.atomic import replaceable
 
 README = Path(__file__).with_name("README.md")
 PAGE = RESULTS / "report.html"
 TABLES: dict[str, Callable[[Path], str]] = {
     "machine": machine,
+    "defaults_of_ratings": lambda folder: defaults("rmse", folder).markdown(),
+    "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
        for each in (speed, behind, settings, first_calls, growth, limits, accuracy,
                     unmeasured)}}

@@ -223,3 +223,22 @@ def limits(folder: Path = RESULTS) -> Table:
                          "" if bytes_rate is None else f"{bytes_rate:.1f}",
                          f"{point['GB/s']:.1f}"])
     return Table(["what", "k", "GF/s", "SGEMM", "share", "GB/s", "copy"], rows)
+
+
+# ---------------------------------------------------------------------------- defaults
+
+def defaults(metric: str, folder: Path = RESULTS) -> Table:
+    """Return figures of defaults on test parts, and seconds of a fit next to those of 0.1.0."""
+    data = read("defaults", folder).get("data", {}).get(metric, {})
+    kept = {name: each["test"] for name, each in data.items() if "test" in each}
+    models = list(dict.fromkeys(model for row in kept.values() for model in row))
+    main = next((model.partition(",")[0] for model in models if "0.1.0" in model), "")
+
+    def figure(found: dict[str, Any], model: str) -> str:
+        return f"{found[model]['figure']:.4f}" if model in found else "–"
+
+    return Table(
+        ["data", "what they are like", *models, "its fit beside that of 0.1.0"],
+        [[name, data[name]["says"], *(figure(found, model) for model in models),
+          f"{found[main]['cpu_seconds'] / found[f'{main}, 0.1.0']['cpu_seconds']:.2f}"]
+         for name, found in kept.items()])

@@ -89,11 +89,14 @@ def test_parameters_are_keywords_but_for_the_sizes(made):
     assert positional == sizes.get(made, ["n_factors"] if "n_factors" in kinds else [])
 
 
-# Others are chosen by measurement.
-DEFAULTS = {"n_factors": 64, "solver": "cg", "tol": None, "dtype": "float32", "patience": None,
-            "eval_metric": None, "random_state": None, "n_threads": None, "verbose": 0}
-RATED_DEFAULTS = {**DEFAULTS, "bias_share": 0.5, "unknown_weight": 0.0, "unknown_value": 0.0}
-COUNTED_DEFAULTS = {**DEFAULTS, "alpha": 1.0, "confidence": "linear", "unknown_weight": 1.0}
+# Others are chosen by measurement (benchmarks/defaults.py).
+DEFAULTS = {"reg": "auto", "rating_scale": None, "solver": "cg", "tol": None, "dtype": "float32",
+            "patience": None, "eval_metric": None, "random_state": None, "n_threads": None,
+            "verbose": 0}
+RATED_DEFAULTS = {**DEFAULTS, "n_factors": 64, "bias_reg": "auto", "bias_share": 0.5,
+                  "unknown_weight": 0.0, "unknown_value": 0.0}
+COUNTED_DEFAULTS = {**DEFAULTS, "n_factors": 128, "alpha": 4.0, "confidence": "linear",
+                    "unknown_weight": 1.0}
 
 
 @pytest.mark.parametrize(("made", "defaults"), [(MatrixFactorization, RATED_DEFAULTS),

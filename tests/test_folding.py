@@ -110,8 +110,8 @@ def audiences():
 
 
 def fitted(train, weight=0.0, **params):
-    return MatrixFactorization(8, unknown_weight=weight, rating_scale=1.0, random_state=0,
-                               **params).fit(train)
+    return MatrixFactorization(8, unknown_weight=weight, rating_scale=1.0, reg=1.1, bias_reg=2.0,
+                               random_state=0, **params).fit(train)
 
 
 def test_the_scale_of_the_scores_does_not_matter(audiences):

@@ -23,7 +23,7 @@ CONVERGED = {"solver": "cholesky", "n_epochs": 4000, "tol": 1e-15, "dtype": "flo
 
 def naive_terms(model: ImplicitMF, ratings: Ratings) -> dict[str, float]:
     count, known = samples.dense(ratings.by_user), samples.stored(ratings.by_user)
-    size, n_users, n_items = np.abs(count), *count.shape
+    size, n_users, n_items = np.abs(count) / model.rating_scale_, *count.shape
     confidence = {"linear": 1 + model.alpha * size, "log": 1 + model.alpha * np.log(1 + size),
                   "raw": model.alpha * size}[model.confidence]
     given = known if ratings.weights is None else \
@@ -44,7 +44,7 @@ def naive_terms(model: ImplicitMF, ratings: Ratings) -> dict[str, float]:
 def penalty(model: ImplicitMF, counts: np.ndarray, X: np.ndarray, added: float) -> float:
     nu = {"none": 0, "count": 1}.get(model.reg_scaling, model.reg_scaling)
     added = 0 if isinstance(model.reg_scaling, str) else added
-    return sum(model.reg * max(n + added, 1) ** nu * (x @ x)
+    return sum(model.reg_ * max(n + added, 1) ** nu * (x @ x)
                for n, x in zip(counts, X, strict=True))
 
 

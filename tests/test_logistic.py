@@ -38,7 +38,8 @@ def only_likes() -> Ratings:
 
 def model(**params) -> MatrixFactorization:
     return MatrixFactorization(**{"n_factors": 4, "loss": "logistic", "solver": "sgd", "reg": 0.1,
-                                  "learning_rate": 0.1, "n_epochs": 6, "random_state": 0,
+                                  "learning_rate": 0.1, "schedule": "inverse", "n_epochs": 6,
+                                  "random_state": 0,
                                   **params})
 
 

@@ -249,7 +249,7 @@ def test_rankings_and_labels_have_no_unit():
 def test_counts_are_measured_in_their_mean(confidence):
     plays = samples.counts(40, 25)
     seconds = sp.csr_array((210.5 * plays.data, plays.indices, plays.indptr), plays.shape)
-    found = [mfcore.ImplicitMF(4, rating_scale=None, confidence=confidence, solver="cholesky",
+    found = [mfcore.ImplicitMF(4, reg=5.0, confidence=confidence, solver="cholesky",
                                dtype="float64", random_state=0).fit(each)
              for each in (plays, seconds)]
     assert found[0].rating_scale_ == pytest.approx(plays.data[plays.data > 0].mean())

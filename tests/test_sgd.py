@@ -104,8 +104,9 @@ def cells_of_user(dense, u: int, members: np.ndarray, key: int | None):
 
 def cell_by_cell(dense, at, solver, loss_of, keys=None):
     """An epoch from the formulas, one cell after the other, in place."""
-    sides = [(at.P, at.beta, dense.users, np.ones(len(at.P))),
-             (at.Q, at.gamma, dense.items, np.ones(len(at.Q)))]
+    first = solver._spread ** 3
+    sides = [(at.P, at.beta, dense.users, np.full(len(at.P), first)),
+             (at.Q, at.gamma, dense.items, np.full(len(at.Q), first))]
     counts, total = [np.maximum(dense.stored.sum(axis=axis), 1) for axis in (1, 0)], 0.0
     rate, adagrad = solver.learning_rate, solver.schedule == "adagrad"
     for u, i, a, b, pays in cells_in_turn(dense, solver._grid, keys):

@@ -26,10 +26,10 @@ ONE = {"OPENBLAS_NUM_THREADS": "1"}
 IMPLICIT = partial(ImplicitMF.like_implicit, reg=5.0)
 # sum over stored cells of r (1 - s)^2 + 0.1 sum over all of s^2 + penalties; irspack: half of it
 IALS = {"alpha0": 0.1, "reg": 0.003, "nu": 1.0}
-IRSPACK = partial(ImplicitMF, confidence="raw", whole_matrix=True, unknown_weight=0.1, reg=0.003,
-                  reg_scaling=1.0)
+IRSPACK = partial(ImplicitMF, alpha=1.0, rating_scale=1.0, confidence="raw", whole_matrix=True,
+                  unknown_weight=0.1, reg=0.003, reg_scaling=1.0)
 # as implicit's, with c = 1 + r
-CMFREC = partial(ImplicitMF, alpha=1.0, reg=5.0, reg_scaling="none")
+CMFREC = partial(ImplicitMF, alpha=1.0, rating_scale=1.0, reg=5.0, reg_scaling="none")
 SAYS = {
     "implicit": "Σ c (p − s)² over all cells + 5 (‖P‖² + ‖Q‖²); c = r, p = 1 where there is a "
                 "rating, else c = 1, p = 0",

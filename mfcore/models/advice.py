@@ -6,7 +6,8 @@
                 popularity: d̄ > 2 s / √n for paired differences d of n cells, or of n users
 
 The last two need a held-out share, and read a sample of it.  A model that is as good as biases is
-not told so: where there is no taste to learn, that is the answer.
+not told so: where there is no taste to learn, that is the answer.  Nor is one that was left with
+biases by the penalty that it found.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def of_vectors(model: Any) -> Iterator[str]:
     if P is None or not P.size or not Q.size or hasattr(model, "weights_"):
         return
     largest = _longest(P) * _longest(Q)
-    if largest < NOTHING * model.rating_scale_:
+    found = getattr(model, "reg", None) == "auto" and model.user_bias_ is not None
+    unit = model.rating_scale_ if model.predicts_ratings else 1.0
+    if largest < NOTHING * unit and not found:
         cures = [cure for name, cure in (("reg", "lower reg"), ("alpha", "raise alpha"))
                  if hasattr(model, name)] or ["rescale the ratings"]
         yield (f"all vectors shrank to nothing (no score P·Q is above {largest:.1e}), so that "

@@ -21,7 +21,7 @@ from mfcore.parallel import row_chunks
 from mfcore.validation import DivergenceError
 
 # Least σ, largest σ and largest |r|: what solvers cube, square and add up stays a number.
-LEAST, MOST, LARGEST = 1e-10, 1e10, 1e13
+LEAST, MOST, LARGEST, LEAST_SIZE = 1e-10, 1e10, 1e13, 1e-30
 REG_USERS, REG_ITEMS, SWEEPS = 10.0, 5.0, 10     # of biases alone: ratings' worth of shrinkage
 MEAN_ROUNDING = 1e-12       # ratings that differ from their mean by less, relatively, are equal
 
@@ -39,7 +39,8 @@ def mean_rating(ratings: Ratings) -> float:
 
 
 def mean_size(ratings: Ratings) -> float:
-    """Return the (weighted) mean of |r| of those that are not 0; 1 where there is none."""
+    """Return the (weighted) mean of |r| of those that are not 0; 1 where there is none, or where
+    single precision could not divide by it."""
     values, weights = ratings.by_user.data, ratings.weights
 
     def sum_of(f: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -50,7 +51,8 @@ def mean_size(ratings: Ratings) -> float:
         return summed(part, ratings.nnz)
 
     total, weight = sum_of(np.abs), sum_of(lambda rated: (rated != 0).astype(np.float64))
-    return total / weight if weight > 0 and 0 < total < np.inf else 1.0
+    mean = total / weight if weight > 0 else 0.0
+    return mean if LEAST_SIZE < mean < 1 / LEAST_SIZE else 1.0
 
 
 def rating_scale(ratings: Ratings, mean: float) -> float:

@@ -37,7 +37,7 @@ ratings of generated and public data of many scales, densities and shapes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +64,7 @@ BIAS_SWEEPS, BIAS_REG, RANKED_BIAS_REG, LABEL_BIAS_REG = 5, 4.0, 2.0, 1.0
 BIAS_REGS = 0.01, 1e4
 # Fits for ranks: factors, parts of the norm, sweeps of the first (they begin with random vectors)
 # and of others, users that are measured, and the place up to which.
-RANKED_FACTORS, PARTS = 48, (0.8, 0.6, 0.45, 0.33, 0.25, 0.18)
+RANKED_FACTORS, PARTS = 48, (0.8, 0.57, 0.4, 0.28, 0.2)
 RANKED_FIRST, RANKED_MORE, USERS, PLACES = 5, 2, 1000, 10
 UNTRIED = 0.5                                       # of the norm, where nothing can be held out
 
@@ -96,15 +96,33 @@ def found_penalties(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> F
 
 
 def found_for_labels(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
-    """Return the same for the logistic loss, from the errors of the best constant score.
+    """Return the same for the logistic loss: from squares where labels are all that counts.
 
-    Without a 2 in ∂ℓ/∂s = σ(s) − y, half of what holds for squares is enough.
+    Near s the gradient of ℓ is σ(s) − y, without the 2 of squares, and a score is p (1 − p) = v
+    times as steep: half of λ is enough, and v / 2 of λᵇ.  With w0 > 0, half of what the errors of
+    the best constant score ask for.
     """
-    cells, half = problem.by_user, STRONG / 2
-    s = cell_scores(cells.indptr, cells.indices, 0 * at.P, 0 * at.Q, at.beta, at.gamma, pool)
-    e = (cells.a + problem.w0) * expit(s) - cells.b
-    size = float(np.sqrt(np.mean(e ** 2)))
-    return Found(half * size * noise_norm(problem), (LABEL_BIAS_REG,) * 2)
+    cells, n = problem.by_user, max(len(problem.by_user.indices), 1)
+    if problem.w0 > 0:
+        s = cell_scores(cells.indptr, cells.indices, 0 * at.P, 0 * at.Q, at.beta, at.gamma, pool)
+        e = (cells.a + problem.w0) * expit(s) - cells.b
+        size = float(np.sqrt(e @ e / n))
+        return Found(STRONG / 2 * size * noise_norm(problem), (LABEL_BIAS_REG,) * 2)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = _of_errors(*_as_squares(problem, at), seed, pool)
+    slope = float(expit(at.beta[:1]).sum() * expit(-at.beta[:1]).sum())
+    user, item = (slope / 2 * each for each in found.bias_reg)
+    return Found(found.reg / 2, (user, item))
+
+
+def _as_squares(problem: Quadratic, at: Factors) -> tuple[Quadratic, Factors]:
+    """Return the squared errors of labels, and a point: their mean in place of log-odds."""
+    mean = expit(problem.users.penalty.bias_means).astype(np.float64)
+    users = replace(problem.users, penalty=replace(problem.users.penalty, bias_means=mean))
+    given = {each.name: getattr(problem, each.name) for each in fields(Quadratic)}
+    squares = Quadratic(**{**given, "users": users,
+                           "unit": float(np.sqrt(mean[0] * (1 - mean[0])))})
+    return squares, replace(at, beta=expit(at.beta))
 
 
 # ------------------------------------------------------------------------ what is tried
@@ -179,7 +197,8 @@ def _of_errors(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
     first = _error(trial, replace(trial.at, P=0 * trial.at.P, Q=0 * trial.at.Q), pool)
     if len(trial.held.indices) < LEAST or not 0 < first < np.inf:
         return Found(STRONG * problem.unit * noise_norm(problem), (BIAS_REG, BIAS_REG))
-    least = _settled(trial, first, bias_reg, pool)
+    penalised = problem.users.penalty.reg.any()          # (without, there is no λ to find)
+    least = _settled(trial, first, bias_reg, pool) if penalised else first
     c = STRONG + (WEAK - STRONG) * np.exp((least / first - 1) / GAIN)
     user, item = (least / first * each for each in bias_reg)
     return Found(float(c * np.sqrt(least) * noise_norm(problem)), (user, item))

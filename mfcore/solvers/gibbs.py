@@ -91,7 +91,8 @@ class Gibbs(Solver):
         loss = self.problem.value(at, pool)
         squares = loss.known + loss.unknown
         if not np.isfinite(squares):
-            raise DivergenceError(f"the squared error is {squares}; rescale the ratings")
+            raise DivergenceError(f"the squared error is {squares}; rescale the ratings and "
+                                  f"weights, or use dtype='float64'")
         self.tau = draw_noise_precision(self.n_cells, squares, self.variance, random)
         if self.sweeps_done in self.kept_sweeps:
             self.samples.append(self.sample(at))
@@ -129,8 +130,9 @@ class Gibbs(Solver):
             lifted = replace(systems, common=_lifted(systems, X.shape[1], pool))
             try:
                 solve_exactly(lifted, X, bias, pool, noise)
-            except DivergenceError as error:
-                raise DivergenceError(f"{side}: {error}") from None
+            except DivergenceError:
+                raise DivergenceError(f"no finite draw of the {side}; rescale the ratings and "
+                                      f"weights, or use dtype='float64'") from None
 
     def go_back(self, n_epochs: int) -> None:
         """Forget the sweep after the first `n_epochs`, if one has begun."""

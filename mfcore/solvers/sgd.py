@@ -6,7 +6,9 @@ LIBMF's grid, Zhuang et al. 2013, without its scheduler).  Within a block the st
 user, in a new random order each epoch, so that a user's row stays in registers and the block's
 items in cache.
 
-The penalty λ_u ‖P_u − m_u‖² is divided into n_u equal shares, one for each cell of the row.
+The penalty λ_u ‖P_u − m_u‖² is divided into n_u equal shares, one for each cell of the row.  A
+share is at most what takes a row half of the way to m_u in a step: with more, rows of few cells
+would step beyond it, and with twice as much away from it.
 
 If w0 > 0 the canonical form has a term over all cells, w0 Σ_all s².  After each diagonal every
 row takes 1/g of it by one implicit step of rate τ = η / g, in z = [p | β]:
@@ -46,6 +48,7 @@ from mfcore.solvers.loop import Solver
 BLOCK_CELLS = 20_000        # cells of a block to aim at
 PAID_BLOCK_CELLS = 1_500    # the same if steps for the sum over all cells follow
 MAX_STRATA = 16             # most strata per side
+MOST_PULL = 0.25            # of η λ / n: a step takes 2 η λ / n of the way to the prior
 
 
 @dataclass(frozen=True)
@@ -207,15 +210,24 @@ class SGD(Solver):
         self._grid = grid = stratified(self.problem, at.P.dtype, random, pool, self._block_cells)
         if self.epochs_done == 0:
             limits = np.finfo(at.P.dtype)
-            first = np.clip(self.problem.unit ** 3, limits.tiny, limits.max)
+            first = np.clip(self._spread ** 3, limits.tiny, limits.max)
             self._squares = (np.full(len(at.P), first, at.P.dtype),
                              np.full(len(at.Q), first, at.P.dtype))
         sides = ((self.problem.users.penalty, self.problem.by_user),
                  (self.problem.items.penalty, self.problem.by_item))
         counts = [np.maximum(np.diff(cells.indptr), 1) for _, cells in sides]
-        self._shares = [(penalty.reg / n, penalty.bias_reg / n)
+        fastest = self._rate / (self._spread ** 1.5 if self.schedule == "adagrad" else 1.0)
+        most, most_bias = (MOST_PULL / max(rate, np.finfo(float).tiny)
+                           for rate in (fastest, self.bias_learning_rate))
+        self._shares = [(np.minimum(penalty.reg / n, most),
+                         np.minimum(penalty.bias_reg / n, most_bias))
                         for (penalty, _), n in zip(sides, counts, strict=True)]
         return grid
+
+    @property
+    def _spread(self) -> float:
+        """Of ratings; its cube is of the size of a gradient's square, with which AdaGrad begins."""
+        return self.problem.unit
 
     @property
     def _block_cells(self) -> int:
@@ -261,6 +273,10 @@ class SGD(Solver):
 @dataclass
 class LogisticSGD(SGD):
     """SGD on a `Logistic` problem, with random cells for the sum over all; else as `SGD`."""
+
+    @property
+    def _spread(self) -> float:
+        return 0.5                          # the largest standard deviation of labels
 
     @property
     def _block_cells(self) -> int:

@@ -17,6 +17,8 @@ from mfcore.models.training import Start
 
 Self = TypeVar("Self", bound="ImplicitMF")
 
+SWEEPS: dict[str, Any] = {"n_epochs": 15}      # of what is like other libraries, as they have them
+
 
 @settings(*TRAINED)
 class ImplicitMF(Recommender):
@@ -31,12 +33,12 @@ class ImplicitMF(Recommender):
     n_factors : int, >= 1
         Length k of the vectors.
     alpha : float, > 0
-        Weight of the counts in the confidence.
+        Weight of the counts in the confidence: 1 + alpha is that of a mean count.
     confidence : {"linear", "log", "raw", "constant"}
         w = 1 + alpha·c; 1 + alpha·ln(1 + c); alpha·c; alpha, with c = count / rating_scale.
     rating_scale : float > 0, or None
         What counts are measured in; None: their mean in training (of sizes, if some are negative),
-        so that plays, seconds and purchases want one alpha, about 4.  1 leaves them as they are.
+        so that one alpha serves plays, seconds and purchases.  1 leaves them as they are.
     unknown_weight : float, >= 0
         w0, the weight of every cell that is not stored.
     whole_matrix : bool
@@ -69,20 +71,20 @@ class ImplicitMF(Recommender):
     reg_scaling by ν).
     """
 
-    n_factors: int = setting(default=64, low=1, kw_only=False)
-    alpha: float = setting(default=1.0, above=0)
+    n_factors: int = setting(default=128, low=1, kw_only=False)
+    alpha: float = setting(default=4.0, above=0)
     confidence: str = setting(default="linear", among=("linear", "log", "raw", "constant"))
-    rating_scale: float | None = setting(default=1.0, above=0)
+    rating_scale: float | None = setting(default=None, above=0)
     unknown_weight: float = setting(default=1.0, low=0)
     whole_matrix: bool = False
     negatives: str = setting(default="error", among=("error", "zero"))
-    reg: float | str = setting(default=5.0, low=0, among=("auto",))
+    reg: float | str = setting(default="auto", low=0, among=("auto",))
     reg_scaling: str | float = setting(default=0.25, low=0, high=10, among=("count", "none"))
     feature_reg: float = setting(default=10000.0, above=0)
     history_reg: float = setting(default=100.0, above=0)
     features: str = setting(default="learned", among=("learned", "average"))
     solver: str = setting(default="cg", among=ALTERNATING)
-    n_epochs: int = setting(default=15, low=1)
+    n_epochs: int = setting(default=6, low=1)
     tol: float | None = setting(default=None, low=0)
     cg_steps: int = setting(default=1, low=1, high=1000)
     block_size: int = setting(default=32, low=1)
@@ -112,7 +114,7 @@ class ImplicitMF(Recommender):
             are taken as they are.
         """
         return cls(n_factors, alpha=alpha, confidence="raw", rating_scale=1.0, negatives="zero",
-                   reg=reg, reg_scaling="none", **params)
+                   reg=reg, reg_scaling="none", **SWEEPS | params)
 
     @classmethod
     def like_spark(cls: type[Self], n_factors: int = 10, *, alpha: float = 1.0,
@@ -128,7 +130,7 @@ class ImplicitMF(Recommender):
             As in `ImplicitMF`; n_factors is Spark's `rank`, reg its `regParam`.
         """
         return cls(n_factors, alpha=alpha, confidence="linear", rating_scale=1.0, reg=reg,
-                   reg_scaling="count", **params)
+                   reg_scaling="count", **SWEEPS | params)
 
     @classmethod
     def like_ials(cls: type[Self], n_factors: int = 64, *, unknown_weight: float = 0.1,
@@ -148,7 +150,7 @@ class ImplicitMF(Recommender):
             As in `ImplicitMF`.
         """
         return cls(n_factors, alpha=1.0, confidence="constant", whole_matrix=True,
-                   unknown_weight=unknown_weight, reg=reg, reg_scaling=nu, **params)
+                   unknown_weight=unknown_weight, reg=reg, reg_scaling=nu, **SWEEPS | params)
 
     # ------------------------------------------------------------------- what it supplies
 

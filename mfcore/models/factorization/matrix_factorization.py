@@ -53,9 +53,7 @@ class MatrixFactorization(Recommender):
         Length k of the vectors.
     loss : {"squared", "logistic"}
         "logistic" needs solver="sgd" and bias "learned" or None.  With likes alone it needs
-        an unknown_weight > 0; unknown cells are then sampled afresh in each epoch.  Labels
-        want other penalties and longer steps than ratings: reg="auto", bias_reg="auto",
-        learning_rate=0.1.
+        an unknown_weight > 0; unknown cells are then sampled afresh in each epoch.
     bias : {"learned", "mean", None}
         B_ui: learned b_u and b̃_i about the mean μ; or fixed, μ + c (b_u + b̃_i), from the
         (weighted) mean of each user and item; or nothing.
@@ -109,16 +107,17 @@ class MatrixFactorization(Recommender):
         Conjugate gradient steps a row and half-sweep.
     block_size : int, >= 1
         Factors in a block of "subspace", rounded up to a multiple of 16.
-    learning_rate : float, > 0
-        η of "sgd" and "adam", for ratings in units of σ.  For "sgd" a step of a vector is −η/σ
-        times the gradient of the formula (which has no ½, so η is half of what the same step is
-        called where a ½ hides), and one of a bias −η times it.
+    learning_rate : float > 0, or None
+        η of "sgd" and "adam", for ratings in units of σ; None: 0.035, and 0.1 for labels.  For
+        "sgd" a step of a vector is −η/σ times the gradient of the formula (which has no ½, so η
+        is half of what the same step is called where a ½ hides), and one of a bias −η times it.
     bias_learning_rate : float >= 0, or None
         η of learned biases; None: `learning_rate`.
     decay : float, >= 0
         Of the schedule "inverse".
-    schedule : {"inverse", "constant", "adagrad"}
-        η / (1 + decay·(epoch − 1)); η; or η over the root of a row's squared gradients.
+    schedule : {"inverse", "constant", "adagrad"}, or None
+        η / (1 + decay·(epoch − 1)); η; or η over the root of a row's squared gradients.  None:
+        "inverse", and "adagrad" for labels.
     batch_size : int >= 1, or None
         Cells in a batch of "adam"; None: 8192, less for small data.
     weight_decay : {"lazy", "decoupled"}
@@ -161,8 +160,8 @@ class MatrixFactorization(Recommender):
     bias_share: float = setting(default=0.5, low=0, high=1)
     unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
     unknown_value: float | str = setting(default=0.0, among=("bias",))
-    reg: float | str = setting(default=1.1, low=0, among=("auto",))
-    bias_reg: float | str | None = setting(default=2.0, low=0, among=("auto",))
+    reg: float | str = setting(default="auto", low=0, among=("auto",))
+    bias_reg: float | str | None = setting(default="auto", low=0, among=("auto",))
     reg_scaling: str | float = setting(default=0.5, low=0, high=10, among=("count", "none"))
     bias_reg_scaling: str | float | None = setting(
         default="none", low=0, high=10, among=("count", "none"))
@@ -175,10 +174,10 @@ class MatrixFactorization(Recommender):
     tol: float | None = setting(default=None, low=0)
     cg_steps: int = setting(default=2, low=1, high=1000)
     block_size: int = setting(default=32, low=1)
-    learning_rate: float = setting(default=0.035, above=0, high=1e3)
+    learning_rate: float | None = setting(default=None, above=0, high=1e3)
     bias_learning_rate: float | None = setting(default=None, low=0, high=1e3)
     decay: float = setting(default=0.2, low=0, high=1e6)
-    schedule: str = setting(default="inverse", among=SCHEDULES)
+    schedule: str | None = setting(default=None, among=SCHEDULES)
     batch_size: int | None = setting(default=None, low=1)
     weight_decay: str = setting(default="lazy", among=("lazy", "decoupled"))
     init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)

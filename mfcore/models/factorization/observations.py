@@ -301,7 +301,8 @@ class ImplicitCounts:
     def of_new(self, ratings: Ratings) -> ImplicitCounts:
         """Return the model of other ratings, whose counts may have other signs."""
         least = float(ratings.by_user.data.min()) if ratings.nnz else 1.0
-        return replace(self, signed=least < 0, has_zeros=least <= 0)
+        return replace(self, signed=self.signed or least < 0,
+                       has_zeros=self.has_zeros or least <= 0)
 
     def cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
         """Return a = w − w0 (w alone, where the unknown term covers all cells) and b = w p."""
@@ -357,10 +358,14 @@ def observe_counts(model: Any, ratings: Ratings) -> ImplicitCounts:
 
 
 def counted_by(model: Any) -> ImplicitCounts:
-    """Return the observation model of a model whose ratings are counts."""
+    """Return the observation model of a model whose ratings are counts.
+
+    Signs are those of training, so that a new row does not depend on the rows next to it.
+    """
+    least = model.rating_range_[0]
     return ImplicitCounts(np.dtype(model.dtype), model.unknown_weight_, model.alpha,
                           model.confidence, model.whole_matrix, model.negatives,
-                          model.rating_scale_)
+                          model.rating_scale_, least < 0, least <= 0)
 
 
 def check_counts(ratings: Ratings, negatives: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.solvers.als import ALS
@@ -11,6 +11,22 @@ from mfcore.solvers.loop import Solver
 
 ALTERNATING = ("cg", "cholesky", "subspace")
 SCHEDULES = ("inverse", "constant", "adagrad")
+
+
+class Pace(NamedTuple):
+    """How long the steps along gradients are."""
+
+    learning_rate: float
+    schedule: str
+
+
+PACES = {"squared": Pace(0.035, "inverse"), "logistic": Pace(0.1, "adagrad")}
+
+
+def pace_of(model: Any) -> Pace:
+    """Return the pace that a model names, and that of its loss where it names none."""
+    usual = PACES[model.loss]
+    return Pace(model.learning_rate or usual.learning_rate, model.schedule or usual.schedule)
 
 
 def _subspace(model: Any, problem: Quadratic, seed: int) -> Solver:
@@ -22,18 +38,18 @@ def _subspace(model: Any, problem: Quadratic, seed: int) -> Solver:
 def _sgd(model: Any, problem: Quadratic, seed: int) -> Solver:
     from mfcore.solvers.sgd import SGD, LogisticSGD
 
-    bias_rate = model.bias_learning_rate
+    bias_rate, (rate, schedule) = model.bias_learning_rate, pace_of(model)
     kind = LogisticSGD if model.loss == "logistic" else SGD
-    return kind(problem, model.learning_rate,
-                model.learning_rate if bias_rate is None else bias_rate,
-                model.schedule, model.decay, seed)
+    return kind(problem, rate, rate if bias_rate is None else bias_rate, schedule, model.decay,
+                seed)
 
 
 def _adam(model: Any, problem: Quadratic, seed: int) -> Solver:
     from mfcore.solvers.minibatch import Adam
 
-    slowing = model.decay if model.schedule == "inverse" else 0.0
-    return Adam(problem, model.learning_rate, model.batch_size, model.weight_decay, slowing,
+    rate, schedule = pace_of(model)
+    slowing = model.decay if schedule == "inverse" else 0.0
+    return Adam(problem, rate, model.batch_size, model.weight_decay, slowing,
                 random_state=seed)
 
 

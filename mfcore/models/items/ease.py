@@ -63,7 +63,7 @@ class EASE(Recommender):
     Steck 2019 (EASE); Steck 2020 (EDLAE).
     """
 
-    reg: float = setting(default=200.0, above=0)
+    reg: float = setting(default=400.0, above=0)
     dropout: float = setting(default=0.0, check=validation.rate)
     values: str = setting(default="binary", among=("binary", "raw"))
     memory: float = setting(default=8.0, above=0)
