@@ -1,6 +1,6 @@
 """What a fit that says little is told, in a sentence each, with a cure.
 
-    vectors     max |P_u| · max |Q_i| < 10⁻⁴ σ: no score P_u·Q_i changes anything
+    vectors     max |P_u| · max |Q_i| < 10⁻⁴ σ: no score P_u·Q_i changes anything (sides.py)
     overfitted  RMSE of training cells below half of that of held-out cells
     no better   on held-out cells errors are larger than those of biases alone, or lists worse than
                 popularity: d̄ > 2 s / √n for paired differences d of n cells, or of n users
@@ -22,28 +22,20 @@ from mfcore.data.ratings import Ratings
 from mfcore.models import registry
 from mfcore.objectives.biases import fitted_biases
 
-NOTHING, GAP, ERRORS = 1e-4, 0.5, 2.0
+GAP, ERRORS = 0.5, 2.0
 CELLS, USERS, LEAST = 4000, 300, 30          # of a sample, and below which it says nothing
 SWEEPS = 2                                   # for biases alone
 
 
 def of_vectors(model: Any) -> Iterator[str]:
-    """Yield what is to be said of the vectors of a fitted model, whose products are its scores."""
-    P, Q = model.user_factors_, model.item_factors_
-    if P is None or not P.size or not Q.size or hasattr(model, "weights_"):
-        return
-    largest = _longest(P) * _longest(Q)
-    found = getattr(model, "reg", None) == "auto" and model.user_bias_ is not None
-    unit = model.rating_scale_ if model.predicts_ratings else 1.0
-    if largest < NOTHING * unit and not found:
-        cures = [cure for name, cure in (("reg", "lower reg"), ("alpha", "raise alpha"))
-                 if hasattr(model, name)] or ["rescale the ratings"]
-        yield (f"all vectors shrank to nothing (no score P·Q is above {largest:.1e}), so that "
-               f"every user gets the same list but for biases: {' or '.join(cures)}")
-
-
-def _longest(X: np.ndarray) -> float:
-    return float(np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64).max()))
+    """Yield what is to be said of a model whose vectors shrank to nothing."""
+    if getattr(model, "reg", None) == "auto" and model.user_bias_ is not None:
+        return                                  # biases are all that was found in the ratings
+    largest = model.users_.longest * model.items_.longest
+    cures = [cure for name, cure in (("reg", "lower reg"), ("alpha", "raise alpha"))
+             if hasattr(model, name)] or ["rescale the ratings"]
+    yield (f"all vectors shrank to nothing (no score P·Q is above {largest:.1e}), so that every "
+           f"user gets the same list but for biases: {' or '.join(cures)}")
 
 
 def of_share(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:

@@ -27,6 +27,8 @@ from mfcore.objectives.factors import augmented_gram, lengths
 from mfcore.objectives.penalty import Penalty, Prior, averages
 from mfcore.parallel import Pool
 
+NOTHING = 1e-4              # of the unit of scores
+
 
 @dataclass(eq=False)
 class Side:
@@ -250,6 +252,14 @@ class Sides(NamedTuple):
 
     users: Any
     items: Any
+
+
+def shrunk(sides: Sides, unit: float) -> bool:
+    """Return whether all products of vectors are nothing, beside a unit of the scores."""
+    P, Q = (side.factors for side in sides)
+    if any(X is None or X.ndim != 2 or not X.size for X in (P, Q)):
+        return False
+    return bool(sides.users.longest * sides.items.longest < NOTHING * unit)
 
 
 def sides_of(model: Any, ratings: Ratings, user_features: Any, item_features: Any) -> Sides:

@@ -20,8 +20,9 @@ from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
-from mfcore.models.sides import Sides, sides_of
+from mfcore.models.sides import Sides, shrunk, sides_of
 from mfcore.models.stopping import (
+    AUTO,
     MARGIN,
     Callback,
     NothingToWatchError,
@@ -69,8 +70,6 @@ def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
     **own
         What the model's own `fit` takes besides; handed to its `check` and `begin`.
     """
-    from mfcore.models import advice
-
     thread_count(model.n_threads)
     model.validate()
     training = training_ratings(ratings, y, sample_weight)
@@ -82,7 +81,12 @@ def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
                                       item_features=item_features, backend=backend)
     with _held(checkpoint):
         said = _fit(model, training, eval_set, callbacks, checkpoint, fit, own)
-    for sentence in (*said, *advice.of_vectors(model)):
+    unit = model.rating_scale_ if model.predicts_ratings else 1.0
+    if not hasattr(model, "weights_") and shrunk(Sides(model.users_, model.items_), unit):
+        from mfcore.models import advice
+
+        said.extend(advice.of_vectors(model))
+    for sentence in said:
         warnings.warn(sentence, FitWarning, stacklevel=3)
     return model
 
@@ -90,6 +94,10 @@ def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
 def _fit(model: Any, training: Ratings, eval_set: Any, callbacks: tuple[Callback, ...],
          checkpoint: Any, fit: Callable[..., int], own: dict[str, Any]) -> list[str]:
     """Fit by a held-out share where one is to be, else as planned; return what to warn of."""
+    if model.n_epochs != AUTO and model.validation is None:
+        fit(model, training, Plan(model.n_epochs, model.patience, eval_set, callbacks, checkpoint),
+            **own)
+        return []
     found = parts(model, training) if eval_set is None else None
     if found is not None:
         try:

@@ -55,6 +55,8 @@ class Recipe:
     vectors : vectors(model, network, ratings) returns a function of a pool, that returns the
         vectors of users and items under the present numbers
     answers : answers(model), what is asked of the fitted model
+    simple : simple(model, network, at) returns a function that returns the numbers of a network
+        that answers without having learned, or None; None: there are none
     """
 
     network: Callable[[Any, tuple[int, int], Random | None], Any]
@@ -65,6 +67,7 @@ class Recipe:
     row_bias: Callable[[Any, Ratings], np.ndarray | None]
     vectors: Callable[[Any, Any, Ratings], Callable[[Pool], tuple[np.ndarray, np.ndarray]]]
     answers: Callable[[Any], Fitted]
+    simple: Callable[[Any, Any, Vector], Callable[[], Vector] | None] | None = None
 
 
 class Autoencoder(Recommender):
@@ -107,11 +110,7 @@ class Autoencoder(Recommender):
             with Pool(self.n_threads) as pool:
                 sides.users.factors, sides.items.factors = vectors(pool)
 
-        return Start(solver, at, publish, simple=self._simple(network, at))
-
-    def _simple(self, network: Any, at: Vector) -> Callable[[], Vector] | None:
-        """Return what returns the numbers of a network that answers without learning, or None."""
-        return None
+        return Start(solver, at, publish, simple=recipe.simple and recipe.simple(self, network, at))
 
     def n_steps(self, ratings: Ratings) -> int:
         """Return the steps of an epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.corrupted import CorruptedRows, Refeeding, on_blocks
 from mfcore.models.sides import Sides
+from mfcore.nn.activations import Activation
 from mfcore.nn.autoencoder import Plain, identity_loss
 from mfcore.nn.contractive import Contractive
 from mfcore.nn.heads import EverySquared, Head, KnownSquared
@@ -22,7 +24,7 @@ from mfcore.nn.optimizers import Optimizer, inverse_decay, optimizer
 from mfcore.nn.parameters import Parameter
 from mfcore.objectives.biases import REG_USERS, fitted_biases, mean_biases, row_bias, shrunken
 from mfcore.solvers.loop import Solver
-from mfcore.solvers.rows import RowLBFGS, RowSGD, Stage
+from mfcore.solvers.rows import RowLBFGS, RowSGD, Stage, Vector
 
 Random = np.random.Generator | None
 
@@ -81,7 +83,7 @@ def offset(model: Any, ratings: Ratings, sides: Sides) -> None:
 def offsets(model: Any) -> Offsets:
     """Return the offsets of a model."""
     return Offsets(model.global_mean_, model.scale_, model.mean_rating_, model.bias,
-                   model.bias_share, model.item_bias_, model.dtype)
+                   model.bias_share, model.items_.bias, model.dtype)
 
 
 def inputs(model: Any, ratings: Ratings) -> sp.csr_array:
@@ -231,3 +233,20 @@ def _check_optimizer(model: Any) -> None:
 
 
 TOGETHER = (_check_target, _check_noise, _check_optimizer)
+
+
+def simple(model: Any, network: Plain, at: Vector) -> Callable[[], Vector] | None:
+    """Return what returns the numbers with which f = 0 and scores are biases alone."""
+    W, (at_zero, _) = network.head.W.value, Activation(model.output).forward(
+        np.zeros((1, 1)), np.zeros(1))
+    if model.bias is None or at_zero.any():
+        return None
+
+    def numbers() -> Vector:
+        start = W.copy()
+        W[...] = 0
+        found = at.copy()
+        W[...] = start
+        return found
+
+    return numbers

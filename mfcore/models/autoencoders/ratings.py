@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,11 +14,9 @@ from mfcore.models.autoencoders.core import Autoencoder, Recipe
 from mfcore.models.autoencoders.corrupted import NOISES
 from mfcore.models.settings import TRAINED, setting, settings
 from mfcore.models.stopping import AUTO, Budget
-from mfcore.nn.activations import FORMULAS, Activation
-from mfcore.nn.autoencoder import Plain
+from mfcore.nn.activations import FORMULAS
 from mfcore.nn.contractive import INPUTS
 from mfcore.nn.optimizers import OPTIMIZERS
-from mfcore.solvers.rows import Vector
 
 Self = TypeVar("Self", bound="RatingAutoencoder")
 
@@ -218,22 +215,6 @@ class RatingAutoencoder(Autoencoder):
         """What the model makes of ratings, rows of users or of items."""
         return OF_USERS if self.orientation == "user" else OF_ITEMS
 
-    def _simple(self, network: Plain, at: Vector) -> Callable[[], Vector] | None:
-        """Return what returns the numbers with which f = 0 and scores are biases alone."""
-        W, (at_zero, _) = network.head.W.value, Activation(self.output).forward(
-            np.zeros((1, 1)), np.zeros(1))
-        if self.bias is None or at_zero.any():
-            return None
-
-        def simple() -> Vector:
-            start = W.copy()
-            W[...] = 0
-            found = at.copy()
-            W[...] = start
-            return found
-
-        return simple
-
     def item_embedding(self, method: str = "one_hot") -> np.ndarray:
         """Return vectors of the items: see `MultVAE.item_embedding`.
 
@@ -250,5 +231,6 @@ class RatingAutoencoder(Autoencoder):
 BATCHES = Budget(enough=250, patience=100, epochs=(10, 100), most=100)
 WHOLE = Budget(enough=60, patience=10, epochs=(1, 200), most=200)
 OF_USERS = Recipe(network.network, network.inputs, network.solver, network.no_check,
-                  network.offset, network.row_bias_of, core.coded, core.answers)
+                  network.offset, network.row_bias_of, core.coded, core.answers,
+                  network.simple)
 OF_ITEMS = replace(OF_USERS, vectors=by_item.vectors, answers=by_item.answers)
