@@ -119,8 +119,8 @@ def test_the_scale_of_the_scores_does_not_matter(audiences):
     model = fitted(train)
     before = evaluate(model, test, metrics=["folding", "spurious_rate"])
     model.user_factors_ = 8 * model.user_factors_
-    model.item_bias_ *= 8
-    model.user_bias_ -= 3
+    model.item_bias_ = 8 * model.item_bias_
+    model.user_bias_ = model.user_bias_ - 3
     assert evaluate(model, test, metrics=["folding", "spurious_rate"]) == before
 
 

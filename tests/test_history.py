@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Ratings
+from mfcore.parallel import Pool
 from mfcore.data.features import concatenate, history, one_hot
 
 GROUPS = one_hot(["uk", "fr", "uk", "de", "fr", "uk", "de", "uk", "fr", "uk", "de"], "country")
@@ -26,7 +27,8 @@ def test_a_row_is_drawn_to_the_sum_of_the_items_it_has_rated_over_the_root_of_th
     model = fitted("history")
     rows = samples.matrix()[[2]]
     vectors = model.user_feature_factors_[rows.indices].sum(axis=0) / np.sqrt(rows.nnz)
-    systems, *_ = model.answers().core.row_systems(Ratings(rows), model.users_, model.items_)
+    systems, *_ = model.answers().core.row_systems(
+        Ratings(rows), model.users_, model.items_, Pool(1))
     np.testing.assert_allclose(systems.penalty.means[0], vectors, rtol=1e-12)
 
 

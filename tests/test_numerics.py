@@ -129,7 +129,7 @@ def condition(model: Any) -> float:
     ratings, found = model.ratings_, [1.0]
     users, items, core = model.users_, model.items_, model.answers().core
     for given, sides in ((ratings, (users, items)), (ratings.transposed, (items, users))):
-        systems, _, held = core.row_systems(given, *sides)
+        systems, _, held = core.row_systems(given, *sides, Pool(1))
         found += [np.linalg.cond(systems.system(row, held[row], Pool(1))[0])
                   for row in range(len(held))]
     return max(found)
@@ -286,7 +286,7 @@ def test_a_row_of_a_hundred_thousand_ratings_is_as_exact_as_a_short_one(solver):
         model.item_bias_ = np.zeros(MANY, dtype)
         folded.append(model.fold_in_users(cells).factors[0])
     systems, _, held = model.answers().core.row_systems(
-        model.ratings_, model.users_, model.items_)
+        model.ratings_, model.users_, model.items_, Pool(1))
     kappa = np.linalg.cond(systems.system(0, held[0], Pool(1))[0])
     assert np.abs(folded[0] - folded[1]).max() <= 16 * kappa * EPS * max(
         np.abs(folded[1]).max(), 1.0)

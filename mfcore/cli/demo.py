@@ -36,6 +36,8 @@ FIXED: dict[str, Any] = {"n_factors": 16, "reg_scaling": 0.5, "n_epochs": 15}
 REGS = (0.15, 0.3, 0.6, 1.2, 2.4)
 WEIGHTED_REGS = (0.6, 1.2)
 WEIGHTS = (0.01, 0.03, 0.1, 0.3)
+# For every weight, so that weights alone differ.
+PENALTIES = {"reg": 1.1, "bias_reg": 2.0}
 # Shares of the weight at which all unknown cells together weigh as much as the ratings.
 SHARES = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 RATING, RANKING, CROSS = "rmse", "ndcg@10", "cross_group_rate@10"
@@ -201,8 +203,9 @@ def _by_weight(data: Dataset, groups: Groups, found: Climb, arguments: Namespace
     rows, models = [], []
     for share in progress(SHARES, arguments.quiet, desc="folding", unit="weight"):
         weight = share * balance
-        trial, model = (_fitted("MatrixFactorization", {"unknown_weight": weight}, ratings,
-                                arguments) for ratings in (part, train))
+        settings = {**PENALTIES, "unknown_weight": weight}
+        trial, model = (_fitted("MatrixFactorization", settings, ratings, arguments)
+                        for ratings in (part, train))
         figures = _measured(model, test, [CROSS, FOLDING, SPURIOUS, RANKING, RATING], arguments,
                             groups=groups)
         models.append(model)
