@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Ratings
-from mfcore.parallel import Pool
 from mfcore.data.features import concatenate, history, one_hot
+from mfcore.parallel import Pool
 
 GROUPS = one_hot(["uk", "fr", "uk", "de", "fr", "uk", "de", "uk", "fr", "uk", "de"], "country")
 
