@@ -254,6 +254,7 @@ def test_clones_and_inner_parameters_are_those_of_scikit_learn():
         "Segmented(estimator=Popularity(), by='age', min_ratings=5)"
 
 
+@pytest.mark.filterwarnings("ignore:all vectors shrank to nothing")
 def test_a_grid_search_chooses_a_parameter_of_the_estimator(planted):
     ratings = planted.ratings
     X = np.column_stack([ratings.users_of_cells, ratings.by_user.indices])

@@ -82,9 +82,11 @@ class Side:
         return float(self._once("longest", lambda: lengths(self.factors).max(initial=0)))
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what is made of the vectors, kept once they stay as they are."""
+        """Return what is made of the vectors, kept once the fit is over."""
+        if not self.sealed:
+            return make()
         factors, found = self._kept.get(name, (None, None))
-        if not self.sealed or factors is not self.factors:
+        if factors is not self.factors:
             found = make()
             self._kept[name] = self.factors, found
         return found
