@@ -64,7 +64,8 @@ def test_weights_of_any_size_are_learned_alike_or_diverge_with_the_cure(name):
 @pytest.mark.parametrize("schedule", ["adagrad"])
 def test_sums_of_squared_gradients_that_overflow_are_told(schedule):
     given = Ratings(CELLS, weights=WEIGHTS.astype(np.float64) * 1e24)
-    model = samples.small(MatrixFactorization, solver="sgd", schedule=schedule, reg=1e20)
+    model = samples.small(MatrixFactorization, solver="sgd", schedule=schedule, reg=1e20,
+                          bias_reg=None)
     with pytest.raises(DivergenceError, match=r"epoch 1.*rescale"):
         model.fit(given)
 
