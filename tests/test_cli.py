@@ -663,6 +663,19 @@ def test_titles_are_shown_where_they_are_known(run, answer, folder, source):
     assert f"{titles[3]} (3)" in run(line)[1]
 
 
+def test_titles_and_ids_of_a_file_are_read_in_the_encoding_that_is_named(answer, folder):
+    (folder / "utf16.csv").write_text("3,Café\n", encoding="utf-16")
+    (folder / "utf16.txt").write_text("4\n", encoding="utf-16")
+    (found,) = answer("recommend mf.mfcore --users-file utf16.txt --items 3 --include-seen --k 1 "
+                      "--titles utf16.csv --encoding utf-16")["recommendations"]
+    assert (found["user"], found["items"][0]["title"]) == (4, "Café")
+
+
+def test_a_word_that_is_no_id_is_answered_where_unknown_ids_are_ignored(answer):
+    found = answer("recommend mf.mfcore --user ann 4 --unknown ignore --k 1")["recommendations"]
+    assert [each["user"] for each in found] == ["ann", 4]
+
+
 def test_titles_come_from_a_data_set_by_name(answer):
     (found,) = answer("similar mf.mfcore --item 3 --k 1 --titles planted")["similar"]
     assert found["title"] == mfcore.fetch("planted").item_titles[3]
@@ -919,7 +932,9 @@ FAILURES = {
     "recommend ratings.csv --user 1": "no model file",
     "recommend cut.mfcore --user 1": "cannot read cut.mfcore",
     "recommend mf.mfcore --user 999": "999",
-    "recommend mf.mfcore --user ann": "users are whole numbers in this model, got 'ann'",
+    "recommend mf.mfcore --user ann": "users not seen in training: 'ann'",
+    "recommend mf.mfcore --user 1_0": "users not seen in training: '1_0'",
+    "recommend mf.mfcore --user 01": "users not seen in training: '01'",
     "recommend mf.mfcore --user 1 --k 0": "k must be >= 1",
     "recommend mf.mfcore --user 1 --items 888": "888",
     "recommend mf.mfcore --users-file empty.txt": "empty.txt holds no ids",

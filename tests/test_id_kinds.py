@@ -19,6 +19,7 @@ from mfcore.models.inputs import merged_rows
 
 pandas = pytest.importorskip("pandas")
 arrow = pytest.importorskip("pyarrow")
+polars = pytest.importorskip("polars")
 
 NUMBERS = [3, 10, 2, 41]
 INTEGERS = {
@@ -28,6 +29,8 @@ INTEGERS = {
     "arrow": arrow.array, "chunks": lambda ids: arrow.chunked_array([ids[:1], ids[1:]]),
     "arrow scalars": lambda ids: list(arrow.array(ids)),
     "one column": lambda ids: pandas.DataFrame({"id": ids}),
+    "one column of Arrow": lambda ids: arrow.table({"id": ids}),
+    "keys": lambda ids: dict.fromkeys(ids).keys(),
 }
 TEXTS = {
     "list": lambda ids: list(map(str, ids)), "str": lambda ids: np.array(list(map(str, ids))),
@@ -76,6 +79,28 @@ def test_only_the_text_that_an_integer_prints_names_it(ids, asked, found):
 def test_what_no_fit_takes_no_question_takes(ids, asked, error, message):
     with pytest.raises(error, match=message):
         Ids("users", ids).positions(asked, "users")
+
+
+def test_integers_of_128_bits_are_found():
+    wide = polars.Series("id", [2, 1], polars.Int128)
+    for asked in (wide, wide.to_frame()):
+        assert Ids("users", [1, 2]).positions(asked).tolist() == [1, 0]
+
+
+def test_what_has_no_order_or_is_not_yet_computed_is_refused(numbered):
+    with pytest.raises(TypeError, match=r"users must have an order, got a set; sorted\(\)"):
+        Ratings.from_arrays({1, 2}, [1, 2])
+    model = EASE().fit(Ratings.from_arrays(*numbered))
+    with pytest.raises(TypeError, match="items must have an order, got a frozenset"):
+        model.predict([1, 2], frozenset([1, 2]))
+    with pytest.raises(TypeError, match="users must be a column, got a LazyFrame; collect it"):
+        model.predict(polars.LazyFrame({"user": [1]}), [1])
+
+
+def test_a_column_of_an_integer_and_its_text_is_refused():
+    with pytest.raises(ValueError, match="users must not be integers and their text .* 7 and '7'"):
+        Ratings.from_arrays([7, "a", "7"], [1, 2, 3])
+    assert Ratings.from_arrays([7, "a", "07"], [1, 2, 3]).shape == (3, 3)
 
 
 def test_single_ids_are_vectors_of_one():

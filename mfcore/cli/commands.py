@@ -219,9 +219,10 @@ def recommend(arguments: Namespace) -> Listing:
     options: dict[str, Any] = {
         "similarity": "cosine" if arguments.cosine else "dot",
         "exclude_seen": not arguments.include_seen,
-        "items": inputs.given_ids("items", arguments.items, arguments.items_file, model.item_ids_),
+        "items": inputs.given_ids("items", arguments.items, arguments.items_file, model.item_ids_,
+                                  arguments.encoding),
         "exclude_items": inputs.given_ids("items", arguments.exclude, arguments.exclude_file,
-                                          model.item_ids_),
+                                          model.item_ids_, arguments.encoding),
         "unknown": arguments.unknown}
     return listing(kind, users, arguments.k, model.n_items_, lambda start, stop, k:
                    model.recommend(k=k, **asked(start, stop), **options))
@@ -245,7 +246,7 @@ def _asked(model: Recommender, arguments: Namespace
         users = inputs.ids_or_rows(model.user_ids_, model.n_users_)
     else:
         users = np.asarray(inputs.given_ids("users", arguments.user, arguments.users_file,
-                                            model.user_ids_))
+                                            model.user_ids_, arguments.encoding))
         rows = asked_users(users, model, arguments.unknown)
         if model.user_ids_ is not None:         # as the model has them: 7, and not the word
             users[rows >= 0] = model.user_ids_[rows[rows >= 0]]

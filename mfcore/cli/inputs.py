@@ -73,26 +73,27 @@ def columns_of(arguments: Namespace) -> dict[str, Any]:
 
 
 def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndarray:
-    """Return words of the command line as the ids that the model knows.
+    """Return words of the command line as ids: integers where Python prints them so, else text.
 
-    Raises ValueError for a word that is no number where ids (or row numbers) are whole numbers.
+    Raises ValueError for a word that is no number where there are only row numbers.
     """
-    from mfcore.data.ids import as_objects, as_vector
+    from mfcore.data.ids import as_objects, as_vector, integer_of
 
     if known is not None and known.dtype == object:
         return as_objects(texts)
-    try:
-        return as_vector([int(text) for text in texts])
-    except ValueError:
-        bad = next(text for text in texts if not text.lstrip("+-").isdecimal())
-        raise ValueError(f"{name} are whole numbers in this model, got {bad!r}") from None
+    numbers = [integer_of(text) for text in texts]
+    if known is None and None in numbers:
+        raise ValueError(f"{name} are row numbers in this model, which has no ids, got "
+                         f"{texts[numbers.index(None)]!r}")
+    return as_vector([text if number is None else number
+                      for text, number in zip(texts, numbers, strict=True)])
 
 
 def given_ids(name: str, words: Sequence[str] | None, path: str | None,
-              known: np.ndarray | None) -> np.ndarray | None:
+              known: np.ndarray | None, encoding: str = "utf-8") -> np.ndarray | None:
     """Return ids from words or from the lines of a file; None if neither is given."""
     if path is not None:
-        words = [line.strip() for line in _lines(Path(path)) if line.strip()]
+        words = [line.strip() for line in _lines(Path(path), encoding) if line.strip()]
         if not words:
             raise ValueError(f"{path} holds no ids")
     return None if words is None else ids_of(name, words, known)
@@ -106,14 +107,17 @@ def ids_or_rows(ids: np.ndarray | None, n_rows: int) -> np.ndarray:
 def load_titles(name: str | None, arguments: Namespace) -> Titles:
     """Return titles by item id: of a data set, or of a file with an id and a title per line."""
     from mfcore.data.datasets import NAMES
+    from mfcore.data.ids import integer_of
 
     if name is None:
         return {}
     if name in NAMES:
         return titles_of(load_data(name, arguments))
-    rows = (map(str.strip, row[:2]) for row in read_rows(Path(name)) if len(row) > 1)
+    rows = (map(str.strip, row[:2]) for row in read_rows(Path(name), arguments.encoding)
+            if len(row) > 1)
     titles: Titles = {word: title for word, title in rows if title}
-    titles |= {int(word): title for word, title in titles.items() if word.isdecimal()}
+    titles |= {number: title for word, title in titles.items()
+               if (number := integer_of(word)) is not None}
     if not titles:
         raise ValueError(f"{name} must hold an id and a title a line, and holds none")
     return titles
@@ -127,9 +131,9 @@ def titles_of(data: Dataset) -> Titles:
     return {item: title for item, title in zip(ids, data.item_titles, strict=True) if title}
 
 
-def read_rows(path: Path) -> Iterable[list[str]]:
+def read_rows(path: Path, encoding: str = "utf-8") -> Iterable[list[str]]:
     """Return the cells of each line of a table, whatever separates them."""
-    lines = _lines(path)
+    lines = _lines(path, encoding)
     first = next((line for line in lines if line.strip()), "")
     separator = next((each for each in SEPARATORS if each in first), ",")
     if len(separator) > 1:
@@ -137,11 +141,11 @@ def read_rows(path: Path) -> Iterable[list[str]]:
     return csv.reader(lines, delimiter=separator)
 
 
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a text file or pipe, in UTF-8 or else in Latin-1, with their ends."""
+def _lines(path: Path, encoding: str) -> list[str]:
+    """Return the lines of a text file or pipe with their ends; Latin-1 if it is no UTF-8."""
     from mfcore.data.textfile import load_text
 
-    raw = b"".join(load_text(path).pieces())
+    raw = b"".join(load_text(path, encoding).pieces())
     try:
         text = raw.decode()
     except UnicodeDecodeError:

@@ -15,6 +15,7 @@ import mfcore
 from mfcore import validation
 from mfcore.cli.inputs import ids_or_rows, read_rows
 from mfcore.cli.output import shows_progress
+from mfcore.data.ids import integer_of
 from mfcore.models.registry import MODELS
 
 if TYPE_CHECKING:
@@ -223,9 +224,10 @@ def _by_user(name: str, rows: list[list[str]], ratings: Ratings) -> dict[Any, st
         rows = rows[1:]                 # a header
     labels: dict[Any, str] = {}
     for word, label, *_ in rows:
-        if whole and not _is_number(word):
+        number = integer_of(word)
+        if whole and number is None:
             raise ValueError(f"users of these ratings are whole numbers, {name} has {word!r}")
-        user = int(word) if whole else spelled.get(word, word)
+        user = number if whole else spelled.get(word, word)
         if label and labels.setdefault(user, label) != label:
             raise ValueError(f"{name} puts user {user!r} into {labels[user]!r} and {label!r}")
     if labels.keys().isdisjoint(users):

@@ -15,7 +15,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.columns import Columns
-from mfcore.data.ids import Coded, as_id_array, as_objects, factorize
+from mfcore.data.ids import WIDE, Coded, as_id_array, as_objects, factorize
 from mfcore.data.names import MISSING, Column, named_place
 from mfcore.data.words import refuse_words
 
@@ -208,6 +208,6 @@ def _arrays(found: Any, wanted: Sequence[str]) -> list[np.ndarray]:
 
 
 def _array(column: Any) -> np.ndarray:
-    if column.null_count() or str(column.dtype) in ("Int128", "UInt128"):
+    if column.null_count() or str(column.dtype) in WIDE:
         return as_objects(column.to_list())     # (to_numpy makes a category of Arrow's null)
     return np.asarray(column.to_numpy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -16,6 +16,7 @@ from mfcore import validation
 
 _LARGEST = 2**63 - 1            # of int64
 _IN_TEXT = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)        # an integer as Python prints it
+WIDE = ("Int128", "UInt128")     # dtypes of polars that NumPy does not have
 _NUMBERS = (bool, Decimal, float, complex, np.inexact, np.bool_)    # which are no ids
 
 
@@ -47,6 +48,7 @@ def as_id_array(name: str, values: Any) -> np.ndarray:
     Raises TypeError for floats (NaN is not equal to itself), booleans and dates, ValueError for
     missing entries and integers beyond int64.  `factorize` checks the objects.
     """
+    refuse_set(name, values)
     array = _column(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
@@ -67,17 +69,33 @@ _CURES = {"f": "; astype('int64') makes whole numbers of them", "M": "; astype(s
           "them", "b": "; astype(int) makes 0 and 1 of them"}
 
 
+def refuse_set(name: str, values: Any) -> None:
+    """Raise TypeError for a set where the order of ids matters."""
+    if isinstance(values, Set) and not hasattr(values, "mapping"):      # (keys of a dict have one)
+        raise TypeError(f"{name} must have an order, got a {type(values).__name__}; sorted() makes "
+                        f"a list of it")
+
+
 def _column(name: str, values: Any) -> np.ndarray:
     """Return any container of ids as an array; a frame of one column is that column."""
     if np.ma.is_masked(values):
         validation.refuse_missing(name, values)
-    values = validation.with_nulls(values)
+    if _is_table(values) and not hasattr(values, "__array__"):
+        raise TypeError(f"{name} must be a column, got a {type(values).__name__}; collect it first")
+    if _is_table(values) and len(values.columns) == 1 and hasattr(values, "to_series"):    # polars
+        values = values.to_series()
+    values = list(values) if str(getattr(values, "dtype", "")) in WIDE else \
+        validation.with_nulls(values)
     if not hasattr(values, "__array__"):
         values = list(values)
         found = _integers(values)
         return as_objects(map(_plain, values)) if found is None else found
     array = np.asarray(values)
     return array[:, 0] if hasattr(values, "columns") and array.shape[1:] == (1,) else array
+
+
+def _is_table(values: Any) -> bool:
+    return hasattr(type(values), "columns")
 
 
 def _plain(value: Any) -> Any:
@@ -128,9 +146,11 @@ def as_objects(values: Iterable[Any]) -> np.ndarray:
 
 def as_vector(ids: Any, name: str = "ids") -> np.ndarray:
     """Return ids (one, or a sequence) as a vector; each tuple in a list is one id."""
-    if isinstance(ids, (str, bytes)) or hasattr(ids, "as_py") or not hasattr(ids, "__iter__"):
+    is_one = isinstance(ids, (str, bytes)) or hasattr(ids, "as_py") or not hasattr(ids, "__iter__")
+    if is_one and not _is_table(ids):
         ids = [ids]
-    array = _column(name, ids) if hasattr(ids, "__array__") else _as_asked(list(ids))
+    is_array = hasattr(ids, "__array__") or _is_table(ids)
+    array = _column(name, ids) if is_array else _as_asked(list(ids))
     if array.ndim > 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     if not array.size:
@@ -181,9 +201,12 @@ def whole_numbers(name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     if values.dtype != object:
         return as_int64(values)
     texts = [text_of(name, value, row) for row, value in enumerate(values)]
-    numbers = [int(text) if text is not None and _IN_TEXT.fullmatch(text) else None
-               for text in texts]
-    return as_int64(as_objects(numbers))
+    return as_int64(as_objects(None if text is None else integer_of(text) for text in texts))
+
+
+def integer_of(text: str) -> int | None:
+    """Return the integer that Python prints so; None for other text, such as 007."""
+    return int(text) if _IN_TEXT.fullmatch(text) else None
 
 
 def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -213,6 +236,20 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     place = np.empty_like(order)
     place[order] = np.arange(order.size)
     return distinct[order], place[rows]
+
+
+def factorize_for_fit(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `factorize` does; ValueError for an integer and the text that it prints.
+
+    Elsewhere they are one id, so that a column with both would make two rows of one.
+    """
+    distinct, rows = factorize(name, values)
+    if distinct.dtype != object:
+        return distinct, rows
+    if twins := {str(each) for each in distinct if _is_integer(each)}.intersection(distinct):
+        raise ValueError(f"{name} must not be integers and their text in one column, got "
+                         f"{min(twins)} and {min(twins)!r}; astype(str) makes text of all")
+    return distinct, rows
 
 
 def _checked(name: str, codes: Mapping[Any, int], rows: np.ndarray) -> list[Any]:

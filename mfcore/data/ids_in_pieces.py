@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import persistence
-from mfcore.data.ids import Coded, as_id_array, factorize
+from mfcore.data.ids import Coded, as_id_array, factorize, factorize_for_fit
 
 
 class CollectedIds:
@@ -56,7 +56,7 @@ class CollectedIds:
         """All ids, in the order of the rows."""
         if not self._codes:
             return np.empty(0, np.int64) if self._known is None else self._known
-        return factorize(self.name, list(self._codes))[0]
+        return factorize_for_fit(self.name, list(self._codes))[0]
 
     def numbers(self, keys: np.ndarray) -> np.ndarray:
         """Return the row number of each key, once all ids are known."""

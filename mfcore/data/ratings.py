@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data import canonical
-from mfcore.data.ids import Ids, factorize, known_positions, named_or_none, positions_of
+from mfcore.data.ids import Ids, factorize_for_fit, known_positions, named_or_none, positions_of
 from mfcore.data.names import MISSING, Column
 
 DUPLICATES = ("error", "last", "mean", "sum")
@@ -365,8 +365,8 @@ def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, value
 
     Of the `others`, "weights" become those of the ratings; None is left out.
     """
-    user_ids, rows = factorize("users", users)
-    item_ids, columns = factorize("items", items)
+    user_ids, rows = factorize_for_fit("users", users)
+    item_ids, columns = factorize_for_fit("items", items)
     validation.same_length(users=rows, items=columns)
     given = {"values": np.ones(len(rows), np.float32) if values is None else values, **others}
     arrays = {name: validation.vector(name, array, len(rows))

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ids import Ids, as_int64, as_vector, positions_of
+from mfcore.data.ids import Ids, as_int64, as_vector, positions_of, refuse_set
 from mfcore.data.ratings import Ratings, as_ratings, names_of
 from mfcore.data.renumber import renumber_items
 from mfcore.metrics.fitted import NewRows
@@ -148,7 +148,9 @@ def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     if items is None:
         return pairs("users, where items are not given,", users)
-    left, right = as_vector(users), as_vector(items)
+    refuse_set("users", users)
+    refuse_set("items", items)
+    left, right = as_vector(users, "users"), as_vector(items, "items")
     if len(left) == 1 or len(right) == 1:
         size = max(len(left), len(right)) if min(len(left), len(right)) else 0
         left, right = (np.repeat(v, size) if len(v) == 1 else v for v in (left, right))
