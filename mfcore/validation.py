@@ -190,7 +190,7 @@ def rectangular(name: str, values: Any) -> np.ndarray:
 
 def with_nulls(values: Any) -> Any:
     """Return an array of Arrow as a list if it has nulls, which NumPy may make a category."""
-    if hasattr(values, "to_pylist") and getattr(values, "null_count", 0):
+    if hasattr(values, "null_count") and hasattr(values, "to_pylist") and values.null_count:
         return values.to_pylist()
     return values
 
