@@ -61,6 +61,18 @@ def test_it_does_not_depend_on_scale_and_shift(c, d):
     np.testing.assert_allclose(other.bias_reg_, one.bias_reg_, rtol=1e-4)
 
 
+@pytest.mark.parametrize("bias", ["learned", "mean"])
+@pytest.mark.parametrize("size", [1e-6, 1e4])
+def test_it_goes_with_the_size_of_weights(bias, size):
+    ratings = rated(1.0)
+    w = np.random.default_rng(1).uniform(0, 2, ratings.nnz)
+    users, items = ratings.users_of_cells, ratings.by_user.indices
+    one, other = (MatrixFactorization(**AUTO, bias=bias, dtype="float64").fit(
+        Ratings.from_arrays(users, items, ratings.by_user.data, c * w)) for c in (1.0, size))
+    assert other.reg_ == pytest.approx(size * one.reg_, rel=1e-6)
+    np.testing.assert_allclose(other.predict(users, items), one.predict(users, items), atol=1e-6)
+
+
 @pytest.mark.parametrize("model", [MatrixFactorization(**AUTO), ImplicitMF(**COUNTED)], ids=str)
 def test_it_is_the_same_for_any_number_of_threads_and_goes_with_the_file(model, tmp_path):
     ratings = groups_that_buy_apart()
@@ -91,5 +103,12 @@ def test_purchases_without_best_sellers_leave_vectors_that_say_something():
                                    MatrixFactorization(**AUTO, unknown_weight=0.1)], ids=str)
 def test_there_is_always_a_penalty(model, given):
     model.fit(given)
-    assert 0 <= model.reg_ < np.inf
+    assert 0 < model.reg_ < np.inf
     assert np.isfinite(model.predict([0], [0])).all()
+
+
+@pytest.mark.parametrize(("r", "w"), [(0.0, None), (3.0, np.zeros(20))], ids=["zeros", "no weight"])
+def test_there_is_one_where_known_cells_ask_for_nothing(r, w):
+    given = Ratings.from_arrays(np.repeat(range(5), 4), np.arange(20) % 7, np.full(20, r), w)
+    model = MatrixFactorization(**AUTO, unknown_weight=0.1).fit(given)
+    assert 0.01 < model.reg_ < 100

@@ -60,6 +60,7 @@ LEAST_NOISE = 1e-3                 # of errors, next to those of biases: less is
 # them, and the fall of s² that asks for one more.
 FACTORS, PART, FIRST, MORE, MOST, SETTLED = 16, 0.5, 3, 2, 6, 0.8
 WEAK, STRONG, GAIN = 1.0, 0.7, 0.01                 # c
+# λᵇ that fits begin with or are given, its least and its most: times the mean weight of cells.
 BIAS_SWEEPS, BIAS_REG, RANKED_BIAS_REG, LABEL_BIAS_REG = 5, 4.0, 2.0, 1.0
 BIAS_REGS = 0.01, 1e4
 # Fits for ranks: factors, parts of the norm, sweeps of the first (they begin with random vectors)
@@ -91,7 +92,8 @@ def found_penalties(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> F
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if problem.w0 > 0:
-            return Found(_of_ranks(problem, at, seed, pool), (RANKED_BIAS_REG,) * 2)
+            bias_reg = RANKED_BIAS_REG * _mean_weight(problem)
+            return Found(_of_ranks(problem, at, seed, pool), (bias_reg,) * 2)
         return _of_errors(problem, at, seed, pool)
 
 
@@ -107,7 +109,8 @@ def found_for_labels(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> 
         s = cell_scores(cells.indptr, cells.indices, 0 * at.P, 0 * at.Q, at.beta, at.gamma, pool)
         e = (cells.a + problem.w0) * expit(s) - cells.b
         size = float(np.sqrt(e @ e / n))
-        return Found(STRONG / 2 * size * noise_norm(problem), (LABEL_BIAS_REG,) * 2)
+        bias_reg = LABEL_BIAS_REG * _mean_weight(problem)
+        return Found(STRONG / 2 * size * noise_norm(problem), (bias_reg,) * 2)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = _of_errors(*_as_squares(problem, at), seed, pool)
     slope = float(expit(at.beta[:1]).sum() * expit(-at.beta[:1]).sum())
@@ -184,6 +187,12 @@ def noise_norm(problem: Quadratic) -> float:
                for (n, g), other in zip(sides, means[::-1], strict=True))
 
 
+def _mean_weight(problem: Quadratic) -> float:
+    """Return the mean weight of the known cells that count, 1 where none does: the unit of λᵇ."""
+    w = problem.by_user.a + problem.w0
+    return float(w.sum() / np.count_nonzero(w)) if w.any() else 1.0
+
+
 def _mean_of_large(x: np.ndarray) -> float:
     """Return the mean of x >= 0 weighted by x."""
     return float(x @ x / x.sum()) if x.any() else 0.0
@@ -196,7 +205,8 @@ def _of_errors(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
     bias_reg = _bias_regs(trial) if problem.learns_bias else (1.0, 1.0)
     first = _error(trial, replace(trial.at, P=0 * trial.at.P, Q=0 * trial.at.Q), pool)
     if len(trial.held.indices) < LEAST or not 0 < first < np.inf:
-        return Found(STRONG * problem.unit * noise_norm(problem), (BIAS_REG, BIAS_REG))
+        weight = _mean_weight(problem)
+        return Found(STRONG * weight * problem.unit * noise_norm(problem), (weight * BIAS_REG,) * 2)
     penalised = problem.users.penalty.reg.any()          # (without, there is no λ to find)
     least = _settled(trial, first, bias_reg, pool) if penalised else first
     c = STRONG + (WEAK - STRONG) * np.exp((least / first - 1) / GAIN)
@@ -236,7 +246,9 @@ def _bias_regs(trial: Trial) -> tuple[float, float]:
     rows = np.repeat(np.arange(len(at.P)), np.diff(cells.indptr))
     columns, w = cells.indices, cells.a
     r = np.divide(cells.b, w, out=np.zeros_like(w), where=w > 0) - users.bias_means[0]
-    user, item = _Bias(users, rows, w, len(at.P)), _Bias(items, columns, w, len(at.Q))
+    unit = _mean_weight(known)
+    user, item = (_Bias(users, rows, w, len(at.P), unit),
+                  _Bias(items, columns, w, len(at.Q), unit))
     for _ in range(BIAS_SWEEPS):
         item.fit(r - user.values[rows])
         user.fit(r - item.values[columns])
@@ -250,12 +262,13 @@ def _bias_regs(trial: Trial) -> tuple[float, float]:
 
 
 class _Bias:
-    """Biases of one side, normal about 0 with a variance that is found too."""
+    """Biases of one side, normal about 0 with a variance that is found too; `unit` of λᵇ."""
 
-    def __init__(self, penalty: Penalty, rows: np.ndarray, w: np.ndarray, n: int) -> None:
+    def __init__(self, penalty: Penalty, rows: np.ndarray, w: np.ndarray, n: int, unit: float
+                 ) -> None:
         self.rows, self.w, self.shape = rows, w, penalty.bias_reg
         self.total = np.bincount(rows, w, n)
-        self.values, self.reg = np.zeros(n), BIAS_REG
+        self.values, self.reg, self.unit = np.zeros(n), unit * BIAS_REG, unit
 
     def fit(self, r: np.ndarray) -> None:
         """Find the biases of ratings r, given their variance."""
@@ -271,14 +284,16 @@ class _Bias:
         """Find λᵇ, given the noise s² of ratings."""
         spread = float(self.shape @ self.values ** 2)
         if spread > 0:
-            self.reg = float(np.clip(noise * self.worth / spread, *BIAS_REGS))
+            found = noise * self.worth / spread / self.unit
+            self.reg = self.unit * float(np.clip(found, *BIAS_REGS))
 
 
 # ---------------------------------------------------------------------------------- ranks
 
 def _of_ranks(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> float:
     trial = trial_of(problem, at, min(RANKED_FACTORS, at.P.shape[1]), RANKED_CELLS, seed)
-    size = float(np.mean(np.abs(trial.known.by_user.b))) if len(trial.known.by_user.x) else 1.0
+    b = np.abs(trial.known.by_user.b)
+    size = float(b.mean()) if b.any() else problem.unit * _mean_weight(problem)
     rows = _ranked_rows(trial, np.random.default_rng(seed + 1))
     part = UNTRIED
     if len(rows) >= LEAST:
