@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Ratings, evaluate, load
 from mfcore.data.split import random_split
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.quadratic import Cells
+from mfcore.parallel import Pool
+from mfcore.solvers.automatic import Trial, ranked
 
 AUTO = {"reg": "auto", "bias_reg": "auto", "random_state": 0}
 COUNTED = {"reg": "auto", "alpha": 4.0, "rating_scale": None, "random_state": 0}
@@ -105,6 +111,19 @@ def test_there_is_always_a_penalty(model, given):
     model.fit(given)
     assert 0 < model.reg_ < np.inf
     assert np.isfinite(model.predict([0], [0])).all()
+
+
+def test_a_place_that_no_item_takes_is_no_hit():
+    """The user before holds out the last item, whose number is that of no item here."""
+    def cells(indptr, indices):
+        ones = np.ones(len(indices))
+        return Cells(np.array(indptr), np.array(indices), ones, ones, np.array([1.0, 0, 1, 0]))
+
+    at = Factors(np.ones((2, 1)), np.ones((3, 1)), np.zeros(2), np.array([0.0, 1.0, 2.0]))
+    known = SimpleNamespace(by_user=cells([0, 1, 3], [0, 1, 2]))
+    with Pool(1) as pool:
+        values = ranked(Trial(known, cells([0, 1, 2], [2, 0]), at), np.arange(2), pool)
+    np.testing.assert_allclose(values, 1)
 
 
 @pytest.mark.parametrize(("r", "w"), [(0.0, None), (3.0, np.zeros(20))], ids=["zeros", "no weight"])

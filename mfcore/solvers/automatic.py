@@ -354,6 +354,7 @@ def ranked(trial: Trial, rows: np.ndarray, pool: Pool) -> np.ndarray:
     best, _ = top_k(scorer, min(PLACES, n_items), seen=seen, pool=pool)
     first = np.arange(len(rows))[:, None] * n_items
     hits = np.isin(best + first, held.indices + np.repeat(first, np.diff(held.indptr)))
+    hits &= best >= 0                     # (-1, no item, is the last one of the user before)
     users, places = np.nonzero(hits)
     ranks, counts = np.full(held.nnz, NEVER), hits.sum(axis=1)
     ranks[held.indptr[users] + np.arange(len(users)) - (np.cumsum(counts) - counts)[users]] = \
