@@ -227,7 +227,8 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     for row, value in enumerate(values):
         if not isinstance(value, (numbers.Real, Decimal, np.bool_)):
             shown = _shown(value.item() if isinstance(value, np.generic) else value)
-            raise TypeError(f"{name} must be numbers, got {shown} in row {row}")
+            cure = "; astype(float) makes numbers of text" if isinstance(value, str) else ""
+            raise TypeError(f"{name} must be numbers, got {shown} in row {row}{cure}")
     try:
         return values.astype(np.float64)
     except OverflowError as error:

@@ -259,6 +259,19 @@ def test_a_word_that_stands_for_a_missing_id_may_be_a_name():
     assert Ratings.from_frame({**SMALL, "user": ["NA", "DE", "NA"]}, missing=()).shape == (2, 2)
 
 
+def test_one_column_is_no_frame_and_a_type_without_arrays_is_named():
+    arrow = pytest.importorskip("pyarrow")
+    for column in (polars().Series("user", [1]), arrow.array([{"user": 1}])):
+        with pytest.raises(TypeError, match="must have columns by name"):
+            Ratings.from_frame(column)
+    union = arrow.UnionArray.from_sparse(arrow.array([0, 1, 0], arrow.int8()),
+                                         [arrow.array([1, 2, 3]), arrow.array(list("abc"))])
+    with pytest.raises(TypeError, match="column 'user' of type .* cannot be read; make numbers"):
+        Ratings.from_frame(arrow.table({**SMALL, "user": union}))
+    with pytest.raises(TypeError, match="must be hashable .*ndarray.*: make text of such"):
+        Ratings.from_frame(arrow.table({**SMALL, "user": [[1], [2], [3]]}))
+
+
 def test_dates_are_no_ids():
     days = [datetime.datetime(2024, 1, day) for day in (1, 2, 3)]
     for kind in ("pandas", "arrow", "polars"):

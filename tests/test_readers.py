@@ -390,6 +390,13 @@ def test_a_line_longer_than_a_chunk_is_read(monkeypatch) -> None:
     ("\xa0\n", "ratings.csv is empty"),
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file"),
     (b"PK\x03\x04rest", "is a binary file"),
+    (b"SQLite format 3\0", "is a binary file: a database, .* Ratings.from_frame"),
+    ("1,2,3\n".encode("utf-32"), "is a binary file: text in UTF-32; say encoding='utf-32'"),
+    ('{"user": 1, "item": 2}\n', "line 1: begins JSON; Ratings.from_frame"),
+    ("[\n  [1, 2, 3]\n]\n", "line 1: begins JSON"),
+    ("<!DOCTYPE html>\n", "line 1: begins a web page"),
+    ("1\x012\x013\n", "separator=... names another one"),
+    ("user,user,item,rating\n1,2,3,4\n", "several columns 'user'; say which by .* user=0"),
     ("1,2,3\n".encode("utf-16"), "is a binary file")])
 def test_what_is_no_ratings_file_is_refused_with_its_line(tmp_path, text, message) -> None:
     with pytest.raises(ValueError, match=message):

@@ -92,7 +92,7 @@ def columns_of(frame: Any, asked: Mapping[str, Column], missing: Sequence[str] =
         nothing = np.empty(0, np.int64)
         return Columns(nothing, nothing, *(nothing if what in found else None
                                            for what in ("rating", "weight")))
-    users, items = (_ids(*found[what], missing) for what in ("user", "item"))
+    users, items = (ids_of(*found[what], missing) for what in ("user", "item"))
     numbers = {what: numbers_of(*found[what]) for what in found if what not in ("user", "item")}
     lengths: dict[str, Any] = {"users": users, "items": items, **numbers}
     validation.same_length(**lengths)
@@ -112,7 +112,8 @@ def numbers_of(name: str, values: Any) -> np.ndarray:
     return validation.finite(name, column, "drop or fill these rows first")
 
 
-def _ids(name: str, values: Any, missing: Sequence[str]) -> np.ndarray | Coded:
+def ids_of(name: str, values: Any, missing: Sequence[str]) -> np.ndarray | Coded:
+    """Return a column of ids, text as the numbers of distinct ones; raise as `columns_of`."""
     array = as_id_array(name, values)
     if array.dtype != object:
         return array
@@ -141,7 +142,7 @@ def table_of(frame: Any) -> Table:
     """
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):            # pandas and its like
         return _with_index(frame)
-    if hasattr(frame, "iloc") or not (is_frame(frame) or isinstance(frame, Iterator)):
+    if _is_column(frame) or not (is_frame(frame) or isinstance(frame, Iterator)):
         raise _no_frame(frame)
     names = list(frame) if isinstance(frame, Mapping) else _fields(frame)
     if names is not None:
@@ -149,6 +150,13 @@ def table_of(frame: Any) -> Table:
     if isinstance(frame, Iterator) and not hasattr(frame, ARROW):
         return _joined([table_of(part) for part in frame])
     return _by_narwhals(frame)
+
+
+def _is_column(frame: Any) -> bool:
+    """Tell whether something is one column: of pandas, polars or Arrow."""
+    return hasattr(frame, "iloc") or (
+        hasattr(type(frame), ARROW) and not hasattr(type(frame), "columns")
+        and (hasattr(frame, "dtype") or hasattr(frame, "type")))
 
 
 def _no_frame(frame: Any) -> TypeError:
@@ -204,10 +212,18 @@ def _by_narwhals(frame: Any) -> Table:
 
 def _arrays(found: Any, wanted: Sequence[str]) -> list[np.ndarray]:
     """Return columns as arrays, in which a missing value is None, NaN or NaT."""
-    return [_array(found.get_column(name)) for name in wanted]
+    return [_array(name, found.get_column(name)) for name in wanted]
 
 
-def _array(column: Any) -> np.ndarray:
+def _array(name: str, column: Any) -> np.ndarray:
+    try:
+        return _converted(column)
+    except Exception as error:                  # (of the library that holds it)
+        raise TypeError(f"column {name!r} of type {column.dtype} cannot be read; make numbers or "
+                        f"text of it first ({' '.join(str(error).split())})") from None
+
+
+def _converted(column: Any) -> np.ndarray:
     if column.null_count() or str(column.dtype) in WIDE:
         return as_objects(column.to_list())     # (to_numpy makes a category of Arrow's null)
     return np.asarray(column.to_numpy())

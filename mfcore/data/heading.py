@@ -25,11 +25,19 @@ def declared_separator(lines: Sequence[str]) -> tuple[str | None, int]:
     return (found[1], 1) if found else (None, 0)
 
 
-def refuse_matrix_market(lines: Sequence[str], before: int) -> None:
-    """Raise a LineError for a file whose first line of numbers is its size, not a rating."""
-    if lines and lines[0].lower().startswith("%%matrixmarket"):
-        raise LineError(before + 1, "begins a MatrixMarket file; Ratings(scipy.io.mmread(path)) "
-                                    "reads it")
+# Text that is no table, by how it begins, and what to do about it.
+_OTHER_FORMATS = {
+    r"%%matrixmarket": "a MatrixMarket file; Ratings(scipy.io.mmread(path)) reads it",
+    r"\[?\s*\{\s*(\"|$)|\[\s*($|\[)": "JSON; Ratings.from_frame(pandas.read_json(path)) reads "
+                                    "it, with lines=True an object per line",
+    r"<(!doctype|html|\?xml)": "a web page or XML; save the table in it as csv"}
+
+
+def refuse_other_formats(lines: Sequence[str], before: int) -> None:
+    """Raise a LineError for text in a format that is no table of ratings."""
+    for start, what in _OTHER_FORMATS.items():
+        if lines and re.match(start, lines[0].strip(), re.IGNORECASE):
+            raise LineError(before + 1, f"begins {what}")
 
 
 def comments_at_the_top(lines: Sequence[str], start: int, comment: str | None

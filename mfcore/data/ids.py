@@ -227,7 +227,8 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
         rows = np.fromiter((codes.setdefault(value, len(codes)) for value in array),
                            np.int64, len(array))
     except TypeError as error:
-        raise TypeError(f"{name} must be hashable: {error}") from None
+        raise TypeError(f"{name} must be hashable ({error}): make text of such values, or a row "
+                        f"of each entry") from None
     distinct = as_id_array(name, _checked(name, codes, rows))
     try:
         order = np.argsort(distinct, kind="stable")

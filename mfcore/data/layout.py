@@ -17,7 +17,7 @@ from mfcore.data.heading import (
     look_for_numbered_columns,
     names_in_comment,
     refuse_commented_rows,
-    refuse_matrix_market,
+    refuse_other_formats,
 )
 from mfcore.data.names import (
     MISSING,
@@ -189,7 +189,7 @@ def find_layout(name: str, lines: Sequence[str], reading: Reading, before: int =
 def _find_layout(name: str, lines: Sequence[str], reading: Reading, before: int) -> Layout:
     asked = reading.asked
     declared, start = declared_separator(lines)
-    refuse_matrix_market(lines[start:], before + start)
+    refuse_other_formats(lines[start:], before + start)
     comment, top = comments_at_the_top(lines, start, reading.comment)
     above, body = lines[start:top], _Body(name, lines[top:], before + top)
     dialect = Dialect(reading.separator or declared or ",", bool(reading.quoting), comment,
@@ -253,6 +253,10 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
         raise ValueError(_complaint_of_missing(name, {what: asked[what] for what in missing},
                                                header or ()))
     found = {what: place for what, place in places.items() if place is not None}
+    for what, place in found.items():
+        if header and isinstance(asked[what], str) and header.count(header[place]) > 1:
+            raise ValueError(f"{name} has several columns {header[place]!r}; say which by its "
+                             f"position, as in {what}={place}")
     for what, place in found.items():
         if place >= len(first):
             above = "; skip_lines=... or comment=... leaves out lines that are no ratings"
@@ -319,7 +323,8 @@ def _sniff_separator(body: _Body, asked: Mapping[str, Column], dialect: Dialect)
             _complain_of_several(body, dialect, hidden)
     line = body.rows(dialect)[0][0]
     raise LineError(line, f"expected at least two columns separated by a comma, a tab, '::', '|', "
-                          f"';' or spaces, got {body.lines[0].strip(BLANKS)[:60]!r}")
+                          f"';' or spaces, got {body.lines[0].strip(BLANKS)[:60]!r}; separator=... "
+                          f"names another one")
 
 
 def _hidden(rows: Sequence[Sequence[str]], enough: int, others: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.columns import Columns, files_in
-from mfcore.data.frames import numbers_of
+from mfcore.data.frames import ids_of, numbers_of
 from mfcore.data.ids import Coded
 from mfcore.data.layout import Reading, find_columns
 from mfcore.data.textfile import PARQUET
@@ -110,7 +110,7 @@ def _ids(name: str, column: Any, reading: Reading) -> Any:
     if reading.text_ids and pa.types.is_integer(kind):
         column = column.cast(kind).cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
+        return ids_of(name, column.to_numpy(zero_copy_only=False), reading.missing)
     codes = column.cast(pa.string()).dictionary_encode()
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
     found = Coded(np.asarray(codes.dictionary.to_numpy(zero_copy_only=False), object),

@@ -33,6 +33,10 @@ _BINARY = {
     rb"BZh[1-9]1AY&SY": "packed by bzip2; unpack it, or pack it with gzip",
     rb"\xfd7zXZ\0": "packed by xz; unpack it, or pack it with gzip",
     rb"\(\xb5/\xfd": "packed by zstd; unpack it, or pack it with gzip",
+    rb"SQLite format 3|\xd0\xcf\x11\xe0|ARROW1|\x89HDF|\x80[\2-\5]":
+        "a database, or a table of another program; Ratings.from_frame takes the frame that it "
+        "reads, or save it as csv",
+    rb"\xff\xfe\0\0|\0\0\xfe\xff": "text in UTF-32; say encoding='utf-32'",
     rb"\xff\xfe|\xfe\xff": "text in UTF-16; say encoding='utf-16'",
     rb"(?s:.*\0)": "not lines of text; or, if it is text in UTF-16, say encoding='utf-16-le' or "
                    "'utf-16-be'"}
@@ -128,7 +132,7 @@ def _refuse_binary(name: str, start: bytes, encoding: str) -> None:
         raise ValueError(f"{name} brings a parquet file, which is read from its end: write it to a "
                          f"file first")
     for first, what in _BINARY.items():
-        named = "UTF-16" in what and codecs.lookup(encoding).name not in _UTF8
+        named = "text in UTF" in what and codecs.lookup(encoding).name not in _UTF8
         if re.match(first, start) and not named:
             raise ValueError(f"{name} is a binary file: {what}")
 
