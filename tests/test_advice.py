@@ -21,6 +21,7 @@ from mfcore import (
     Segmented,
     fetch,
 )
+from mfcore.models.advice import _is_above
 from mfcore.validation import FitWarning
 from tests.test_stopping import noise
 
@@ -84,6 +85,13 @@ def test_lists_worse_than_popularity_are_told():
     BPR(8, validation=0.1, random_state=0), BiasOnly(), Popularity(), EASE()], ids=repr)
 def test_sound_models_are_told_nothing(model):
     assert told(model, fetch("planted").ratings) == []
+
+
+def test_lists_that_cannot_be_told_from_those_of_popularity_are_not_worse():
+    """All users know all but a few items, which are held out: every list is right, to rounding."""
+    every = sp.csr_array(np.ones((40, 30)))
+    assert told(ImplicitMF(8, validation=0.2, random_state=0), every) == []
+    assert not _is_above(np.ones(50), np.full(50, 1 - 1e-15))
 
 
 def test_the_warning_points_at_the_call_of_fit():

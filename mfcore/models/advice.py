@@ -3,7 +3,8 @@
     vectors     max |P_u| · max |Q_i| < 10⁻⁴ σ: no score P_u·Q_i changes anything (sides.py)
     overfitted  RMSE of training cells below half of that of held-out cells
     no better   on held-out cells errors are larger than those of biases alone, or lists worse than
-                popularity: d̄ > 2 s / √n for paired differences d of n cells, or of n users
+                popularity: d̄ > 2 s / √n for paired differences d of n cells, or of n users, and
+                a difference that can be seen in four digits
 
 The last two need a held-out share, and read a sample of it.  A model that is as good as biases is
 not told so: where there is no taste to learn, that is the answer.  Nor is one that was left with
@@ -22,7 +23,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.models import registry
 from mfcore.objectives.biases import fitted_biases
 
-GAP, ERRORS = 0.5, 2.0
+GAP, ERRORS, SEEN = 0.5, 2.0, 1e-3
 CELLS, USERS, LEAST = 4000, 300, 30          # of a sample, and below which it says nothing
 SWEEPS = 2                                   # for biases alone
 
@@ -56,7 +57,7 @@ def _of_errors(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
                      *model.rating_range_)
     alone = (cells.data - biased) ** 2
     trained, rmse, simple = (float(np.sqrt(each.mean())) for each in (inside, outside, alone))
-    if _is_above_zero(outside - alone):
+    if _is_above(outside, alone):
         yield (f"on the held-out share the RMSE {rmse:.4g} is above {simple:.4g}, that of biases "
                f"alone: {_cure(model)}")
     elif trained < GAP * rmse:
@@ -75,7 +76,7 @@ def _of_lists(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
                               n_threads=model.n_threads)["ndcg@10"]
                      for each in (model, popularity))
     both = np.isfinite(found) & np.isfinite(simple)
-    if both.sum() >= LEAST and _is_above_zero(simple[both] - found[both]):
+    if both.sum() >= LEAST and _is_above(simple[both], found[both]):
         yield (f"on the held-out share NDCG@10 is {found[both].mean():.4g}, below "
                f"{simple[both].mean():.4g}, that of Popularity: {_cure(model)}")
 
@@ -106,9 +107,10 @@ def _sampled_cells(ratings: Ratings) -> Ratings:
     return ratings.select_cells(chosen)
 
 
-def _is_above_zero(d: np.ndarray) -> bool:
-    """Return whether the mean of differences is above 0 by more than chance explains."""
-    return bool(d.mean() > ERRORS * d.std() / np.sqrt(len(d)))
+def _is_above(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether the mean of `one` is larger, by more than chance and rounding explain."""
+    d = one - other
+    return bool(d.mean() > ERRORS * d.std() / np.sqrt(len(d)) + SEEN * one.mean())
 
 
 def _cure(model: Any) -> str:

@@ -117,12 +117,13 @@ def parts(model: Any, training: Ratings) -> tuple[Ratings, Ratings] | None:
     return (known, held) if held.nnz >= LEAST_HELD else None
 
 
-def held_out(ratings: Ratings, size: float, random_state: Any) -> tuple[Ratings, Ratings]:
+def held_out(ratings: Ratings, size: float, random_state: Any,
+             cure: str = "set validation=None, or give an eval_set") -> tuple[Ratings, Ratings]:
     """Return ratings without, and only with, a share of the cells; all users keep one.
 
     An integer `random_state` draws the share; with any other it is always the same.
 
-    Raises ValueError where nothing can be held out.
+    Raises ValueError where nothing can be held out, with what the caller can do instead.
     """
     from mfcore.data.split import random_split
 
@@ -130,5 +131,5 @@ def held_out(ratings: Ratings, size: float, random_state: Any) -> tuple[Ratings,
     try:
         return random_split(ratings, size, np.random.default_rng([seed, SPLIT]), keep=1)
     except ValueError as error:
-        raise NothingToWatchError(f"validation={size} leaves a side empty ({error}); set "
-                                  f"validation=None, or give an eval_set") from None
+        raise NothingToWatchError(f"validation={size} leaves a side empty ({error}); {cure}"
+                                  ) from None

@@ -154,7 +154,7 @@ def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: fl
     is_share = isinstance(validation, (int, float)) and not isinstance(validation, bool)
     if is_share:
         checks.share("validation", validation)
-        known, test = held_out(training, validation, seed)
+        known, test = held_out(training, validation, seed, "pass ratings as validation")
         held: tuple[Any, Any] = None, test
     else:
         known, held = training, validation if isinstance(validation, tuple) else (None, validation)
