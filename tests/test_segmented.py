@@ -25,6 +25,7 @@ from mfcore import (
 from mfcore.data.features import concatenate, multi_hot, numeric, one_hot
 from mfcore.metrics.folding import folding
 from mfcore.persistence import ModelFileError
+from mfcore.validation import FitWarning
 
 N_USERS, N_ITEMS = 30, 14
 LABELS = [("east", "west", "north")[row % 3] for row in range(N_USERS)]
@@ -140,6 +141,23 @@ def test_new_rows_are_folded_into_the_segment_that_a_mapping_names():
         np.testing.assert_array_equal(model.recommend(ratings=both)[0][place],
                                       one.recommend(ratings=row)[0][0])
         assert model.predict(place, "i1", ratings=both) == one.predict(0, "i1", ratings=row)
+
+
+@pytest.mark.parametrize(("users", "keys"), [(int, str), (str, int)], ids=["int", "text"])
+def test_a_mapping_finds_an_integer_by_its_text_and_text_by_its_integer(users, keys):
+    pairs = [users(each) for each in (1, 1, 2, 2)], ["a", "b", "a", "b"]
+    by = {keys(1): "east", keys(2): "west", keys(3): "west"}
+    model = Segmented(small(), by).fit(Ratings.from_arrays(*pairs, [1.0, 2, 3, 4]))
+    assert {label: each.user_ids_.tolist() for label, each in model.segments_.items()} == {
+        "east": [users(1)], "west": [users(2)]}
+    new = Ratings.from_arrays([users(3)], ["a"], [5.0])
+    np.testing.assert_array_equal(model.recommend(ratings=new, k=1)[1],
+                                  model.segments_["west"].recommend(ratings=new, k=1)[1])
+
+
+def test_a_mapping_without_any_user_of_the_ratings_warns():
+    with pytest.warns(FitWarning, match="none of the users of the ratings, but for '01', for one"):
+        Segmented(small(), {"01": "east"}).fit(Ratings.from_arrays([1, 1], ["a", "b"], [1.0, 2]))
 
 
 def test_each_segments_model_can_be_asked_for_new_users(model):

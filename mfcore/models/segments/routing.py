@@ -6,6 +6,7 @@ of that segment's model.  Whatever is asked of many rows is asked of each model 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -14,9 +15,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.data.features import Features
+from mfcore.data.ids import integer_of
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer, Settling
 from mfcore.parallel import Pool
+from mfcore.validation import FitWarning
 
 FALLBACK = -1       # the code of users without a model of their own
 
@@ -103,7 +106,7 @@ class Routed:
         ids = None if new.ratings is None else new.ratings.user_ids
         if not isinstance(self.by, Mapping) or ids is None:
             return np.full(new.n_rows, FALLBACK)
-        return codes_of([self.by.get(user) for user in ids.tolist()], self.labels)
+        return codes_of([_label(self.by, user) for user in ids.tolist()], self.labels)
 
     def places_in(self, code: int, rows: np.ndarray) -> np.ndarray:
         """Return the rows, within a segment's model, of rows of the fit."""
@@ -187,10 +190,27 @@ def labels_of(by: By, ratings: Ratings, user_features: Any) -> list[Hashable]:
         labels = _of_field(by, ratings, user_features)
     elif isinstance(by, Mapping):
         kept = {user: plain_label(label) for user, label in by.items()}
-        labels = [kept.get(user) for user in _names(ratings)]
+        labels = [_label(kept, user) for user in _names(ratings)]
+        _warn_of_strangers(kept, labels)
     else:
         labels = [plain_label(label) for label in _of_rows(by, ratings)]
     return labels
+
+
+def _label(by: Mapping[Any, Hashable], user: Any) -> Hashable:
+    """Return the label of a user; an integer and the text that Python prints for it are one id."""
+    if user in by:
+        return by[user]
+    other = str(user) if isinstance(user, int) else \
+        integer_of(user) if isinstance(user, str) else None
+    return by.get(other)
+
+
+def _warn_of_strangers(by: Mapping[Any, Hashable], labels: Sequence[Hashable]) -> None:
+    if by and all(label is None for label in labels):
+        warnings.warn(f"by has a label for none of the users of the ratings, but for "
+                      f"{next(iter(by))!r}, for one: are these their ids?", FitWarning,
+                      stacklevel=2)
 
 
 def plain_label(label: Any) -> Hashable:
