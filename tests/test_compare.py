@@ -283,6 +283,15 @@ def test_models_that_cannot_be_compared_are_refused(models, error, message):
 
 
 @pytest.mark.kernel
+def test_models_fitted_on_integers_and_on_their_text_can_be_compared():
+    numbers, texts = (Ratings(samples.matrix(), item_ids=list(map(kind, range(10, 18))))
+                      for kind in (int, str))
+    test = Ratings(samples.matrix(seed=9), item_ids=numbers.item_ids)
+    found = compare({"a": Stub().fit(numbers), "b": Stub().fit(texts)}, test, k=3).values
+    assert found["a"] == found["b"]
+
+
+@pytest.mark.kernel
 def test_items_in_another_order_are_refused():
     turned = Ratings(samples.matrix(), item_ids=[f"i{i}" for i in range(8)][::-1])
     with pytest.raises(ValueError, match="in the same order, .* of which 8 are the same"):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mfcore.data.ids import Ids
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import measured
@@ -135,11 +136,12 @@ def _check_alike(models: Mapping[str, Any], test: Ratings) -> None:
         first = next(iter(models))
         for kind in ("item", "user") if test.user_ids is None else ("item",):
             ours, theirs = _ids(models[first], kind), _ids(model, kind)
-            if not np.array_equal(ours, theirs):
+            rows = Ids(f"{kind}s", theirs).positions(ours)
+            if not np.array_equal(rows, np.arange(len(theirs))):
                 raise ValueError(
                     f"models must be fitted on the same {kind}s, in the same order, got "
                     f"{len(ours)} of {first} and {len(theirs)} of {name}, of which "
-                    f"{len(set(ours.tolist()) & set(theirs.tolist()))} are the same")
+                    f"{np.count_nonzero(rows >= 0)} are the same")
 
 
 def _ids(model: Any, kind: str) -> np.ndarray:
