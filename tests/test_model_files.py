@@ -88,6 +88,20 @@ def test_single_numbers_that_no_fit_leaves_are_refused(parts, value):
             refused(parts, rf"{name} must be (a real number|finite)", fitted={name: value})
 
 
+@pytest.mark.parametrize(("name", "values"), [
+    ("unknown_weight_", [-1.0]), ("reg_", [-1.0]), ("scale_", [0.0]), ("rating_scale_", [0.0]),
+    ("bias_reg_", [[], [1.0], [1.0, -1.0], [1.0] * 3])], ids=lambda value: str(value))
+def test_numbers_out_of_bounds_are_refused(parts, name, values):
+    for value in values if name in parts[2]["fitted"] else ():
+        refused(parts, "", fitted={name: value})
+
+
+def test_columns_that_are_no_whole_numbers_are_refused(parts):
+    for name, array in parts[1].items():
+        if name.endswith((".indices", ".indptr")):
+            refused(parts, "of dtype complex128", {name: array.astype(complex)})
+
+
 @pytest.mark.parametrize("bounds", [[np.nan, 5], [1, np.inf], [5, 1], [1], [1, 2, 3], "ab", None])
 def test_a_range_of_ratings_that_is_none_is_refused(parts, bounds):
     refused(parts, "", fitted={"rating_range_": bounds})

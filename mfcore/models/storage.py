@@ -38,6 +38,9 @@ ADDED: dict[str, Callable[[Any], Any]] = {
     "rating_scale_": lambda model: 1.0, "reg_": lambda model: float(model.reg),
     "bias_reg_": lambda model: [float(_bias_reg(model))] * 2}
 PAIRS = {"rating_range_", "bias_reg_"}
+BOUNDS: dict[str, dict[str, float]] = {
+    "rating_scale_": {"above": 0}, "scale_": {"above": 0}, "reg_": {"low": 0},
+    "unknown_weight_": {"low": 0}}
 # What is not a fitted attribute of its own in a file.
 APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
@@ -245,15 +248,16 @@ def _check_array(name: str, array: np.ndarray, axes: list[str], lengths: dict[st
 def _check_numbers(model: Any, declared: dict[str, str]) -> None:
     """Raise for a number that no fit leaves."""
     for name, kind in declared.items():
-        if kind == "float" and hasattr(model, name):
-            validation.real(name, getattr(model, name))
+        if kind == "float" and name in vars(model):
+            setattr(model, name, validation.real(name, getattr(model, name),
+                                                 **BOUNDS.get(name, {})))
     low, high = (validation.real("rating_range_", bound) for bound in model.rating_range_)
     if low > high:
         raise ValueError(f"rating_range_ must be the least and the largest rating, got {low} and "
                          f"{high}")
-    validation.real("rating_scale_", model.rating_scale_, above=0)
-    for number in (getattr(model, "reg_", 0.0), *getattr(model, "bias_reg_", ())):
-        validation.real("penalties", number, low=0)
+    user, item = getattr(model, "bias_reg_", (0.0, 0.0))
+    for number in (user, item):
+        validation.real("bias_reg_", number, low=0)
     validation.boolean("has_seen_", model.has_seen_)
     if not isinstance(model.history_, list) or not all(isinstance(record, dict)
                                                        for record in model.history_):
@@ -301,6 +305,7 @@ def _restored_features(arrays: dict[str, np.ndarray], fitted: dict[str, Any],
             continue
         parts = [arrays.pop(f"{name}.{part}", None) for part in ("data", "indices", "indptr")]
         names = fitted[known]
+        _check_pointers(*parts[1:])
         matrix = None if parts[0] is None else \
             canonical_csr(sp.csr_array(tuple(parts), shape=(n_rows, len(names))), False, name)
         found[name] = None if matrix is None else Features(matrix, names)
@@ -314,6 +319,14 @@ def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:
         raise ValueError(f"the shape {shape} is not that of the counts, {counted}")
     part = {name: arrays.pop(f"ratings.{name}", None)
             for name in ("data", "indices", "indptr", "weights", "user_ids", "item_ids")}
+    _check_pointers(part["indices"], part["indptr"])
     matrix = sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=tuple(shape))
     return Ratings(matrix, weights=part["weights"], user_ids=part["user_ids"],
                    item_ids=part["item_ids"], copy=False)
+
+
+def _check_pointers(*arrays: np.ndarray | None) -> None:
+    """Raise for the columns, and the ends of rows, of a matrix that are no whole numbers."""
+    for array in arrays:
+        if array is not None and array.dtype.kind not in "iu":
+            raise TypeError(f"the columns and rows of a matrix are of dtype {array.dtype}")
