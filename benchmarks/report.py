@@ -24,6 +24,7 @@ from benchmarks.tables import (
     machine,
     settings,
     speed,
+    tuning,
 )
 from mfcore.atomic import replaceable
 
@@ -32,6 +33,7 @@ PAGE = RESULTS / "report.html"
 TABLES: dict[str, Callable[[Path], str]] = {
     "machine": machine,
     "defaults_of_ratings": lambda folder: defaults("rmse", folder).markdown(),
+    "tuning": lambda folder: tuning(folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
        for each in (speed, behind, settings, first_calls, growth, limits, accuracy,

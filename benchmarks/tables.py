@@ -225,7 +225,19 @@ def limits(folder: Path = RESULTS) -> Table:
     return Table(["what", "k", "GF/s", "SGEMM", "share", "GB/s", "copy"], rows)
 
 
-# ---------------------------------------------------------------------------- defaults
+# ------------------------------------------------------------------- defaults and tuning
+
+def tuning(folder: Path = RESULTS) -> Table:
+    """Return figures of `tune` and of a random search on test parts, and CPU-seconds in fits."""
+    found = read("tuning", folder).get("rows", {})
+    ways = ("given", "tuned", "random")
+    return Table(
+        ["model and data", "metric", "defaults", "tune", "random search", "tune, fits",
+         "random search, fits"],
+        [[name, row["metric"], *(f"{row[way]['figure']:.4f}" for way in ways),
+          *(f"{row[way]['cpu_seconds'] / row['given']['cpu_seconds']:.0f}" for way in ways[1:])]
+         for name, row in found.items()])
+
 
 def defaults(metric: str, folder: Path = RESULTS) -> Table:
     """Return figures of defaults on test parts, and seconds of a fit next to those of 0.1.0."""

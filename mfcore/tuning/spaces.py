@@ -51,7 +51,7 @@ NETWORK = {"reg": LogRange(1e-4, 1.0), "learning_rate": LogRange(3e-4, 1e-2),
 SPACES: dict[str, dict[str, Any]] = {
     "MatrixFactorization": {"reg": LogRange(0.02, 30.0), "bias_reg": LogRange(0.1, 50.0),
                             "n_factors": FACTORS},
-    "ImplicitMF": {"reg": LogRange(0.1, 100.0), "alpha": LogRange(0.3, 100.0),
+    "ImplicitMF": {"reg": LogRange(0.03, 30.0), "alpha": LogRange(0.3, 30.0),
                    "n_factors": FACTORS},
     "BPR": {"reg": LogRange(1e-4, 0.3), "learning_rate": LogRange(0.01, 0.5),
             "n_factors": FACTORS},
