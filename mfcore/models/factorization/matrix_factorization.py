@@ -136,7 +136,8 @@ class MatrixFactorization(Recommender):
         fitted to all ratings for the epochs found; `validation_history_` holds the search.
         A tenth is usual.  Costs one more fit, and saves choosing `n_epochs`.
     refit : bool
-        False: keep the model that the held-out share stopped, without what it says.
+        False: keep the model that the held-out share stopped, without what it says: the model
+        does not know that users have rated these items, and may recommend them.
     eval_metric : str or None
         Such as "rmse" (the default) or "ndcg@10".
     dtype : {"float32", "float64"}
