@@ -36,11 +36,15 @@ def layers(n_items, hidden, n_latent, batch):
     return 4 * (6 * numbers + 2 * batch * n_items)
 
 
+GIVEN = {"reg": 1.0, "bias_reg": 1.0}           # penalties; to find them takes vectors of its own
 # Class, parameters, users, items, ratings of each user, threads, groups, whether it is asked; and
 # the bound of the fit.
 CASES = {
-    "ALS": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1},
+    "ALS": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1, **GIVEN},
             (*SHAPE, PER_USER, 2), 3 * vectors(64) + 2 * ITEMS),
+    "ALS, penalties found": ("MatrixFactorization", {
+        "n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1}, (*SHAPE, PER_USER, 2),
+        (3 + 3) * vectors(64) + 2 * ITEMS),
     "ALS with groups": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1},
                         (*SHAPE, PER_USER, 2, 20), 2 * (vectors(64) + ITEMS) + 20 * SHAPE[0] * 64),
     "implicit, float64": ("ImplicitMF", {"n_factors": 64, "n_epochs": 1, "dtype": "float64"},
@@ -49,7 +53,7 @@ CASES = {
               (*SHAPE, PER_USER, 1), 24 * vectors(32)),
     "lbfgs, float64": ("MatrixFactorization", {
         "n_factors": 32, "n_epochs": 12, "solver": "lbfgs", "dtype": "float64",
-        "unknown_weight": 0.1}, (*SHAPE, PER_USER, 2), 13 * vectors(32, 8)),
+        "unknown_weight": 0.1, **GIVEN}, (*SHAPE, PER_USER, 2), 13 * vectors(32, 8)),
     "adam": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 2, "solver": "adam"},
              (*SHAPE, PER_USER, 1), 5 * vectors(64) + 8 * N),
     "sgd": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 2, "solver": "sgd"},
