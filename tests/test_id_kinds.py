@@ -220,8 +220,13 @@ def test_unknown_ids_fail_a_request_unless_they_are_ignored(model, numbered):
         one, other = model.recommend([101], **{name: [505]}), \
             model.recommend([101], unknown="ignore", **{name: [505, 77]})
         assert np.array_equal(one[0], other[0])
-    with pytest.raises(ValueError, match="unknown must be one of 'raise', 'ignore'"):
-        model.recommend([101], unknown="skip")
+    for ask in (lambda: model.recommend([101], unknown="skip"),
+                lambda: model.recommend(unknown="skip"),
+                lambda: model.recommend(ratings=model.ratings_, unknown="skip"),
+                lambda: model.fold_in_users(model.ratings_, unknown="skip"),
+                lambda: model.predict(101, 505, unknown="skip")):
+        with pytest.raises(ValueError, match="unknown must be one of 'raise', 'ignore'"):
+            ask()
 
 
 def test_pairs_of_unknown_ids_are_answered_unless_they_shall_raise(by_text):

@@ -20,7 +20,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.alignment import warn_of_strangers
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
-from mfcore.models.inputs import asked_users, item_filter, named, pairs
+from mfcore.models.inputs import UNKNOWN, asked_users, item_filter, named, pairs
 from mfcore.models.sides import Row, Side, group_positions
 from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
@@ -182,6 +182,7 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     k = validation.count("k", k)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
+    validation.choice("unknown", unknown, UNKNOWN)
     new, known = model.new_rows(ratings, user_features, unknown=unknown), model.ratings_
     if new is not None and users is not None:
         raise ValueError("users must be None where ratings or user_features are given: all "

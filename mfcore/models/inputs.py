@@ -73,6 +73,7 @@ def aligned_to_users(given: Any, model: Any, unknown: str = "raise") -> Ratings:
 def _aligned(name: str, ratings: Ratings, known: Ids | None, shape: tuple[int, int],
              unknown: str) -> Ratings:
     """Return ratings with their columns in the order of the fit, shape (n_rows, shape[1])."""
+    validation.choice("unknown", unknown, UNKNOWN)
     ids = names_of(ratings)[1]
     if ids is None or ids is known or (known is not None
                                        and np.array_equal(ids.values, known.values)):
@@ -81,7 +82,7 @@ def _aligned(name: str, ratings: Ratings, known: Ids | None, shape: tuple[int, i
         raise ValueError(f"{name} of the ratings have names and those of the fit had none: "
                          f"give a matrix of {shape[1]} {name}, or fit with names")
     place = positions_of(name, ids.values, known, shape[1])
-    if validation.choice("unknown", unknown, UNKNOWN) == "raise":
+    if unknown == "raise":
         used = np.zeros(len(place), bool)
         used[ratings.by_user.indices] = True
         validation.known_ids(name, ids.values[used].tolist(), place[used])

@@ -257,7 +257,7 @@ class Sides(NamedTuple):
 
 
 def shrunk(sides: Sides, unit: float) -> bool:
-    """Return whether all products of vectors are nothing, beside a unit of the scores."""
+    """Return whether all products of vectors are far below the unit of the scores."""
     P, Q = (side.factors for side in sides)
     if any(X is None or X.ndim != 2 or not X.size for X in (P, Q)):
         return False
