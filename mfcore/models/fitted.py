@@ -17,7 +17,6 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ids import factorize
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.alignment import warn_of_strangers
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
 from mfcore.models.inputs import UNKNOWN, asked_users, item_filter, named, pairs
@@ -165,6 +164,8 @@ def score_of(model: Any, ratings: Any, y: Any) -> float:
 
 
 def _warn_of_strangers(known: Ratings, users: np.ndarray, items: np.ndarray) -> None:
+    from mfcore.metrics.alignment import warn_of_strangers
+
     for name, ids, positions in (("users", users, known.user_positions),
                                  ("items", items, known.item_positions)):
         distinct = factorize(name, ids)[0]

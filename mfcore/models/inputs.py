@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ids import Ids, as_int64, as_vector, positions_of, refuse_set
 from mfcore.data.ratings import Ratings, as_ratings, names_of
-from mfcore.data.renumber import renumber_items
 from mfcore.metrics.fitted import NewRows
 
 UNKNOWN = ("raise", "ignore")           # what may become of an unknown id
@@ -73,6 +72,8 @@ def aligned_to_users(given: Any, model: Any, unknown: str = "raise") -> Ratings:
 def _aligned(name: str, ratings: Ratings, known: Ids | None, shape: tuple[int, int],
              unknown: str) -> Ratings:
     """Return ratings with their columns in the order of the fit, shape (n_rows, shape[1])."""
+    from mfcore.data.renumber import renumber_items
+
     validation.choice("unknown", unknown, UNKNOWN)
     ids = names_of(ratings)[1]
     if ids is None or ids is known or (known is not None

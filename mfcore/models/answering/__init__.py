@@ -1,0 +1,1 @@
+"""What is asked of fitted models, and what answers that needs more than a product."""

@@ -1,0 +1,187 @@
+"""What one asks of a fitted model: scores, lists, neighbours, reasons.
+
+Functions whose first argument is the model.  `Recommender` has them as methods, under the same
+names; a model that answers otherwise overrides them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.metrics.fitted import Query
+from mfcore.models import registry
+from mfcore.models.estimator import Estimator
+from mfcore.models.fitted import best_items, nearest, nearest_to_groups
+from mfcore.models.inputs import asked_pairs, named
+from mfcore.parallel import Pool
+
+
+def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = None,
+            user_features: Any = None, unknown: str | None = None) -> np.ndarray:
+    """Return the scores of pairs, float64, shape (n_pairs,), not clipped to a range.
+
+    Parameters
+    ----------
+    users, items : ids (row numbers where the ratings had none), or sequences of them
+        One user goes with all items, and one item with all users.  Without items, `users`
+        are pairs, shape (n_pairs, 2), as for `fit` with y.
+    ratings : Ratings or scipy sparse, or None
+        New users' rows, folded in; `users` then number these rows.
+    user_features : Features, scipy sparse or lists of names, or None
+        Features of new users, alone or row by row with `ratings`.
+    unknown : {"raise", "ignore"} or None
+        What to do with an id that the fit did not have: raise KeyError (IndexError for a
+        row number), or fall back.  "ignore" also leaves unknown items out of `ratings`,
+        where None raises.
+
+    Notes
+    -----
+    An unknown user or item falls back on what is known: the mean and the other side's
+    bias, and with features the vector of an average row.  A model without biases falls
+    back on the mean rating where a side without features has no vector: unknown ids,
+    and users and items without ratings unless unknown cells have a weight.
+    """
+    self.check_fitted()
+    asked = asked_pairs(self, users, items, ratings, user_features, unknown)
+    with Pool(self.n_threads) as pool:
+        return self.answers().pairs(*asked, pool)
+
+
+def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: str = "dot",
+              exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
+              ratings: Any = None, user_features: Any = None, unknown: str = "raise"
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best items of each user, best first.
+
+    Parameters
+    ----------
+    users : ids (row numbers where the ratings had none), one id, or None
+        None: all users of the fit, or all rows of `ratings`.
+    k : int, >= 1
+    similarity : {"dot", "cosine"}
+        "dot" ranks by the model's score, biases included; "cosine" by the angle of
+        the factors alone (a zero vector scores 0).
+    exclude_seen : bool
+        Leave out what a user has rated.
+    items, exclude_items : ids, or CSR (n_users, n_items), or None
+        Only these; none of these.  The CSR holds one row per asked user.
+    ratings : Ratings or scipy sparse, or None
+        New users' rows, folded in; `users` must then be None.
+    user_features : Features, scipy sparse or lists of names, or None
+        Features of new users: alone, where no rating of theirs is known, or row by row
+        with `ratings`; `users` must be None.
+    unknown : {"raise", "ignore"}
+        What to do with an id that the fit did not have.  "ignore" answers an unknown user
+        like one of whom nothing is known, and leaves unknown items out of `ratings` and
+        filters: one stale id then does not fail a batch.
+
+    Returns
+    -------
+    item_ids, scores : ndarray, shape (n_users, k)
+        The same bits alone and in a batch (new users of `NeuralMF`: to rounding).  Ties go to
+        the item that comes first in the ratings.  Where fewer than k items are left: id -1
+        (None where ids are no integers) and score -inf.
+
+    Raises
+    ------
+    KeyError, IndexError
+        For unknown ids, or row numbers out of range.
+    ValueError
+        For ratings of another width (it says when they look transposed).
+    """
+    return best_items(self, Query(similarity), users, k, exclude_seen, items, exclude_items,
+                      ratings, user_features, unknown)
+
+
+def similar_items(self: Estimator, items: Any, k: int = 10, *, similarity: str = "cosine"
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k items nearest to each of `items`, without itself, shape (n, k)."""
+    self.check_fitted()
+    self.require("similar_items")
+    columns = self.ratings_.known_items(items)
+    best, scores = nearest(self, self.item_factors_, columns, k, similarity)
+    return named(best, self.item_ids_), scores
+
+
+def similar_users(self: Estimator, users: Any, k: int = 10, *, similarity: str = "cosine"
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k users nearest to each of `users`, without itself, shape (n, k)."""
+    self.check_fitted()
+    self.require("similar_users")
+    rows = self.ratings_.known_users(users)
+    best, scores = nearest(self, self.user_factors_, rows, k, similarity)
+    return named(best, self.user_ids_), scores
+
+
+def similar_groups(self: Estimator, groups: Any, k: int = 10, *, to: str = "groups",
+                   side: str = "user", similarity: str = "cosine"
+                   ) -> tuple[np.ndarray, np.ndarray]:
+    """Return what lies nearest to groups, best first, by vectors alone.
+
+    Parameters
+    ----------
+    groups : str or sequence of str
+        Names of features, as in `user_feature_names_`.
+    k : int, >= 1
+    to : {"groups", "items", "users"}
+        What to compare with: the other groups of the same side, items or users.
+    side : {"user", "item"}
+        Whose features the groups are.
+    similarity : {"cosine", "dot"}
+
+    Returns
+    -------
+    names, scores : ndarray, shape (n_groups, k)
+        Names of groups, or ids; None (or -1) and -inf where fewer than k are left.
+
+    Raises
+    ------
+    KeyError
+        For names that the fit did not have; it lists the known ones.
+    ValueError
+        Where the model was fitted without features of that side.
+    """
+    self.check_fitted()
+    if self.lacks("user_features"):
+        raise NotImplementedError(registry.sentence(type(self), "similar_groups"))
+    return nearest_to_groups(self, groups, k, to, side, similarity)
+
+
+def explain(self: Estimator, user: Any, item: Any, k: int = 10
+            ) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the score of a pair, and the rated items that contribute most to it.
+
+    The score is a sum over rated items, plus what does not come from ratings (biases,
+    mean, prior, unknown cells).
+
+    Parameters
+    ----------
+    user, item : id, or row number
+    k : int, >= 1
+        Contributions to return, largest in size first.
+
+    Returns
+    -------
+    score : float
+    item_ids, contributions : ndarray, shape (at most k,)
+
+    Raises
+    ------
+    NotImplementedError
+        For models whose score is no sum over ratings.
+
+    References
+    ----------
+    Hu, Koren, Volinsky 2008, section 5.
+    """
+    self.check_fitted()
+    self.require("explain")
+    self.check_seen()
+    k = validation.count("k", k)
+    (row,), (column,) = self.ratings_.known_users([user]), self.ratings_.known_items([item])
+    answers: Any = self.answers()
+    score, columns, contributions = answers.explain(self.ratings_, int(row), int(column), k)
+    return score, named(columns, self.item_ids_), contributions
