@@ -4,7 +4,8 @@ A model file is a zip archive, stored uncompressed, that `numpy.load` opens as .
 
     header.json     {"format": "mfcore", "version": 1, "meta": {...}, "arrays": {name:
                      {"dtype": "<f4", "shape": [n, k], "sha256": "..."}, ...}}
-    <name>.npy      numbers and fixed-width text, C or Fortran order
+    <name>.npy      numbers and fixed-width text, C or Fortran order; the numbers begin at a
+                    multiple of 64 bytes, so that they can be used where they are (mmap)
     <name>.list     ids: strings and integers, as one JSON list
 
 No pickle: reading a file never runs code.  Nothing is allocated before the declared sizes
@@ -15,8 +16,10 @@ atomic: at any moment the path holds the whole old file or the whole new one.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
+import mmap as mapping
 import os
 import re
 import struct
@@ -39,6 +42,9 @@ _DTYPE = re.compile(r"[<>|][biufcSU]\d{1,9}")
 _LIST = "list"
 _TEXT = "utf-8", "surrogatepass"         # ids may hold any code point, lone surrogates too
 _PIECE = 1 << 24                         # bytes read at a time, so that no second copy is held
+_ALIGN, _PADDING = 64, 0x4D46            # of the parts; the kind of the field that aligns them
+_LOCAL, _WIDE = 30, 20                   # bytes of the head of a part, and of sizes of 64 bits
+_HEAD = 1 << 17                          # no head of a .npy file is longer
 # What zipfile, json and numpy raise for a broken file.
 _BROKEN = (zipfile.BadZipFile, struct.error, EOFError, ValueError, TypeError, LookupError,
            AttributeError, ArithmeticError, RuntimeError)
@@ -82,8 +88,8 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
             _add(archive, _file_name(name, spec), parts)
 
 
-def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
-         ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None,
+         mmap: bool = False, check: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `write` wrote: (arrays, meta).
 
     Parameters
@@ -91,11 +97,16 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
     path : str or path-like
     only : collection of str, or None
         Names of the arrays to read; None: all.  `only=()` reads the description alone.
+    mmap : bool
+        Map the file instead of reading it.
+    check : bool
+        Whether arrays are compared with their checksums.
 
     Returns
     -------
     arrays : dict of str to ndarray
-        Writable, with the dtype, shape, order and bits that were written; names sorted.
+        Writable (read-only where mapped), with the dtype, shape, order and bits that were written;
+        names sorted.
     meta : dict
 
     Raises
@@ -114,7 +125,8 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None
         specs: dict[str, Any] = header["arrays"]
         if set(members) != {HEADER, *(_file_name(name, specs[name]) for name in specs)}:
             raise ModelFileError("the list of arrays does not agree with its parts")
-        arrays = {name: _read_array(archive, members[_file_name(name, spec)], spec)
+        file = _bytes_of(stream) if mmap else None
+        arrays = {name: _read_array(archive, members[_file_name(name, spec)], spec, file, check)
                   for name, spec in specs.items() if only is None or name in only}
     return arrays, header["meta"]
 
@@ -192,9 +204,18 @@ def _add(archive: zipfile.ZipFile, file_name: str, parts: tuple[Any, ...]) -> No
     info = zipfile.ZipInfo(file_name, (1980, 1, 1, 0, 0, 0))
     info.create_system, info.external_attr = 3, 0o644 << 16
     info.file_size = sum(len(part) for part in parts)
+    info.extra = _padding(archive.start_dir, info)
     with archive.open(info, "w") as stream:
         for part in parts:
             stream.write(part)
+    info.extra = b""                        # (the list at the end of the file needs no padding)
+
+
+def _padding(place: int, info: zipfile.ZipInfo) -> bytes:
+    """Return the extra field after which the bytes of a part begin at a multiple of 64."""
+    wide = info.file_size * 1.05 > zipfile.ZIP64_LIMIT      # as zipfile decides
+    missing = -(place + _LOCAL + len(info.filename) + (_WIDE if wide else 0) + 4) % _ALIGN
+    return struct.pack("<HH", _PADDING, missing) + bytes(missing)
 
 
 # ------------------------------------------------------------------------ reading
@@ -240,21 +261,49 @@ def _file_name(name: str, spec: dict[str, Any]) -> str:
     return f"{name}.list" if spec["dtype"] == _LIST else f"{name}.npy"
 
 
-def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo,
-                spec: dict[str, Any]) -> np.ndarray:
-    """Read one array, after checking its declared size against its actual one."""
-    with archive.open(info) as stream:
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spec: dict[str, Any],
+                file: np.ndarray | None, check: bool) -> np.ndarray:
+    """Read one array, after checking its declared size against its actual one.
+
+    `file` holds the bytes of the whole file, where it is mapped.
+    """
+    body = None if file is None else _body(file, info)
+    with archive.open(info) if body is None else io.BytesIO(body[:_HEAD].tobytes()) as stream:
         fortran = spec["dtype"] != _LIST and _read_npy_header(stream, spec, info)
-        data = np.empty(info.file_size - stream.tell(), np.uint8)
-        for start in range(0, data.size, _PIECE):
-            piece = stream.read(_PIECE)
-            data[start:start + len(piece)] = np.frombuffer(piece, np.uint8)
-    if digest(data) != spec["sha256"]:
+        head = stream.tell()
+        data = _rest(stream, info.file_size - head) if body is None else _aligned(body[head:])
+    if check and digest(data) != spec["sha256"]:
         raise ModelFileError(f"{info.filename} does not match its checksum")
     if spec["dtype"] == _LIST:
         return _ids(data.tobytes(), spec["shape"])
     typed: np.ndarray = data.view(spec["dtype"])
     return typed.reshape(spec["shape"], order="F" if fortran else "C")
+
+
+def _bytes_of(stream: IO[bytes]) -> np.ndarray:
+    """Return the bytes of a file, mapped into memory, read-only."""
+    return np.frombuffer(mapping.mmap(stream.fileno(), 0, access=mapping.ACCESS_READ), np.uint8)
+
+
+def _rest(stream: IO[bytes], size: int) -> np.ndarray:
+    """Return what is left of a part, `size` bytes."""
+    data = np.empty(size, np.uint8)
+    for start in range(0, size, _PIECE):
+        piece = stream.read(_PIECE)
+        data[start:start + len(piece)] = np.frombuffer(piece, np.uint8)
+    return data
+
+
+def _body(file: np.ndarray, info: zipfile.ZipInfo) -> np.ndarray:
+    """Return the bytes of a part, a view of those of the file."""
+    local = file[info.header_offset:info.header_offset + _LOCAL].tobytes()
+    start = info.header_offset + _LOCAL + sum(struct.unpack("<HH", local[-4:]))
+    return file[start:start + info.file_size]
+
+
+def _aligned(data: np.ndarray) -> np.ndarray:
+    """Return bytes where they are, or a copy if numbers cannot be used there."""
+    return data if data.ctypes.data % _ALIGN == 0 else data.copy()
 
 
 def _read_npy_header(stream: IO[bytes], spec: dict[str, Any], info: zipfile.ZipInfo) -> bool:

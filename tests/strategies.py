@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from mfcore.data.ratings import Ratings
 
 HALF_STARS = st.integers(0, 10).map(lambda halves: halves / 2)
-FLOATS = st.floats(-100, 100, allow_nan=False, width=64)
+# (Ratings that differ by less than 1e-10 are refused.)
+FLOATS = st.floats(-100, 100, allow_nan=False, width=64).map(lambda value: round(value, 8))
 STORED = st.one_of(HALF_STARS, FLOATS)
 WEIGHTS = st.sampled_from([0.0, 0.25, 0.7, 1.0, 2.0, 3.5])
 INDEX_TYPES = st.sampled_from([np.int32, np.int64])

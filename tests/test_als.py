@@ -14,8 +14,8 @@ from naive import Dense, as_type, problem, random_problem
 
 from mfcore import parallel
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.penalty import penalty_weights
 from mfcore.objectives.quadratic import Quadratic
+from mfcore.objectives.scaling import penalty_weights
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS, improve_by_cg, solve_exactly
 from mfcore.solvers.balance import balance

@@ -43,6 +43,7 @@ LAYERS = {
     "tuning": BASE | MIDDLE | {"solvers", "models", "registry", "tuning"},
     "cli": BASE | MIDDLE | {"mfcore", "compiled", "solvers", "models", "registry", "plots",
                             "tuning", "cli"},                                       # (draws)
+    "serving": BASE | {"data", "objectives", "registry", "serving"},
     "__main__": {"cli"},
     "mfcore": {"gradcheck", "registry"},
 }

@@ -17,16 +17,9 @@ from hypothesis import strategies as st
 
 from mfcore import MatrixFactorization, Ratings, evaluate
 from mfcore.cli.inputs import ids_of
-from mfcore.data.ids import (
-    Ids,
-    as_int64,
-    as_vector,
-    factorize,
-    known_positions,
-    named_or_none,
-    positions_of,
-)
+from mfcore.data.ids import Ids, as_int64, as_vector, factorize
 from mfcore.data.ids_in_pieces import CollectedIds
+from mfcore.data.positions import known_positions, named_or_none, positions_of
 
 FIRST = 76561197960265728           # where the account numbers of a large shop begin
 USERS = np.array([FIRST + 1, FIRST + 2, 2**53 + 1, 2**63 - 1, 3, -2, -2**63, 2**31 + 5])

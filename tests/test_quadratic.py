@@ -18,8 +18,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.gradcheck import GradientError
 from mfcore.objectives import biases, factors
 from mfcore.objectives.factors import Factors, augmented_gram
-from mfcore.objectives.penalty import penalty_weights
 from mfcore.objectives.quadratic import Cells, Loss, Quadratic
+from mfcore.objectives.scaling import penalty_weights
 from mfcore.parallel import Pool
 
 BLOCKS = ("P", "Q", "beta", "gamma", "G", "H", "g", "h")

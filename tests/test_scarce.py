@@ -17,7 +17,7 @@ from test_parallel import blas_threads
 import mfcore
 from mfcore import MatrixFactorization, Ratings, evaluate, load, parallel, read_ratings
 from mfcore.data.convert import convert
-from mfcore.models.storage import fitted_of
+from mfcore.models.settings import fitted_of
 
 DRAWN, FOR_GOOD = 6, 2               # allocations to refuse; and from which on to refuse all
 OLD, NEW = samples.counts(seed=5), samples.counts()

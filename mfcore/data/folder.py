@@ -24,8 +24,8 @@ import scipy.sparse as sp
 
 from mfcore import persistence, validation
 from mfcore.atomic import new_folder
-from mfcore.data.ids import named_or_none
 from mfcore.data.orientations import check_arrays, check_cells, check_same_cells
+from mfcore.data.positions import named_or_none
 from mfcore.npy import mapped
 
 FORMAT, VERSION = "mfcore ratings", 1

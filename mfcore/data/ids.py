@@ -112,7 +112,7 @@ def _integers(values: list[Any]) -> np.ndarray | None:
 
     NumPy alone would make floats of np.uint64 and int in one list, and wrap what is too large.
     """
-    if not all(map(_is_integer, values)):
+    if not all(map(is_integer, values)):
         return None
     whole = list(map(int, values))
     try:
@@ -121,7 +121,7 @@ def _integers(values: list[Any]) -> np.ndarray | None:
         return as_objects(whole)
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
@@ -132,7 +132,7 @@ def as_int64(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.where(fits, values, 0).astype(np.int64), fits
     if values.dtype.kind == "i":
         return values.astype(np.int64, copy=False), np.ones(values.shape, bool)
-    fits = np.fromiter((_is_integer(value) and -_LARGEST - 1 <= value <= _LARGEST
+    fits = np.fromiter((is_integer(value) and -_LARGEST - 1 <= value <= _LARGEST
                         for value in values), bool, len(values))
     whole = np.zeros(values.shape, np.int64)
     whole[fits] = [int(value) for value in values[fits]]
@@ -182,7 +182,7 @@ def text_of(name: str, value: Any, row: int = 0) -> str | None:
         return value.decode(errors="surrogateescape")
     if isinstance(value, str):
         return str(value)
-    return str(int(value)) if _is_integer(value) else None
+    return str(int(value)) if is_integer(value) else None
 
 
 def _whole(value: Any) -> Any:
@@ -247,7 +247,7 @@ def factorize_for_fit(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     distinct, rows = factorize(name, values)
     if distinct.dtype != object:
         return distinct, rows
-    if twins := {str(each) for each in distinct if _is_integer(each)}.intersection(distinct):
+    if twins := {str(each) for each in distinct if is_integer(each)}.intersection(distinct):
         raise ValueError(f"{name} must not be integers and their text in one column, got "
                          f"{min(twins)} and {min(twins)!r}; astype(str) makes text of all")
     return distinct, rows
@@ -363,37 +363,3 @@ class Ids:
         if self._by_text is self._by_value:
             return as_objects(text_of(name, value) or value for value in values.tolist())
         return as_id_array(name, values).astype(object)
-
-
-def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
-    """Return the checked ids of `size` rows, or None if rows have only numbers."""
-    if ids is None:
-        return None
-    named = ids if isinstance(ids, Ids) else Ids(name, ids)
-    if named.values.size != size:
-        raise ValueError(f"{name} must have {size} entries, got {named.values.size}")
-    return named
-
-
-def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
-    if ids is not None:
-        return ids.positions(values, name)
-    array = as_vector(values)
-    if array.dtype != object or not all(map(_is_integer, array)):       # (of more than 64 bits)
-        array = validation.numeric(name, array)
-        if array.size and array.dtype.kind not in "iu":
-            raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
-                            f"{array.dtype}")
-    rows, fits = as_int64(array)
-    return np.where(fits & (rows >= 0) & (rows < size), rows, -1)
-
-
-def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
-    """Return row numbers; KeyError for an unknown id, IndexError for a number out of range."""
-    values = as_vector(values)
-    if ids is None:
-        return validation.positions(name, values, size)
-    rows = ids.positions(values, name)
-    validation.known_ids(name, values.tolist(), rows)
-    return rows

@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data import canonical
-from mfcore.data.ids import Ids, factorize_for_fit, known_positions, named_or_none, positions_of
+from mfcore.data import canonical, positions
+from mfcore.data.ids import Ids, factorize_for_fit
 from mfcore.data.names import MISSING, Column
 
 DUPLICATES = ("error", "last", "mean", "sum")
@@ -60,8 +60,8 @@ class Ratings:
         by_user = canonical.canonical_csr(matrix, copy)
         self.__setstate__({
             "by_user": by_user, "weights": canonical.aligned_weights(weights, by_user),
-            "_users": named_or_none("user_ids", user_ids, by_user.shape[0]),
-            "_items": named_or_none("item_ids", item_ids, by_user.shape[1])})
+            "_users": positions.named_or_none("user_ids", user_ids, by_user.shape[0]),
+            "_items": positions.named_or_none("item_ids", item_ids, by_user.shape[1])})
 
     # ------------------------------------------------------ other ways to make them
 
@@ -227,19 +227,19 @@ class Ratings:
         users : sequence
             Ids, or row numbers if there are no ids.
         """
-        return positions_of("users", users, self._users, self.shape[0])
+        return positions.positions_of("users", users, self._users, self.shape[0])
 
     def item_positions(self, items: Any) -> np.ndarray:
         """Return the column of each item, -1 if unknown: see `Ratings.user_positions`."""
-        return positions_of("items", items, self._items, self.shape[1])
+        return positions.positions_of("items", items, self._items, self.shape[1])
 
     def known_users(self, users: Any) -> np.ndarray:
         """Return what `user_positions` does; KeyError or IndexError for an unknown id or number."""
-        return known_positions("users", users, self._users, self.shape[0])
+        return positions.known_positions("users", users, self._users, self.shape[0])
 
     def known_items(self, items: Any) -> np.ndarray:
         """Return the column of each item: see `Ratings.known_users`."""
-        return known_positions("items", items, self._items, self.shape[1])
+        return positions.known_positions("items", items, self._items, self.shape[1])
 
     # ------------------------------------------------------------- parts of it
 

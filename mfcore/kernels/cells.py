@@ -53,6 +53,18 @@ def pair_scores(rows: np.ndarray, columns: np.ndarray, P: np.ndarray, Q: np.ndar
 
 
 @njit(**KERNEL)
+def row_lengths(X: np.ndarray) -> np.ndarray:
+    """Return ‖x‖ of each row, shape (n,), added in float64."""
+    out = np.empty(X.shape[0])
+    for row in range(X.shape[0]):
+        x, total = X[row], 0.0
+        for f in range(x.size):
+            total += np.float64(x[f]) * np.float64(x[f])
+        out[row] = np.sqrt(total)
+    return out
+
+
+@njit(**KERNEL)
 def cell_sums(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
               line: np.ndarray, P: np.ndarray, Q: np.ndarray, beta: np.ndarray,
               gamma: np.ndarray, lo: int, hi: int) -> tuple[float, float]:

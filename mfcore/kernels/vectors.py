@@ -19,18 +19,6 @@ def dot(x: np.ndarray, y: np.ndarray, lo: int, hi: int) -> float:
 
 
 @njit(**KERNEL)
-def row_lengths(X: np.ndarray) -> np.ndarray:
-    """Return ‖x‖ of each row, shape (n,), added in float64."""
-    out = np.empty(X.shape[0])
-    for row in range(X.shape[0]):
-        x, total = X[row], 0.0
-        for f in range(x.size):
-            total += np.float64(x[f]) * np.float64(x[f])
-        out[row] = np.sqrt(total)
-    return out
-
-
-@njit(**KERNEL)
 def add(q: np.ndarray, scale: float, x: np.ndarray, lo: int, hi: int) -> None:
     """Add scale · x to q, in place, over lo..hi."""
     left, right = q[lo:hi], x[lo:hi]

@@ -16,10 +16,11 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ids import factorize
+from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
-from mfcore.models.inputs import UNKNOWN, asked_users, item_filter, named, pairs
+from mfcore.models.inputs import UNKNOWN, asked_users, item_filter, pairs
 from mfcore.models.sides import Row, Side, group_positions
 from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool

@@ -12,7 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.ids import Ids, as_int64, as_vector, positions_of, refuse_set
+from mfcore.data.ids import Ids, as_int64, as_vector, refuse_set
+from mfcore.data.positions import positions_of
 from mfcore.data.ratings import Ratings, as_ratings, names_of
 from mfcore.metrics.fitted import NewRows
 
@@ -132,15 +133,6 @@ def pair_positions(name: str, values: np.ndarray, ids: np.ndarray | None,
     if ids is None and values.dtype.kind in "iu" and values.size and values.min() < 0:
         raise IndexError(f"{name} must be row numbers >= 0, got {values.min()}")
     return positions(values)
-
-
-def named(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
-    """Return ids of positions; -1 becomes -1, or None where ids are no integers."""
-    if ids is None:
-        return positions
-    names: np.ndarray = ids[positions]
-    names[positions < 0] = None if ids.dtype == object else -1
-    return names
 
 
 def paired(users: Any, items: Any) -> tuple[np.ndarray, np.ndarray]:

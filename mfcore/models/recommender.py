@@ -18,7 +18,6 @@ from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import score_of
 from mfcore.models.inputs import aligned_ratings, merged_rows, placed
 from mfcore.models.stopping import Callback
-from mfcore.models.storage import save
 from mfcore.models.training import train
 from mfcore.parallel import Pool
 
@@ -223,5 +222,7 @@ class Recommender(Estimator):
 
         Raises TypeError for ids that are neither integers nor strings.
         """
+        from mfcore.models.storage import save
+
         self.check_fitted()
         save(self, path, seen=seen)

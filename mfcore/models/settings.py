@@ -219,3 +219,14 @@ def array_of(side: str, name: str, doc: str) -> property:
         setattr(own(model), name, np.array(value) if sealed else value)
 
     return property(read, write, doc=doc)
+
+
+# What is not a fitted attribute of its own in a file.
+APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
+
+
+def fitted_of(model: Any) -> dict[str, Any]:
+    """Return what a fit left, by name, without ratings and models inside."""
+    own = {name: value for name, value in vars(model).items()
+           if name.endswith("_") and name not in APART}
+    return {**own, **model.users_.named(), **model.items_.named()}

@@ -18,6 +18,7 @@ from mfcore.data.chunks import column_counts
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models import registry
+from mfcore.models.settings import APART, fitted_of
 from mfcore.models.sides import Sides
 
 FEATURES = ("user_features_", "item_features_")
@@ -41,8 +42,6 @@ PAIRS = {"rating_range_", "bias_reg_"}
 BOUNDS: dict[str, dict[str, float]] = {
     "rating_scale_": {"above": 0}, "scale_": {"above": 0}, "reg_": {"low": 0},
     "unknown_weight_": {"low": 0}}
-# What is not a fitted attribute of its own in a file.
-APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
 
 
@@ -72,13 +71,6 @@ def _parts(model: Any, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any
         arrays.update({f"model{number}.{name}": value for name, value in parts.items()})
         meta.setdefault("models", []).append(description)
     return arrays, meta
-
-
-def fitted_of(model: Any) -> dict[str, Any]:
-    """Return what a fit left, by name, without ratings and models inside."""
-    own = {name: value for name, value in vars(model).items()
-           if name.endswith("_") and name not in APART}
-    return {**own, **model.users_.named(), **model.items_.named()}
 
 
 def _written(params: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
+from mfcore.models.settings import fitted_of
 from mfcore.models.sides import Sides, shrunk, sides_of
 from mfcore.models.stopping import (
     AUTO,
@@ -32,7 +33,6 @@ from mfcore.models.stopping import (
     plan_of,
     searches,
 )
-from mfcore.models.storage import fitted_of
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
 from mfcore.solvers.checkpoint import Checkpoint

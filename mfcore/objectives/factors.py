@@ -16,7 +16,7 @@ import numpy as np
 
 from mfcore.data.chunks import empty_beside
 from mfcore.kernels import cells as kernels
-from mfcore.kernels.vectors import row_lengths
+from mfcore.objectives.scaling import score_rounding
 from mfcore.parallel import Pool, gram, row_chunks
 
 PAIRS = 65_536      # pairs scored in one task
@@ -122,11 +122,7 @@ class LinearScorer:
         return (out + self.mean).astype(self._real)
 
     def rounding(self, start: int, stop: int) -> np.ndarray:
-        """Return how far s of a block may be from s of its cells, shape (stop - start,).
-
-        A sum of k products errs by less than k u ‖p‖ ‖q‖, u = eps / 2, in whatever order it is
-        added (Higham 2002, section 3.1); biases and conversions round a few times more.
-        """
+        """Return how far s of a block may be from s of its cells, shape (stop - start,)."""
         return self._rounding[start:stop]
 
     @cached_property
@@ -134,10 +130,7 @@ class LinearScorer:
         beta, gamma = self._biases
         size = lengths(self.P) * self.longest + abs(self.mean) \
             + np.abs(beta) + np.abs(gamma).max(initial=0)
-        real, terms = np.finfo(self._real), self.P.shape[1] + 6
-        units = (real.eps + np.finfo(float).eps) / 2            # of the block, and of the cells
-        rounding: np.ndarray = terms * (units * size + real.tiny)
-        return rounding
+        return score_rounding(size, self.P.shape[1], self._real)
 
     @cached_property
     def _real(self) -> np.dtype:
@@ -151,7 +144,7 @@ class LinearScorer:
 
 def lengths(X: np.ndarray) -> np.ndarray:
     """Return ‖x‖ of each row, float64, shape (n,); it does not depend on the other rows."""
-    found: np.ndarray = row_lengths(X)
+    found: np.ndarray = kernels.row_lengths(X)
     return found
 
 

@@ -101,21 +101,6 @@ def counted_cells(ratings: Ratings) -> np.ndarray:
     return counts.astype(np.float64)
 
 
-def penalty_weights(counts: np.ndarray, reg: float, scaling: str | float, w0: float,
-                    n_others: int) -> np.ndarray:
-    """Return λ of each row, float64, shape (n_rows,).
-
-    `counts` are those of `counted_cells`.  Scaling "count" gives reg·max(n, 1), "none" gives
-    reg, and a number ν gives reg·max(n + w0·n_others, 1)^ν.
-    """
-    weights = np.full(len(counts), float(reg))
-    if scaling == "count":
-        weights *= np.maximum(counts, 1.0)
-    elif scaling != "none":
-        weights *= np.maximum(counts + w0 * n_others, 1.0) ** float(scaling)
-    return weights
-
-
 @dataclass(frozen=True)
 class Prior:
     """The penalty of the rows of one side, with group vectors in its means.

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.positions import named
 from mfcore.metrics.fitted import Query
 from mfcore.models import registry
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import best_items, nearest, nearest_to_groups
-from mfcore.models.inputs import asked_pairs, named
+from mfcore.models.inputs import asked_pairs
 from mfcore.parallel import Pool
 
 

@@ -19,10 +19,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer
 from mfcore.models.fitted import Unanswered, answered_unless, cosine_scorer, nearest, rows_of
-from mfcore.models.inputs import named
 from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start

@@ -22,8 +22,9 @@ from mfcore.models.inputs import aligned_ratings, aligned_to_users
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.penalty import Penalty, Prior, counted_cells, penalty_weights
+from mfcore.objectives.penalty import Penalty, Prior, counted_cells
 from mfcore.objectives.quadratic import Cells, Loss, Quadratic, RowSystems
+from mfcore.objectives.scaling import penalty_weights
 from mfcore.parallel import Pool
 from mfcore.solvers.loop import Solver
 

@@ -1,0 +1,53 @@
+"""Row numbers of ids, and ids of row numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.ids import Ids, as_int64, as_vector, is_integer
+
+
+def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
+    """Return the checked ids of `size` rows, or None if rows have only numbers."""
+    if ids is None:
+        return None
+    named = ids if isinstance(ids, Ids) else Ids(name, ids)
+    if named.values.size != size:
+        raise ValueError(f"{name} must have {size} entries, got {named.values.size}")
+    return named
+
+
+def positions_of(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
+    """Return row numbers, -1 if unknown; without `ids`, `values` are row numbers themselves."""
+    if ids is not None:
+        return ids.positions(values, name)
+    array = as_vector(values)
+    if array.dtype != object or not all(map(is_integer, array)):       # (of more than 64 bits)
+        array = validation.numeric(name, array)
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be row numbers (the ratings have no ids), got dtype "
+                            f"{array.dtype}")
+    rows, fits = as_int64(array)
+    return np.where(fits & (rows >= 0) & (rows < size), rows, -1)
+
+
+def known_positions(name: str, values: Any, ids: Ids | None, size: int) -> np.ndarray:
+    """Return row numbers; KeyError for an unknown id, IndexError for a number out of range."""
+    values = as_vector(values)
+    if ids is None:
+        return validation.positions(name, values, size)
+    rows = ids.positions(values, name)
+    validation.known_ids(name, values.tolist(), rows)
+    return rows
+
+
+def named(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
+    """Return ids of positions; -1 becomes -1, or None where ids are no integers."""
+    if ids is None:
+        return positions
+    names: np.ndarray = ids[positions]
+    names[positions < 0] = None if ids.dtype == object else -1
+    return names

@@ -1,0 +1,36 @@
+"""How the penalty of a row grows with its ratings, and how far rounding may move its scores.
+
+Both are plain arithmetic, so that a saved model can be served with NumPy alone (serving.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def penalty_weights(counts: np.ndarray, reg: float, scaling: str | float, w0: float,
+                    n_others: int) -> np.ndarray:
+    """Return λ of each row, float64, shape (n_rows,).
+
+    `counts` are the stored cells of positive weight of each row.  Scaling "count" gives
+    reg·max(n, 1), "none" gives reg, and a number ν gives reg·max(n + w0·n_others, 1)^ν.
+    """
+    weights = np.full(len(counts), float(reg))
+    if scaling == "count":
+        weights *= np.maximum(counts, 1.0)
+    elif scaling != "none":
+        weights *= np.maximum(counts + w0 * n_others, 1.0) ** float(scaling)
+    return weights
+
+
+def score_rounding(size: np.ndarray | float, n_factors: int, dtype: np.dtype) -> np.ndarray:
+    """Return how far a score out of a product of blocks may be from that of its cell alone.
+
+    A sum of k products errs by less than k u ‖p‖ ‖q‖, u = eps / 2, in whatever order it is
+    added (Higham 2002, section 3.1); biases and conversions round a few times more.  `size` is
+    the largest ‖p‖ ‖q‖ of a row, plus the sizes of what is added to it.
+    """
+    real, terms = np.finfo(dtype), n_factors + 6
+    units = (real.eps + np.finfo(float).eps) / 2            # of the block, and of the cells
+    rounding: np.ndarray = terms * (units * np.asarray(size) + real.tiny)
+    return rounding

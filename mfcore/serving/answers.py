@@ -1,0 +1,138 @@
+"""What the scores of a saved model are made of, and where rounding could move them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mfcore.objectives.scaling import score_rounding
+
+
+class Row(NamedTuple):
+    """A user as scores see it: a vector p with a bias, or its rated items with their values."""
+
+    p: np.ndarray
+    bias: Any
+
+
+Solve = Callable[[np.ndarray, np.ndarray], Row]
+
+
+class Answers(Protocol):
+    """What differs between models."""
+
+    @property
+    def n_items(self) -> int:
+        """The number of items."""
+
+    def known(self, row: int) -> Row:
+        """Return a user of the fit; -1 is an unknown one."""
+
+    def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
+        """Return a new user who has rated some items."""
+
+    def scores(self, user: Row) -> np.ndarray:
+        """Return the scores of all items, as one product."""
+
+    def rounding(self, user: Row) -> float:
+        """Return how far these may be from `settled`."""
+
+    def settled(self, user: Row, columns: np.ndarray) -> np.ndarray:
+        """Return the scores of some items, each computed alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """s = μ + b_u + b̃_i + P_u·Q_i.
+
+    average : the user of whom nothing is known
+    solve : solve(columns, values) returns the row of a new user; None: it takes more than NumPy
+    loss : of the model, where it has several
+    """
+
+    P: np.ndarray
+    Q: np.ndarray
+    beta: np.ndarray
+    gamma: np.ndarray
+    mean: float
+    average: Row
+    solve: Solve | None
+    loss: str | None = None
+
+    @property
+    def n_items(self) -> int:
+        return len(self.Q)
+
+    def known(self, row: int) -> Row:
+        return Row(self.P[row], self.beta[row]) if row >= 0 else self._rounded(self.average)
+
+    def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
+        if self.solve is None:
+            raise NotImplementedError("the row of a new user is more than one linear system "
+                                      "here: mfcore.load learns it")
+        return self._rounded(self.solve(columns, values))
+
+    def _rounded(self, row: Row) -> Row:
+        return Row(row.p.astype(self.P.dtype), self.beta.dtype.type(row.bias))
+
+    def scores(self, user: Row) -> np.ndarray:
+        scores: np.ndarray = self.Q @ user.p
+        scores += self.gamma
+        scores += scores.dtype.type(user.bias + self.mean)
+        return scores
+
+    def rounding(self, user: Row) -> float:
+        size = np.linalg.norm(user.p.astype(float)) * self._longest + abs(self.mean) \
+            + abs(user.bias) + np.abs(self.gamma).max(initial=0)
+        return float(score_rounding(size, self.P.shape[1], self.P.dtype))
+
+    @property
+    def _longest(self) -> float:
+        found = self.__dict__.get("_length")
+        if found is None:
+            squares = np.einsum("if,if->i", self.Q, self.Q, dtype=np.float64)
+            found = self.__dict__["_length"] = float(np.sqrt(squares.max(initial=0)))
+        return float(found)
+
+    def settled(self, user: Row, columns: np.ndarray) -> np.ndarray:
+        products = np.einsum("if,f->i", self.Q[columns].astype(float), user.p.astype(float))
+        scores: np.ndarray = products + user.bias + self.gamma[columns] + self.mean
+        return scores.astype(self.P.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """s_u = x_u B: each score is added up item by item."""
+
+    B: np.ndarray
+    binary: bool
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+
+    @property
+    def n_items(self) -> int:
+        return len(self.B)
+
+    def known(self, row: int) -> Row:
+        cells = slice(self.indptr[row], self.indptr[row + 1]) if row >= 0 else slice(0)
+        return self.new(self.indices[cells], self.data[cells])
+
+    def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
+        return Row(columns, ((values > 0) if self.binary else values).astype(self.B.dtype))
+
+    def scores(self, user: Row) -> np.ndarray:
+        scores: np.ndarray = np.zeros(self.n_items, self.B.dtype)
+        for column, value in zip(user.p, user.bias, strict=True):
+            scores += value * self.B[column]
+        return scores
+
+    def rounding(self, user: Row) -> float:
+        return 0.0
+
+    def settled(self, user: Row, columns: np.ndarray) -> np.ndarray:
+        scores: np.ndarray = self.scores(user)[columns]
+        return scores

@@ -1,0 +1,105 @@
+"""Rows of new users: the row system of the fit, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mfcore.objectives.scaling import penalty_weights
+from mfcore.serving.answers import Row, Solve
+
+
+def average_row(arrays: dict[str, np.ndarray], k: int) -> Row:
+    """Return the row of which nothing is known: that of the mean features, or zeros."""
+    mean, G, g = (arrays.get(f"user_feature_{part}_") for part in ("mean", "factors", "bias"))
+    if mean is None or G is None:
+        return Row(np.zeros(k), 0.0)
+    return Row(mean @ G.astype(np.float64), 0.0 if g is None else float(mean @ g))
+
+
+def row_system(name: str, meta: dict[str, Any], Q: np.ndarray, gamma: np.ndarray, mean: float,
+                average: Row) -> Solve | None:
+    """Return what finds rows of new users, or None where they need more than one system."""
+    params, fitted = meta["params"], meta["fitted"]
+    if name == "Popularity":
+        return lambda columns, values: average
+    if name == "BiasOnly":
+        return lambda columns, values: Row(average.p, np.sum(values - mean - gamma[columns])
+                                           / max(len(values) + params["reg_users"], 1e-30))
+    history = any(each.startswith("history=") for each in fitted.get("user_feature_names_") or ())
+    if name not in ("MatrixFactorization", "ImplicitMF") or history \
+            or params.get("bias") == "mean" or params.get("loss") == "logistic":
+        return None
+    return RowSystem(params, fitted, Q, gamma, average)
+
+
+@dataclass(frozen=True, eq=False)
+class RowSystem:
+    """( Σ_Ω a x xᵀ + w0 Σ_all x xᵀ + Λ ) z = Σ_Ω (b − a γ) x − w0 Σ_all γ x + Λ m,  x = [q | 1].
+
+    params, fitted : as in the file
+    prior : m, the row of which nothing is known
+    """
+
+    params: dict[str, Any]
+    fitted: dict[str, Any]
+    Q: np.ndarray
+    gamma: np.ndarray
+    prior: Row
+
+    def __call__(self, columns: np.ndarray, values: np.ndarray) -> Row:
+        """Return the vector and bias of a row."""
+        learns, fitted = self.params.get("bias") == "learned", self.fitted
+        w0, start = float(fitted["unknown_weight_"]), fitted["global_mean_"] - fitted["origin_"]
+        a, b = self._counts(values, w0) if "alpha" in self.params else \
+            (np.full(len(values), 1 - w0), values - fitted["origin_"])
+        X = self._columns(learns)
+        offset = self.gamma.astype(float) + (0.0 if learns else start)     # o of every item
+        reg = self._penalties(len(values), w0, learns)
+        mean = np.append(self.prior.p, start + self.prior.bias)[:len(reg)]
+        x, o = X[columns], offset[columns]
+        A, c = (x.T * a) @ x + np.diag(reg), x.T @ (b - a * o) + reg * mean
+        if w0:
+            A, c = A + w0 * self._gram(learns), c - w0 * (offset @ X)
+        z = np.linalg.solve(A, c)
+        return Row(z[:self.Q.shape[1]], z[-1] - start if learns else 0.0)
+
+    def _counts(self, values: np.ndarray, w0: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return a and b of counts: see `ImplicitMF`."""
+        alpha, scale = float(self.params["alpha"]), float(self.fitted["rating_scale_"])
+        if self.params["negatives"] == "error" and (values < 0).any():
+            raise ValueError(f"counts must be >= 0, got {values.min()}")
+        size = np.abs(values) / scale
+        w = {"linear": 1 + alpha * size, "log": 1 + alpha * np.log1p(size), "raw": alpha * size,
+             "constant": np.full(len(size), alpha)}[self.params["confidence"]]
+        return w - (0.0 if self.params["whole_matrix"] else w0), w * (values > 0)
+
+    def _penalties(self, n: int, w0: float, learns: bool) -> np.ndarray:
+        """Return the diagonal Λ."""
+        params, count = self.params, np.array([float(n)])
+        scaling, unit = params["reg_scaling"], self.fitted["rating_scale_"]
+        unit = 1.0 if "alpha" in params else unit
+        reg = unit * penalty_weights(count, self.fitted["reg_"], scaling, w0, len(self.Q))
+        own = params.get("bias_reg_scaling")
+        bias_reg = penalty_weights(count, self.fitted["bias_reg_"][0],
+                                   scaling if own is None else own, w0, len(self.Q))
+        return np.append(np.full(self.Q.shape[1], reg), bias_reg if learns else [])
+
+    def _columns(self, learns: bool) -> np.ndarray:
+        """Return x of all items, float64; kept."""
+        return self._once("x", lambda: np.column_stack(
+            [self.Q.astype(float), *([np.ones(len(self.Q))] if learns else [])]))
+
+    def _gram(self, learns: bool) -> np.ndarray:
+        """Return Σ x xᵀ over all items; kept."""
+        X = self._columns(learns)
+        return self._once("gram", lambda: X.T @ X)
+
+    def _once(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        kept: dict[str, np.ndarray] = self.__dict__.setdefault("_kept", {})
+        if name not in kept:
+            kept[name] = make()
+        return kept[name]
