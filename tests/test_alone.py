@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mfcore
+from mfcore.metrics import midranks
 from mfcore.metrics.topk import top_k
 from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
@@ -135,9 +136,39 @@ def test_metrics_do_not_depend_on_rounding(sides, seed):
     test = sp.csr_array(np.random.default_rng(seed).random(shape) < 0.4, dtype=float)
     if not test.nnz:
         return
-    measured = [mfcore.evaluate(Held(made(*sides), shape), test, metrics=RANKED, n_threads=1,
-                                exclude_seen=False) for made in (Rough, Exact)]
+    measured = [metrics_of(made(*sides), test, RANKED) for made in (Rough, Exact)]
     assert str(measured[0]) == str(measured[1])            # (with NaN)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 50])
+def test_nor_do_they_on_how_many_cells_are_settled_at_a_time(monkeypatch, at_a_time):
+    rng = np.random.default_rng(0)
+    sides = rng.integers(-1, 2, (5, 3)) / 3, rng.integers(-1, 2, (40, 3)) / 3, None, None
+    test = sp.csr_array(rng.random((5, 40)) < 0.4, dtype=float)
+    monkeypatch.setattr(midranks, "CELLS_AT_A_TIME", at_a_time)
+    assert metrics_of(Rough(*sides), test, "auc") == metrics_of(Exact(*sides), test, "auc")
+
+
+def test_a_tie_of_all_items_is_settled_once_per_row():
+    scorer = Noting(np.zeros((3, 2)), np.ones((500, 2)))
+    test = sp.csr_array(np.random.default_rng(0).random((3, 500)) < 0.2, dtype=float)
+    assert metrics_of(scorer, test, "auc") == {"auc": 0.5}
+    assert sum(Noting.asked) == 2 * (test.nnz + 3 * 500)    # for the ranks and for the midranks
+
+
+def metrics_of(scorer, test, metrics):
+    return mfcore.evaluate(Held(scorer, test.shape), test, metrics=metrics, n_threads=1,
+                           exclude_seen=False)
+
+
+class Noting(LinearScorer):
+    """Notes how many cells are scored alone."""
+
+    asked = []
+
+    def cells(self, rows, columns):
+        self.asked.append(len(rows))
+        return super().cells(rows, columns)
 
 
 class Held:

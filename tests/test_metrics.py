@@ -284,11 +284,11 @@ def leading_ranks(scores, starts, stops, columns, depth, *out):
                                  np.zeros(len(columns), bool))
 
 
-def midrank_sums(scores, starts, stops, columns, *out):
-    """Call the kernel on all rows of exact scores."""
-    every, exact = np.arange(len(scores)), np.zeros(len(scores))
-    kernels.midrank_sums(scores, every, starts, stops, columns, exact, *out,
-                         np.zeros(len(columns), bool))
+def midranks(scores, rows, columns, rounding=0.0):
+    """Return the midranks of cells, and the first chunk with something near them."""
+    above, near, first = np.empty((3, len(rows)), np.int64)
+    kernels.count_around(scores, rows, columns, np.full(len(scores), rounding), above, near, first)
+    return np.where(near > 0, above + (near + 1) / 2, np.nan), near, first
 
 
 @pytest.mark.kernel
@@ -371,9 +371,12 @@ def test_many_ties_do_not_underflow():
 def test_auc_equals_that_of_scikit_learn_with_ties(case):
     metrics = pytest.importorskip("sklearn.metrics")
     scores, starts, stops, columns = case
-    out = np.zeros((3, len(scores)))
-    midrank_sums(scores, starts, stops, columns, *out)
-    area = ranking.auc(*out[:2], out[1], out[2])
+    rows = np.repeat(np.arange(len(scores)), stops - starts)
+    midrank = midranks(scores, rows, columns)[0]
+    found = ~np.isnan(midrank)
+    sums = np.bincount(rows[found], midrank[found], len(scores))
+    n_found = np.bincount(rows[found], minlength=len(scores))
+    area = ranking.auc(sums, n_found, n_found, kernels.count_candidates(scores))
     for row, values in enumerate(scores):
         relevant = np.isin(np.arange(values.size), columns[starts[row]:stops[row]])
         kept = values > -np.inf
@@ -395,9 +398,24 @@ def test_auc_by_hand():
 @pytest.mark.kernel
 def test_midranks_share_a_tie_and_ignore_masked_cells():
     scores = np.array([[1.0, 2.0, 1.0, -np.inf, 1.0, 0.0]])
-    sums, found, candidates = out = np.zeros((3, 1))
-    midrank_sums(scores, np.array([0]), np.array([3]), np.array([0, 1, 3]), *out)
-    assert (sums[0], found[0], candidates[0]) == (3 + 1, 2, 5)
+    found, near, _ = midranks(scores, np.zeros(3, int), np.array([0, 1, 3]))
+    assert str(found.tolist()) == "[3.0, 1.0, nan]"
+    assert near.tolist() == [3, 1, 0]
+    assert kernels.count_candidates(scores).tolist() == [5]
+
+
+@pytest.mark.kernel
+@given(st.integers(0, 600), st.integers(0, 600), strategies.seeds)
+def test_what_is_near_a_score_is_counted_and_no_column_before_the_first_holds_it(j, i, seed):
+    scores = np.random.default_rng(seed).choice(np.arange(0.0, 90.0, 3.0), (2, 601))
+    scores[1, i], scores[1, j] = 100.5, 100.0
+    found, near, first = midranks(scores, np.ones(2, int), np.array([j, 0]), rounding=1.0)
+    assert near[0] == 1 + (i != j)
+    assert found[0] == 1 + (i != j) / 2
+    assert first[0] <= min(i, j) < first[0] + kernels.CHUNK
+    if 0 not in (i, j):
+        assert near[1] == (scores[1] == scores[1, 0]).sum()
+        assert found[1] == (scores[1] > scores[1, 0]).sum() + (near[1] + 1) / 2
 
 
 @pytest.mark.kernel

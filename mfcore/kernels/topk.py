@@ -91,25 +91,35 @@ def _move_up(value: float, columns: np.ndarray, best: np.ndarray, place: int) ->
 
 
 @njit(**KERNEL)
-def cells_between(scores: np.ndarray, rows: np.ndarray, low: np.ndarray,
-                  high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and column of the cells of rows[t] with scores from low[t] to high[t]."""
+def count_between(scores: np.ndarray, rows: np.ndarray, low: np.ndarray,
+                  high: np.ndarray) -> np.ndarray:
+    """Return how many cells of rows[t] have scores from low[t] to high[t]."""
     counts = np.empty(rows.size, np.int64)
     for t in range(rows.size):
         counts[t] = _count_between(scores[rows[t]], low[t], high[t])
-    found, columns = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.int64)
+    return counts
+
+
+@njit(**KERNEL)
+def cells_between(scores: np.ndarray, rows: np.ndarray, low: np.ndarray, high: np.ndarray,
+                  counts: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return the columns of the counts[t] cells of rows[t] with scores from low[t] to high[t].
+
+    Those of t = 0 come first.  None of them is before column first[t].
+    """
+    columns = np.empty(counts.sum(), np.int64)
     at = 0
     for t in range(rows.size):
-        values, stop, column = scores[rows[t]], at + counts[t], 0
+        values, stop, column = scores[rows[t]], at + counts[t], first[t]
         while at < stop:
             part = values[column:column + CHUNK]
             if _count_between(part, low[t], high[t]):
                 for c in range(part.size):
                     if low[t] <= part[c] <= high[t]:
-                        found[at], columns[at] = rows[t], column + c
+                        columns[at] = column + c
                         at += 1
             column += CHUNK
-    return found, columns
+    return columns
 
 
 @njit(**INLINE)

@@ -305,13 +305,12 @@ class RelatednessScorer:
 
 def _quantiles(values: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Return the quantiles of the items' values in their rows; ties count one half."""
-    out = np.empty(items.shape)
-    rows = np.arange(len(values))
-    for place, columns in enumerate(items.T):
-        midrank, found, candidates, none = np.zeros((4, len(values)))
-        kernels.midrank_sums(values, rows, rows, rows + 1, np.maximum(columns, 0), none, midrank,
-                             found, candidates, np.zeros(len(values), bool))
-        out[:, place] = 1 - (midrank - 0.5) / np.maximum(candidates, 1)
+    rows = np.repeat(np.arange(len(values)), items.shape[1])
+    above, near, first = np.empty((3, items.size), np.int64)
+    kernels.count_around(values, rows, np.maximum(items, 0).ravel(), np.zeros(len(values)),
+                         above, near, first)
+    others = np.maximum(kernels.count_candidates(values), 1)[:, None]
+    out: np.ndarray = 1 - (above + near / 2).reshape(items.shape) / others
     out[items < 0] = np.nan
     return out
 

@@ -21,6 +21,7 @@ from mfcore.data.renumber import renumber_items
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics import lists, ranking, shown
 from mfcore.metrics.alignment import Alignment, stored_in
+from mfcore.metrics.midranks import roc_sums
 from mfcore.metrics.rating import weighted_mean
 from mfcore.metrics.shown import Block, Catalogue, Shown
 from mfcore.metrics.table import Metric, check_given, needing, reading
@@ -279,8 +280,9 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> lis
         ranks, ties, gains, n_relevant = _ranks(
             plan, scored, cells, _part(relevant, start, stop), _part(missing, start, stop))
         lists = _of_shown(plan, Block(start, masks, relevant, known, related), rows, scored)
-        return _Part(ranks, ties, gains, n_relevant, _roc(plan, scored, cells), *lists,
-                     rows[start:stop])
+        roc = roc_sums(scored, cells) if reading(plan.wanted, "scores") else \
+            np.zeros((stop - start, 3))
+        return _Part(ranks, ties, gains, n_relevant, roc, *lists, rows[start:stop])
 
     return _summed(pool.map(work, score_blocks(scorer)), len(plan.of_all) * scorer.n_items)
 
@@ -334,14 +336,6 @@ def _ranks(plan: Plan, scored: ScoredRows, cells: BlockCells,
         gains[which >= 0] = known[1][which[which >= 0]]
         gains[which < 0] = missing[1]
     return ranks, ties, gains, n_relevant
-
-
-def _roc(plan: Plan, scored: ScoredRows, cells: BlockCells) -> np.ndarray:
-    out = np.zeros((3, len(scored.scores)))
-    if reading(plan.wanted, "scores"):
-        counted(scored, cells, lambda rows, rounding, unsure: kernels.midrank_sums(
-            scored.scores, rows, *cells, rounding, *out, unsure))
-    return out.T
 
 
 def _of_shown(plan: Plan, block: Block, rows: np.ndarray, scored: ScoredRows

@@ -191,19 +191,25 @@ class ScoredRows:
         return columns, best
 
     def settle(self, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Score cells again, each alone; masked and exact ones stay so."""
-        if self.rounding is None:
-            return
-        left = (self.scores[rows, columns] > -np.inf) & (self.rounding[rows] > 0)
-        rows, columns = rows[left], columns[left]
-        self.scores[rows, columns] = self.scorer.cells(self.start + rows, columns)
+        """Score cells again, each alone."""
+        self.scores[rows, columns] = self.settled(rows, columns)
+
+    def settled(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return scores of cells, each computed alone; masked and exact ones are as they are."""
+        found: np.ndarray = self.scores[rows, columns]
+        if self.rounding is not None:
+            left = (found > -np.inf) & (self.rounding[rows] > 0)
+            found[left] = self.scorer.cells(self.start + rows[left], columns[left])
+        return found
 
     def settle_between(self, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         """Settle the cells of rows[t] with scores from low[t] to high[t]."""
         step = max(1, CELLS_AT_A_TIME // max(1, self.scores.shape[1]))
         for lo, hi in row_chunks(len(rows), step):
-            self.settle(*kernels.cells_between(self.scores, rows[lo:hi], low[lo:hi],
-                                               high[lo:hi]))
+            within = rows[lo:hi], low[lo:hi], high[lo:hi]
+            counts = kernels.count_between(self.scores, *within)
+            columns = kernels.cells_between(self.scores, *within, counts, np.zeros_like(counts))
+            self.settle(np.repeat(within[0], counts), columns)
 
     def part(self, lo: int, hi: int) -> ScoredRows:
         """Return some of the rows, a view."""
