@@ -51,6 +51,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(part, replaceable(target))       # (it may have become something else)
 
 
+def name_of(path: Any) -> str:
+    """Return how messages name a path or a stream."""
+    name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", None)
+    return str(os.fspath(name)) if isinstance(name, (str, os.PathLike)) else \
+        f"the stream ({type(path).__name__})"
+
+
 def replaceable(path: str | os.PathLike[str]) -> Path:
     """Return the file, links followed, that a write to `path` makes or replaces.
 

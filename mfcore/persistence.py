@@ -11,6 +11,9 @@ A model file is a zip archive, stored uncompressed, that `numpy.load` opens as .
 No pickle: reading a file never runs code.  Nothing is allocated before the declared sizes
 agree with the size of the file.  The bytes are a function of the content alone.  Writing is
 atomic: at any moment the path holds the whole old file or the whole new one.
+
+An open stream of bytes does for a path.  It may be one that cannot go back, such as a pipe or a
+file that is compressed on the way: an archive is made, and read, in a file of its own.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ import re
 import struct
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from mfcore import validation
-from mfcore.atomic import replaceable, replacing
+from mfcore.atomic import name_of, replaceable, replacing
 
 FORMAT, VERSION = "mfcore", 1
 HEADER = "header.json"
@@ -54,14 +57,17 @@ class ModelFileError(ValueError):
     """A model file is truncated, altered, of another kind or of a newer version."""
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
-          meta: Mapping[str, Any]) -> None:
+Place = str | os.PathLike[str] | IO[bytes]
+
+
+def write(path: Place, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write arrays and their description to exactly `path`, all of it or nothing.
 
     Parameters
     ----------
-    path : str or path-like
-        File to write or replace; no suffix is added.
+    path : str, path-like, or binary stream
+        File to write or replace; no suffix is added.  A stream is written from where it is,
+        ends there, and stays open.
     arrays : mapping of str to ndarray
         Booleans, numbers, fixed-width text; or 1-D object arrays of strings and integers.
     meta : mapping of str to JSON values
@@ -77,24 +83,25 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     FileNotFoundError, IsADirectoryError, FileExistsError
         If the folder does not exist, or `path` is one, or a pipe or device.
     """
-    replaceable(path)
+    made = _made(path)
     entries = {name: _entry(name, array) for name, array in sorted(arrays.items())}
     header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
               "arrays": {name: spec for name, (spec, _) in entries.items()}}
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+    with made as stream, zipfile.ZipFile(stream, "w") as archive:
         _add(archive, HEADER, (text,))
         for name, (spec, parts) in entries.items():
             _add(archive, _file_name(name, spec), parts)
 
 
-def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None,
+def read(path: Place, *, only: Collection[str] | None = None,
          mmap: bool = False, check: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `write` wrote: (arrays, meta).
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like, or binary stream
+        A stream is read from where it is to its end, and stays open.
     only : collection of str, or None
         Names of the arrays to read; None: all.  `only=()` reads the description alone.
     mmap : bool
@@ -115,12 +122,12 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None,
         Naming file and cause: truncated, altered, not a model file, or of a newer version.
     FileNotFoundError
     ValueError
-        A pipe or device, in which no place can be looked up.
+        The name of a pipe or device, in which no place can be looked up; a stream that is at its
+        end, closed, or not to be read.
     """
-    place = validation.regular_file(validation.path("path", path), "read from its end")
-    with place.open("rb") as stream, _complaints(path):
-        archive = zipfile.ZipFile(stream)
-        members = _members(archive, os.fstat(stream.fileno()).st_size)
+    with _opened(path, mmap) as stream, _complaints(path):
+        archive, size = zipfile.ZipFile(stream), stream.seek(0, os.SEEK_END)
+        members = _members(archive, size)
         header = _header(archive, members)
         specs: dict[str, Any] = header["arrays"]
         if set(members) != {HEADER, *(_file_name(name, specs[name]) for name in specs)}:
@@ -129,6 +136,11 @@ def read(path: str | os.PathLike[str], *, only: Collection[str] | None = None,
         arrays = {name: _read_array(archive, members[_file_name(name, spec)], spec, file, check)
                   for name, spec in specs.items() if only is None or name in only}
     return arrays, header["meta"]
+
+
+def is_stream(path: Any, able: str) -> bool:
+    """Return whether a place is a stream; `able` is its method: "read" or "write"."""
+    return not isinstance(path, (str, os.PathLike)) and hasattr(path, able)
 
 
 def digest(data: Any) -> str:
@@ -146,6 +158,16 @@ def digest_of_file(path: Path, kind: str = "sha256") -> str:
 
 
 # ------------------------------------------------------------------------ writing
+
+def _made(path: Any) -> AbstractContextManager[IO[bytes]]:
+    """Return the context of a file that replaces `path`, or goes into a stream; raise if not."""
+    if is_stream(path, "write"):
+        from mfcore.streams import filled
+
+        return filled(path)
+    replaceable(path)
+    return replacing(path)
+
 
 def _entry(name: str, array: np.ndarray) -> tuple[dict[str, Any], tuple[Any, ...]]:
     """Return an array's entry in the header and its bytes, without copying contiguous ones."""
@@ -220,15 +242,26 @@ def _padding(place: int, info: zipfile.ZipInfo) -> bytes:
 
 # ------------------------------------------------------------------------ reading
 
+def _opened(path: Any, mmap: bool) -> AbstractContextManager[IO[bytes]]:
+    """Return the context of a file, or of a stream that can go back, at the place of a model."""
+    if is_stream(path, "read"):
+        from mfcore.streams import readable
+
+        if mmap:
+            raise ValueError("mmap needs the path of a file, got a stream")
+        return readable(path)
+    return validation.regular_file(validation.path("path", path), "read from its end").open("rb")
+
+
 @contextmanager
-def _complaints(path: str | os.PathLike[str]) -> Iterator[None]:
+def _complaints(path: Place) -> Iterator[None]:
     """Turn what is raised for a broken file into a ModelFileError."""
     try:
         yield
     except _BROKEN as error:
         cause = error if isinstance(error, ModelFileError) else \
             f"it is truncated, altered or no model file ({error})"
-        raise ModelFileError(f"cannot read {os.fspath(path)}: {cause}") from error
+        raise ModelFileError(f"cannot read {name_of(path)}: {cause}") from error
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

@@ -93,6 +93,30 @@ class Scorer(Protocol):
         """
 
 
+class SomeItems:
+    """The scores of some items, out of those of a scorer that knows all of them only."""
+
+    def __init__(self, scorer: Scorer, columns: np.ndarray) -> None:
+        self.scorer, self.columns = scorer, columns
+        self.n_rows, self.n_items = scorer.n_rows, len(columns)
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return the scores of rows start..stop, shape (stop - start, n_items)."""
+        scores: np.ndarray = self.scorer.block(start, stop)[:, self.columns]
+        return scores
+
+    def rounding(self, start: int, stop: int) -> np.ndarray | None:
+        """Return that of the scorer."""
+        return self.scorer.rounding(start, stop)
+
+
+def of_items(scorer: Any, columns: np.ndarray) -> Scorer:
+    """Return a scorer of some items; one that can do without the others has `of_items`."""
+    made: Scorer = scorer.of_items(columns) if hasattr(scorer, "of_items") else \
+        SomeItems(scorer, columns)
+    return made
+
+
 class Settling(Scorer, Protocol):
     """A scorer whose blocks are rounded by the company of a row, and whose cells are not."""
 

@@ -20,7 +20,14 @@ from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
-from mfcore.models.inputs import UNKNOWN, asked_users, item_filter, pairs
+from mfcore.models.inputs import (
+    NO_FILTERS,
+    UNKNOWN,
+    Filters,
+    asked_users,
+    item_filters,
+    pairs,
+)
 from mfcore.models.sides import Row, Side, group_positions
 from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
@@ -192,9 +199,8 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     if new is None:
         rows = np.arange(known.shape[0]) if users is None else \
             asked_users(users, model, unknown)
-    filters = {name: None if given is None else
-               item_filter(name, given, model, len(rows) if new is None else new.n_rows, unknown)
-               for name, given in (("items", items), ("exclude_items", exclude_items))}
+    allowed, excluded = item_filters(known, len(rows) if new is None else new.n_rows, items,
+                                     exclude_items, unknown)
     seen = None
     if exclude_seen and new is None:
         seen = known.by_user if users is None else known.cells_of(rows)
@@ -202,13 +208,13 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
         seen = new.ratings.by_user
     with Pool(model.n_threads) as pool:
         scorer = model.answers().scorer(rows if new is None else new, query, pool)
-        best, scores = top_k(scorer, k, seen=seen, allowed=filters["items"],
-                             excluded=filters["exclude_items"], pool=pool)
+        best, scores = top_k(scorer, k, seen=seen, allowed=allowed, excluded=excluded, pool=pool)
     return named(best, known.item_ids), scores
 
 
 def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similarity: str,
-            vectors: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+            filters: Filters = NO_FILTERS, vectors: np.ndarray | None = None
+            ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k rows of X nearest to `vectors`, or to the given rows without itself."""
     k = validation.count("k", k)
     validation.choice("similarity", similarity, ("cosine", "dot"))
@@ -218,7 +224,8 @@ def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similari
     itself = None if rows is None else sp.csr_array(
         (np.ones(len(rows)), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(X)))
     with Pool(model.n_threads) as pool:
-        return top_k(LinearScorer(vectors, X), k, excluded=itself, pool=pool)
+        return top_k(LinearScorer(vectors, X), k, seen=itself, allowed=filters.allowed,
+                     excluded=filters.excluded, pool=pool)
 
 
 def nearest_to_groups(model: Any, groups: Any, k: int, to: str, side: str, similarity: str
@@ -234,5 +241,5 @@ def nearest_to_groups(model: Any, groups: Any, k: int, to: str, side: str, simil
         return named(best, np.array(grouped.feature_names, object)), scores
     others, ids = (model.item_factors_, model.item_ids_) if to == "items" else \
         (model.user_factors_, model.user_ids_)
-    best, scores = nearest(model, others, None, k, similarity, vectors[rows])
+    best, scores = nearest(model, others, None, k, similarity, vectors=vectors[rows])
     return named(best, ids), scores

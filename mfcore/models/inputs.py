@@ -6,7 +6,7 @@ Also ratings that grow: rows replaced by newer histories, and rows appended.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -109,21 +109,47 @@ def asked_users(users: Any, model: Any, unknown: str) -> np.ndarray:
         else known.user_positions(users)
 
 
-def item_filter(name: str, items: Any, model: Any, n_rows: int, unknown: str = "raise"
-                ) -> np.ndarray | sp.csr_array:
-    """Return a bool mask (n_items,) of ids, or a CSR with one row per user as it is."""
-    if sp.issparse(items):
-        matrix = sp.csr_array(items)
-        if matrix.shape != (n_rows, model.n_items_):
-            raise ValueError(f"{name} must have shape ({n_rows}, {model.n_items_}), one row a "
-                             f"user, got {matrix.shape}")
+class Filters(NamedTuple):
+    """What lists may hold: bool masks over all entries, or CSR with one row per list, or None."""
+
+    allowed: np.ndarray | sp.csr_array | None
+    excluded: np.ndarray | sp.csr_array | None
+
+
+NO_FILTERS = Filters(None, None)
+
+
+def item_filters(ratings: Ratings, n_rows: int, items: Any, exclude_items: Any,
+                 unknown: str = "raise", row: str = "user") -> Filters:
+    """Return filters of items by ids, or by CSR of shape (n_rows, n_items).
+
+    `row` says whose row it is, `unknown` what becomes of ids that the ratings do not have.
+    """
+    place = ratings.known_items if unknown == "raise" else ratings.item_positions
+    return Filters(*(_filter(name, given, (n_rows, ratings.shape[1]), place, row)
+                     for name, given in (("items", items), ("exclude_items", exclude_items))))
+
+
+def user_filters(ratings: Ratings, n_rows: int, users: Any, exclude_users: Any,
+                 unknown: str = "raise", row: str = "item") -> Filters:
+    """Return filters of users: see `item_filters`."""
+    place = ratings.known_users if unknown == "raise" else ratings.user_positions
+    return Filters(*(_filter(name, given, (n_rows, ratings.shape[0]), place, row)
+                     for name, given in (("users", users), ("exclude_users", exclude_users))))
+
+
+def _filter(name: str, given: Any, shape: tuple[int, int], place: Callable[[Any], np.ndarray],
+            row: str) -> np.ndarray | sp.csr_array | None:
+    if given is None:
+        return None
+    if sp.issparse(given):
+        matrix = sp.csr_array(given)
+        if matrix.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, one row per {row}, got "
+                             f"{matrix.shape}")
         return matrix                           # (sorting it here would sort the caller's)
-    mask = np.zeros(model.n_items_, bool)
-    if unknown == "ignore":
-        columns = model.ratings_.item_positions(items)
-        mask[columns[columns >= 0]] = True
-    else:
-        mask[model.ratings_.known_items(items)] = True
+    mask, places = np.zeros(shape[1], bool), place(given)
+    mask[places[places >= 0]] = True
     return mask
 
 

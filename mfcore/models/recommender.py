@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from mfcore.models.inputs import aligned_ratings, merged_rows, placed
 from mfcore.models.stopping import Callback
 from mfcore.models.training import train
 from mfcore.parallel import Pool
+from mfcore.persistence import Place
 
 Self = TypeVar("Self", bound="Recommender")
 
@@ -77,6 +77,7 @@ class Recommender(Estimator):
 
     predict = questions.predict
     recommend = questions.recommend
+    recommend_users = questions.recommend_users
     similar_items = questions.similar_items
     similar_users = questions.similar_users
     similar_groups = questions.similar_groups
@@ -214,13 +215,24 @@ class Recommender(Estimator):
             loss = answers.objective(self, ratings, pool)
         return {"total": loss.total, **loss._asdict()}
 
-    def save(self, path: str | PathLike[str], *, seen: bool = True) -> None:
+    def save(self, path: Place, *, seen: bool = True) -> None:
         """Write the model to one file, atomically; `mfcore.load` reads it.
 
-        `seen=False` leaves the training ratings out: smaller, but then nothing is known
-        of what users have rated.
+        Parameters
+        ----------
+        path : str, PathLike, or binary stream
+            File to write or replace.  A stream gets the model from where it is, once it is whole,
+            and stays open; the model is the last in it.
+        seen : bool
+            False leaves the training ratings out: smaller, but then nothing is known of what
+            users have rated.
 
-        Raises TypeError for ids that are neither integers nor strings.
+        Raises
+        ------
+        TypeError
+            For ids that are neither integers nor strings, and for a stream of text.
+        ValueError
+            For a stream that is closed, or open for reading alone.
         """
         from mfcore.models.storage import save
 

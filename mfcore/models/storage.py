@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore import persistence, validation
+from mfcore.atomic import name_of
 from mfcore.data.canonical import canonical_csr
 from mfcore.data.chunks import column_counts
 from mfcore.data.features import Features
@@ -45,8 +45,8 @@ BOUNDS: dict[str, dict[str, float]] = {
 WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
 
 
-def save(model: Any, path: str | PathLike[str], *, seen: bool = True) -> None:
-    """Write a fitted model to `path`, atomically."""
+def save(model: Any, path: persistence.Place, *, seen: bool = True) -> None:
+    """Write a fitted model to `path`, atomically, or to an open stream."""
     arrays, meta = _parts(model, seen)
     arrays.update(_ratings_arrays(model.ratings_, seen))
     persistence.write(path, arrays, {**meta, "shape": list(model.ratings_.shape)})
@@ -115,13 +115,14 @@ def _made(name: str, params: dict[str, Any]) -> Any:
     return getattr(import_module(registry.MODELS[name].module), name)(**_read(params))
 
 
-def load(path: str | PathLike[str]) -> Any:
+def load(path: persistence.Place) -> Any:
     """Read a model that `save` wrote.
 
     Parameters
     ----------
-    path : str or PathLike
-        The file.
+    path : str, PathLike, or binary stream
+        The file.  A stream is read from where it is to its end, and stays open; it need not be
+        able to go back.
 
     Returns
     -------
@@ -134,18 +135,21 @@ def load(path: str | PathLike[str]) -> Any:
         No file of that name.
     ModelFileError
         A file that is truncated, altered or no model.
+    TypeError, ValueError
+        For a stream of text; for one that is closed, open for writing alone, or at its end.
     """
     arrays, meta = persistence.read(path)
     name = meta.get("class")
     if not isinstance(name, str) or name not in registry.MODELS:
-        raise persistence.ModelFileError(f"{path} holds a model of unknown class {name!r}")
+        raise persistence.ModelFileError(f"{name_of(path)} holds a model of unknown "
+                                         f"class {name!r}")
     try:
         model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))
         model.validate()
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
             RecursionError) as error:
-        raise persistence.ModelFileError(f"{path}: its parts do not fit together: {error}"
-                                         ) from error
+        raise persistence.ModelFileError(f"{name_of(path)}: its parts do not fit "
+                                         f"together: {error}") from error
     return model
 
 

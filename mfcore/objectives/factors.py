@@ -121,6 +121,11 @@ class LinearScorer:
         kernels.pair_scores(rows, columns, self.P, self.Q, *self._biases, out, 0, len(rows))
         return (out + self.mean).astype(self._real)
 
+    def of_items(self, columns: np.ndarray) -> LinearScorer:
+        """Return a scorer of some items."""
+        gamma = None if self.gamma is None else self.gamma[columns]
+        return LinearScorer(self.P, self.Q[columns], self.beta, gamma, self.mean, self.longest)
+
     def rounding(self, start: int, stop: int) -> np.ndarray:
         """Return how far s of a block may be from s of its cells, shape (stop - start,)."""
         return self._rounding[start:stop]

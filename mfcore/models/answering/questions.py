@@ -16,7 +16,7 @@ from mfcore.metrics.fitted import Query
 from mfcore.models import registry
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import best_items, nearest, nearest_to_groups
-from mfcore.models.inputs import asked_pairs
+from mfcore.models.inputs import asked_pairs, item_filters, user_filters
 from mfcore.parallel import Pool
 
 
@@ -97,23 +97,105 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
                       ratings, user_features, unknown)
 
 
-def similar_items(self: Estimator, items: Any, k: int = 10, *, similarity: str = "cosine"
-                  ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k items nearest to each of `items`, without itself, shape (n, k)."""
+def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str = "dot",
+                    exclude_seen: bool = True, users: Any = None, exclude_users: Any = None,
+                    unknown: str = "raise") -> tuple[np.ndarray, np.ndarray]:
+    """Return the k users with the highest scores of each item, best first.
+
+    Parameters
+    ----------
+    items : ids (column numbers where the ratings had none), or one id
+    k : int, >= 1
+    similarity : {"dot", "cosine"}
+        As in `recommend`.
+    exclude_seen : bool
+        Leave out users who have rated the item.
+    users, exclude_users : ids, or CSR (n_items, n_users), or None
+        Only these; none of these.  The CSR holds one row per asked item.
+    unknown : {"raise", "ignore"}
+        What to do with an id that the fit did not have.  "ignore" gives an unknown item an empty
+        list, and leaves unknown users out of filters.
+
+    Returns
+    -------
+    user_ids, scores : ndarray, shape (n_items, k)
+        The scores of `recommend`, alone and in a batch.  Ties go to the user who comes first in
+        the ratings.  Where fewer than k users are left: id -1 (None where ids are no integers)
+        and score -inf.
+
+    Raises
+    ------
+    KeyError, IndexError
+        For unknown ids, or column numbers out of range.
+
+    Notes
+    -----
+    Scores of several users can be compared where they are on one scale: predicted ratings, or
+    with `similarity="cosine"`.  A model of choices ranks the items of each user, and a user's
+    bias, or activity, moves all scores of that user.
+    """
+    from mfcore.models.answering.users import best_users
+
+    return best_users(self, Query(similarity), items, k, exclude_seen, users, exclude_users,
+                      unknown)
+
+
+def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "cosine",
+                  items: Any = None, exclude_items: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k items nearest to each given one, without itself, by their vectors.
+
+    Parameters
+    ----------
+    of : ids (column numbers where the ratings had none), or one id
+        Items whose neighbours are wanted.
+    k : int, >= 1
+    similarity : {"cosine", "dot"}
+        The angle between vectors, or their inner product, which favours long vectors.
+    items, exclude_items : ids, or CSR (n, n_items), or None
+        Only these neighbours; none of these.  The CSR holds one row per given item.
+
+    Returns
+    -------
+    item_ids, scores : ndarray, shape (n, k)
+        Where fewer than k are left: id -1 (None where ids are no integers) and score -inf.
+
+    Raises
+    ------
+    KeyError, IndexError
+        For unknown ids, or column numbers out of range.
+    NotImplementedError
+        For models without vectors of items.
+    """
     self.check_fitted()
     self.require("similar_items")
-    columns = self.ratings_.known_items(items)
-    best, scores = nearest(self, self.item_factors_, columns, k, similarity)
+    columns = self.ratings_.known_items(of)
+    filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
+    best, scores = nearest(self, self.item_factors_, columns, k, similarity, filters)
     return named(best, self.item_ids_), scores
 
 
-def similar_users(self: Estimator, users: Any, k: int = 10, *, similarity: str = "cosine"
-                  ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k users nearest to each of `users`, without itself, shape (n, k)."""
+def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "cosine",
+                  users: Any = None, exclude_users: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k users nearest to each given one, without itself: see `similar_items`.
+
+    Parameters
+    ----------
+    of : ids (row numbers where the ratings had none), or one id
+        Users whose neighbours are wanted.
+    k : int, >= 1
+    similarity : {"cosine", "dot"}
+    users, exclude_users : ids, or CSR (n, n_users), or None
+        Only these neighbours; none of these.  The CSR holds one row per given user.
+
+    Returns
+    -------
+    user_ids, scores : ndarray, shape (n, k)
+    """
     self.check_fitted()
     self.require("similar_users")
-    rows = self.ratings_.known_users(users)
-    best, scores = nearest(self, self.user_factors_, rows, k, similarity)
+    rows = self.ratings_.known_users(of)
+    filters = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
+    best, scores = nearest(self, self.user_factors_, rows, k, similarity, filters)
     return named(best, self.user_ids_), scores
 
 

@@ -23,6 +23,7 @@ from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer
 from mfcore.models.fitted import Unanswered, answered_unless, cosine_scorer, nearest, rows_of
+from mfcore.models.inputs import item_filters
 from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
@@ -164,15 +165,18 @@ class Autoencoder(Recommender):
         weight = np.asarray(abs(R).sum(axis=1), P.dtype).reshape(-1, 1)
         return total / np.where(weight > 0, weight, 1)
 
-    def similar_items(self, items: Any, k: int = 10, *, similarity: str = "cosine",
-                      embedding: str = "one_hot") -> tuple[np.ndarray, np.ndarray]:
-        """Return the k items nearest to each of `items`, without itself, shape (n, k).
+    def similar_items(self, of: Any, k: int = 10, *, similarity: str = "cosine",
+                      items: Any = None, exclude_items: Any = None, embedding: str = "one_hot"
+                      ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k items nearest to each given one: see `MatrixFactorization.similar_items`.
 
         `embedding` is the method of `item_embedding`.
         """
         self.check_fitted()
-        columns = self.ratings_.known_items(items)
-        best, scores = nearest(self, self.item_embedding(embedding), columns, k, similarity)
+        columns = self.ratings_.known_items(of)
+        filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
+        best, scores = nearest(self, self.item_embedding(embedding), columns, k, similarity,
+                               filters)
         return named(best, self.item_ids_), scores
 
 

@@ -17,7 +17,16 @@ import scipy.sparse as sp
 from mfcore.data.features import Features
 from mfcore.data.ids import integer_of
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer, Settling
+from mfcore.metrics.fitted import (
+    Asked,
+    Fitted,
+    Folded,
+    NewRows,
+    Query,
+    Scorer,
+    Settling,
+    of_items,
+)
 from mfcore.parallel import Pool
 from mfcore.validation import FitWarning
 
@@ -72,6 +81,11 @@ class SegmentScorer:
                     np.searchsorted(own, rows[ours]), columns[ours])
         return scores
 
+    def of_items(self, columns: np.ndarray) -> SegmentScorer:
+        """Return a scorer of some items."""
+        return SegmentScorer(self.n_rows, len(columns), [
+            Part(rows, of_items(scorer, columns)) for rows, scorer in self.parts])
+
     @property
     def _dtype(self) -> np.dtype:
         return np.result_type(np.float32, *(part.scorer.block(0, 0) for part in self.parts))
@@ -114,9 +128,12 @@ class Routed:
 
     def rows_of(self, code: int, places: np.ndarray) -> np.ndarray:
         """Return the rows of the fit of rows within a segment's model; -1 stays."""
-        if code == FALLBACK:
-            return places
-        return np.where(places >= 0, np.flatnonzero(self.codes == code)[places], -1)
+        return np.where(places >= 0, self.members(code)[places], -1)
+
+    def members(self, code: int) -> np.ndarray:
+        """Return the rows of the fit that a segment's model has, in its order."""
+        return np.arange(len(self.codes)) if code == FALLBACK else \
+            np.flatnonzero(self.codes == code)
 
     # ------------------------------------------------------------------------- answers
 

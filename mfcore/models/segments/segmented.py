@@ -10,12 +10,14 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.table import requested
+from mfcore.models.inputs import user_filters
 from mfcore.models.recommender import Recommender
 from mfcore.models.segments.fitting import fit_segments, segments_of
 from mfcore.models.segments.routing import (
@@ -257,9 +259,10 @@ class Segmented(Recommender):
         return Routed(self.models_, self.segment_of_user_, self.place_of_user_, self.by,
                       self.segment_labels_, self.n_items_)
 
-    def similar_items(self, items: Any, k: int = 10, *, similarity: str = "cosine",
-                      segment: Hashable = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k items nearest to each: see `MatrixFactorization.similar_items`.
+    def similar_items(self, of: Any, k: int = 10, *, similarity: str = "cosine",
+                      items: Any = None, exclude_items: Any = None, segment: Hashable = None
+                      ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k items nearest to each given one: see `MatrixFactorization.similar_items`.
 
         Parameters
         ----------
@@ -273,21 +276,34 @@ class Segmented(Recommender):
         """
         self.check_fitted()
         model = self.fallback_ if segment is None else self.segment(segment)
-        return model.similar_items(items, k, similarity=similarity)
+        return model.similar_items(of, k, similarity=similarity, items=items,
+                                   exclude_items=exclude_items)
 
-    def similar_users(self, users: Any, k: int = 10, *, similarity: str = "cosine"
+    def similar_users(self, of: Any, k: int = 10, *, similarity: str = "cosine",
+                      users: Any = None, exclude_users: Any = None
                       ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k nearest users of a user's segment: see `MatrixFactorization.similar_users`.
         """
         self.check_fitted()
-        rows, k, routed = self.ratings_.known_users(users), validation.count("k", k), self.answers()
+        rows, k, routed = self.ratings_.known_users(of), validation.count("k", k), self.answers()
+        only, without = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
         kind = np.int64 if self.user_ids_ is None else self.user_ids_.dtype
         found, scores = np.empty((len(rows), k), kind), np.empty((len(rows), k))
         for code, own in rows_by_code(routed.codes_of_rows(rows)):
             near, scores[own] = self.models_[code + 1].similar_users(
-                self._names_in(code, rows[own]), k, similarity=similarity)
+                self._names_in(code, rows[own]), k, similarity=similarity,
+                users=self._filter_in(code, own, only),
+                exclude_users=self._filter_in(code, own, without))
             found[own] = near if self.user_ids_ is not None else routed.rows_of(code, near)
         return found, scores
+
+    def _filter_in(self, code: int, own: np.ndarray, mask: Any) -> Any:
+        """Return a filter of users as a segment's model takes it, for some of the asked rows."""
+        rows = self.answers().members(code)
+        if mask is None:
+            return None
+        return mask[own][:, rows] if sp.issparse(mask) else \
+            self._names_in(code, rows[mask[rows]])
 
     def explain(self, user: Any, item: Any, k: int = 10
                 ) -> tuple[float, np.ndarray, np.ndarray]:
