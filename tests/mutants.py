@@ -1,9 +1,10 @@
 """Mutants of the library: small changes, one at a time, that a good test suite should notice.
 
 The changes are cosmic-ray's.  Some kinds of them say nothing about tests and are left out: those
-that Python does not compile, those in annotations, which it does not run, an operator on numbers in
-place of one on bits (which fails wherever it runs), `is` in place of `==`, and decorators.  `+=`,
-which cosmic-ray leaves alone, is mutated too: kernels are made of sums.
+that Python does not compile, those in what Python does not run (annotations, and what Numba alone
+reads), an operator on numbers in place of one on bits (which fails wherever it runs), `is` in place
+of `==`, and decorators.  `+=`, which cosmic-ray leaves alone, is mutated too: kernels are made of
+sums.
 """
 
 from __future__ import annotations
@@ -162,12 +163,14 @@ def _says_nothing(changed: str, file: str, plain: CodeType) -> bool:
 
 
 def _not_run(text: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Return the spans of annotations, and of tests for TYPE_CHECKING."""
+    """Return the spans of annotations, of tests for TYPE_CHECKING, and of what is only compiled."""
     spans = []
     for node in ast.walk(ast.parse(text)):
         parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             parts.append(node.test)
+        if isinstance(node, ast.If) and "DISABLE_JIT" in ast.dump(node.test):
+            parts += [node.test, *node.body]
         spans += [((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
                   for part in parts if isinstance(part, ast.AST)]
     return spans

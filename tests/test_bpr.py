@@ -122,6 +122,14 @@ def test_adaptive_negatives_score_high_along_the_factor_that_matters():
 
 
 @pytest.mark.kernel
+def test_the_weight_of_a_factor_is_its_size_times_its_spread():
+    shares = np.empty(3)
+    kernels._favour(np.array([[9.0, 9.0, 9.0], [-3.0, 0.5, 2.0]]), 1, np.array([2.0, 4.0, 0.5]),
+                    shares)
+    np.testing.assert_allclose(shares, [6.0, 8.0, 9.0])
+
+
+@pytest.mark.kernel
 def test_adaptive_factors_are_drawn_in_proportion_to_their_weight():
     orders = np.array([np.arange(20), np.arange(20)[::-1]], np.int32)
     sure, mixed, spread = (

@@ -20,7 +20,8 @@ from mfcore.kernels.sorting import counting_order
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool
-from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.als import improve_by_cg, solve_exactly
+from mfcore.validation import DivergenceError
 
 pytestmark = pytest.mark.kernel
 
@@ -141,6 +142,48 @@ def test_without_penalty_cells_that_cancel_all_unknown_ones_give_the_prior(real)
     systems = problem(dense, real=real).user_rows(at)
     solve_exactly(systems, at.P, at.beta, Pool(1))
     np.testing.assert_allclose(at.P, dense.users.means, rtol=1e-2)
+
+
+def test_a_weak_row_takes_three_steps_of_its_shifted_system():
+    # Along a direction as weak as the shift, each step halves what is left.
+    dense, at = random_problem(14, 1, 2, 2, density=1.0, reg=0.0)
+    weakness = np.sqrt(exact.SHIFT)
+    at = replace(at, Q=np.diag([1.0, weakness]))
+    P, _, _ = solve(dense, at, weakly=True)
+    target = dense.R[0] - at.beta[0] - at.gamma
+    np.testing.assert_allclose(P[0], target * [1.0, 7 / 8 / weakness], rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_factored_system_is_solved_from_its_upper_factor(n):
+    random = np.random.default_rng(n)
+    U, r = np.triu(random.uniform(1, 2, (n, n))), random.normal(size=n)
+    expected = np.linalg.solve(U.T @ U, r)
+    exact._solve_factored(U, r)
+    np.testing.assert_allclose(r, expected, rtol=1e-10)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 6), st.integers(0, 9999))
+def test_the_norm_of_an_inverse_is_estimated_from_signs_that_let_a_solution_grow(n, seed):
+    random = np.random.default_rng(seed)
+    U = np.triu(random.normal(size=(n, n)), 1) + np.diag(random.uniform(0.5, 2, n))
+    w = np.zeros(n)
+    for i in range(n):
+        partial = -U[:i, i] @ w[:i]
+        w[i] = (partial - 1 if partial < 0 else partial + 1) / U[i, i]
+    expected = np.sum(np.linalg.solve(U, w)**2) / np.sum(w**2)
+    assert exact._inverse_norm(U, np.inf, np.empty(n)) == pytest.approx(expected)
+    assert exact._inverse_norm(U, 0.0, np.empty(n)) == 0
+    assert expected <= np.linalg.norm(np.linalg.inv(U.T @ U), 2) * (1 + 1e-9)
+
+
+def test_a_diagonal_that_overflows_is_told_by_conjugate_gradient():
+    dense, at = random_problem(13, 1, 5, 2, density=1.0)
+    at = naive.as_type(replace(at, P=at.P * 0, Q=np.full_like(at.Q, 1e19)), np.float32)
+    systems = problem(dense, real=np.float32).user_rows(at)
+    with pytest.raises(DivergenceError):
+        improve_by_cg(systems, at.P, at.beta, Pool(1), 3)
 
 
 @pytest.mark.parametrize("weakly", [False, True])

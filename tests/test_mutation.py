@@ -54,6 +54,11 @@ def test_annotations_and_imports_for_types_are_not_mutated(mutants):
     assert not [*mutants._mutants("x.py", text)]
 
 
+def test_what_numba_alone_reads_is_not_mutated(mutants):
+    text = "A = 1\nif not config.DISABLE_JIT:\n    def f(x):\n        return x + 1\n"
+    assert {each.lines for each in mutants._mutants("x.py", text)} == {(1, 1)}
+
+
 def test_what_sums_is_mutated_too(mutants):
     changed = {each.after for each in mutants._mutants("x.py", "def f(x):\n    x += 1\n")}
     assert {"x -= 1", "x = 1", "x += 2", "x += 0"} <= {each.replace("  ", " ") for each in changed}
