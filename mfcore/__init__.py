@@ -39,19 +39,21 @@ if TYPE_CHECKING:
     from mfcore.models.ranking.bpr import BPR
     from mfcore.models.segments.segmented import Segmented
     from mfcore.models.storage import load
+    from mfcore.precompile import compile_kernels
     from mfcore.tuning.halving import tune
 
 __version__ = "0.1.0"
 
 __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "MultDAE",
            "MultVAE", "NeuralMF", "Popularity", "RatingAutoencoder", "Ratings", "RecVAE",
-           "Segmented", "__version__", "compare", "cross_validate", "evaluate", "evaluate_lists",
-           "fetch", "gradcheck", "load", "read_ratings", "rerank", "tune"]
+           "Segmented", "__version__", "compare", "compile_kernels", "cross_validate", "evaluate",
+           "evaluate_lists", "fetch", "gradcheck", "load", "read_ratings", "rerank", "tune"]
 
 _HOMES = {
     **{name: model.module for name, model in _MODELS.items()},
     "Ratings": "mfcore.data.ratings",
     "compare": "mfcore.metrics.compare",
+    "compile_kernels": "mfcore.precompile",
     "cross_validate": "mfcore.metrics.evaluate",
     "evaluate": "mfcore.metrics.evaluate",
     "evaluate_lists": "mfcore.metrics.external",

@@ -48,6 +48,7 @@ SUFFIX = ".nbc"
 SETTINGS = ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE",
             "USING_SVML", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS")
 UNUSED = 30 * 24 * 3600        # seconds after which files of other versions are removed
+USED: set[str] = set()         # the names of the files of all kernels that this process has called
 
 if hasattr(os, "register_at_fork"):
     # A child that was forked while another thread compiled could never compile or load a kernel:
@@ -82,6 +83,7 @@ class KernelFiles:
         """Return the compiled kernel, or None if no folder holds a whole file of it."""
         target.refresh()
         key = self._key(signature)
+        USED.add(self._file(key))
         for folder in folders():
             found, code = _read(folder / self._file(key))
             if found == key:
@@ -111,11 +113,11 @@ class KernelFiles:
         """Return all that the machine code depends on."""
         constants = tuple(cell.cell_contents for cell in self.function.__closure__ or ())
         own = _digest(self.function.__code__.co_code + dumps(constants))
-        return f"{_machine()}\n{self.name} {own}\n{signature}"
+        return f"{machine()}\n{self.name} {own}\n{signature}"
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """Return what the code of every kernel depends on: sources, versions, settings, processor."""
     versions = [sys.implementation.cache_tag, numba.__version__, llvmlite.__version__,
                 np.__version__]
@@ -159,7 +161,7 @@ def ready() -> dict[str, set[str]]:
 
 def _is_ready(path: Path) -> bool:
     key, _ = _read(path)
-    return key.startswith(f"{_machine()}\n") and path.stem.endswith(f"-{_digest(key.encode())}")
+    return key.startswith(f"{machine()}\n") and path.stem.endswith(f"-{_digest(key.encode())}")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -42,8 +42,9 @@ LAYERS = {
     "registry": set(),                                          # a table, read by everybody
     **{name: BASE | MIDDLE | {"mfcore", "solvers", "models", "registry", name} for name in TOP},
     "tuning": BASE | MIDDLE | {"solvers", "models", "registry", "tuning"},
-    "cli": BASE | MIDDLE | {"mfcore", "compiled", "solvers", "models", "registry", "plots",
-                            "tuning", "cli"},                                       # (draws)
+    "precompile": BASE | MIDDLE | {"compiled", "solvers", "models", "registry"},
+    "cli": BASE | MIDDLE | {"mfcore", "compiled", "precompile", "solvers", "models", "registry",
+                            "plots", "tuning", "cli"},                              # (draws)
     "serving": BASE | {"data", "objectives", "registry", "serving"},
     "__main__": {"cli"},
     "mfcore": {"gradcheck", "registry"},

@@ -27,7 +27,7 @@ from mfcore.data import synthetic
 from mfcore.models.registry import MODELS, sentence
 
 COMMANDS = ("demo", "fetch", "convert", "fit", "tune", "recommend", "similar", "evaluate",
-            "compare", "info")
+            "compare", "compile", "info")
 
 
 def kinds():

@@ -47,7 +47,7 @@ def info(arguments: Namespace) -> Answer:
             "threads": thread_count(None), "blas": _blas(), "jit": _jit(),
             "folders": {"MFCORE_DATA": os.environ.get("MFCORE_DATA"), "cache": str(cache_dir())}}
     if arguments.check:
-        data["check"] = self_test()
+        data["check"], data["compiled"] = self_test(), _ahead()
     return Answer(data, "\n".join(_lines(data)))
 
 
@@ -136,6 +136,14 @@ def _jit() -> dict[str, Any]:
             "folders": {folder: len(kernels) for folder, kernels in ready.items()}}
 
 
+def _ahead() -> dict[str, Any] | None:
+    """Say of which models all kernels were compiled ahead, and how many are missing by now."""
+    from mfcore import precompile
+
+    found = precompile.noted()
+    return None if found is None else {"models": found[0], "missing": len(found[1])}
+
+
 def _lines(data: dict[str, Any]) -> list[str]:
     versions = [f"{name} {version}" for name, version in data["packages"].items() if version]
     rows = [("mfcore", data["mfcore"]), ("python", f"{data['python']}, {data['platform']}"),
@@ -151,6 +159,11 @@ def _lines(data: dict[str, Any]) -> list[str]:
     if "check" in data:
         check = data["check"]
         rows.append(("check", f"passed in {check['seconds']} s: {', '.join(check['passed'])}"))
+        ahead = data["compiled"]
+        rows.append(("compiled", "as needed; `mfcore compile` does it ahead" if ahead is None else
+                     f"{ahead['missing']} kernels of {', '.join(ahead['models'])} are missing: run "
+                     f"`mfcore compile` again" if ahead["missing"] else
+                     f"ahead, all kernels of {', '.join(ahead['models'])}"))
     return [f"{name:12s}{value}" for name, value in rows]
 
 

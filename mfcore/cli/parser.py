@@ -19,6 +19,7 @@ import mfcore
 from mfcore import validation
 from mfcore.cli.commands import convert, evaluate, fetch, fit, recommend, similar, tune
 from mfcore.cli.compare import compare
+from mfcore.cli.compile import compile_
 from mfcore.cli.demo import PICTURE, demo
 from mfcore.cli.info import info
 from mfcore.cli.models import CLASSES, ESTIMATORS, FIRST, command_of
@@ -72,7 +73,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mfcore {mfcore.__version__}")
     kinds = parser.add_subparsers(title="commands", metavar="command", required=True)
     for add in (_demo, _fetch, _convert, _fit, _tune, _recommend, _similar, _evaluate, _compare,
-                _info):
+                _compile, _info):
         add(kinds)
     return parser
 
@@ -251,6 +252,16 @@ def _compare(kinds: Any) -> None:
     _add_file_options(parser)
 
 
+def _compile(kinds: Any) -> None:
+    parser = _command(kinds, compile_, "compile kernels ahead, as for the image of a service", """
+        Compile what models need, and keep it on disk for all processes to come, which may find
+        the folder read-only.  mfcore info --check tells whether all of it is there.""", """
+            mfcore compile
+            mfcore compile --models mf implicit""")
+    parser.add_argument("--models", nargs="+", type=command_of, choices=ESTIMATORS,
+                        metavar="NAME", help="as for fit (all)")
+
+
 def _info(kinds: Any) -> None:
     parser = _command(kinds, info, "what a model file holds; versions, threads, folders", """
         Print what a model file holds, or, without one, what the results and their speed may
@@ -270,7 +281,7 @@ def _command(kinds: Any, function: Callable[..., Answer | Listing], short: str, 
              examples: str) -> ArgumentParser:
     """Add a command that has the name of its function."""
     parser: ArgumentParser = kinds.add_parser(
-        function.__name__, help=short, description=dedent(long).strip(),
+        function.__name__.rstrip("_"), help=short, description=dedent(long).strip(),
         epilog=_examples(examples), formatter_class=RawDescriptionHelpFormatter)
     parser.set_defaults(command=function, usage_error=parser.error)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
