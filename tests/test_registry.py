@@ -13,7 +13,7 @@ import samples
 import scipy.sparse as sp
 
 import mfcore
-from mfcore import EASE, MatrixFactorization, NeuralMF, Ratings, Segmented
+from mfcore import EASE, MatrixFactorization, NeuralMF, RatingAutoencoder, Ratings, Segmented
 from mfcore.models.recommender import Recommender
 from mfcore.models.registry import ABILITIES, MODELS, SENTENCES, sentence
 
@@ -46,7 +46,8 @@ def ask(model: Any, ability: str, path: Any, cells: Any = samples.counts) -> Non
                "partial_fit": lambda m: m.partial_fit(cells(2, n_items), users=[0, 1])}
         asked = {"explain": lambda m: m.explain(0, 0), "objective": lambda m: m.objective(),
                  "similar_items": lambda m: m.similar_items([0], 2),
-                 "similar_users": lambda m: m.similar_users([0], 2)}
+                 "similar_users": lambda m: m.similar_users([0], 2),
+                 "index_vectors": lambda m: m.index_vectors([0])}
         (new | asked)[ability](model.fit(ratings))
 
 
@@ -126,6 +127,9 @@ EITHER = {
         MatrixFactorization(2, n_epochs=1), MatrixFactorization(2, n_epochs=1, loss="logistic",
                                                                 solver="sgd"),
         sentence(mfcore.MatrixFactorization, "explain")),
+    ("RatingAutoencoder", "index_vectors"): (
+        samples.small(RatingAutoencoder), samples.small(RatingAutoencoder, output="tanh"),
+        sentence(RatingAutoencoder, "index_vectors")),
     ("Segmented", "user_features"): (
         None, segmented(EASE()), "user_features must be None: they are there to find the field "
                                  "that `by` names, and by is a dict"),

@@ -22,9 +22,8 @@ from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.metrics.topk import top_k
 from mfcore.models.inputs import (
     NO_FILTERS,
-    UNKNOWN,
     Filters,
-    asked_users,
+    asked_rows,
     item_filters,
     pairs,
 )
@@ -191,23 +190,17 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     k = validation.count("k", k)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
-    validation.choice("unknown", unknown, UNKNOWN)
-    new, known = model.new_rows(ratings, user_features, unknown=unknown), model.ratings_
-    if new is not None and users is not None:
-        raise ValueError("users must be None where ratings or user_features are given: all "
-                         "their rows are answered; pass only the rows you want")
-    if new is None:
-        rows = np.arange(known.shape[0]) if users is None else \
-            asked_users(users, model, unknown)
-    allowed, excluded = item_filters(known, len(rows) if new is None else new.n_rows, items,
-                                     exclude_items, unknown)
+    asked, known = asked_rows(model, users, ratings, user_features, unknown), model.ratings_
+    new = asked if isinstance(asked, NewRows) else None
+    n_rows = len(asked) if new is None else new.n_rows
+    allowed, excluded = item_filters(known, n_rows, items, exclude_items, unknown)
     seen = None
     if exclude_seen and new is None:
-        seen = known.by_user if users is None else known.cells_of(rows)
+        seen = known.by_user if users is None else known.cells_of(asked)
     elif exclude_seen and new is not None and new.ratings is not None:
         seen = new.ratings.by_user
     with Pool(model.n_threads) as pool:
-        scorer = model.answers().scorer(rows if new is None else new, query, pool)
+        scorer = model.answers().scorer(asked, query, pool)
         best, scores = top_k(scorer, k, seen=seen, allowed=allowed, excluded=excluded, pool=pool)
     return named(best, known.item_ids), scores
 

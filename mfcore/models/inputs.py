@@ -5,7 +5,7 @@ Also ratings that grow: rows replaced by newer histories, and rows appended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,9 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ids import Ids, as_int64, as_vector, refuse_set
-from mfcore.data.positions import positions_of
+from mfcore.data.positions import known_positions, positions_of
 from mfcore.data.ratings import Ratings, as_ratings, names_of
-from mfcore.metrics.fitted import NewRows
+from mfcore.metrics.fitted import Asked, NewRows
 
 UNKNOWN = ("raise", "ignore")           # what may become of an unknown id
 
@@ -56,18 +56,63 @@ def _pairs_of_frame(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
 def aligned_ratings(given: Any, model: Any, unknown: str = "raise") -> Ratings:
     """Return ratings whose columns are the model's items; `unknown` ones raise, or are left out.
 
+    One user may be given by item ids, or as {item: rating}.
+
     Raises ValueError for a matrix of another width (and says when it looks transposed), or
     with named items where the model has none; KeyError for items that the model does not
     know.
     """
+    if _is_one_row(given):
+        return _one_row("items", given, model, unknown)
     return _aligned("items", as_ratings("ratings", given), names_of(model.ratings_)[1],
                     model.ratings_.shape, unknown)
 
 
 def aligned_to_users(given: Any, model: Any, unknown: str = "raise") -> Ratings:
     """Return ratings, transposed, whose columns are the model's users; raises the same."""
+    if _is_one_row(given):
+        return _one_row("users", given, model, unknown)
     return _aligned("users", as_ratings("ratings", given).transposed, names_of(model.ratings_)[0],
                     model.ratings_.shape[::-1], unknown)
+
+
+def _is_one_row(given: Any) -> bool:
+    """Tell whether something is a sequence of ids, or a mapping from ids to ratings."""
+    if isinstance(given, Mapping):
+        return not any(hasattr(value, "__len__") for value in given.values())
+    return (isinstance(given, (list, tuple)) and not any(
+        hasattr(each, "__len__") and not isinstance(each, str) for each in given)
+        ) or (isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.names is None)
+
+
+def _one_row(name: str, given: Any, model: Any, unknown: str) -> Ratings:
+    """Return the ratings of one new user (item), who has no id, on the columns of the fit."""
+    known = model.ratings_ if name == "items" else model.ratings_.transposed
+    validation.choice("unknown", unknown, UNKNOWN)
+    ids = as_vector(list(given), name)
+    values = validation.finite("ratings", validation.vector(
+        "ratings", list(given.values()) or np.empty(0))) if isinstance(given, Mapping) else \
+        np.full(len(ids), _implied(model))
+    find = known_positions if unknown == "raise" else positions_of
+    columns = find(name, ids, names_of(known)[1], known.shape[1])
+    left = np.flatnonzero(columns >= 0)
+    order = left[np.argsort(columns[left])]
+    if (np.diff(columns[order]) == 0).any():
+        raise ValueError(f"ratings of one row must name each of the {name} once")
+    row = sp.csr_array((values[order], columns[order], [0, len(order)]),
+                       shape=(1, known.shape[1]))
+    return Ratings(row, item_ids=names_of(known)[1], copy=False)
+
+
+def _implied(model: Any) -> float:
+    """Return the rating that a mere id stands for: 1, but for models of ratings that differ."""
+    low, high = model.rating_range_
+    if not model.predicts_ratings or getattr(model, "loss", None) == "logistic":
+        return 1.0
+    if low < high:
+        raise ValueError(f"{type(model).__name__} learned ratings from {low:g} to {high:g}: give "
+                         f"them with the ids, {{item: rating}}")
+    return float(high)
 
 
 def _aligned(name: str, ratings: Ratings, known: Ids | None, shape: tuple[int, int],
@@ -100,6 +145,21 @@ def _same_width(name: str, ratings: Ratings, shape: tuple[int, int]) -> Ratings:
     kind = "columns" if name == "items" else "rows"
     raise ValueError(f"ratings must have {shape[1]} {kind}, the {name} of the fit, got "
                      f"{ratings.shape if name == 'items' else ratings.shape[::-1]}{hint}")
+
+
+def asked_rows(model: Any, users: Any, ratings: Any, user_features: Any, unknown: str) -> Asked:
+    """Return the rows of users, of all for None, or new users if anything is given of such.
+
+    Raises ValueError for both; for unknown ids as `asked_users`.
+    """
+    validation.choice("unknown", unknown, UNKNOWN)
+    new: NewRows | None = model.new_rows(ratings, user_features, unknown=unknown)
+    if new is not None and users is not None:
+        raise ValueError("users must be None where ratings or user_features are given: all "
+                         "their rows are answered; pass only the rows you want")
+    if new is not None:
+        return new
+    return np.arange(model.n_users_) if users is None else asked_users(users, model, unknown)
 
 
 def asked_users(users: Any, model: Any, unknown: str) -> np.ndarray:

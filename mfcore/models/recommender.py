@@ -81,6 +81,7 @@ class Recommender(Estimator):
     similar_items = questions.similar_items
     similar_users = questions.similar_users
     similar_groups = questions.similar_groups
+    index_vectors = questions.index_vectors
     explain = questions.explain
 
     def score(self, ratings: Any, y: Any = None) -> float:
@@ -107,8 +108,8 @@ class Recommender(Estimator):
 
         Parameters
         ----------
-        ratings : Ratings or scipy sparse, shape (n_new, n_items), or None
-            One row per new user; None: only features are known.
+        ratings : Ratings or scipy sparse (n_new, n_items), ids of items, {item: rating}, or None
+            One row per new user, or the items of one; None: only features are known.
         user_features : Features, scipy sparse or lists of names, or None
             Row by row as the ratings; their vectors are the prior of the row.  None: those of
             an average row of the fit.
@@ -139,8 +140,9 @@ class Recommender(Estimator):
 
         Parameters
         ----------
-        ratings : Ratings or scipy sparse, shape (n_users, n_new), or None
-            Users are rows here too: one column per new item.  None: only features are known.
+        ratings : Ratings or scipy sparse (n_users, n_new), ids of users, {user: rating}, or None
+            Users are rows here too: one column per new item.  Or the users of one new item.
+            None: only features are known.
         item_features : Features, scipy sparse or lists of names, or None
             One row per new item; None: those of an average item of the fit.
         unknown : {"raise", "ignore"}

@@ -21,6 +21,7 @@ ABILITIES = {
     "objective": "`objective`",
     "similar_items": "`similar_items`",
     "similar_users": "`similar_users`",
+    "index_vectors": "`index_vectors`",
     "checkpoint": "checkpoints",
 }
 
@@ -39,6 +40,7 @@ SENTENCES = {
                       "BayesianMF and NeuralMF do",
     "similar_items": "{name} has no factors to compare",
     "similar_users": "{name} has no factors to compare",
+    "index_vectors": "{name} has no scores that are inner products: ask recommend",
     "checkpoint": "checkpoint must be None: a {name} fits several models",
 }
 
@@ -46,6 +48,11 @@ SENTENCES = {
 REASONS = {
     ("BPR", "weights"): "BPR has no use for weights: leave them out, and leave out the cells "
                         "that should not count",
+    ("EASE", "index_vectors"): "vectors of EASE are as long as the catalogue: ask recommend",
+    ("Segmented", "index_vectors"): "Segmented has vectors of each segment: ask "
+                                    "model.segment(label).index_vectors()",
+    ("RatingAutoencoder", "index_vectors"): "scores are inner products with output='identity' "
+                                            "alone: ask recommend",
     ("EASE", "similar_users"): "EASE learns nothing of users; compare their rows",
     ("MatrixFactorization", "explain"): "with loss='logistic' a score is no sum over ratings, so "
                                         "that explain has nothing to show",
@@ -53,6 +60,7 @@ REASONS = {
 
 BASIC = frozenset({"fold_in_users", "similar_items", "similar_users", "checkpoint"})
 FEATURES = frozenset({"user_features", "item_features"})
+LINEAR = frozenset({"index_vectors"})
 
 
 class Model(NamedTuple):
@@ -86,10 +94,11 @@ MODELS = {each.name: each for each in (
           {"explain": "with loss='squared'"}),
     Model("ImplicitMF", "mfcore.models.factorization.implicit", "implicit",
           "counts of plays, clicks or sales", "scores", frozenset(ABILITIES)),
-    Model("BPR", "mfcore.models.ranking.bpr", "bpr", "the order of items, pair by pair", "scores"),
+    Model("BPR", "mfcore.models.ranking.bpr", "bpr", "the order of items, pair by pair", "scores",
+          BASIC | LINEAR),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
           "ratings, by the mean of many factorizations", "ratings",
-          BASIC | FEATURES | {"weights"}),
+          BASIC | FEATURES | LINEAR | {"weights"}),
     Model("NeuralMF", "mfcore.models.pairs.neural", "neural",
           "ratings or choices, by a network on vectors",
           "ratings with loss='squared', scores with loss='logistic'",
@@ -97,17 +106,18 @@ MODELS = {each.name: each for each in (
     Model("EASE", "mfcore.models.items.ease", "ease", "choices, by all other items in closed form",
           "scores", BASIC - {"similar_users"} | {"explain"}),
     Model("RatingAutoencoder", "mfcore.models.autoencoders.ratings", "autoencoder",
-          "ratings, by a network on rows of ratings", "ratings", BASIC | {"weights"}),
+          "ratings, by a network on rows of ratings", "ratings", BASIC | {"weights"},
+          {"index_vectors": "with output='identity'"}),
     Model("MultDAE", "mfcore.models.autoencoders.denoising", "multdae",
-          "choices, by a denoising autoencoder", "scores"),
+          "choices, by a denoising autoencoder", "scores", BASIC | LINEAR),
     Model("MultVAE", "mfcore.models.autoencoders.variational", "multvae",
-          "choices, by a variational autoencoder", "scores"),
+          "choices, by a variational autoencoder", "scores", BASIC | LINEAR),
     Model("RecVAE", "mfcore.models.autoencoders.variational", "recvae",
-          "choices, by a VAE with a composite prior", "scores"),
+          "choices, by a VAE with a composite prior", "scores", BASIC | LINEAR),
     Model("BiasOnly", "mfcore.models.baselines", "bias", "ratings, by means of users and items",
-          "ratings", frozenset({"weights", "fold_in_users", "checkpoint"})),
+          "ratings", LINEAR | {"weights", "fold_in_users", "checkpoint"}),
     Model("Popularity", "mfcore.models.baselines", "popularity", "what most users have rated",
-          "scores", frozenset({"weights", "fold_in_users", "checkpoint"})),
+          "scores", LINEAR | {"weights", "fold_in_users", "checkpoint"}),
     Model("Segmented", "mfcore.models.segments.segmented", "segmented",
           "another model for each segment of users", "as its estimator",
           frozenset({"fold_in_users"}),
@@ -118,7 +128,7 @@ MODELS = {each.name: each for each in (
 
 
 # What a class that is not listed is taken for.
-OTHER = Model("", "", "", "", "scores", BASIC | FEATURES | {"weights"})
+OTHER = Model("", "", "", "", "scores", BASIC | FEATURES | LINEAR | {"weights"})
 
 
 def entry(made: type) -> Model:

@@ -121,6 +121,10 @@ class LinearScorer:
         kernels.pair_scores(rows, columns, self.P, self.Q, *self._biases, out, 0, len(rows))
         return (out + self.mean).astype(self._real)
 
+    def linear(self) -> LinearScorer:
+        """Return the scorer itself."""
+        return self
+
     def of_items(self, columns: np.ndarray) -> LinearScorer:
         """Return a scorer of some items."""
         gamma = None if self.gamma is None else self.gamma[columns]

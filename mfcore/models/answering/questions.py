@@ -6,7 +6,7 @@ names; a model that answers otherwise overrides them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from mfcore.models.fitted import best_items, nearest, nearest_to_groups
 from mfcore.models.inputs import asked_pairs, item_filters, user_filters
 from mfcore.parallel import Pool
 
+if TYPE_CHECKING:
+    from mfcore.models.answering.index import IndexVectors
+
 
 def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = None,
             user_features: Any = None, unknown: str | None = None) -> np.ndarray:
@@ -29,8 +32,8 @@ def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = No
     users, items : ids (row numbers where the ratings had none), or sequences of them
         One user goes with all items, and one item with all users.  Without items, `users`
         are pairs, shape (n_pairs, 2), as for `fit` with y.
-    ratings : Ratings or scipy sparse, or None
-        New users' rows, folded in; `users` then number these rows.
+    ratings : Ratings, scipy sparse, ids of items, {item: rating}, or None
+        New users' rows, or one new user's items, folded in; `users` then number these rows.
     user_features : Features, scipy sparse or lists of names, or None
         Features of new users, alone or row by row with `ratings`.
     unknown : {"raise", "ignore"} or None
@@ -69,8 +72,8 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
         Leave out what a user has rated.
     items, exclude_items : ids, or CSR (n_users, n_items), or None
         Only these; none of these.  The CSR holds one row per asked user.
-    ratings : Ratings or scipy sparse, or None
-        New users' rows, folded in; `users` must then be None.
+    ratings : Ratings, scipy sparse, ids of items, {item: rating}, or None
+        New users' rows, or one new user's items, folded in; `users` must then be None.
     user_features : Features, scipy sparse or lists of names, or None
         Features of new users: alone, where no rating of theirs is known, or row by row
         with `ratings`; `users` must be None.
@@ -138,6 +141,47 @@ def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str
 
     return best_users(self, Query(similarity), items, k, exclude_seen, users, exclude_users,
                       unknown)
+
+
+def index_vectors(self: Estimator, users: Any = None, *, metric: str = "dot", ratings: Any = None,
+                  user_features: Any = None, unknown: str = "raise") -> IndexVectors:
+    """Return vectors for an index of nearest neighbours, which then finds what `recommend` finds.
+
+    Parameters
+    ----------
+    users : ids (row numbers where the ratings had none), one id, or None
+        Whose query vectors to return; None: of all users of the fit, or of new ones.
+    metric : {"dot", "cosine", "euclidean"}
+        What the index ranks by: the largest inner product, or angle, or the smallest distance.
+        The latter two take one more coordinate, in which items differ in length.
+    ratings, user_features, unknown
+        New users: as in `recommend`.  Vectors of items are the same for all of them.
+
+    Returns
+    -------
+    IndexVectors(items (n_items, d), users (n_users, d), item_ids, user_ids, offsets (n_users,))
+        Biases are coordinates.  With "dot" a score is the inner product plus the user's offset.
+
+    Raises
+    ------
+    NotImplementedError
+        For models whose scores are no inner products.
+    KeyError, IndexError
+        For unknown ids, or row numbers out of range.
+
+    Notes
+    -----
+    An index knows nothing of what users have seen: ask for more, and leave it out.  Where scores
+    differ by less than the rounding of the index, its order may be another one, first of all with
+    "euclidean", where large squares meet.
+
+    References
+    ----------
+    Bachrach et al. 2014, Speeding up the Xbox recommender system using a Euclidean transformation.
+    """
+    from mfcore.models.answering.index import vectors_of
+
+    return vectors_of(self, users, metric, ratings, user_features, unknown)
 
 
 def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "cosine",

@@ -30,7 +30,7 @@ from mfcore.models.training import Start
 from mfcore.nn.autoencoder import Plain, Variational
 from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
-from mfcore.objectives.factors import lengths, pair_scores
+from mfcore.objectives.factors import LinearScorer, lengths, pair_scores
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.rows import Vector
@@ -357,6 +357,12 @@ class DecodedScorer:
             + np.abs(self.beta[start:stop]) + np.abs(self.gamma).max(initial=0)
         rounding: np.ndarray = (h.shape[1] + 16) * np.finfo(h.dtype).eps * size
         return rounding
+
+    def linear(self) -> LinearScorer:
+        """Return the same scores as products of vectors: those of an output without a φ."""
+        h = self._hidden(np.arange(self.n_rows))
+        return LinearScorer(h * h.dtype.type(self.scale), self.W, self.beta,
+                            self.scale * self.c + self.gamma, self.mean)
 
     def _hidden(self, rows: np.ndarray) -> np.ndarray:
         return self.network.decode(self.codes[rows], Pool(1), apart=True)

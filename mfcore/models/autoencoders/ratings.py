@@ -138,6 +138,10 @@ class RatingAutoencoder(Autoencoder):
 
     # ------------------------------------------------------------ published settings
 
+    def lacks(self, ability: str) -> bool:
+        """Return whether the model cannot do something: with an output φ, vectors for an index."""
+        return ability == "index_vectors" and self.output != "identity" or super().lacks(ability)
+
     @classmethod
     def autorec_item(cls: type[Self], **params: Any) -> Self:
         """Return I-AutoRec (Sedhain et al. 2015): 500 sigmoids over items' rows, L-BFGS.
