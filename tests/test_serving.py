@@ -490,3 +490,11 @@ def test_whatever_was_counted_the_answers_are_finite_and_new(data, confidence, s
     filled = ratings.shape[1] - np.diff(ratings.by_user.indptr)
     np.testing.assert_array_equal((scores > -np.inf).sum(1), filled)
     assert np.isfinite(scores[scores > -np.inf]).all()
+
+
+def test_a_parameter_changed_after_a_request_is_checked_at_the_next():
+    model = samples.fitted("plain")
+    model.recommend([0])
+    model.reg = -1.0
+    with pytest.raises(ValueError, match="reg"):
+        model.recommend([0])

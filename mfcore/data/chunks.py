@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,32 @@ def rows_of_cells(indptr: np.ndarray, chunk: slice) -> np.ndarray:
     last = int(np.searchsorted(indptr, chunk.stop, "left"))
     counts = np.diff(np.clip(indptr[first:last + 1], chunk.start, chunk.stop))
     return np.repeat(np.arange(first, last), counts)
+
+
+class Columns(NamedTuple):
+    """The stored columns of some rows, as in CSR: those of row t ascend in
+    indices[indptr[t]:indptr[t + 1]]."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+
+
+def cells_of_rows(indptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pointers of some rows of a CSR, and the places of their cells in it.
+
+    -1 stands for a row without cells.
+    """
+    starts = indptr[rows]
+    counts = np.where(rows < 0, 0, indptr[rows + 1] - starts)
+    pointers = np.zeros(len(rows) + 1, indptr.dtype)
+    np.cumsum(counts, out=pointers[1:])
+    return pointers, np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], counts)
+
+
+def columns_of_rows(indptr: np.ndarray, indices: np.ndarray, rows: np.ndarray) -> Columns:
+    """Return the columns of some rows of a CSR; -1 stands for a row without cells."""
+    pointers, places = cells_of_rows(indptr, rows)
+    return Columns(pointers, indices[places])
 
 
 def filled_beside(array: np.ndarray, values: Callable[[slice], np.ndarray], size: int,

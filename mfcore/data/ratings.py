@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data import canonical, positions
+from mfcore.data.chunks import cells_of_rows
 from mfcore.data.ids import Ids, factorize_for_fit
 from mfcore.data.names import MISSING, Column
 
@@ -251,13 +252,10 @@ class Ratings:
         rows : sequence of int
             Row numbers; -1 gives a row without cells.
         """
-        rows = np.asarray(rows)
-        known = rows >= 0
-        found = self.by_user[rows[known]]
-        indptr = np.zeros(len(known) + 1, found.indptr.dtype)
-        indptr[1:][known] = np.diff(found.indptr)
-        return sp.csr_array((found.data, found.indices, np.cumsum(indptr, dtype=indptr.dtype)),
-                            shape=(len(known), self.shape[1]))
+        cells = self.by_user
+        indptr, places = cells_of_rows(cells.indptr, np.asarray(rows, np.int64))
+        return sp.csr_array((cells.data[places], cells.indices[places], indptr),
+                            shape=(len(indptr) - 1, self.shape[1]))
 
     def select_cells(self, chosen: np.ndarray) -> Ratings:
         """Return the chosen cells, with the same shape and ids.

@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.chunks import Columns
 from mfcore.kernels import topk as kernels
 from mfcore.metrics.fitted import Scorer, Settling
 from mfcore.parallel import Pool, row_chunks
@@ -40,7 +41,7 @@ class Masks:
     Parameters
     ----------
     shape : (n_rows, n_items)
-    seen, excluded : None, CSR of that shape, or (excluded) bool ndarray, shape (n_items,)
+    seen, excluded : None, CSR of that shape, Columns, or (excluded) bool ndarray, shape (n_items,)
         Stored cells, or marked items, are left out.
     allowed : None, bool ndarray, shape (n_items,), or CSR of that shape
         All but the marked items, or stored cells, are left out.
@@ -56,14 +57,14 @@ class Masks:
     def __init__(self, shape: tuple[int, int], *, seen: Any = None, allowed: Any = None,
                  excluded: Any = None) -> None:
         self._drop = [_cells(name, mask, shape) for name, mask in
-                      (("seen", seen), ("excluded", excluded)) if sp.issparse(mask)]
+                      (("seen", seen), ("excluded", excluded)) if _is_rows(mask)]
         self._keep = [_cells("allowed", allowed, shape)] if sp.issparse(allowed) else []
         items = np.ones(shape[1], bool)
         if allowed is not None and not sp.issparse(allowed):
             items &= _items("allowed", allowed, shape[1])
-        if excluded is not None and not sp.issparse(excluded):
+        if excluded is not None and not _is_rows(excluded):
             items &= ~_items("excluded", excluded, shape[1])
-        if seen is not None and not sp.issparse(seen):
+        if seen is not None and not _is_rows(seen):
             raise TypeError(f"seen must be a scipy sparse matrix, got {type(seen).__name__}")
         self._columns = None if items.all() else np.flatnonzero(items).astype(np.int64)
 
@@ -274,16 +275,24 @@ def no_nan(bad_row: int, first_row: int) -> None:
                          f"did the training diverge?")
 
 
-def block_cells(mask: sp.csr_array, start: int,
-                stop: int) -> BlockCells:
+def block_cells(mask: Any, start: int, stop: int) -> BlockCells:
     """Return (starts, stops, columns) of the stored cells of rows start..stop, int64."""
     pointer = mask.indptr[start:stop + 1].astype(np.int64)
     columns = mask.indices[pointer[0]:pointer[-1]].astype(np.int64)
     return pointer[:-1] - pointer[0], pointer[1:] - pointer[0], columns
 
 
-def _cells(name: str, mask: Any, shape: tuple[int, int]) -> sp.csr_array:
+def _is_rows(mask: Any) -> bool:
+    """Return whether a mask holds cells of its own for each row."""
+    return isinstance(mask, Columns) or sp.issparse(mask)
+
+
+def _cells(name: str, mask: Any, shape: tuple[int, int]) -> Columns:
     """Return a mask as CSR with sorted columns, all of them inside the matrix."""
+    if isinstance(mask, Columns):                   # (out of Ratings, which are sound)
+        if len(mask.indptr) != shape[0] + 1:
+            raise ValueError(f"{name} must have {shape[0]} rows, got {len(mask.indptr) - 1}")
+        return mask
     csr = mask if sp.issparse(mask) and mask.format == "csr" else sp.csr_array(mask)
     if csr.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {csr.shape}")
@@ -291,7 +300,8 @@ def _cells(name: str, mask: Any, shape: tuple[int, int]) -> sp.csr_array:
         csr.check_format(full_check=True)
     except ValueError as error:
         raise ValueError(f"{name} must be a sound CSR matrix, but its {error}") from None
-    return csr if csr.has_sorted_indices else csr.sorted_indices()
+    csr = csr if csr.has_sorted_indices else csr.sorted_indices()
+    return Columns(csr.indptr, csr.indices)
 
 
 def _items(name: str, mask: Any, n_items: int) -> np.ndarray:

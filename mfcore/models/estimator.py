@@ -7,9 +7,11 @@ without importing it, so that its `clone` and `GridSearchCV` work on every model
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -30,6 +32,14 @@ Model = TypeVar("Model", bound="Estimator")
 SHAPING = ("n_factors", "dtype", "loss", "bias", "item_bias", "fusion", "hidden", "n_hidden",
            "n_layers", "n_latent", "activation", "output", "orientation", "tied", "scale",
            "likelihood", "values")
+
+
+# The values with which models were last found sound, so that a request need not look again.
+_SOUND: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+
+
+def _all_the_same(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 @offers
@@ -144,7 +154,10 @@ class Estimator:
         """Raise before a fit, and for a hyper-parameter that no longer goes with it."""
         if not hasattr(self, "ratings_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
-        self.validate()
+        params = [getattr(self, name) for name in self.rules]
+        if not _all_the_same(params, _SOUND.get(self, ())):
+            self.validate()
+            _SOUND[self] = params
         for name, value in self.shaped_.items():
             if getattr(self, name) != value:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, and the model was fitted "

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.chunks import columns_of_rows
 from mfcore.data.ids import factorize
 from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
@@ -191,14 +192,14 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
     asked, known = asked_rows(model, users, ratings, user_features, unknown), model.ratings_
-    new = asked if isinstance(asked, NewRows) else None
-    n_rows = len(asked) if new is None else new.n_rows
+    n_rows = asked.n_rows if isinstance(asked, NewRows) else len(asked)
     allowed, excluded = item_filters(known, n_rows, items, exclude_items, unknown)
-    seen = None
-    if exclude_seen and new is None:
-        seen = known.by_user if users is None else known.cells_of(asked)
-    elif exclude_seen and new is not None and new.ratings is not None:
-        seen = new.ratings.by_user
+    seen: Any = None
+    if exclude_seen and isinstance(asked, NewRows):
+        seen = None if asked.ratings is None else asked.ratings.by_user
+    elif exclude_seen:
+        seen = known.by_user if users is None else columns_of_rows(
+            known.by_user.indptr, known.by_user.indices, asked)
     with Pool(model.n_threads) as pool:
         scorer = model.answers().scorer(asked, query, pool)
         best, scores = top_k(scorer, k, seen=seen, allowed=allowed, excluded=excluded, pool=pool)
