@@ -195,8 +195,8 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     n_rows = asked.n_rows if isinstance(asked, NewRows) else len(asked)
     allowed, excluded = item_filters(known, n_rows, items, exclude_items, unknown)
     seen: Any = None
-    if exclude_seen and isinstance(asked, NewRows):
-        seen = None if asked.ratings is None else asked.ratings.by_user
+    if isinstance(asked, NewRows):
+        seen = None if asked.ratings is None or not exclude_seen else asked.ratings.by_user
     elif exclude_seen:
         seen = known.by_user if users is None else columns_of_rows(
             known.by_user.indptr, known.by_user.indices, asked)
