@@ -5,9 +5,12 @@ float64 holds 53 bits: NumPy compares uint64 with int64 by it, and makes it of a
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pickle
 import tempfile
+import tracemalloc
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 
 from mfcore import MatrixFactorization, Ratings, evaluate
 from mfcore.cli.inputs import ids_of
-from mfcore.data.ids import Ids, as_int64, as_vector, factorize
+from mfcore.data.ids import Coded, Ids, as_int64, as_vector, factorize, text_of
 from mfcore.data.ids_in_pieces import CollectedIds
 from mfcore.data.positions import known_positions, named_or_none, positions_of
 
@@ -156,6 +159,11 @@ def test_integers_stay_exact_or_do_not_fit(values):
     assert whole.tolist() == [one if fit else 0 for one, fit in zip(values, fits, strict=True)]
 
 
+def test_an_unsigned_integer_that_does_not_fit_becomes_0():
+    whole, fits = as_int64(np.array([2**63, 5], np.uint64))
+    assert (whole.tolist(), fits.tolist()) == ([0, 5], [False, True])
+
+
 def test_what_is_no_integer_is_no_integer():
     odd = np.array([True, 1.0, "1", None, np.timedelta64(1), (1,)], object)
     assert not as_int64(odd)[1].any()
@@ -191,6 +199,57 @@ def test_ids_are_numbered_alike_on_both_sides_of_the_limit_of_a_table(gap, low):
     keys = collected.keys(np.array(values))
     assert collected.numbers(keys).tolist() == [1, 0, 1]
     assert collected.numbers(keys[:1]).tolist() == [1]
+
+
+def peak_of(work):
+    """Bytes of all arrays at the worst moment of some work."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("last", "has_table"), [
+    (900_000, True), (1_000_400, True), (1_000_401, False), (10**7, False)])
+def test_a_table_of_ids_has_a_million_entries_and_four_for_each_id_or_is_not_made(last, has_table):
+    ids = np.append(np.arange(99), last)
+    assert (peak_of(lambda: factorize("users", ids)) > 900_000) == has_table
+    collected = CollectedIds("users")
+    keys = collected.keys(ids)
+    assert (peak_of(lambda: collected.numbers(keys)) > 7_000_000) == has_table
+
+
+def test_a_column_by_numbers_of_its_ids_cannot_be_changed():
+    column = Coded(np.array(["a"], object), np.zeros(2, np.int64))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        column.codes = np.ones(2, np.int64)
+
+
+@pytest.mark.parametrize(("values", "error", "message"), [
+    (["a", None, "b", None], ValueError, "None in row 1 "),
+    (["a", "b", 1.5, "a"], TypeError, "got 1.5 in row 2$"),
+    ([Decimal(4), Decimal("1.5")], TypeError, r"got Decimal\('1.5'\) in row 1$"),
+    ([Decimal(4), Decimal("2.5")], TypeError, r"got Decimal\('2.5'\) in row 1$")])
+def test_the_first_row_of_what_is_no_id_is_named(values, error, message):
+    with pytest.raises(error, match=message):
+        factorize("users", values)
+
+
+def test_one_missing_id_is_one_in_all():
+    with pytest.raises(ValueError, match=r"got None in row 3 \(1 in all\)"):
+        text_of("users", None, 3)
+
+
+def test_whole_decimals_have_the_keys_of_integers():
+    keys = CollectedIds("users").keys([Decimal(3), Decimal(-1), Decimal(3)])
+    assert (keys.tolist(), keys.dtype) == ([3, -1, 3], np.int64)
+
+
+def test_three_of_those_that_are_no_integers_among_integers_are_named():
+    with pytest.raises(TypeError, match=r"^users of the fit are integers, got \['a', 'b', 'c'\]$"):
+        Ids("users", [1, 2]).in_kind("users", np.array([1, "a", "b", "c", "d"], object))
 
 
 def test_ids_that_do_not_compare_are_numbered_as_they_come():
