@@ -162,6 +162,8 @@ UNFITTED = {
     "fold_in_users": lambda m: m.fold_in_users(samples.matrix()),
     "fold_in_items": lambda m: m.fold_in_items(samples.matrix()),
     "partial_fit": lambda m: m.partial_fit(samples.matrix()),
+    "update": lambda m: m.update(samples.matrix()), "forget": lambda m: m.forget([0]),
+    "partial_fit_items": lambda m: m.partial_fit_items(samples.matrix()),
     "objective": lambda m: m.objective(), "score": lambda m: m.score(samples.matrix()),
     "save": lambda m: m.save("nowhere/model"),
 }

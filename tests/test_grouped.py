@@ -153,7 +153,8 @@ def test_new_items_are_folded_in_about_the_vectors_of_their_features():
 def test_partial_fit_refits_rows_with_their_own_features_and_appends_new_ones():
     model = fitted()
     before, fresh = model.user_factors_.copy(), samples.matrix(seed=5)[:2]
-    model.partial_fit(fresh, users=[1, 11], user_features=[["country=uk"], ["country=de"]])
+    model.partial_fit(fresh, users=[1, 11], how="replace",
+                      user_features=[["country=uk"], ["country=de"]])
     assert model.user_features_.shape == (12, 4)
     np.testing.assert_array_equal(model.user_features_.matrix.toarray()[[1, 11]],
                                   [[0, 0, 1, 0], [1, 0, 0, 0]])

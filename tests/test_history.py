@@ -63,7 +63,8 @@ def test_the_penalty_of_history_is_its_own():
 def test_partial_fit_takes_the_history_of_new_rows_and_of_changed_ones():
     model = fitted()
     rows = samples.matrix()[[2, 5]]
-    model.partial_fit(rows, users=[0, 11], user_features=GROUPS.matrix[[2, 5]])
+    model.partial_fit(rows, users=[0, 11], how="replace",
+                      user_features=GROUPS.matrix[[2, 5]])
     np.testing.assert_allclose(model.user_features_.matrix[[0, 11]].toarray(),
                                model.user_features_.matrix[[2, 5]].toarray())
     np.testing.assert_allclose(model.predict([0, 11], [1, 1]), model.predict(

@@ -14,8 +14,8 @@ import pytest
 from mfcore import EASE, ImplicitMF, MatrixFactorization, Ratings, evaluate
 from mfcore.data import ids as ids_module
 from mfcore.data.ids import Ids, as_vector
+from mfcore.data.merging import merged
 from mfcore.models import sides
-from mfcore.models.inputs import merged_rows
 
 pandas = pytest.importorskip("pandas")
 arrow = pytest.importorskip("pyarrow")
@@ -121,15 +121,15 @@ def test_selected_rows_keep_their_names_and_repeated_ones_are_refused():
     (["1", "2"], np.array([b"2", b"x"]), ["1", "2", "x"])])
 def test_new_users_get_names_of_the_kind_that_the_fit_has(known, given, named):
     old = Ratings(np_cells(2), user_ids=known)
-    merged, rows = merged_rows(old, Ratings(np_cells(2)), given)
-    assert merged.user_ids.tolist() == named
-    assert rows.tolist() == [1, 2]
+    found = merged(old, Ratings(np_cells(2)), "replace", "last", users=given)
+    assert found.ratings.user_ids.tolist() == named
+    assert found.users.tolist() == [1, 2]
 
 
 def test_a_new_user_without_a_number_is_refused_among_numbers():
     old = Ratings(np_cells(2), user_ids=[1, 2])
     with pytest.raises(TypeError, match=r"users of the fit are integers, got \['x'\]"):
-        merged_rows(old, Ratings(np_cells(2)), [2, "x"])
+        merged(old, Ratings(np_cells(2)), "add", "last", users=[2, "x"])
 
 
 # ----------------------------------------------------------------------- in a model

@@ -353,7 +353,7 @@ def test_partial_fit_refits_the_named_users_and_appends_new_ones(name):
     rows = fresh(4, 8, seed=9)
     folded = before.fold_in_users(rows)
     users = [5, 11, 2, 12]                                  # 11 and 12 are new
-    assert model.partial_fit(rows, users=users) is model
+    assert model.partial_fit(rows, users=users, how="replace") is model
     np.testing.assert_array_equal(model.user_factors_[users], folded.factors)
     rest = np.setdiff1d(np.arange(11), users)
     np.testing.assert_array_equal(model.user_factors_[rest], before.user_factors_[rest])
@@ -365,10 +365,10 @@ def test_partial_fit_refits_the_named_users_and_appends_new_ones(name):
     assert model.n_users_ == len(model.user_factors_) == 13
 
 
-def test_partial_fit_replaces_what_was_known_of_a_user():
+def test_partial_fit_replaces_what_was_known_of_a_user_if_asked():
     model = samples.fitted("mean")
     rows = samples.matrix(2, 8, seed=9)
-    model.partial_fit(rows, users=[5, 11])
+    model.partial_fit(rows, users=[5, 11], how="replace")
     merged = samples.dense(model.ratings_.by_user)
     np.testing.assert_array_equal(merged[[5, 11]], rows.toarray())
     np.testing.assert_array_equal(merged[6], samples.matrix().toarray()[6])
@@ -384,7 +384,7 @@ def test_predictions_after_partial_fit_are_those_of_folding_in(name):
     model = samples.fitted(name)
     rows = samples.matrix(2, 8, seed=9)
     wanted = [model.predict(row, [0, 1, 5], ratings=rows) for row in (0, 1)]
-    model.partial_fit(rows, users=[samples.SILENT_USER, 11])
+    model.partial_fit(rows, users=[samples.SILENT_USER, 11], how="replace")
     np.testing.assert_allclose(model.predict(samples.SILENT_USER, [0, 1, 5]), wanted[0], rtol=1e-6)
     np.testing.assert_allclose(model.predict(11, [0, 1, 5]), wanted[1], rtol=1e-6)
 
@@ -393,18 +393,18 @@ def test_partial_fit_goes_by_ids():
     model = samples.fitted("learned", samples.named())
     rows = samples.matrix(2, 8, seed=9)
     new = Ratings(rows, user_ids=["new", "u4"], item_ids=samples.names(8, "i"))
-    model.partial_fit(new)
+    model.partial_fit(new, how="replace")
     assert model.user_ids_.tolist() == [*samples.names(11, "u"), "new"]
     np.testing.assert_array_equal(model.user_factors_[[11, 4]], model.fold_in_users(new).factors)
     assert model.predict("new", "i0") == model.predict([0], ["i0"], ratings=new)
-    model.partial_fit(rows, users=["other", "new"])
+    model.partial_fit(rows, users=["other", "new"], how="replace")
     assert model.user_ids_.tolist()[-2:] == ["new", "other"]
 
 
 def test_partial_fit_without_names_takes_all_users_in_their_order():
     model = samples.fitted("mean")
     again = samples.matrix(seed=9)
-    model.partial_fit(again)
+    model.partial_fit(again, how="replace")
     np.testing.assert_array_equal(model.user_factors_, model.fold_in_users(again).factors)
 
 
@@ -412,7 +412,7 @@ def test_partial_fit_keeps_weights_of_old_and_new_rows():
     cells = samples.matrix()
     model = samples.fitted("mean", Ratings(cells, weights=samples.weights(cells)))
     rows = samples.matrix(1, 8, seed=9)
-    model.partial_fit(rows, users=[2])
+    model.partial_fit(rows, users=[2], how="replace")
     expected = samples.dense(cells, samples.weights(cells))
     expected[2] = samples.stored(rows)[0]
     got = samples.dense(model.ratings_.by_user, model.ratings_.weights)

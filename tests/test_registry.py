@@ -15,7 +15,7 @@ import scipy.sparse as sp
 import mfcore
 from mfcore import EASE, MatrixFactorization, NeuralMF, RatingAutoencoder, Ratings, Segmented
 from mfcore.models.recommender import Recommender
-from mfcore.models.registry import ABILITIES, MODELS, SENTENCES, sentence
+from mfcore.models.registry import ABILITIES, MODELS, ROWS, SENTENCES, sentence
 
 REFUSALS = (NotImplementedError, ValueError)
 SIDES = {"user": 0, "item": 1}
@@ -43,7 +43,9 @@ def ask(model: Any, ability: str, path: Any, cells: Any = samples.counts) -> Non
         n_users, n_items = ratings.shape
         new = {"fold_in_users": lambda m: m.fold_in_users(cells(4, n_items)),
                "fold_in_items": lambda m: m.fold_in_items(cells(n_users, 3)),
-               "partial_fit": lambda m: m.partial_fit(cells(2, n_items), users=[0, 1])}
+               "partial_fit": lambda m: m.partial_fit(cells(2, n_items), users=[0, 1]),
+               "new_items": lambda m: m.partial_fit_items(cells(n_users, 1), items=[n_items]),
+               "forget": lambda m: m.forget([1]), "forget_items": lambda m: m.forget(items=[1])}
         asked = {"explain": lambda m: m.explain(0, 0), "objective": lambda m: m.objective(),
                  "similar_items": lambda m: m.similar_items([0], 2),
                  "similar_users": lambda m: m.similar_users([0], 2),
@@ -130,6 +132,9 @@ EITHER = {
     ("RatingAutoencoder", "index_vectors"): (
         samples.small(RatingAutoencoder), samples.small(RatingAutoencoder, output="tanh"),
         sentence(RatingAutoencoder, "index_vectors")),
+    **{("RatingAutoencoder", ability): (
+        samples.small(RatingAutoencoder), samples.small(RatingAutoencoder).set_params(
+            orientation="item"), sentence(RatingAutoencoder, ability)) for ability in ROWS},
     ("Segmented", "user_features"): (
         None, segmented(EASE()), "user_features must be None: they are there to find the field "
                                  "that `by` names, and by is a dict"),

@@ -24,10 +24,13 @@ from hypothesis.stateful import (
 from reliability import record
 
 import mfcore
+from mfcore.models.registry import MODELS
 from mfcore.parallel import Pool
 
 seeds = st.integers(0, 99)
-PARTIAL = (mfcore.MatrixFactorization, mfcore.ImplicitMF)
+PARTIAL, GROWING, FORGETFUL = ([getattr(mfcore, name) for name, entry in MODELS.items()
+                                if entry.answer(ability) != "no"]
+                               for ability in ("partial_fit", "new_items", "forget_items"))
 tried: Counter[str] = Counter()
 
 
@@ -60,9 +63,10 @@ class Calls(RuleBasedStateMachine):
         self.model.fit(samples.named(cells) if named else cells)
         self.seen = samples.stored(cells)
 
-    @rule(n_users=st.integers(1, 3), start=st.integers(0, 9), seed=seeds)
-    def partial_fit(self, n_users: int, start: int, seed: int) -> None:
-        """Put new histories in place of known users', and behind them."""
+    @rule(n_users=st.integers(1, 3), start=st.integers(0, 9), seed=seeds,
+          how=st.sampled_from(["add", "replace"]))
+    def partial_fit(self, n_users: int, start: int, seed: int, how: str) -> None:
+        """Put new ratings to those of known users, or in their place, and new users behind them."""
         n_known = len(self.seen)
         rows = np.arange(min(start, n_known), min(start, n_known) + n_users)
         cells = self.rows(n_users, seed)
@@ -71,11 +75,44 @@ class Calls(RuleBasedStateMachine):
             with pytest.raises(NotImplementedError):
                 self.model.partial_fit(cells, users=users)
             return
-        self.model.partial_fit(cells, users=users)
         grown = np.zeros((max(n_known, rows.max(initial=-1) + 1), self.seen.shape[1]), bool)
         grown[:n_known] = self.seen
-        grown[rows] = samples.stored(cells)
+        grown[rows] = samples.stored(cells) | (grown[rows] if how == "add" else False)
+        if self.made is mfcore.BPR and grown.all(axis=1).any():
+            return                                          # (which it refuses)
+        self.model.partial_fit(cells, users=users, how=how)
         self.seen = grown
+
+    @rule(seed=seeds)
+    def update(self, seed: int) -> None:
+        """Put a new user, and a new item that some users take, behind the others."""
+        n_users, n_items = self.seen.shape
+        taken = np.flatnonzero(np.append(True, np.random.default_rng(seed).random(n_users) < 0.4))
+        new = [n_users, *taken], [0, *[n_items] * len(taken)]
+        names = [[f"{kind}{number}" for number in numbers] for kind, numbers in
+                 zip("ui", new, strict=True)]
+        numbered = self.model.user_ids_ is None
+        day = mfcore.Ratings.from_arrays(*(new if numbered else names))
+        if self.made not in GROWING:
+            with pytest.raises(NotImplementedError):
+                self.model.update(day)
+            return
+        self.model.update(day)
+        self.seen = np.pad(self.seen, ((0, 1), (0, 1)))
+        self.seen[new] = True
+
+    @rule(user=st.integers(0, 4), item=st.integers(0, 4))
+    @precondition(lambda self: self.made in FORGETFUL and min(self.seen.shape) > 5
+                  and self.seen.sum() > 20)
+    def forget(self, user: int, item: int) -> None:
+        """Leave a user and an item out, where they have names the last (others are called by row).
+        """
+        if self.model.user_ids_ is not None:
+            user, item = self.seen.shape[0] - 1, self.seen.shape[1] - 1
+            self.model.forget([f"u{user}"], [f"i{item}"])
+        else:
+            self.model.forget([user], [item])
+        self.seen = np.delete(np.delete(self.seen, user, 0), item, 1)
 
     @rule(n_users=st.integers(1, 4), seed=seeds)
     def fold_in(self, n_users: int, seed: int) -> None:

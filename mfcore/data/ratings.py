@@ -378,7 +378,7 @@ def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, value
                    copy=False), merged
 
 
-def as_ratings(name: str, given: Any) -> Ratings:
+def as_ratings(name: str, given: Any, duplicates: canonical.Duplicates = "error") -> Ratings:
     """Return Ratings as they are, or made from a scipy sparse matrix or a frame.
 
     Raises TypeError for anything else, and for a frame whose columns have other names.
@@ -392,7 +392,7 @@ def as_ratings(name: str, given: Any) -> Ratings:
     if not is_frame(given):
         raise canonical.no_matrix(name, given)
     try:
-        return Ratings.from_frame(given)
+        return Ratings.from_frame(given, duplicates=duplicates)
     except KeyError as error:
         raise TypeError(f"{name} cannot be read from this frame: {error.args[0]}; name them, "
                         f"Ratings.from_frame(frame, user=..., item=..., rating=...)") from None

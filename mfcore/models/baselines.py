@@ -55,13 +55,30 @@ def begin(sides: Sides, improve: Callable[[Biases], float]) -> Start:
     return Start(Improving(improve), at, publish)
 
 
-def answers(model: Any, new_bias: Callable[[Ratings], np.ndarray]) -> Linear:
-    """Return the answers of a baseline; `new_bias` gives the biases of new users."""
-    def fold(new: NewRows, pool: Pool) -> Folded:
-        ratings = new.known(model.n_items_)
-        return Folded(np.zeros((new.n_rows, 0), np.float32), new_bias(ratings))
+Biased = Callable[[Ratings], np.ndarray]
 
-    return Linear(model.users_, model.items_, model.global_mean_, fold)
+
+@dataclass(frozen=True)
+class Means(Linear):
+    """The answers of biases alone; `of_items` gives those of items, the rows of ratings."""
+
+    of_items: Any = None
+
+    def fold_columns(self, ratings: Ratings, features: Any, pool: Pool) -> Folded:
+        """Return the biases of items: rows of `ratings`, whose columns are the users."""
+        return _without_vectors(self.of_items(ratings))
+
+
+def answers(model: Any, of_users: Biased, of_items: Biased) -> Means:
+    """Return the answers of a baseline, given the biases of new users and of new items."""
+    def fold(new: NewRows, pool: Pool) -> Folded:
+        return _without_vectors(of_users(new.known(model.n_items_)))
+
+    return Means(model.users_, model.items_, model.global_mean_, fold, of_items=of_items)
+
+
+def _without_vectors(bias: np.ndarray) -> Folded:
+    return Folded(np.zeros((len(bias), 0), np.float32), bias)
 
 
 @settings("n_threads", "verbose")
@@ -100,10 +117,13 @@ class BiasOnly(Recommender):
 
         return begin(sides, improve)
 
-    def answers(self) -> Linear:
+    def answers(self) -> Means:
         """Return what is asked of the fitted model."""
-        return answers(self, lambda ratings: shrunken(
-            ratings, self.global_mean_, np.asarray(self.item_bias_), self.reg_users))
+        def biases(others: Any, reg: float) -> Biased:
+            return lambda ratings: shrunken(ratings, self.global_mean_, np.asarray(others), reg)
+
+        return answers(self, biases(self.item_bias_, self.reg_users),
+                       biases(self.user_bias_, self.reg_items))
 
 
 @settings("n_threads", "verbose")
@@ -131,6 +151,8 @@ class Popularity(Recommender):
 
         return begin(sides, improve)
 
-    def answers(self) -> Linear:
+    def answers(self) -> Means:
         """Return what is asked of the fitted model."""
-        return answers(self, lambda ratings: np.zeros(ratings.shape[0]))
+        return answers(self, lambda ratings: np.zeros(ratings.shape[0]),
+                       lambda ratings: np.bincount(ratings.users_of_cells, ratings.weights,
+                                                   minlength=ratings.shape[0]))

@@ -83,6 +83,8 @@ class Estimator:
     predicts_ratings: ClassVar[Any] = True
     # What is known of users and items, and goes into a file.
     side_type: ClassVar[type[Side]] = Side
+    # What becomes of a cell that is rated again: the later rating holds, or they add up.
+    repeated: ClassVar[str] = "last"
     # Hyper-parameters with which a fit may go on from the checkpoint of others.
     may_change: ClassVar[tuple[str, ...]] = ("n_epochs", "n_threads", "verbose")
     # The axes of `weights_`, if it has any.
@@ -92,6 +94,10 @@ class Estimator:
 
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings that this model cannot learn from."""
+
+    def check_grown(self, ratings: Ratings) -> None:
+        """Raise for ratings, old and new together, that a fitted model cannot hold."""
+        self.check(ratings)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a fit begins, and what improves it."""
@@ -167,7 +173,8 @@ class Estimator:
         """Raise for a model that was saved without its training ratings."""
         if not self.has_seen_:
             raise ValueError("this model was saved with seen=False: its training ratings, "
-                             "which this needs, are not known any more")
+                             "which this needs, are not known any more; save it with seen=True, or "
+                             "fit it again")
 
     def remember(self, ratings: Ratings, sides: Sides, mean: float) -> None:
         """Drop what an earlier fit left, and keep what is known before the first epoch.

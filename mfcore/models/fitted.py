@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -120,6 +120,9 @@ class Linear:
     default: Default = Side.default_row
     link: Callable[[np.ndarray], np.ndarray] | None = None
     unanswered: Unanswered = Unanswered()
+
+    # Whether known items wait, in an update, until their history has grown.
+    waits: ClassVar[bool] = False
 
     def vectors(self, asked: Asked, pool: Pool) -> Folded:
         """Return the vectors of users: see `mfcore.metrics.fitted.Fitted`."""

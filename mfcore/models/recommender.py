@@ -6,16 +6,12 @@ What varies between models is handed over: see `Estimator` for what a class supp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any, TypeVar
-
-import numpy as np
 
 from mfcore.metrics.fitted import Folded
 from mfcore.models.answering import questions
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import score_of
-from mfcore.models.inputs import aligned_ratings, merged_rows, placed
 from mfcore.models.stopping import Callback
 from mfcore.models.training import train
 from mfcore.parallel import Pool
@@ -163,42 +159,174 @@ class Recommender(Estimator):
         folded: Folded = answers.fold_in_items(self, ratings, item_features, unknown)
         return folded
 
-    def partial_fit(self: Self, ratings: Any, *, users: Any = None, user_features: Any = None,
-                    unknown: str = "raise") -> Self:
-        """Refit the given users, append new ones, leave items as they are, and return self.
+    # ----------------------------------------------------- what comes and goes after a fit
+
+    def update(self: Self, ratings: Any = None, y: Any = None, *, how: str = "add",
+               sample_weight: Any = None, users: Any = None, items: Any = None,
+               user_features: Any = None, item_features: Any = None,
+               duplicates: str | None = None, unknown: str = "add", rows: str = "grown",
+               n_passes: int = 1) -> Self:
+        """Take new ratings into the fitted model, with new users and new items; return self.
 
         Parameters
         ----------
-        ratings : Ratings or scipy sparse, shape (n_given, n_items)
-            Complete histories: a row replaces what the model knew of its user.
-        users : ids of the rows, or None
-            None: those of the ratings, or all users of the fit.  Row numbers from `n_users_`
-            on, or unknown ids, are new users.
-        user_features : Features, scipy sparse or lists of names, or None
-            Of the given rows.  None: known users keep theirs, new ones have none.
+        ratings : Ratings, scipy sparse, frame, or array-like (n_new, 2), or None
+            New ratings, in any of the forms of `fit`; they need not name all users and items.
+            None: solve rows anew with the ratings there are, where `rows` is "all".
+        y, sample_weight : array-like, shape (n_new,), or None
+            As in `fit`, where the first argument holds pairs.
+        how : {"add", "replace"}
+            "add": to what is known of each user; "replace": a given row is all that its user has
+            rated, and what was known of it before is dropped.
+        users, items : ids of the rows and columns of `ratings`, or None
+            None: its own ids; without any, all users (items) of the fit in their order, and new
+            ones behind them.  Row numbers from `n_users_` on, or unknown ids, are new.
+        user_features, item_features : Features, scipy sparse or lists of names, or None
+            Of the rows (columns) of `ratings`, for a model that was fitted with features.  None:
+            known ones keep theirs, new ones have none.
+        duplicates : {"last", "sum", "mean", "error"} or None
+            What becomes of a cell that is rated again.  None: counts of `ImplicitMF` add up,
+            elsewhere the new rating holds.
+        unknown : {"add", "ignore", "raise"}
+            Whether items that the model does not know come in, are left out with their ratings,
+            or raise KeyError.  Users that are new always come in.
+        rows : {"grown", "changed", "all"}
+            Vectors to solve.  "grown": of users that have changed, and of items that are new or
+            whose ratings have grown by a tenth since they were last solved; "changed": of all
+            users and items with new ratings; "all": of everybody.
+        n_passes : int from 1 to 1000
+            Each solves these items with all users as they are, and then these users.
+
+        Raises
+        ------
+        NotImplementedError
+            For models that cannot be refitted in part; for new items where a model has a size
+            for each item (autoencoders, EASE) or learns them step by step (BPR, NeuralMF).
+        ValueError, TypeError
+            For what `fit` refuses in ratings; for ids that repeat, or text where ids are integers;
+            for a model that was saved with seen=False.
+        DivergenceError
+            For vectors that would not be finite.
+
+        See Also
+        --------
+        partial_fit : users alone, with the items as they are.
+        forget : users and items that leave.
+
+        Notes
+        -----
+        After any error, and after Ctrl-C, the model is what it was before.
+
+        The rows that are solved get the vectors that `fold_in_users` and `fold_in_items` return:
+        those of a fit in which all other rows are as they are.  Those rows, the vectors of
+        features, penalties and the mean stay those of the fit.  How far this is from a fit to all
+        ratings is how much `objective()` falls when all rows are solved again, which
+        `update(rows="all")` does.
+
+        New users get vectors first, so that new items can lean on them.  A vector takes all
+        ratings of its row: one day of 1 % of the ratings costs a few percent of a fit, since
+        popular items wait until there is something to learn.
+        """
+        from mfcore.models.updates.updating import Plan, update
+
+        plan = Plan(how, duplicates, unknown, rows, n_passes)
+        update(self, ratings, y, plan, sample_weight=sample_weight, users=users, items=items,
+               user_features=user_features, item_features=item_features)
+        return self
+
+    def partial_fit(self: Self, ratings: Any, y: Any = None, *, how: str = "add",
+                    sample_weight: Any = None, users: Any = None, user_features: Any = None,
+                    unknown: str = "raise") -> Self:
+        """Take new ratings of users in, refit these users, leave items as they are; return self.
+
+        Parameters
+        ----------
+        ratings, y, how, sample_weight, users, user_features
+            As in `update`; the columns of a matrix are the items of the fit.
         unknown : {"raise", "ignore"}
             Whether ratings of items that the fit did not have raise KeyError or are left out.
 
         Raises
         ------
-        NotImplementedError
-            For models that are not fitted by least squares.
+        NotImplementedError, ValueError, TypeError
+            As `update`.
+
+        See Also
+        --------
+        update : new items too, and vectors of items that have changed.
         """
-        self.check_fitted()
-        self.require("partial_fit")
-        self.check_seen()
-        given = aligned_ratings(ratings, self, unknown)
-        merged, rows = merged_rows(self.ratings_, given, users)
-        side, items, n_users = copy(self.users_), copy(self.items_), merged.shape[0]
-        features = side.grown(user_features, rows, n_users)
-        folded = self.fold_in_users(given, user_features=features and features.matrix[rows])
-        side.features = side.with_history_of(merged, features)
-        if side.bias is not None and folded.bias is not None:
-            side.bias = placed(side.bias, rows, folded.bias, n_users)
-        side.factors = placed(side.factors, rows, folded.factors, n_users)
-        side.counts = np.diff(merged.by_user.indptr)
-        items.counts = np.bincount(merged.by_user.indices, minlength=merged.shape[1])
-        vars(self).update(ratings_=merged, users_=side, items_=items)
+        from mfcore.models.updates.updating import Plan, update
+
+        plan = Plan(how, unknown=unknown, rows="changed", items=False)
+        update(self, ratings, y, plan, sample_weight=sample_weight, users=users,
+               user_features=user_features)
+        return self
+
+    def partial_fit_items(self: Self, ratings: Any, y: Any = None, *, how: str = "add",
+                          sample_weight: Any = None, items: Any = None,
+                          item_features: Any = None, unknown: str = "raise") -> Self:
+        """Take new ratings of items in, refit these items, leave users as they are; return self.
+
+        Parameters
+        ----------
+        ratings, y, how, sample_weight, items, item_features
+            As in `update`; the rows of a matrix are the users of the fit, and with how="replace"
+            a given column is all that is known of its item.
+        unknown : {"raise", "ignore"}
+            Whether ratings of users that the fit did not have raise KeyError or are left out.
+
+        Raises
+        ------
+        NotImplementedError, ValueError, TypeError
+            As `update`.
+
+        See Also
+        --------
+        update : new users too, and vectors of users that have changed.
+        """
+        from mfcore.models.updates.updating import Plan, update
+
+        plan = Plan(how, unknown=unknown, rows="changed", users=False)
+        update(self, ratings, y, plan, sample_weight=sample_weight, items=items,
+               item_features=item_features)
+        return self
+
+    def forget(self: Self, users: Any = None, items: Any = None, *, unknown: str = "raise"
+               ) -> Self:
+        """Drop users and items: their vectors, ratings and ids, also from files saved later.
+
+        Parameters
+        ----------
+        users, items : ids (row numbers where the ratings had none), or None
+            Users who withdraw, items that are retired.  Numbers of those behind them move up.
+        unknown : {"raise", "ignore"}
+            Whether ids that the model does not know raise KeyError or are passed over.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotImplementedError
+            For items of a model with a size for each item: `recommend(exclude_items=...)` leaves
+            them out of lists, a fit without them leaves them out of the model.
+        KeyError, IndexError
+            For unknown ids, or row numbers out of range.
+        ValueError
+            Where no rating would be left; for a model that was saved with seen=False.
+
+        Notes
+        -----
+        Models that `update` can give new items solve the users who had rated a dropped item again,
+        and items that lost a tenth of their ratings.  What the other vectors learned from the
+        dropped ratings stays until these are solved, by `update(rows="all")`, or the model is
+        fitted again.  What a retired item says of taste is lost with it: where only the lists
+        matter, keep it and leave it out of them by `exclude_items`.
+        """
+        from mfcore.models.updates.forgetting import forget
+
+        forget(self, users, items, unknown)
         return self
 
     # ------------------------------------------------------------------ looking in

@@ -16,7 +16,10 @@ ABILITIES = {
     "item_features": "item features",
     "fold_in_users": "fold-in of users",
     "fold_in_items": "fold-in of items",
-    "partial_fit": "`partial_fit`",
+    "partial_fit": "`update`, `partial_fit`",
+    "new_items": "new items by `update`",
+    "forget": "`forget` users",
+    "forget_items": "`forget` items",
     "explain": "`explain`",
     "objective": "`objective`",
     "similar_items": "`similar_items`",
@@ -34,6 +37,11 @@ SENTENCES = {
     "fold_in_items": "{name} cannot fold in items: a new item is learned by a fit",
     "partial_fit": "{name} cannot be refitted in part: recommend(ratings=...) serves new rows, "
                    "fit learns them",
+    "new_items": "{name} cannot take new items in: refit it, fit(...), with all ratings; "
+                 "update(..., unknown='ignore') takes in what is new of the items it knows",
+    "forget": "{name} cannot forget users: refit it, fit(...), without their ratings",
+    "forget_items": "{name} cannot forget items: recommend(exclude_items=...) leaves them out of "
+                    "lists, a fit without them leaves them out of the model",
     "explain": "{name} cannot explain its scores by ratings",
     "objective": "{name} does not minimise the quadratic formula",
     "similar_groups": "{name} learns no vectors of groups; MatrixFactorization, ImplicitMF, "
@@ -43,6 +51,9 @@ SENTENCES = {
     "index_vectors": "{name} has no scores that are inner products: ask recommend",
     "checkpoint": "checkpoint must be None: a {name} fits several models",
 }
+
+ROWS = frozenset({"partial_fit", "forget"})                 # of users, while items stay
+BOTH = ROWS | {"new_items", "forget_items"}
 
 # Where a class has a reason of its own.
 REASONS = {
@@ -56,6 +67,8 @@ REASONS = {
     ("EASE", "similar_users"): "EASE learns nothing of users; compare their rows",
     ("MatrixFactorization", "explain"): "with loss='logistic' a score is no sum over ratings, so "
                                         "that explain has nothing to show",
+    **{("RatingAutoencoder", ability): "with orientation='item' the network has a size for each "
+                                       "user: refit it, fit(...)" for ability in ROWS},
 }
 
 BASIC = frozenset({"fold_in_users", "similar_items", "similar_users", "checkpoint"})
@@ -95,29 +108,30 @@ MODELS = {each.name: each for each in (
     Model("ImplicitMF", "mfcore.models.factorization.implicit", "implicit",
           "counts of plays, clicks or sales", "scores", frozenset(ABILITIES)),
     Model("BPR", "mfcore.models.ranking.bpr", "bpr", "the order of items, pair by pair", "scores",
-          BASIC | LINEAR),
+          BASIC | ROWS | LINEAR | {"forget_items"}),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
           "ratings, by the mean of many factorizations", "ratings",
-          BASIC | FEATURES | LINEAR | {"weights"}),
+          BASIC | FEATURES | LINEAR | {"weights", "forget", "forget_items"}),
     Model("NeuralMF", "mfcore.models.pairs.neural", "neural",
           "ratings or choices, by a network on vectors",
           "ratings with loss='squared', scores with loss='logistic'",
-          BASIC | FEATURES | {"weights"}),
+          BASIC | FEATURES | ROWS | {"weights", "forget_items"}),
     Model("EASE", "mfcore.models.items.ease", "ease", "choices, by all other items in closed form",
-          "scores", BASIC - {"similar_users"} | {"explain"}),
+          "scores", BASIC - {"similar_users"} | ROWS | {"explain"}),
     Model("RatingAutoencoder", "mfcore.models.autoencoders.ratings", "autoencoder",
           "ratings, by a network on rows of ratings", "ratings", BASIC | {"weights"},
-          {"index_vectors": "with output='identity'"}),
+          {"index_vectors": "with output='identity'",
+           **dict.fromkeys(ROWS, "with orientation='user'")}),
     Model("MultDAE", "mfcore.models.autoencoders.denoising", "multdae",
-          "choices, by a denoising autoencoder", "scores", BASIC | LINEAR),
+          "choices, by a denoising autoencoder", "scores", BASIC | ROWS | LINEAR),
     Model("MultVAE", "mfcore.models.autoencoders.variational", "multvae",
-          "choices, by a variational autoencoder", "scores", BASIC | LINEAR),
+          "choices, by a variational autoencoder", "scores", BASIC | ROWS | LINEAR),
     Model("RecVAE", "mfcore.models.autoencoders.variational", "recvae",
-          "choices, by a VAE with a composite prior", "scores", BASIC | LINEAR),
+          "choices, by a VAE with a composite prior", "scores", BASIC | ROWS | LINEAR),
     Model("BiasOnly", "mfcore.models.baselines", "bias", "ratings, by means of users and items",
-          "ratings", LINEAR | {"weights", "fold_in_users", "checkpoint"}),
+          "ratings", BOTH | LINEAR | {"weights", "fold_in_users", "checkpoint"}),
     Model("Popularity", "mfcore.models.baselines", "popularity", "what most users have rated",
-          "scores", LINEAR | {"weights", "fold_in_users", "checkpoint"}),
+          "scores", BOTH | LINEAR | {"weights", "fold_in_users", "checkpoint"}),
     Model("Segmented", "mfcore.models.segments.segmented", "segmented",
           "another model for each segment of users", "as its estimator",
           frozenset({"fold_in_users"}),

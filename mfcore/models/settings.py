@@ -229,4 +229,6 @@ def fitted_of(model: Any) -> dict[str, Any]:
     """Return what a fit left, by name, without ratings and models inside."""
     own = {name: value for name, value in vars(model).items()
            if name.endswith("_") and name not in APART}
-    return {**own, **model.users_.named(), **model.items_.named()}
+    stale = {f"{side.name}_stale_": side.stale for side in (model.users_, model.items_)
+             if side.stale is not None}
+    return {**own, **model.users_.named(), **model.items_.named(), **stale}

@@ -48,6 +48,8 @@ class Side:
         Names of the columns of F, and its mean row.
     feature_factors, feature_bias : ndarray, shapes (n_features, k), (n_features,), or None
         G and g.
+    stale : ndarray of int64, shape (n_rows,), or None
+        Ratings that came or went since each row was last solved; None: no row has any.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Side:
     feature_mean: np.ndarray | None = None
     feature_factors: np.ndarray | None = None
     feature_bias: np.ndarray | None = None
+    stale: np.ndarray | None = None
 
     # Whether the fit is over: arrays are then shown read-only, and sums over them are kept.
     sealed: bool = False
@@ -222,17 +225,19 @@ class Side:
             known.matrix.indptr, (0, n_rows - known.shape[0]), "edge")),
             shape=(n_rows, known.shape[1]))
         if given is not None:
-            fresh = aligned_features("user_features", given, known.names, len(rows))
+            fresh = aligned_features(f"{self.name}_features", given, known.names, len(rows))
             source = np.arange(n_rows)
             source[rows] = n_rows + np.arange(len(rows))
             matrix = sp.vstack([matrix, fresh], format="csr")[source]
         return Features(matrix, known.names)
 
     def with_history_of(self, ratings: Ratings, known: Features | None) -> Features | None:
-        """Return features with the history that the fit asked for."""
-        if not n_of_history(self.feature_names):
+        """Return features with the history that the fit asked for, in the columns it has."""
+        names, bag = self.feature_names or [], n_of_history(self.feature_names)
+        if not bag:
             return known
-        return history(ratings) if known is None else concatenate(known, history(ratings))
+        rated = Features(history(ratings).matrix[:, :bag], names[len(names) - bag:])
+        return rated if known is None else concatenate(known, rated)
 
 
 class FeaturedSide(Side):

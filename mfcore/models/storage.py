@@ -30,7 +30,8 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "feature_factors": "row_feature factor", "feature_bias": "row_feature",
             "feature_mean": "row_feature", "bias_samples": "sample row",
             "feature_bias_samples": "sample row_feature", "prior_mean": "sample unknown",
-            "prior_precision": "sample unknown"}.items()}
+            "prior_precision": "sample unknown",
+            "stale": "row"}.items()}
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
@@ -42,7 +43,8 @@ PAIRS = {"rating_range_", "bias_reg_"}
 BOUNDS: dict[str, dict[str, float]] = {
     "rating_scale_": {"above": 0}, "scale_": {"above": 0}, "reg_": {"low": 0},
     "unknown_weight_": {"low": 0}}
-WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_"}
+WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_",
+                 "user_stale_", "item_stale_"}
 
 
 def save(model: Any, path: persistence.Place, *, seen: bool = True) -> None:
@@ -207,6 +209,7 @@ def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
             if name not in fitted:
                 raise ValueError(f"{name} is missing")
             setattr(side, part, fitted.pop(name))
+        side.stale = fitted.pop(f"{side.name}_stale_", None)
         side.sealed = True
     return sides
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
+from mfcore.models import registry
 from mfcore.models.autoencoders import by_item, core, network
 from mfcore.models.autoencoders.core import Autoencoder, Recipe
 from mfcore.models.autoencoders.corrupted import NOISES
@@ -139,8 +140,13 @@ class RatingAutoencoder(Autoencoder):
     # ------------------------------------------------------------ published settings
 
     def lacks(self, ability: str) -> bool:
-        """Return whether the model cannot do something: with an output φ, vectors for an index."""
-        return ability == "index_vectors" and self.output != "identity" or super().lacks(ability)
+        """Return whether the model cannot do something.
+
+        With an output φ, vectors for an index; with rows of items, to take users in or forget them.
+        """
+        fixed = {"index_vectors": self.output != "identity",
+                 **dict.fromkeys(registry.ROWS, self.orientation == "item")}
+        return fixed.get(ability, False) or super().lacks(ability)
 
     @classmethod
     def autorec_item(cls: type[Self], **params: Any) -> Self:

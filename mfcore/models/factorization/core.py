@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -247,6 +247,8 @@ class Factorized(Linear):
 
     core: Any = None
 
+    waits: ClassVar[bool] = True
+
     def fold_in_items(self, model: Any, ratings: Any, item_features: Any, unknown: str
                       ) -> Folded:
         """Return the vectors of new items: see `Recommender.fold_in_items`."""
@@ -260,6 +262,11 @@ class Factorized(Linear):
         with Pool(model.n_threads) as pool:
             folded: Folded = self.core.fold(turned, self.items, self.users, F, pool)
             return folded
+
+    def fold_columns(self, ratings: Ratings, features: Any, pool: Pool) -> Folded:
+        """Return the vectors of items: rows of `ratings`, whose columns are the users."""
+        folded: Folded = self.core.fold(ratings, self.items, self.users, features, pool)
+        return folded
 
     def explain(self, ratings: Ratings, row: int, column: int, k: int
                 ) -> tuple[float, np.ndarray, np.ndarray]:

@@ -96,6 +96,7 @@ class ImplicitMF(Recommender):
     origin_: float = fitted(doc="The rating that the objective measures from.")
 
     predicts_ratings = False
+    repeated = "sum"
     side_type = FeaturedSide
 
     # ------------------------------------------------- the losses of other libraries

@@ -194,6 +194,15 @@ class NeuralMF(Recommender):
             raise ValueError("freeze=True keeps the vectors of a pretrained model: give one, "
                              "fit(ratings, pretrained=model)")
 
+    def check_grown(self, ratings: Ratings) -> None:
+        """Accept all ratings: a network has learned, from a pretrained model or without one.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            Old and new ones together.
+        """
+
     def unaware(self, held: Ratings, pretrained: Any = None, **own: Any) -> dict[str, Any]:
         """Return what `fit` was given besides, a pretrained model fitted without held-out ratings.
         """
