@@ -7,6 +7,7 @@ no bar uses nothing of tqdm.
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from typing import IO, Any
 
@@ -30,6 +31,19 @@ class _Hidden:
         """Show nothing."""
 
     set_postfix = set_postfix_str = close = ignore
+
+
+def is_shown(verbose: bool | int | None) -> bool:
+    """Return whether to show bars: None means where somebody looks, at a terminal or a notebook."""
+    return _is_watched() if verbose is None else bool(verbose)
+
+
+def _is_watched() -> bool:
+    stream = sys.stderr
+    if stream is not None and not getattr(stream, "closed", False) and stream.isatty():
+        return True
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def progress_bar(shown: bool, *, total: float | None, **labels: Any) -> Any:

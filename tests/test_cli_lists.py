@@ -230,3 +230,35 @@ def test_warnings_are_one_harmless_line(run, text, monkeypatch):
     assert err.startswith("mfcore: warning: segment")
     assert err.count("\n") == 1
     assert is_harmless(err)
+
+
+# ------------------------------------------------------------------------------ files
+
+def test_lists_go_into_a_file(run, model, tmp_path):
+    titles = tmp_path / "titles.csv"
+    titles.write_text("i1,One\ni2,Two\n")
+    out = tmp_path / "lists.csv"
+    code, text, _ = run("recommend", model, "--all", "--k", 3, "--titles", titles, "--out", out)
+    n_rows = mfcore.load(model).recommend_to(tmp_path / "other.csv", 3,
+                                             titles={"i1": "One", "i2": "Two"})
+    assert (code, text) == (0, f"{out}: {n_rows} rows of 20 users\n")
+    assert out.read_text() == (tmp_path / "other.csv").read_text()
+
+
+def test_some_users_with_filters_go_into_a_file(run, model, tmp_path):
+    out = tmp_path / "lists.npy"
+    user = mfcore.load(model).user_ids_[4]
+    code, text, _ = run("recommend", model, "--user", user, "--include-seen", "--out", out,
+                        "--json", "--quiet")
+    assert code == 0
+    assert json.loads(text) == {"file": str(out), "users": 1, "rows": 7}
+    assert set(np.load(out)["user"]) == {user}
+
+
+def test_a_file_of_another_kind_is_refused(run, model, tmp_path):
+    code, text, err = run("recommend", model, "--all", "--out", tmp_path / "lists.txt")
+    assert (code, text) == (1, "")
+    assert "must end in .csv" in err
+    code, _, err = run("recommend", model, "--all", "--out", tmp_path / "l.csv", "--memory", "1KB")
+    assert code == 1
+    assert "--memory must be at least" in err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from mfcore.models.recommender import Recommender
 
 LINES_AT_A_TIME = 100_000
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 # ---------------------------------------------------------------------------------- fetch
@@ -125,22 +123,15 @@ def _write_csv(data: Dataset, target: Path, quiet: bool) -> None:
 
 def convert(arguments: Namespace) -> Answer:
     """Sort ratings files, which may be larger than memory, into a folder."""
+    from mfcore.data.chunks import byte_count
     from mfcore.data.convert import convert as sort
     from mfcore.data.layout import Reading
 
-    ratings = sort(arguments.files, arguments.out, memory=_byte_count(arguments.memory),
+    ratings = sort(arguments.files, arguments.out, memory=byte_count("memory", arguments.memory),
                    duplicates=arguments.duplicates, reading=Reading(**inputs.columns_of(arguments)),
                    verbose=int(shows_progress(arguments.quiet)))
     return Answer({"out": arguments.out, "users": ratings.shape[0], "items": ratings.shape[1],
                    "ratings": ratings.nnz}, f"{shown(arguments.out)}: {ratings}")
-
-
-def _byte_count(text: str) -> int:
-    """Return the bytes that "2GB", "512MB" or a plain number stand for."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)b?", text.strip().lower())
-    if found is None:
-        raise ValueError(f"--memory must be a size such as 2GB or 512MB, got {text!r}")
-    return int(float(found[1]) * UNITS[found[2]])
 
 
 # ------------------------------------------------------------------------------------ fit
@@ -211,8 +202,8 @@ def tune(arguments: Namespace) -> Answer:
 # ------------------------------------------------------------------ recommend and similar
 
 
-def recommend(arguments: Namespace) -> Listing:
-    """List the best items of each user."""
+def recommend(arguments: Namespace) -> Answer | Listing:
+    """List the best items of each user, or write them to a file."""
     model = _loaded(arguments)
     kind = Kind("recommendations", "user", "item", inputs.load_titles(arguments.titles, arguments))
     users, asked = _asked(model, arguments)
@@ -224,6 +215,12 @@ def recommend(arguments: Namespace) -> Listing:
         "exclude_items": inputs.given_ids("items", arguments.exclude, arguments.exclude_file,
                                           model.item_ids_, arguments.encoding),
         "unknown": arguments.unknown}
+    if arguments.out is not None:
+        rows = model.recommend_to(
+            arguments.out, arguments.k, **asked(0, len(users)), titles=kind.titles or None,
+            memory=arguments.memory, verbose=shows_progress(arguments.quiet), **options)
+        return Answer({"file": arguments.out, "users": len(users), "rows": rows},
+                      f"{shown(arguments.out)}: {rows:,} rows of {len(users):,} users")
     return listing(kind, users, arguments.k, model.n_items_, lambda start, stop, k:
                    model.recommend(k=k, **asked(start, stop), **options))
 

@@ -169,7 +169,8 @@ def _recommend(kinds: Any) -> None:
         file.  Items that a user has rated are left out.""", """
             mfcore recommend films.mfcore --user 196 186 --k 5 --titles ml-100k
             mfcore recommend films.mfcore --ratings new_users.csv --json
-            mfcore recommend films.mfcore --all --items-file in_stock.txt --json""")
+            mfcore recommend films.mfcore --all --items-file in_stock.txt --json
+            mfcore recommend films.mfcore --all --out lists.csv""")
     parser.add_argument("model", metavar="MODEL", help=MODEL)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", nargs="+", metavar="ID", help="users of the model")
@@ -190,6 +191,11 @@ def _recommend(kinds: Any) -> None:
                         help="ids that the model does not know: stop at them (raise), or answer "
                              "such a user like one without ratings, and leave such items out")
     parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
+    parser.add_argument("--out", metavar="FILE",
+                        help="write a row per recommendation to a .csv, .csv.gz, .parquet or .npy "
+                             "file; a call that was interrupted goes on where it was")
+    parser.add_argument("--memory", default="256MB", metavar="SIZE",
+                        help="memory to write in, besides the model (256MB)")
     _add_threads(parser)
     _add_file_options(parser)
 

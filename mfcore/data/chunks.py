@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mfcore import validation
 from mfcore.npy import mapped
 from mfcore.parallel import row_chunks
 
 CELLS = 1 << 22         # computed or copied at a time
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def summed(values: Callable[[slice], float], size: int) -> float:
@@ -117,3 +120,16 @@ class Mapped(np.memmap):
 def _open_mapped(path: str, mode: Any) -> Mapped:
     head: Any = mapped(path, mode)
     return Mapped(path, head.dtype, mode, head.offset, head.shape)
+
+
+def byte_count(name: str, size: Any) -> int:
+    """Return the bytes that "256MB", "2 GB" or a whole number stand for.
+
+    Raises ValueError, or TypeError for what is neither text nor a whole number.
+    """
+    if not isinstance(size, str):
+        return validation.integer(name, size, low=1)
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)b?", size.strip().lower())
+    if found is None:
+        raise ValueError(f"{name} must be a size such as 2GB or 512MB, got {size!r}")
+    return int(float(found[1]) * UNITS[found[2]])

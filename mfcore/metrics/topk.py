@@ -137,6 +137,16 @@ def needed(n_rows: int, n_items: int, k: int, n_threads: int, itemsize: int = 4)
     return n_rows * k * 2 * (8 + itemsize) + 2 * n_threads * block * itemsize
 
 
+def rows_within(memory: int, n_items: int, per_row: int, n_threads: int) -> int:
+    """Return how many rows `top_k` can take at a time within a memory, in bytes; 0: not one.
+
+    `per_row` are the bytes that are held for a row besides two blocks of scores on each thread.
+    """
+    scores, at_once = 2 * 4 * n_items, n_threads * _block_rows(n_items)
+    rows = memory // (per_row + scores)
+    return rows if rows <= at_once else (memory - scores * at_once) // per_row
+
+
 def _block_rows(n_items: int) -> int:
     return min(BLOCK_ROWS, max(1, BLOCK_SCORES // max(1, n_items)))
 

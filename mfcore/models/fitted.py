@@ -187,10 +187,11 @@ def _warn_of_strangers(known: Ratings, users: np.ndarray, items: np.ndarray) -> 
 
 def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
                exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
-               ratings: Any = None, user_features: Any = None, unknown: str = "raise"
-               ) -> tuple[np.ndarray, np.ndarray]:
+               ratings: Any = None, user_features: Any = None, unknown: str = "raise",
+               as_frame: Any = None, titles: Any = None) -> Any:
     """Return the k best items of each user under a query: see `Recommender.recommend`."""
     model.check_fitted()
+    table = framing(model, as_frame, titles)
     k = validation.count("k", k)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
@@ -206,7 +207,17 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     with Pool(model.n_threads) as pool:
         scorer = model.answers().scorer(asked, query, pool)
         best, scores = top_k(scorer, k, seen=seen, allowed=allowed, excluded=excluded, pool=pool)
-    return named(best, known.item_ids), scores
+    lists = named(best, known.item_ids), scores
+    return lists if table is None else table.of_users(asked, users, *lists)
+
+
+def framing(model: Any, as_frame: Any, titles: Any) -> Any:
+    """Return what makes frames of lists, None where arrays are asked for."""
+    if (as_frame is None or as_frame is False) and titles is None:
+        return None
+    from mfcore.models.answering.table import Framing
+
+    return Framing(model, as_frame, titles)
 
 
 def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similarity: str,

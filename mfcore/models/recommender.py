@@ -73,6 +73,7 @@ class Recommender(Estimator):
 
     predict = questions.predict
     recommend = questions.recommend
+    recommend_to = questions.recommend_to
     recommend_users = questions.recommend_users
     similar_items = questions.similar_items
     similar_users = questions.similar_users

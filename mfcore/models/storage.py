@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -52,6 +53,21 @@ def save(model: Any, path: persistence.Place, *, seen: bool = True) -> None:
     arrays, meta = _parts(model, seen)
     arrays.update(_ratings_arrays(model.ratings_, seen))
     persistence.write(path, arrays, {**meta, "shape": list(model.ratings_.shape)})
+
+
+def digest_of(model: Any) -> str:
+    """Return a checksum of what a model has learned and of its ratings; not of how it runs."""
+    arrays, meta = _parts(model, True)
+    arrays.update(_ratings_arrays(model.ratings_, True))
+    meta["fitted"].pop("history_", None)
+    params = {name: value for name, value in meta.pop("params").items()
+              if name not in ("n_threads", "verbose")}
+    total = hashlib.sha256(repr((params, meta)).encode("utf-8", "surrogatepass"))
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        total.update(repr(array.tolist()).encode("utf-8", "surrogatepass")
+                     if array.dtype == object else np.ascontiguousarray(array).data)
+    return total.hexdigest()
 
 
 def _parts(model: Any, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -6,6 +6,7 @@ names; a model that answers otherwise overrides them.
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = No
 
 def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: str = "dot",
               exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
-              ratings: Any = None, user_features: Any = None, unknown: str = "raise"
-              ) -> tuple[np.ndarray, np.ndarray]:
+              ratings: Any = None, user_features: Any = None, unknown: str = "raise",
+              as_frame: bool | str | None = None, titles: Any = None) -> Any:
     """Return the k best items of each user, best first.
 
     Parameters
@@ -81,6 +82,11 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
         What to do with an id that the fit did not have.  "ignore" answers an unknown user
         like one of whom nothing is known, and leaves unknown items out of `ratings` and
         filters: one stale id then does not fail a batch.
+    as_frame : bool, {"pandas", "polars", "pyarrow"} or None
+        Return a frame of that library (True: of the first that is installed) with a row per
+        recommendation and columns user, item, score and rank, from 1.
+    titles : mapping or Series from item id to title, or one title per item, or None
+        Makes a column title of the frame, None for items without one.
 
     Returns
     -------
@@ -95,14 +101,67 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
         For unknown ids, or row numbers out of range.
     ValueError
         For ratings of another width (it says when they look transposed).
+    ImportError
+        For a frame of a library that is not installed.
     """
     return best_items(self, Query(similarity), users, k, exclude_seen, items, exclude_items,
-                      ratings, user_features, unknown)
+                      ratings, user_features, unknown, as_frame, titles)
+
+
+def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, users: Any = None,
+                 ratings: Any = None, titles: Any = None, memory: int | str = "256MB",
+                 verbose: bool | int | None = None, **options: Any) -> int:
+    """Write the k best items of each user to a file, a chunk of users at a time.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The suffix says what is written: .csv, .csv.gz, .parquet or .npy (a structured array).
+        It has a row per recommendation, with columns user, item, score and rank, from 1.
+    k : int, >= 1
+    users : ids (row numbers where the ratings had none), one id, or None
+        None: all users of the fit, or all rows of `ratings`.
+    ratings : Ratings, scipy sparse, ids of items, {item: rating}, or None
+        New users' rows, folded in; `users` must then be None.
+    titles : mapping or Series from item id to title, or one title per item, or None
+        Makes a column title.
+    memory : int (bytes), or str such as "2GB"
+        What lists, their text and blocks of scores may take besides the model.
+    verbose : bool, int or None
+        Whether to show a progress bar; None: where standard error is a terminal or a notebook.
+    **options
+        As in `recommend`, without a frame and features: similarity, exclude_seen, items,
+        exclude_items, unknown, and what the model takes besides.
+
+    Returns
+    -------
+    n_rows : int
+        Rows of the file; lists of fewer than k items have fewer.
+
+    Raises
+    ------
+    ValueError
+        For another suffix, or too little memory for one user.
+    ImportError
+        For parquet without pyarrow.
+    BlockingIOError
+        While another process or thread writes lists to this file.
+
+    Notes
+    -----
+    The file is whole or absent.  The folder `.NAME.lists` next to it holds the work meanwhile: an
+    interrupted call, even a killed one, goes on from there when it is called again with the same
+    model and arguments (memory and threads may differ), and starts again with others.
+    """
+    from mfcore.models.answering.lists_out import write_lists
+
+    return write_lists(self, path, k, users, ratings, titles, memory, verbose, options)
 
 
 def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str = "dot",
                     exclude_seen: bool = True, users: Any = None, exclude_users: Any = None,
-                    unknown: str = "raise") -> tuple[np.ndarray, np.ndarray]:
+                    unknown: str = "raise", as_frame: bool | str | None = None,
+                    titles: Any = None) -> Any:
     """Return the k users with the highest scores of each item, best first.
 
     Parameters
@@ -118,6 +177,8 @@ def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str
     unknown : {"raise", "ignore"}
         What to do with an id that the fit did not have.  "ignore" gives an unknown item an empty
         list, and leaves unknown users out of filters.
+    as_frame, titles
+        As in `recommend`; the columns are item, user, score, rank, and the title of the item.
 
     Returns
     -------
@@ -130,6 +191,8 @@ def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str
     ------
     KeyError, IndexError
         For unknown ids, or column numbers out of range.
+    ImportError
+        For a frame of a library that is not installed.
 
     Notes
     -----
@@ -140,7 +203,7 @@ def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str
     from mfcore.models.answering.users import best_users
 
     return best_users(self, Query(similarity), items, k, exclude_seen, users, exclude_users,
-                      unknown)
+                      unknown, as_frame, titles)
 
 
 def index_vectors(self: Estimator, users: Any = None, *, metric: str = "dot", ratings: Any = None,

@@ -11,14 +11,16 @@ from mfcore import validation
 from mfcore.data.positions import named
 from mfcore.metrics.fitted import Query, Scorer, Settling, of_items
 from mfcore.metrics.topk import BLOCK_SCORES, score_blocks, top_k
+from mfcore.models.fitted import framing
 from mfcore.models.inputs import UNKNOWN, user_filters
 from mfcore.parallel import Pool, row_chunks
 
 
 def best_users(model: Any, query: Query, items: Any, k: int, exclude_seen: bool, users: Any,
-               exclude_users: Any, unknown: str) -> tuple[np.ndarray, np.ndarray]:
+               exclude_users: Any, unknown: str, as_frame: Any = None, titles: Any = None) -> Any:
     """Return the k best users of each item: see `Recommender.recommend_users`."""
     model.check_fitted()
+    table = framing(model, as_frame, titles)
     k = validation.count("k", k)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
@@ -45,7 +47,8 @@ def best_users(model: Any, query: Query, items: Any, k: int, exclude_seen: bool,
     best[places] = np.append(rows, -1)[columns]                     # (-1 is the last)
     scores = np.full((len(asked), k), -np.inf, values.dtype)
     scores[places] = values
-    return named(best, known.user_ids), scores
+    lists = named(best, known.user_ids), scores
+    return lists if table is None else table.of_items(asked, items, *lists)
 
 
 def _rows_left(n_rows: int, only: Any, without: Any) -> np.ndarray:

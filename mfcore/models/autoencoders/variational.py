@@ -61,7 +61,7 @@ def posterior(self: Any, users: Any = None, *, ratings: Any = None) -> Posterior
 
 
 def recommend(self: Any, users: Any = None, k: int = 10, *, sample: Any = None, **options: Any
-              ) -> tuple[np.ndarray, np.ndarray]:
+              ) -> Any:
     """Return the k best items of each user: see `MatrixFactorization.recommend`.
 
     Parameters

@@ -160,7 +160,7 @@ class BayesianMF(Recommender):
             return self.answers().draws(rows, columns, pool)
 
     def recommend(self, users: Any = None, k: int = 10, *, optimism: float = 0.0,
-                  **options: Any) -> tuple[np.ndarray, np.ndarray]:
+                  **options: Any) -> Any:
         """Return the k best items of each user: see `MatrixFactorization.recommend`.
 
         Parameters
