@@ -15,6 +15,7 @@ from mfcore import Ratings, read_ratings
 from mfcore.data import readers, textfile
 from mfcore.data.convert import convert
 from mfcore.data.layout import Reading, find_layout
+from mfcore.data.parsing import _in_groups
 from mfcore.data.readers import dataset_of, read_columns
 from mfcore.data.textfile import text_of
 
@@ -352,6 +353,26 @@ def test_the_line_of_an_error_is_counted_over_all_chunks(monkeypatch) -> None:
         read_columns(text_of("many", text), n_threads=2)
 
 
+def test_a_chunk_of_separators_alone_is_a_line_of_missing_ids(monkeypatch) -> None:
+    monkeypatch.setattr(readers, "BLOCK_BYTES", 6)
+    with pytest.raises(ValueError, match="line 2: expected a user id in column 1, got ''"):
+        read_columns(text_of("cut", b"1,2,3\n,,"))
+
+
+def test_timestamps_before_the_first_of_all_are_read() -> None:
+    found = read_columns(text_of("old", b"1,2,3,-5\n2,3,4,5e18\n"), Reading(timestamp=3))
+    assert found.timestamps.tolist() == [-5, 5 * 10**18]
+
+
+def test_a_weight_of_0_is_a_weight() -> None:
+    found = read_columns(text_of("weighed", b"1,2,3,0\n2,3,4,0.5\n"), Reading(weight=3))
+    assert found.weights.tolist() == [0, 0.5]
+
+
+def test_as_many_blocks_are_read_at_a_time_as_there_are_threads() -> None:
+    assert [list(group) for group, _ in _in_groups(iter(range(5)), 2)] == [[0, 1], [2, 3], [4]]
+
+
 def test_a_line_longer_than_a_chunk_is_read(monkeypatch) -> None:
     monkeypatch.setattr(readers, "BLOCK_BYTES", 100)
     text = b"1,2,3,\n4,5,6," + b"x" * 1000 + b"\n7,8,9\n"
@@ -379,6 +400,15 @@ def test_a_line_longer_than_a_chunk_is_read(monkeypatch) -> None:
     ("1;2;3,5\n1;3;4,0\n", "line 1: expected a number in column 3, got '3,5'"),
     ('a,2,3\n"b,3,4\n', "line 2: begins a field with a quote that does not end"),
     ("1,2\n2,3\n", "must have 3 columns for rating='rating', got 2: '1', '2'; rating=None"),
+    ("1;2;3\n1;3;4,0\n", "got '4,0'; write decimals with a point, and thousands without a comma"),
+    ("1,2,3\n1,3,x\n", "got 'x'; correct the line, or leave it out"),
+    ("1,2,3\n1,3," + "x" * 61 + "\n", "got '" + "x" * 60 + "'"),
+    ("1,2,3\n1,3,1e999\n1,4,1e998\n", "line 2: expected a number in column 3, got '1e999'"),
+    ("#a\n1,2,3\n1,3,4\n#b\n1,2,oops\n", "line 4: begins with '#', as the lines at the top do"),
+    ("user,item,rating\nTrue,2,3\nfalse,3,4\n", r"line 2: .* user id .* only True and False"),
+    ("TRUE,2,3\n", "line 1: .* user id in column 1, got only True and False; say text_ids=True"),
+    ("1,true,3\n1,True,3\n1,TRUE,3\n1,tRuE,3\n1,false,3\n1,False,3\n1,FALSE,3\n",
+     "line 1: expected an item id in column 2, got only True and False"),
     ("user,item,rating\n", "has a header and no line of ratings"),
     ("Dear diary\n", "must have 3 columns .* got 2: 'Dear', 'diary'"),
     ("It was a dark night\n", "line 1: expected a number in column 3, got 'a'"),

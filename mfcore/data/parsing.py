@@ -249,7 +249,7 @@ class _Ids(_Column):
                                   f"decimal {text!r}; write whole numbers, or say text_ids=True "
                                   f"to read such ids as text")
         texts = self.words.texts
-        if len(texts) < 7 and {text.lower() for text in texts} <= _TRUTH and not self.text_ids:
+        if not self.text_ids and all(text.lower() in _TRUTH for text in texts):
             raise LineError(self.first, f"expected {_DEMANDS[self.what]} in {self.place}, got only "
                                         f"True and False; say text_ids=True if these are ids")
         return Coded(as_objects(texts), np.concatenate(self.codes))
