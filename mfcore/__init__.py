@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from mfcore.models.factorization.implicit import ImplicitMF
     from mfcore.models.factorization.matrix_factorization import MatrixFactorization
     from mfcore.models.items.ease import EASE
+    from mfcore.models.items.graph_filter import GraphFilter
+    from mfcore.models.items.neighbours import ItemKNN, RP3Beta
+    from mfcore.models.items.pure_svd import PureSVD
+    from mfcore.models.items.sparse_ease import SparseEASE
     from mfcore.models.pairs.neural import NeuralMF
     from mfcore.models.ranking.bpr import BPR
     from mfcore.models.segments.segmented import Segmented
@@ -44,9 +48,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "ImplicitMF", "MatrixFactorization", "MultDAE",
-           "MultVAE", "NeuralMF", "Popularity", "RatingAutoencoder", "Ratings", "RecVAE",
-           "Segmented", "__version__", "compare", "compile_kernels", "cross_validate", "evaluate",
+__all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "GraphFilter", "ImplicitMF", "ItemKNN",
+           "MatrixFactorization", "MultDAE", "MultVAE", "NeuralMF", "Popularity", "PureSVD",
+           "RP3Beta", "RatingAutoencoder", "Ratings", "RecVAE", "Segmented", "SparseEASE",
+           "__version__", "compare", "compile_kernels", "cross_validate", "evaluate",
            "evaluate_lists", "fetch", "gradcheck", "load", "read_ratings", "rerank", "tune"]
 
 _HOMES = {

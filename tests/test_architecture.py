@@ -59,6 +59,7 @@ KERNEL_EXCEPTIONS = {
                               "scipy.linalg.cython_lapack"},
     "mfcore.kernels.prefetch": {"llvmlite", "numba", "numba.core", "numba.extending"},
     "mfcore.kernels.bpr": {"mfcore.kernels.draws"},
+    "mfcore.kernels.neighbours": {"mfcore.kernels.lapack", "mfcore.kernels.topk"},
     "mfcore.kernels.logistic": {"mfcore.kernels.draws", "mfcore.kernels.sgd"},
     "mfcore.kernels.sgd": {"mfcore.kernels.prefetch"},
     "mfcore.kernels.cg": {"mfcore.kernels.prefetch"},

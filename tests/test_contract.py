@@ -457,7 +457,8 @@ def test_the_order_of_questions_is_the_order_of_answers(made):
 
 # Whose vector of a user is a function of the row, so that a known row gets its own again.
 SOLVED = [MatrixFactorization, ImplicitMF, EASE, RatingAutoencoder, MultDAE, MultVAE, RecVAE,
-          BiasOnly, Popularity]
+          BiasOnly, Popularity, mfcore.GraphFilter, mfcore.PureSVD, mfcore.ItemKNN,
+          mfcore.RP3Beta, mfcore.SparseEASE]
 
 
 @pytest.mark.parametrize("made", samples.EVERY)
@@ -615,6 +616,8 @@ def test_answers_in_single_precision_are_those_in_double_precision_rounded(made)
 # Whose fit draws nothing that depends on the place of an item: without vectors at random, or
 # with users first and items solved from them.
 EQUIVARIANT = {EASE: {}, BiasOnly: {}, Popularity: {},
+               **{made: {"n_neighbors": 7} for made in (mfcore.ItemKNN, mfcore.RP3Beta,
+                                                        mfcore.SparseEASE)},
                MatrixFactorization: {"solver": "cholesky", "dtype": "float64"},
                ImplicitMF: {"solver": "cholesky", "dtype": "float64"}}
 

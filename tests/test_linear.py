@@ -218,7 +218,8 @@ def test_parameters_out_of_range_are_refused(params, message):
 def test_a_matrix_too_large_for_the_memory_is_refused_with_the_figure():
     many = sp.csr_array((np.ones(1), ([0], [99_999])), shape=(2, 100_000))
     with pytest.raises(ValueError, match=r"at least 40\.82 gigabytes for 100000 items in float32,"
-                                         r" got 8; leave out rare items, or raise memory"):
+                                         r" got 8; leave out rare items, raise memory, or take "
+                                         r"SparseEASE"):
         EASE().fit(many)
 
 

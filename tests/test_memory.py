@@ -70,6 +70,10 @@ CASES = {
     "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, (*SHAPE, PER_USER, 1),
             3 * vectors(64) + 12 * N),
     "EASE": ("EASE", {}, (4_000, 2_500, 20, 1), 4 * 2_520 * (2_520 + 4 * TILE)),
+    "GraphFilter": ("GraphFilter", {"n_factors": 48}, (30_000, 20_000, 5, 1),
+                    4 * 80 * (30_000 + 2 * 20_005 + 80 * 15) + 16 * 30_000 * 5),
+    "SparseEASE": ("SparseEASE", {"n_neighbors": 150}, (6_000, 5_000, 20, 1),
+                   24 * 5_020 * 150 + 16 * 6_000 * 20),
     "MultVAE": ("MultVAE", {"n_epochs": 1, "hidden": [64], "n_latent": 32},
                 (6_000, 5_000, 20, 1), layers(5_020, 64, 32, 500)),
 }

@@ -55,16 +55,20 @@ SENTENCES = {
 ROWS = frozenset({"partial_fit", "forget"})                 # of users, while items stay
 BOTH = ROWS | {"new_items", "forget_items"}
 
+# Models whose user is a row of the ratings.
+OF_ITEMS = ("EASE", "SparseEASE", "ItemKNN", "RP3Beta")
 # Where a class has a reason of its own.
 REASONS = {
     ("BPR", "weights"): "BPR has no use for weights: leave them out, and leave out the cells "
                         "that should not count",
-    ("EASE", "index_vectors"): "vectors of EASE are as long as the catalogue: ask recommend",
+    **{(name, "index_vectors"): f"vectors of {name} are as long as the catalogue: ask recommend"
+       for name in OF_ITEMS},
+    **{(name, "similar_users"): f"{name} learns nothing of users; compare their rows"
+       for name in OF_ITEMS},
     ("Segmented", "index_vectors"): "Segmented has vectors of each segment: ask "
                                     "model.segment(label).index_vectors()",
     ("RatingAutoencoder", "index_vectors"): "scores are inner products with output='identity' "
                                             "alone: ask recommend",
-    ("EASE", "similar_users"): "EASE learns nothing of users; compare their rows",
     ("MatrixFactorization", "explain"): "with loss='logistic' a score is no sum over ratings, so "
                                         "that explain has nothing to show",
     **{("RatingAutoencoder", ability): "with orientation='item' the network has a size for each "
@@ -72,6 +76,7 @@ REASONS = {
 }
 
 BASIC = frozenset({"fold_in_users", "similar_items", "similar_users", "checkpoint"})
+ITEMS = BASIC - {"similar_users"} | ROWS | {"explain"}
 FEATURES = frozenset({"user_features", "item_features"})
 LINEAR = frozenset({"index_vectors"})
 
@@ -117,7 +122,18 @@ MODELS = {each.name: each for each in (
           "ratings with loss='squared', scores with loss='logistic'",
           BASIC | FEATURES | ROWS | {"weights", "forget_items"}),
     Model("EASE", "mfcore.models.items.ease", "ease", "choices, by all other items in closed form",
-          "scores", BASIC - {"similar_users"} | ROWS | {"explain"}),
+          "scores", ITEMS),
+    Model("SparseEASE", "mfcore.models.items.sparse_ease", "sparseease",
+          "choices, by the nearest other items", "scores", ITEMS),
+    Model("ItemKNN", "mfcore.models.items.neighbours", "itemknn",
+          "choices, by cosines of items", "scores", ITEMS),
+    Model("RP3Beta", "mfcore.models.items.neighbours", "rpbeta",
+          "choices, by random walks of three steps", "scores", ITEMS),
+    Model("PureSVD", "mfcore.models.items.pure_svd", "puresvd",
+          "choices, by leading singular vectors", "scores", BASIC | ROWS | LINEAR),
+    Model("GraphFilter", "mfcore.models.items.graph_filter", "graphfilter",
+          "choices, by what is near and what is smooth on their graph", "scores",
+          BASIC | {"explain"}),
     Model("RatingAutoencoder", "mfcore.models.autoencoders.ratings", "autoencoder",
           "ratings, by a network on rows of ratings", "ratings", BASIC | {"weights"},
           {"index_vectors": "with output='identity'",

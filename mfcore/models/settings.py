@@ -145,8 +145,13 @@ def _leave_out(made: Any) -> None:
     for name in dir(made):
         if name.startswith(("user_", "item_")) and not name.endswith("_ids_") \
                 and isinstance(getattr(made, name), property) \
-                and name not in known and name not in vars(made):
+                and name not in known and "offered" in vars(_home(made, name)):
             setattr(made, name, Absent(name))
+
+
+def _home(made: type, name: str) -> type:
+    """Return the class that a name is taken from."""
+    return next(base for base in made.__mro__ if name in vars(base))
 
 
 class Absent(property):

@@ -23,6 +23,10 @@ from mfcore.models.settings import APART, fitted_of
 from mfcore.models.sides import Sides
 
 FEATURES = ("user_features_", "item_features_")
+# How a class declares a fitted attribute that is a sparse matrix, on users and items or on the axes
+# of `weights_`.
+GRAPH, MATRIX = "Ratings", "sp.csr_array"
+CSR = ("data", "indices", "indptr")
 
 # The axes of fitted arrays: within a model, those of one name have one length.
 AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item")
@@ -33,7 +37,8 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "feature_bias_samples": "sample row_feature", "prior_mean": "sample unknown",
             "prior_precision": "sample unknown",
             "stale": "row"}.items()}
-AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user")
+AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user",
+            user_degrees_="user", item_degrees_="item", singular_values_="factor")
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
 # What files of 0.1.0 have not, and what it was then.
@@ -77,11 +82,13 @@ def _parts(model: Any, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any
     """
     fitted = fitted_of(model)
     features = {name: fitted.pop(name, None) for name in FEATURES}
+    matrices = _matrix_arrays(model, fitted, seen)
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in fitted.items() if name not in arrays}
     plain["has_seen_"] = seen and model.has_seen_
     meta: dict[str, Any] = {"class": type(model).__name__, "fitted": plain,
                             "params": _written(model.get_params(deep=False))}
+    arrays.update(matrices)
     if seen:
         arrays.update(_feature_arrays(features))
     for number, inner in enumerate(getattr(model, "models_", ())):
@@ -178,7 +185,8 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
     model.remember_shape()
     own = {key: value for key, value in arrays.items() if not key.startswith("model")}
     features = _restored_features(own, meta["fitted"], ratings.shape)
-    fitted = {**_added(model, meta["fitted"]), **meta["fitted"], **own, **features}
+    matrices = _restored_matrices(model, own)
+    fitted = {**_added(model, meta["fitted"]), **meta["fitted"], **own, **features, **matrices}
     model.users_, model.items_ = _restored_sides(model, fitted)
     for key, value in fitted.items():
         if not key.endswith("_") or key in APART or hasattr(type(model), key):
@@ -242,6 +250,8 @@ def _check_arrays(model: Any, wanted: set[str]) -> None:
             lengths[f"{side.name}_feature"] = len(side.feature_names)
     for name, value in fitted.items():
         axes = model.weights_axes if name == "weights_" else AXES.get(name)
+        if sp.issparse(value):                          # (its shape is that of the axes)
+            continue
         if isinstance(value, np.ndarray) and axes is not None:
             _check_array(name, value, axes.split(), lengths)
         elif isinstance(value, np.ndarray) or (axes is not None and value is not None):
@@ -305,9 +315,47 @@ def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if array is not None}
 
 
+def _matrix_arrays(model: Any, fitted: dict[str, Any], seen: bool) -> dict[str, np.ndarray]:
+    """Take sparse matrices out of `fitted`; return their arrays.
+
+    A graph that is the ratings themselves is not written twice.
+    """
+    found: dict[str, sp.csr_array] = {}
+    for name, kind in _declared(type(model)).items():
+        if kind == GRAPH:
+            graph = fitted.pop(name)
+            if not (seen and graph is model.ratings_):
+                found[name] = graph.by_user
+        elif kind == MATRIX:
+            found[name] = fitted.pop(name)
+    return {f"{name}.{part}": getattr(matrix, part) for name, matrix in found.items()
+            for part in CSR}
+
+
+def _restored_matrices(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Take the parts of sparse matrices out of `arrays`; a graph without is the ratings."""
+    found: dict[str, Any] = {}
+    lengths = dict(zip(("user", "item"), model.ratings_.shape, strict=True))
+    for name, kind in _declared(type(model)).items():
+        if kind not in (GRAPH, MATRIX):
+            continue
+        if kind == GRAPH and f"{name}.indptr" not in arrays:
+            if not model.ratings_.nnz:
+                raise ValueError(f"{name} is missing")
+            found[name] = model.ratings_
+            continue
+        parts = [arrays.pop(f"{name}.{part}") for part in CSR]
+        _check_pointers(*parts[1:])
+        shape = model.ratings_.shape if kind == GRAPH else \
+            tuple(lengths[axis] for axis in model.weights_axes.split())
+        matrix = canonical_csr(sp.csr_array(tuple(parts), shape=shape), False, name)
+        found[name] = Ratings(matrix, copy=False) if kind == GRAPH else matrix
+    return found
+
+
 def _feature_arrays(features: dict[str, Features | None]) -> dict[str, np.ndarray]:
     return {f"{name}.{part}": getattr(found.matrix, part) for name, found in features.items()
-            if found is not None for part in ("data", "indices", "indptr")}
+            if found is not None for part in CSR}
 
 
 def _restored_features(arrays: dict[str, np.ndarray], fitted: dict[str, Any],
@@ -318,7 +366,7 @@ def _restored_features(arrays: dict[str, np.ndarray], fitted: dict[str, Any],
         known = name.replace("features_", "feature_names_")
         if known not in fitted:
             continue
-        parts = [arrays.pop(f"{name}.{part}", None) for part in ("data", "indices", "indptr")]
+        parts = [arrays.pop(f"{name}.{part}", None) for part in CSR]
         names = fitted[known]
         _check_pointers(*parts[1:])
         matrix = None if parts[0] is None else \

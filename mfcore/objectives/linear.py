@@ -26,7 +26,18 @@ penalty:
 
     Λ_i = λ + p / (1 − p) (XᵀX)_ii
 
-Sources: Steck 2019 (EASE: the Lagrangian, equations 6 to 8); Steck 2020 (EDLAE: dropout).
+Neighbourhoods.  With B_ij = 0 also for i outside N_j, the nearest items of j, each column is a
+ridge of its own.  W weighs users by the power −γ of their row sums d_u, so that long rows count
+less; c makes the mean weight of a cell 1, so that λ means the same for any γ:
+
+    L_j = ‖W^½ (x_j − X_N b)‖² + bᵀ Λ_NN b,      W_u = c d_u^−γ,   c = Σ d_u / Σ d_u^(1−γ)
+    b = (G_NN + Λ_NN)⁻¹ G_Nj,                    G = XᵀWX,   min L_j = G_jj − G_Njᵀ b
+
+With N_j all other items and γ = 0 that is B above.
+
+Sources: Steck 2019 (EASE: the Lagrangian, equations 6 to 8); Steck 2020 (EDLAE: dropout); Steck
+2019b (Markov random fields: one sparse system for each item); Park et al. 2025 (DAN: powers of
+degrees).
 """
 
 from __future__ import annotations
@@ -37,6 +48,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.kernels import cooccurrence as kernels
+from mfcore.objectives.neighbours import Similarity, by_item, cosine
 from mfcore.parallel import Pool
 
 
@@ -77,3 +89,38 @@ class LinearAutoencoder:
         square = np.asarray(self.X.multiply(self.X).sum(axis=0), np.float64).ravel()
         E = self.X.toarray().astype(np.float64) - self.X @ B.astype(np.float64)
         return float(np.vdot(E, E) + self.penalties(square) @ (B.astype(np.float64) ** 2).sum(1))
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """L with B restricted to neighbours.
+
+    Parameters
+    ----------
+    X : csr_array, shape (n_users, n_items), rows sorted, >= 0
+    reg, dropout
+        As in `LinearAutoencoder`.
+    user_power : float, >= 0
+        γ.
+    """
+
+    X: sp.csr_array
+    reg: float
+    dropout: float = 0.0
+    user_power: float = 0.0
+
+    def nearness(self) -> Similarity:
+        """Return the cosines that choose neighbours."""
+        return cosine(self.X, 0.0)
+
+    def parts(self) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
+        """Return (W^½ X)ᵀ as CSR, its squared row lengths, and Λ, all in X's precision."""
+        X, real = self.X, self.X.dtype
+        length = np.asarray(abs(X).sum(axis=1, dtype=np.float64)).ravel()
+        W = np.power(length, -self.user_power, where=length > 0, out=np.ones(len(length)))
+        W *= length.sum() / max(length @ W, np.finfo(float).tiny)
+        data = (X.data * np.repeat(np.sqrt(W), np.diff(X.indptr))).astype(real)
+        scaled = by_item(sp.csr_array((data, X.indices, X.indptr), shape=X.shape))
+        squares = np.asarray(scaled.multiply(scaled).sum(axis=1, dtype=np.float64)).ravel()
+        penalties = LinearAutoencoder(X, self.reg, self.dropout).penalties(squares)
+        return scaled, squares.astype(real), penalties.astype(real)

@@ -1,0 +1,80 @@
+"""What models of items take from ratings: choices, rows of them, and leading vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from mfcore.data.ratings import Ratings
+from mfcore.metrics.fitted import Asked, NewRows
+from mfcore.solvers.singular import Basis, bytes_needed
+
+# Vectors of "auto", one per so many rows of the smaller side, are between these.
+FEWEST_VECTORS, MOST_VECTORS = 16, 512
+
+
+def inputs(ratings: Ratings, values: str, dtype: str) -> sp.csr_array:
+    """Return X of some rows: 1 for each cell above 0 and 0 for others, or the ratings."""
+    cells = ratings.by_user
+    data = (cells.data > 0).astype(dtype) if values == "binary" else cells.data.astype(dtype)
+    return sp.csr_array((data, cells.indices, cells.indptr), shape=cells.shape)
+
+
+def choices(ratings: Ratings, values: str) -> Ratings:
+    """Return the cells of X that are not 0, with the values of the ratings."""
+    data = ratings.by_user.data
+    chosen = data > 0 if values == "binary" else data != 0
+    return ratings if chosen.all() else ratings.select_cells(chosen)
+
+
+def row_of_each(model: Any, values: str, dtype: str) -> Callable[[Asked], sp.csr_array]:
+    """Return what gives X of users of the fit, or of new ones."""
+    def rows_of(asked: Asked) -> sp.csr_array:
+        if isinstance(asked, NewRows):
+            return inputs(asked.known(model.n_items_), values, dtype)
+        model.check_seen()
+        return inputs(Ratings(model.ratings_.cells_of(asked), copy=False), values, dtype)
+
+    return rows_of
+
+
+def check_choices(ratings: Ratings, values: str) -> None:
+    """Raise for ratings that cannot be taken as choices, as they are or as those above 0."""
+    data = ratings.by_user.data
+    if values == "raw" and data.min(initial=0) < 0:
+        raise ValueError(f"ratings must be >= 0 with values='raw', got {data.min():g}; "
+                         f"values='binary' takes those above 0 as chosen")
+    if data.max(initial=0) <= 0:
+        raise ValueError("ratings must hold at least one value above 0, got none: these are taken "
+                         "as chosen")
+
+
+def n_vectors(n_factors: int | str, shape: tuple[int, int], per_vector: int) -> int:
+    """Return the number of singular vectors; "auto": one per `per_vector` of the smaller side."""
+    if isinstance(n_factors, str):
+        least = min(shape)
+        wanted = min(max(least // per_vector, FEWEST_VECTORS), MOST_VECTORS)
+        return max(1, min(wanted, least // 2))
+    return n_factors
+
+
+def check_vectors(ratings: Ratings, k: int, memory: float, dtype: str) -> None:
+    """Raise for more vectors than there are, or than the memory holds."""
+    most = min(ratings.shape)
+    if k > most:
+        raise ValueError(f"n_factors must be at most {most}, the number of singular vectors of "
+                         f"ratings of shape {ratings.shape}, got {k}")
+    size = np.dtype(dtype).itemsize
+    needed, least = (bytes_needed(each, ratings.shape, ratings.nnz, size) / 1e9 for each in (k, 1))
+    if needed > memory:
+        raise ValueError(f"memory must be at least {needed:.2g} gigabytes for {k} vectors of "
+                         f"ratings of shape {ratings.shape} in {dtype} ({least:.2g} for one), got "
+                         f"{memory:g}; lower n_factors, or raise memory")
+
+
+def leading(at: Basis, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the singular values and vectors that a model keeps."""
+    return np.sqrt(at.theta[:k]), np.ascontiguousarray(at.Q[:, :k])
