@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.chunks import columns_of_rows
+from mfcore.data.chunks import Columns, columns_of_rows
 from mfcore.data.ids import factorize
 from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
@@ -33,6 +32,7 @@ from mfcore.objectives.factors import LinearScorer, pair_scores, unit_rows
 from mfcore.parallel import Pool
 
 Default = Callable[[Any], Row | None]
+UNIT = 1 + 1e-5         # no vector of length 1 is longer, whatever it was rounded to
 
 
 def rows_of(side: Side, rows: np.ndarray, default: Row | None) -> Folded:
@@ -57,9 +57,14 @@ def with_default(vectors: Folded, rows: np.ndarray, default: Row | None
             np.where(rows < 0, len(X), rows))
 
 
+def units_of(side: Side) -> np.ndarray:
+    """Return the vectors of a side divided by their lengths; kept."""
+    return np.asarray(side.once("units", lambda: unit_rows(side.factors)))
+
+
 def cosine_scorer(users: Folded, items: Side) -> LinearScorer:
     """Return the scorer by the angle of vectors; a zero vector scores 0."""
-    return LinearScorer(unit_rows(users.factors), unit_rows(items.factors))
+    return LinearScorer(unit_rows(users.factors), units_of(items), longest=UNIT)
 
 
 @dataclass(frozen=True)
@@ -221,19 +226,24 @@ def framing(model: Any, as_frame: Any, titles: Any) -> Any:
 
 
 def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similarity: str,
-            filters: Filters = NO_FILTERS, vectors: np.ndarray | None = None
-            ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k rows of X nearest to `vectors`, or to the given rows without itself."""
+            filters: Filters = NO_FILTERS, vectors: np.ndarray | None = None,
+            side: Side | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k rows of X nearest to `vectors`, or to the given rows without itself.
+
+    `side` is that of which X has all vectors, if it is one's.
+    """
     k = validation.count("k", k)
     validation.choice("similarity", similarity, ("cosine", "dot"))
     vectors = X[rows] if vectors is None else vectors
+    known = side if side is not None and side.factors is not None else None
+    longest = None if known is None else known.longest
     if similarity == "cosine":
-        X, vectors = unit_rows(X), unit_rows(vectors)
-    itself = None if rows is None else sp.csr_array(
-        (np.ones(len(rows)), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(X)))
+        X, vectors = unit_rows(X) if known is None else units_of(known), unit_rows(vectors)
+        longest = UNIT
+    itself = None if rows is None else Columns(np.arange(len(rows) + 1), rows)
     with Pool(model.n_threads) as pool:
-        return top_k(LinearScorer(vectors, X), k, seen=itself, allowed=filters.allowed,
-                     excluded=filters.excluded, pool=pool)
+        return top_k(LinearScorer(vectors, X, longest=longest), k, seen=itself,
+                     allowed=filters.allowed, excluded=filters.excluded, pool=pool)
 
 
 def nearest_to_groups(model: Any, groups: Any, k: int, to: str, side: str, similarity: str
@@ -247,7 +257,7 @@ def nearest_to_groups(model: Any, groups: Any, k: int, to: str, side: str, simil
     if to == "groups":
         best, scores = nearest(model, vectors, rows, k, similarity)
         return named(best, np.array(grouped.feature_names, object)), scores
-    others, ids = (model.item_factors_, model.item_ids_) if to == "items" else \
-        (model.user_factors_, model.user_ids_)
-    best, scores = nearest(model, others, None, k, similarity, vectors=vectors[rows])
+    others, ids, known = (model.item_factors_, model.item_ids_, model.items_) if to == "items" \
+        else (model.user_factors_, model.user_ids_, model.users_)
+    best, scores = nearest(model, others, None, k, similarity, vectors=vectors[rows], side=known)
     return named(best, ids), scores

@@ -71,20 +71,23 @@ class Side:
     # Which of these a model of this kind has, and puts into its file.
     parts: ClassVar[tuple[str, ...]] = ("counts", "factors", "bias")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}              # (what is kept can be made again)
+
     def gram(self, bias: np.ndarray, pool: Pool) -> np.ndarray:
         """Return the Gram of [X | 1 | bias] in float64."""
         def made() -> tuple[np.ndarray, np.ndarray]:
             return bias, augmented_gram(self.factors, bias, pool, np.float64)
 
-        kept, gram = self._once("gram", made)
+        kept, gram = self.once("gram", made)
         return gram if kept is bias or np.array_equal(kept, bias) else made()[1]
 
     @property
     def longest(self) -> float:
         """The length of the longest vector."""
-        return float(self._once("longest", lambda: lengths(self.factors).max(initial=0)))
+        return float(self.once("longest", lambda: lengths(self.factors).max(initial=0)))
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what is made of the vectors, kept once the fit is over."""
         if not self.sealed:
             return make()

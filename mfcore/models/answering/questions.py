@@ -277,7 +277,8 @@ def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     self.require("similar_items")
     columns = self.ratings_.known_items(of)
     filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
-    best, scores = nearest(self, self.item_factors_, columns, k, similarity, filters)
+    best, scores = nearest(self, self.item_factors_, columns, k, similarity, filters,
+                           side=self.items_)
     return named(best, self.item_ids_), scores
 
 
@@ -302,7 +303,8 @@ def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     self.require("similar_users")
     rows = self.ratings_.known_users(of)
     filters = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
-    best, scores = nearest(self, self.user_factors_, rows, k, similarity, filters)
+    best, scores = nearest(self, self.user_factors_, rows, k, similarity, filters,
+                           side=self.users_)
     return named(best, self.user_ids_), scores
 
 
