@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "reliability.json"
+MUTATION = RESULTS.with_name("mutation.json")       # what `tests/mutation.py --record` keeps
 
 
 def record(what: str, count: int, test: str, **more: int) -> None:
@@ -17,3 +18,10 @@ def record(what: str, count: int, test: str, **more: int) -> None:
     found["versions"] = {"python": platform.python_version(),
                          **{name: version(name) for name in ("numpy", "scipy", "numba")}}
     RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def mutation_row(part: str, found: dict[str, float]) -> str:
+    """Return the score of a part of the library as a row of the README's table."""
+    return (f"| `{part}` | {found['mutants']:,} | {found['tried']} | {found['equivalent']} | "
+            f"{found['killed']} | {found['share']:.1%} | {found['low']:.1%} to "
+            f"{found['high']:.1%} |")

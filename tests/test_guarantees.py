@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from reliability import RESULTS
+from reliability import MUTATION, RESULTS, mutation_row
 
 TESTS = Path(__file__).parent
 
@@ -16,3 +16,9 @@ def test_every_guarantee_is_in_the_readme_with_the_test_that_holds_it():
         assert f"| {what} | {row['count']:,} | `{row['test']}` |" in readme
         name, test = row["test"].split("::")
         assert f"def {test}(" in (TESTS / name).read_text("utf-8")
+
+
+def test_every_mutation_score_is_in_the_readme():
+    readme = (TESTS.parent / "README.md").read_text("utf-8")
+    for part, found in json.loads(MUTATION.read_text("utf-8")).items():
+        assert mutation_row(part, found) in readme
