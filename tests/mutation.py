@@ -66,8 +66,9 @@ TESTS = {
     "training": ("als", "automatic", "balance", "bayesian", "bpr", "checkpoints", "features",
                  "fixed_items", "gradient_solver", "grouped", "groups", "history", "implicit",
                  "kernels", "line_search", "linear", "logistic", "loop", "matrix_factorization",
-                 "minibatch", "neural", "neural_groups", "numerics", "pairwise", "pointwise",
-                 "quadratic", "sample", "sampled", "sgd", "subspace", "validation", "watching"),
+                 "minibatch", "neural", "neural_groups", "numerics", "objectives", "pairwise",
+                 "pointwise", "quadratic", "sample", "sampled", "sgd", "subspace", "validation",
+                 "watching"),
     "reading": ("features", "folder", "id_kinds", "ids", "persistence", "ratings", "readers",
                 "storage", "text", "unusual_input", "validation"),
 }
