@@ -231,11 +231,17 @@ def test_repeated_pairs_of_a_frame_are_merged_as_with_older_ones():
 
 # ------------------------------------------------------------------------- who waits
 
-def test_a_row_waits_until_a_tenth_of_its_ratings_is_new():
-    counts = np.array([0, 5, 20, 20, 1000, 1000])
-    news = np.array([1, 1, 1, 2, 99, 100])
-    np.testing.assert_array_equal(solving.enough(news, counts),
-                                  [True, True, False, True, False, True])
+def test_a_row_waits_until_about_a_fifth_of_its_ratings_is_new():
+    n, share = 1000, solving.shares(1000)
+    assert 0.1 <= share.min() < 0.101
+    assert 0.299 < share.max() < 0.3
+    assert np.diff(np.sort(share)).max() < 2 * 0.2 / n              # (not all at once)
+    counts = np.full(n, 1000)
+    least = np.ceil(share * 1000).astype(int)
+    assert solving.enough(least, counts).all()
+    assert not solving.enough(least - 1, counts).any()
+    assert solving.enough(np.ones(11, int), np.arange(11)).all()    # few ratings never wait
+    assert not solving.enough(np.zeros(n, int), np.zeros(n, int)).any()
 
 
 def long_histories() -> Any:
@@ -246,7 +252,8 @@ def long_histories() -> Any:
 
 def test_small_updates_add_up_until_a_row_is_solved():
     fitted = long_histories()
-    before, user = fitted.user_factors_[7].copy(), 7
+    user = 13
+    before = fitted.user_factors_[user].copy()
     seen = set(fitted.ratings_.by_user[[user]].indices.tolist())
     new = [item for item in range(60) if item not in seen]
     moved = []
@@ -254,10 +261,9 @@ def test_small_updates_add_up_until_a_row_is_solved():
         fitted.update(Ratings.from_arrays([user], [item]))
         moved.append(not np.array_equal(fitted.user_factors_[user], before))
     n = len(seen)
-    wanted = [t >= 0.1 * (n + t) for t in range(1, 9)]
-    assert moved[:6] == wanted[:6]
-    assert wanted[0] is False
-    assert any(wanted)
+    least = next(t for t in range(1, 99) if t >= solving.shares(40)[user] * (n + t))
+    assert 1 < least <= 8
+    assert moved == [t >= least for t in range(1, 9)]
 
 
 def test_what_waits_goes_into_the_file_and_can_be_solved_on_request(tmp_path):

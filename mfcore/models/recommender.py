@@ -192,8 +192,8 @@ class Recommender(Estimator):
             Whether items that the model does not know come in, are left out with their ratings,
             or raise KeyError.  Users that are new always come in.
         rows : {"grown", "changed", "all"}
-            Vectors to solve.  "grown": of users that have changed, and of items that are new or
-            whose ratings have grown by a tenth since they were last solved; "changed": of all
+            Vectors to solve.  "grown": of users and items that are new, that have few ratings, or
+            of whose ratings about a fifth has come since they were last solved; "changed": of all
             users and items with new ratings; "all": of everybody.
         n_passes : int from 1 to 1000
             Each solves these items with all users as they are, and then these users.
@@ -225,8 +225,8 @@ class Recommender(Estimator):
         `update(rows="all")` does.
 
         New users get vectors first, so that new items can lean on them.  A vector takes all
-        ratings of its row: one day of 1 % of the ratings costs a few percent of a fit, since
-        popular items wait until there is something to learn.
+        ratings of its row: a day of 1 % of the ratings costs a few percent of a fit, since rows
+        that know much wait until there is something to learn.
         """
         from mfcore.models.updates.updating import Plan, update
 
@@ -320,7 +320,7 @@ class Recommender(Estimator):
         Notes
         -----
         Models that `update` can give new items solve the users who had rated a dropped item again,
-        and items that lost a tenth of their ratings.  What the other vectors learned from the
+        and items that lost about a fifth of their ratings.  What the other vectors learned from the
         dropped ratings stays until these are solved, by `update(rows="all")`, or the model is
         fitted again.  What a retired item says of taste is lost with it: where only the lists
         matter, keep it and leave it out of them by `exclude_items`.

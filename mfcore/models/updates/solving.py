@@ -1,8 +1,10 @@
 """Vectors of some rows of a fitted model, solved anew; the others stay as they are.
 
 A row of which much is known moves little by one rating more, and costs as much as all its ratings.
-So a known row waits until a tenth of its ratings is news to it.  The cost of an update then goes
-with what is new, some ten old ratings for each, and not with the histories of all who were there.
+So a row of more than ten ratings waits until about a fifth of them is news to it.  The cost of an
+update then goes with what is new, some five old ratings for each, and not with the histories of
+all who were there.  Rows have shares of their own, from a tenth to three tenths: where all had one,
+all that a fit leaves would come due in the same week.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from mfcore.models.sides import Side
 from mfcore.models.updates.sides import settled, with_rows
 from mfcore.parallel import Pool
 
-NEWS = 0.1
+FEW, NEWS = 10, 0.2
 
 
 class Part(NamedTuple):
@@ -76,8 +78,14 @@ def news_of(side: Side, part: Part) -> np.ndarray:
 
 def enough(news: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return which rows have enough news, given how many ratings they have in all."""
-    found: np.ndarray = (news > 0) & (news >= NEWS * counts)
+    found: np.ndarray = (news > 0) & ((counts <= FEW) | (news >= shares(len(counts)) * counts))
     return found
+
+
+def shares(n_rows: int) -> np.ndarray:
+    """Return the share of news for which each row waits, between NEWS / 2 and 3 NEWS / 2."""
+    golden = (5 ** 0.5 - 1) / 2                     # (whose multiples, modulo 1, keep apart)
+    return NEWS * (0.5 + golden * np.arange(n_rows) % 1)
 
 
 def _solve_users(draft: Any, rows: np.ndarray, features: Features | None, pool: Pool) -> None:
