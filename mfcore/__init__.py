@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mfcore.models.items.sparse_ease import SparseEASE
     from mfcore.models.pairs.neural import NeuralMF
     from mfcore.models.ranking.bpr import BPR
+    from mfcore.models.ranking.softmax import SoftmaxMF
     from mfcore.models.segments.segmented import Segmented
     from mfcore.models.storage import load
     from mfcore.precompile import compile_kernels
@@ -50,8 +51,8 @@ __version__ = "0.1.0"
 
 __all__ = ["BPR", "EASE", "BayesianMF", "BiasOnly", "GraphFilter", "ImplicitMF", "ItemKNN",
            "MatrixFactorization", "MultDAE", "MultVAE", "NeuralMF", "Popularity", "PureSVD",
-           "RP3Beta", "RatingAutoencoder", "Ratings", "RecVAE", "Segmented", "SparseEASE",
-           "__version__", "compare", "compile_kernels", "cross_validate", "evaluate",
+           "RP3Beta", "RatingAutoencoder", "Ratings", "RecVAE", "Segmented", "SoftmaxMF",
+           "SparseEASE", "__version__", "compare", "compile_kernels", "cross_validate", "evaluate",
            "evaluate_lists", "fetch", "gradcheck", "load", "read_ratings", "rerank", "tune"]
 
 _HOMES = {

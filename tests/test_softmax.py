@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import samples
 import scipy.sparse as sp
 
-from mfcore import gradcheck
+from mfcore import Popularity, Ratings, SoftmaxMF, evaluate, gradcheck
+from mfcore.data.split import per_user_split
 from mfcore.gradcheck import GradientError
+from mfcore.nn.optimizers import Adam
 from mfcore.objectives.pairwise import Pairwise, Ranking
 from mfcore.objectives.softmax import (
     Batch,
@@ -25,6 +28,8 @@ from mfcore.objectives.softmax import (
     Warp,
 )
 from mfcore.parallel import Pool
+from mfcore.solvers.ranked_rows import fold_in_by_ranking
+from mfcore.solvers.softmax import Negatives, RankingAdam
 
 LOSSES = {"softmax": Softmax(0.37), "tanh": Surrogate(0.23), "relu": Surrogate(0.31, "relu"),
           "sl@k": TopK(0.41, 0.7, 3), "bpr": Pairs(0.83), "ccl": Contrastive(1.7, 0.13),
@@ -181,3 +186,204 @@ def test_the_length_of_a_vector_changes_no_cosine_and_has_no_gradient():
     assert longer.value() == pytest.approx(given.value(), rel=1e-12)
     np.testing.assert_allclose(np.einsum("nf,nf->n", d.P, at.P), 0, atol=1e-13)
     np.testing.assert_allclose(np.einsum("nf,nf->n", d.Q, at.Q), 0, atol=1e-13)
+
+
+# -------------------------------------------------------------------------------- the solver
+
+def small(**changes) -> SoftmaxMF:
+    return SoftmaxMF(**{"n_factors": 3, "n_epochs": 3, "batch_size": 16, "random_state": 0,
+                        "n_threads": 1, **changes})
+
+
+def audiences() -> sp.csr_array:
+    """Choices of 90 users in three groups, nine of ten among the 20 items of their own."""
+    random, group = np.random.default_rng(0), np.arange(90) % 3
+    odds = np.where(group[:, None] == np.arange(60) // 20, 0.4, 0.02)
+    return sp.csr_array((random.random((90, 60)) < odds).astype(float))
+
+
+def solver(number=None, popular=False, reg=0.0, features=(None, None)) -> RankingAdam:
+    cells = samples.counts(30, 20)
+    cells.eliminate_zeros()
+    return RankingAdam(cells, Ranked(Softmax(0.3), True, reg), Negatives(number, popular), features,
+                       Adam(0.1, lazy=True), 16, seed=3)
+
+
+def test_an_epoch_visits_every_chosen_cell_once_in_an_order_of_its_own():
+    made = solver(5)
+    orders = []
+    for made.done in (0, 1):
+        batches = list(made.batches())
+        visited = np.concatenate([batch.users * 20 + batch.items for batch in batches])
+        assert sorted(visited) == sorted(made._users * 20 + made.cells.indices)
+        orders.append(visited.tolist())
+    assert orders[0] != orders[1]
+
+
+def test_what_a_user_has_chosen_is_hidden_and_nothing_else():
+    made, stored = solver(9), solver().cells.toarray() > 0
+    for batch in made.batches():
+        hidden = np.zeros((len(batch.users), len(batch.negatives)), bool)
+        hidden[batch.hidden] = True
+        np.testing.assert_array_equal(hidden, stored[batch.users][:, batch.negatives])
+
+
+@pytest.mark.parametrize("popular", [False, True])
+def test_the_weights_of_drawn_negatives_add_up_to_the_items_that_can_be_drawn(popular):
+    made, random = solver(), np.random.default_rng(0)
+    can = made._counts > 0 if popular else np.ones(20, bool)
+    total = np.zeros(20)
+    for _ in range(3000):
+        drawn, w = Negatives(7, popular).draw(made.cells, made._counts, random)
+        assert len(np.unique(drawn)) == len(drawn)
+        total[drawn] += w / 3000
+    np.testing.assert_allclose(total[can], 1, atol=0.15)
+    assert not total[~can].any()
+
+
+def test_a_step_has_the_gradient_of_the_objective():
+    F, E = (sp.csr_array(np.random.default_rng(n).normal(size=(n, 4))) for n in (30, 20))
+    made = solver(8, reg=0.07, features=(F, E))
+    at = Vectors(*(np.random.default_rng(1).normal(size=(n, 3)) for n in (30, 20, 4, 4)))
+    batch = next(made.batches())
+    wanted = made.problem.gradient(at, batch, Pool(1))
+    found = made.problem.slopes(at, batch, Pool(1), 1 / 16)
+    got = made._gradients(batch, found, made._of(at), Pool(1))
+    for name, parameter in made._of(at).items():
+        np.testing.assert_allclose(16 * got.dense(parameter), getattr(wanted, name), atol=1e-12)
+
+
+def test_rows_outside_of_a_batch_stay():
+    made = solver(2)
+    at = Vectors(np.ones((30, 3)), np.random.default_rng(0).normal(size=(20, 3)))
+    before, batch = at.copy(), next(made.batches())
+    made.optimizer.step(made._gradients(batch, made.problem.slopes(at, batch, Pool(1)),
+                                        made._of(at), Pool(1)), Pool(1))
+    assert set(np.flatnonzero((at.Q != before.Q).any(1))) <= set(batch.columns)
+    assert set(np.flatnonzero((at.P != before.P).any(1))) <= set(batch.users)
+
+
+# ------------------------------------------------------------------------------- new rows
+
+@pytest.mark.parametrize("cosine", [True, False], ids=["cosine", "dot"])
+@pytest.mark.parametrize("loss", [LOSSES["softmax"], LOSSES["tanh"], LOSSES["bpr"]],
+                         ids=["softmax", "psl", "bpr"])
+def test_a_new_row_is_brought_to_a_minimum_of_its_objective(loss, cosine):
+    random = np.random.default_rng(0)
+    Q, cells = random.normal(size=(9, 3)), sp.csr_array(np.eye(2, 9) + np.eye(2, 9, 4))
+    problem, P = Ranked(loss, cosine, 0.0 if cosine else 0.1), random.normal(size=(2, 3))
+    fold_in_by_ranking(cells, P, Q, np.arange(9), np.ones(9), problem, Pool(1))
+    users, items = cells.nonzero()
+    batch = Batch(users, items, np.arange(9), np.ones(9), np.nonzero(cells.toarray()[users]))
+    assert np.abs(problem.gradient(Vectors(P, Q), batch, Pool(1)).P).max() < 1e-4
+    other = P + 0.1 * random.normal(size=(2, 3))
+    assert problem.value(Vectors(other, Q), batch, Pool(1)) > problem.value(Vectors(P, Q), batch,
+                                                                            Pool(1))
+
+
+def test_a_new_user_of_like_taste_gets_a_list_like_that_of_a_known_one():
+    model = small(n_factors=8, n_epochs=20).fit(audiences())
+    folded = model.fold_in_users(audiences()[:60]).factors
+    cosines = np.einsum("nf,nf->n", folded, model.user_factors_[:60])
+    assert np.median(cosines) > 0.8
+
+
+# ------------------------------------------------------------------------------ the model
+
+@pytest.mark.parametrize("features", [{}, {"user_features": "history"}], ids=["alone", "history"])
+def test_the_bits_do_not_depend_on_the_threads(features):
+    cells = samples.counts(200, 90)
+    fits = [small(n_factors=16, n_epochs=2, batch_size=600, n_negatives=70, n_threads=n).fit(
+        cells, **features) for n in (1, 2, 8)]
+    for other in fits[1:]:
+        assert other.user_factors_.tobytes() == fits[0].user_factors_.tobytes()
+        assert other.item_factors_.tobytes() == fits[0].item_factors_.tobytes()
+
+
+def test_a_resumed_fit_ends_with_the_same_bits(tmp_path):
+    cells, path = samples.counts(), tmp_path / "checkpoint"
+    whole = small(n_epochs=4).fit(cells, user_features="history")
+    with pytest.raises(KeyboardInterrupt):
+        small(n_epochs=4).fit(cells, user_features="history", checkpoint=path,
+                              callbacks=[interrupted_after(2)])
+    went_on = small(n_epochs=4).fit(cells, user_features="history", checkpoint=path)
+    assert went_on.n_epochs_ == 4
+    assert went_on.user_factors_.tobytes() == whole.user_factors_.tobytes()
+
+
+def interrupted_after(n_epochs: int):
+    def callback(model, record):
+        if record["epoch"] > n_epochs:
+            raise KeyboardInterrupt
+    return callback
+
+
+def test_vectors_of_cosines_have_length_one_and_their_products_are_the_scores():
+    model = small().fit(samples.named())
+    for X in (model.user_factors_, model.item_factors_):
+        np.testing.assert_allclose(np.linalg.norm(X, axis=1), 1, rtol=1e-5)
+    items, scores = model.recommend(["u0"], 3)
+    np.testing.assert_allclose(model.predict(["u0"] * 3, items[0]), scores[0], atol=1e-6)
+    _, cosines = model.recommend(["u0"], 3, similarity="cosine")
+    np.testing.assert_allclose(cosines, scores, atol=1e-6)
+
+
+def test_cells_above_zero_are_chosen_and_count_the_same():
+    cells = samples.counts()
+    more, without = cells.copy(), cells.copy()
+    more.data = np.where(cells.data > 0, 3 * cells.data + 1, -2.0)
+    without.eliminate_zeros()
+    wanted = small().fit(cells)
+    for other in (more, without):
+        assert small().fit(other).item_factors_.tobytes() == wanted.item_factors_.tobytes()
+
+
+def test_users_and_items_take_part_by_their_features():
+    """Two groups of users choose two halves of the items; a new user is known by its group."""
+    random = np.random.default_rng(0)
+    group, half = np.arange(60) % 2, np.arange(20) // 10
+    likes = (random.random((60, 20)) < 0.4) & (group[:, None] == half[None])
+    cells = sp.csr_array(likes.astype(float))
+    model = small(n_epochs=30, n_factors=4, learning_rate=0.1).fit(
+        cells, user_features=[[f"g{each}"] for each in group],
+        item_features=[[f"h{each}"] for each in half])
+    assert model.user_feature_factors_.shape == (2, 4)
+    best, _ = model.recommend(user_features=[["g0"], ["g1"]], k=5)
+    np.testing.assert_array_equal(half[best], [[0] * 5, [1] * 5])
+    both = model.recommend(user_features=[["g1"]], ratings=cells[[0]], k=10)[0]
+    assert (half[both] == 1).sum() < 10             # (what it has chosen has a say)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "psl", "sl@k", "bpr", "ccl", "warp"])
+def test_every_loss_finds_the_audiences_that_popularity_cannot(loss):
+    train, test = per_user_split(Ratings(audiences()), 0.2, random_state=0)
+    model = small(n_factors=8, loss=loss, n_epochs=15).fit(train)
+    found, popular = (evaluate(each, test, metrics="ndcg@10")["ndcg@10"]
+                      for each in (model, Popularity().fit(train)))
+    assert found > 1.5 * popular
+
+
+def test_an_item_that_nobody_has_chosen_has_no_vector_where_it_is_never_drawn():
+    cells = samples.counts()
+    model = small(sampling="popularity", n_negatives=5).fit(cells)
+    assert not model.item_factors_[samples.SILENT_ITEM].any()
+    assert small().fit(cells).item_factors_[samples.SILENT_ITEM].any()
+
+
+def test_a_user_who_has_chosen_everything_is_let_be():
+    cells = sp.csr_array(np.vstack([np.ones(8), np.eye(3, 8)]))
+    assert np.isfinite(small().fit(cells).recommend(k=2)[1][1:]).all()
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"temperature": 0.0}, "temperature must be"), ({"temperature": -1.0}, "temperature must be"),
+    ({"n_negatives": 9}, "n_negatives must be at most the number of items, 8, got 9; None takes"),
+    ({"n_negatives": 0}, "n_negatives must be"), ({"loss": "hinge"}, "loss must be one of")])
+def test_what_cannot_be_learned_by_is_refused_before_any_work(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes).fit(samples.counts())
+
+
+def test_ratings_without_a_chosen_cell_are_refused():
+    with pytest.raises(ValueError, match="at least one value above 0, got none: SoftmaxMF"):
+        small().fit(sp.csr_array(-np.eye(3)))

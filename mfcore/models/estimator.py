@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound="Estimator")
 # Hyper-parameters that decide what the learned numbers mean: they must stay as in the fit.
 SHAPING = ("n_factors", "dtype", "loss", "bias", "item_bias", "fusion", "hidden", "n_hidden",
            "n_layers", "n_latent", "activation", "output", "orientation", "tied", "scale",
-           "likelihood", "values")
+           "likelihood", "values", "similarity")
 
 
 # The values with which models were last found sound, so that a request need not look again.

@@ -41,9 +41,9 @@ A cosine has unit vectors x = P_u/‖P_u‖.  With ∂x/∂P = (I − x xᵀ)/�
     ∂L/∂P_u = (g − x (x·g)) / ‖P_u‖,  g = ∂L/∂x_u             and likewise for Q
     ∂L/∂P_u = g                                               for products
 
-Features.  A side's vector is P_u + F_u G, with features F of its own (objectives/penalty.py); a
-cell brings its line of F, in which its own item is left out of what the user has rated.  With g
-the gradient by P_u, that by G is Σ F_uᵀ g over the cells.
+Features.  A side's vector is P_u + F_u G, with features F of its own (objectives/penalty.py).
+With g the gradient by P_u, that by G is Σ F_uᵀ g over the cells.  What a user has chosen may be
+features; to leave a cell's own item out of them would betray it: all other cells have it.
 
 β of SL@K and r of WARP are held: they say how much a cell matters, not which way to go.  (r does
 not move with small steps.)
@@ -61,6 +61,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.kernels.nn_sparse import sparse_product
+from mfcore.kernels.softmax import begin_softmax, end_softmax
 from mfcore.parallel import Pool, row_chunks
 
 TILE = 128                  # cells whose scores are computed together
@@ -93,17 +94,16 @@ class Softmax:
 
     def pull(self, s: np.ndarray, S: np.ndarray, w: np.ndarray) -> Pull:
         """Return the losses of cells and their derivatives."""
-        S *= s.dtype.type(1 / self.tau)
-        S += np.log(w).astype(s.dtype)
         own = s / s.dtype.type(self.tau)
-        top = np.maximum(own, S.max(axis=1, initial=-np.inf))       # (so that no e^ overflows)
-        S -= top[:, None]
+        value, a = np.empty_like(own), np.empty_like(own)
+        offset = np.log(w).astype(s.dtype)
+        top = np.maximum(own, S.max(axis=1, initial=-np.inf) / s.dtype.type(self.tau)
+                         + offset.max(initial=-np.inf))             # (so that no e^ overflows)
+        begin_softmax(S, 1 / self.tau, offset, top)
         np.exp(S, out=S)
-        mine, total = np.exp(own - top), S.sum(axis=1)
-        value = np.log(mine + total) - (own - top)
-        scale = 1 / (self.tau * (mine + total))
-        S *= scale[:, None].astype(s.dtype)
-        return Pull(value, -(total * scale).astype(s.dtype), S)
+        own -= top
+        end_softmax(S, 1 / self.tau, own, value, a)
+        return Pull(value, a, S)
 
 
 @dataclass(frozen=True)

@@ -66,29 +66,6 @@ class Negatives:
 
 
 @dataclass
-class Known:
-    """Features of both sides.
-
-    F, E : csr_array, shapes (n_users, n_features), (n_items, n_features), or None
-    own : int
-        The column of F of what users have chosen, that of item 0; as many as F has: none.
-    """
-
-    F: sp.csr_array | None = None
-    E: sp.csr_array | None = None
-    own: int = 0
-
-    def of_cells(self, users: np.ndarray, items: np.ndarray) -> sp.csr_array | None:
-        """Return the features of the cells' users, without the cell itself."""
-        if self.F is None:
-            return None
-        lines = self.F[users]
-        rows = np.repeat(np.arange(len(users)), np.diff(lines.indptr))
-        lines.data[lines.indices == self.own + items[rows]] = 0
-        return lines
-
-
-@dataclass
 class RankingAdam(Solver):
     """The solver of SoftmaxMF: see `mfcore.solvers.loop.Solver`.
 
@@ -98,7 +75,8 @@ class RankingAdam(Solver):
         Its pattern holds the items that each user has chosen.
     problem : Ranked
     negatives : Negatives
-    known : Known
+    features : (csr_array, csr_array)
+        F (n_users, n_features) and E (n_items, n_features); None: none.
     optimizer : Adam
     batch_size : int
     seed : int, >= 0
@@ -107,7 +85,7 @@ class RankingAdam(Solver):
     cells: sp.csr_array
     problem: Ranked
     negatives: Negatives
-    known: Known
+    features: tuple[sp.csr_array | None, sp.csr_array | None]
     optimizer: Adam
     batch_size: int
     seed: int
@@ -126,12 +104,12 @@ class RankingAdam(Solver):
             n = len(batch.users)
             found = self.problem.slopes(at, batch, pool, 1 / n)
             total += found.value * n
-            self.optimizer.step(self._gradients(at, batch, found, parameters, pool), pool)
+            self.optimizer.step(self._gradients(batch, found, parameters, pool), pool)
         self.done += 1
         if not all(np.isfinite(block.sum(dtype=np.float64)) for block in vars(at).values()):
             raise DivergenceError(f"the vectors are not finite at learning_rate="
                                   f"{self.optimizer.rate:g}; lower it")
-        return total / self.cells.nnz
+        return float(total / self.cells.nnz)
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches of this epoch."""
@@ -145,15 +123,15 @@ class RankingAdam(Solver):
     def batch(self, users: np.ndarray, items: np.ndarray, negatives: np.ndarray, w: np.ndarray
               ) -> Batch:
         """Return a batch with the features of its rows, and what does not count in it."""
-        E = self.known.E
+        F, E = self.features
         self._place[negatives] = np.arange(len(negatives))
         hidden = chosen(self.cells, users, self._place)
         self._place[negatives] = -1
-        return Batch(users, items, negatives, w, hidden, self.known.of_cells(users, items),
+        return Batch(users, items, negatives, w, hidden, None if F is None else F[users],
                      None if E is None else E[np.concatenate([items, negatives])])
 
-    def _gradients(self, at: Vectors, batch: Batch, found: Slopes,
-                   parameters: dict[str, Parameter], pool: Pool) -> Gradients:
+    def _gradients(self, batch: Batch, found: Slopes, parameters: dict[str, Parameter],
+                   pool: Pool) -> Gradients:
         """Return the gradient by blocks, with the penalty of the cells' rows."""
         gradients, n = Gradients(), len(batch.users)
         for name, group, rows, F, g in (("P", "G", batch.users, batch.F, found.users),

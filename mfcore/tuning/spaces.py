@@ -55,6 +55,8 @@ SPACES: dict[str, dict[str, Any]] = {
                    "n_factors": FACTORS},
     "BPR": {"reg": LogRange(1e-4, 0.3), "learning_rate": LogRange(0.01, 0.5),
             "n_factors": FACTORS},
+    "SoftmaxMF": {"temperature": LogRange(0.04, 0.6), "learning_rate": LogRange(2e-3, 0.1),
+                  "n_factors": FACTORS},
     "BayesianMF": {"n_factors": FACTORS},
     "NeuralMF": {"reg": LogRange(1e-3, 10.0), "learning_rate": LogRange(3e-4, 1e-2),
                  "n_factors": FACTORS},

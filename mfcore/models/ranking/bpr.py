@@ -96,7 +96,7 @@ class BPR(Recommender):
 
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings that hold no pair to learn from."""
-        positives = _positives(ratings)
+        positives = liked(ratings)
         if positives.nnz == 0:
             raise ValueError("ratings must hold at least one value above 0, got none: BPR "
                              "takes these cells as preferred")
@@ -112,7 +112,7 @@ class BPR(Recommender):
         """Return where a fit begins, and what improves it."""
         self.global_mean_ = 0.0
         at = self._start(ratings.shape, random)
-        solver = PairwiseSGD(_positives(ratings), self._steps(), self.sampling == "adaptive",
+        solver = PairwiseSGD(liked(ratings), self._steps(), self.sampling == "adaptive",
                              seed=int(random.integers(2**63)))
 
         def publish(at: Ranking) -> None:
@@ -141,12 +141,12 @@ class BPR(Recommender):
         """Return the vectors of new users after the steps of training, items frozen."""
         Q, gamma = self.items_.factors, self.items_.bias
         gamma = np.zeros(len(Q), Q.dtype) if gamma is None else gamma
-        P = fold_in_by_pairs(_positives(new.known(len(Q))), Q, gamma, self._steps(),
-                    max(self.n_epochs_, 1), self.sampling == "adaptive", pool)
+        P = fold_in_by_pairs(liked(new.known(len(Q))), Q, gamma, self._steps(),
+                             max(self.n_epochs_, 1), self.sampling == "adaptive", pool)
         return Folded(P, None)
 
 
-def _positives(ratings: Ratings) -> sp.csr_array:
+def liked(ratings: Ratings) -> sp.csr_array:
     """Return the cells above 0."""
-    liked = ratings.by_user.data > 0
-    return ratings.by_user if liked.all() else ratings.select_cells(liked).by_user
+    is_liked = ratings.by_user.data > 0
+    return ratings.by_user if is_liked.all() else ratings.select_cells(is_liked).by_user
