@@ -403,6 +403,7 @@ def test_a_fit_that_fails_leaves_the_old_file(run, tmp_path):
 QUICK = {
     "mf": "--factors 2 --epochs 2", "implicit": "--factors 2 --epochs 2",
     "bpr": "--factors 2 --epochs 2",
+    "softmax": "--factors 2 --epochs 2",
     "bayesian": "--factors 2 --epochs 4 --set burn_in=1 --set keep=2",
     "neural": "--factors 2 --epochs 1 --set hidden=4", "ease": "--reg 20",
     "autoencoder": "--epochs 2 --set hidden=6,4", "multdae": "--epochs 2 --set n_latent=3",

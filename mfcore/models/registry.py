@@ -115,7 +115,7 @@ MODELS = {each.name: each for each in (
     Model("BPR", "mfcore.models.ranking.bpr", "bpr", "the order of items, pair by pair", "scores",
           BASIC | ROWS | LINEAR | {"forget_items"}),
     Model("SoftmaxMF", "mfcore.models.ranking.softmax", "softmax",
-          "what was chosen, against many other items at once", "scores",
+          "what was chosen, against many others", "scores",
           BASIC | FEATURES | LINEAR),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
           "ratings, by the mean of many factorizations", "ratings",
