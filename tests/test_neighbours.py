@@ -45,7 +45,7 @@ def largest(T, k):
 def test_the_largest_of_each_row_are_kept_and_ties_go_to_the_lower_item(seed, k, whole):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, 7), rng.integers(2, 9)
-    L, R = ((rng.integers(0, 3, shape) if whole else rng.random(shape) * (rng.random(shape) < 0.6))
+    L, R = ((rng.integers(-1, 3, shape) if whole else rng.random(shape) * (rng.random(shape) < 0.6))
             .astype(float) for shape in ((m, n), (n, m)))
     a, b, h = rng.integers(1, 3, m).astype(float), rng.integers(1, 3, m).astype(float), 0.5
     at = empty(m, k, "float64")
@@ -110,6 +110,7 @@ def test_weights_of_cells_are_the_formula(weighting):
 
 # ------------------------------------------------------------------------------ sparse EASE
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 2e-5)])
 @pytest.mark.parametrize("dropout", [0.0, 0.35])
 def test_with_all_items_as_neighbours_it_is_ease(dropout, dtype, tolerance):
@@ -122,6 +123,7 @@ def test_with_all_items_as_neighbours_it_is_ease(dropout, dtype, tolerance):
                                atol=10 * tolerance)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("user_power", [0.0, 0.8])
 @pytest.mark.parametrize("values", ["binary", "raw"])
 def test_each_column_is_a_ridge_on_its_nearest_items(values, user_power):

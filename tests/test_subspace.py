@@ -247,6 +247,7 @@ def test_errors_kept_through_the_blocks_stay_equal_to_recomputed_ones():
         np.testing.assert_allclose(e, b - a * (Q[column // n_blocks] @ p + bias), atol=1e-11)
 
 
+@pytest.mark.kernel
 def test_without_penalty_an_empty_row_is_solved_also_where_a_column_vanishes(pool):
     dense, at = random_problem(10, w0=0.7, reg=0.0)
     at = replace(at, Q=at.Q * [0.0, 1.0, 1.0])
