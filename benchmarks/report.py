@@ -2,8 +2,8 @@
 
     python -m benchmarks report [--results FOLDER] [--page FILE]
 
-README.md keeps its text; what stands between `<!-- table: NAME -->` and `<!-- end -->` is made
-from the result files.
+Both README.md keep their text; what stands between `<!-- table: NAME -->` and `<!-- end -->` is
+made from the result files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.harness import RESULTS
+from benchmarks.headline import folding_picture, headline_accuracy, headline_speed
 from benchmarks.standings import accuracy, unmeasured
 from benchmarks.tables import (
     behind,
@@ -29,6 +30,8 @@ from benchmarks.tables import (
 from mfcore.atomic import replaceable
 
 README = Path(__file__).with_name("README.md")
+FRONT = README.parents[1] / "README.md"
+PICTURE = FRONT.with_name("docs") / "_static" / "folding.svg"
 PAGE = RESULTS / "report.html"
 TABLES: dict[str, Callable[[Path], str]] = {
     "machine": machine,
@@ -37,7 +40,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
        for each in (speed, behind, settings, first_calls, growth, limits, accuracy,
-                    unmeasured)}}
+                    unmeasured, headline_speed, headline_accuracy)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -55,5 +58,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", type=replaceable, default=PAGE)
     given = parser.parse_args(arguments)
-    README.write_text(filled(README.read_text("utf-8"), given.results), "utf-8")
+    for page_of_tables in (README, FRONT):
+        page_of_tables.write_text(filled(page_of_tables.read_text("utf-8"), given.results), "utf-8")
+    PICTURE.write_text(folding_picture(given.results), "utf-8")
     given.page.write_text(page(given.results), "utf-8")

@@ -1,4 +1,4 @@
-"""Figures of `pytest -m soak`, kept for the README: what was tried, and the test that tried it."""
+"""Figures of `pytest -m soak` for docs/guarantees.md: what was tried, and by which test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def record(what: str, count: int, test: str, **more: int) -> None:
 
 
 def mutation_row(part: str, found: dict[str, float]) -> str:
-    """Return the score of a part of the library as a row of the README's table."""
+    """Return the score of a part of the library as a row of the page's table."""
     return (f"| `{part}` | {found['mutants']:,} | {found['tried']} | {found['equivalent']} | "
             f"{found['killed']} | {found['share']:.1%} | {found['low']:.1%} to "
             f"{found['high']:.1%} |")

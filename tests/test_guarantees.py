@@ -1,4 +1,4 @@
-"""The README's guarantees are those that were counted, and each names a test that is there."""
+"""Guarantees are those that were counted, and each names a test that is there."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from reliability import MUTATION, RESULTS, mutation_row
 TESTS = Path(__file__).parent
 
 
-def test_every_guarantee_is_in_the_readme_with_the_test_that_holds_it():
-    readme = (TESTS.parent / "README.md").read_text("utf-8")
+def test_every_guarantee_is_on_the_page_with_the_test_that_holds_it():
+    page = (TESTS.parent / "docs" / "guarantees.md").read_text("utf-8")
     for what, row in json.loads(RESULTS.read_text("utf-8"))["rows"].items():
-        assert f"| {what} | {row['count']:,} | `{row['test']}` |" in readme
+        assert f"| {what} | {row['count']:,} | `{row['test']}` |" in page
         name, test = row["test"].split("::")
         assert f"def {test}(" in (TESTS / name).read_text("utf-8")
 
 
-def test_every_mutation_score_is_in_the_readme():
-    readme = (TESTS.parent / "README.md").read_text("utf-8")
+def test_every_mutation_score_is_on_the_page():
+    page = (TESTS.parent / "docs" / "guarantees.md").read_text("utf-8")
     for part, found in json.loads(MUTATION.read_text("utf-8")).items():
-        assert mutation_row(part, found) in readme
+        assert mutation_row(part, found) in page

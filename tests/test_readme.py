@@ -1,6 +1,7 @@
-"""The README and the page on scikit-learn, run: their Python blocks print what they say.
+"""The README and the pages behind it, run: their Python blocks print what they say.
 
-The commands of the README parse, and its cases fit.
+The commands of the README parse, the cases of docs/choosing.md fit, and figures in prose are those
+of the result files.
 
     MFCORE_UPDATE=1 pytest tests/test_readme.py
 
@@ -21,12 +22,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from test_cli import COMMANDS
 
 import mfcore
 from mfcore.cli.parser import build_parser
 
 README = Path(__file__).parents[1] / "README.md"
-SKLEARN = README.parent / "docs" / "sklearn.md"
+DOCS = README.parent / "docs"
+# Pages whose blocks state what they print; each block stands alone.
+PAGES = [README, *(DOCS / f"{name}.md" for name in ("sklearn", "data", "results/new_users"))]
+# Where figures stand.
+WRITTEN = [README, DOCS / "choosing.md", *sorted((DOCS / "results").glob("*.md"))]
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.\d+")
 # Bits differ between machines, and with them the last digits.
@@ -43,6 +49,11 @@ class Block(NamedTuple):
 
 def read(page=README):
     return page.read_text("utf-8")
+
+
+def written():
+    """The text of all pages of figures."""
+    return "\n".join(map(read, WRITTEN))
 
 
 def blocks(page=README):
@@ -91,7 +102,8 @@ def same(stated, found):
         abs(a - b) <= TOLERANCE for a, b in zip(stated_numbers, found_numbers, strict=True))
 
 
-@pytest.mark.parametrize("block", blocks() + blocks(SKLEARN), ids=last_line)
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page)],
+                         ids=last_line)
 @pytest.mark.usefixtures("folder")
 def test_a_python_block_prints_what_its_page_says(block, request):
     skip_without_needs(block.code, request)
@@ -111,11 +123,20 @@ def test_a_changed_output_is_seen():
     assert not same("[1, 2]\n", "[1, 3]\n")
 
 
-def test_the_example_is_ten_lines_and_every_block_states_its_output():
-    found = blocks()
-    assert len(found) == 6
-    assert all(block.output for block in found)
-    assert len([line for line in found[0].code.splitlines() if line.strip()]) <= 10
+def test_the_examples_are_short_and_every_block_states_its_output():
+    assert len(blocks()) == 3
+    assert all(block.output for page in PAGES for block in blocks(page))
+    for block in blocks():
+        assert len([line for line in block.code.splitlines() if line.strip()]) <= 10
+
+
+def test_the_blocks_of_the_page_on_serving_run_one_after_the_other(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "serving"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for block in blocks(DOCS / "serving.md"):
+            exec(compile(block.code, "docs/serving.md", "exec"), names)
 
 
 def commands():
@@ -136,14 +157,17 @@ def test_a_command_of_the_readme_parses(line):
 
 def test_every_command_is_shown_or_named():
     shown = {shlex.split(line)[1] for line in commands()}
-    assert shown | {"fetch"} == {"demo", "fetch", "fit", "recommend", "similar", "evaluate",
-                                  "compare", "info"}
-    assert "`mfcore fetch`" in read()
+    named = set(re.findall(r"`mfcore (\w+)", read() + read(DOCS / "data.md")))
+    assert shown | named == set(COMMANDS)
 
 
 def calls_of_the_table():
-    return re.findall(r"`((?:MatrixFactorization|ImplicitMF)[^`]*\(.*?\))` \|$", read(),
+    return re.findall(r"`((?:MatrixFactorization|ImplicitMF)[^`]*\(.*?\))` \|$", cases(),
                       re.MULTILINE)
+
+
+def cases():
+    return read(DOCS / "choosing.md").partition("## Which call minimises what")[2]
 
 
 def test_the_table_names_every_case():
@@ -152,7 +176,7 @@ def test_the_table_names_every_case():
 
 @pytest.mark.parametrize("call", calls_of_the_table())
 def test_a_call_of_the_table_fits_what_its_row_says(call, planted):
-    (row,) = (line for line in read().splitlines() if f"`{call}` |" in line)
+    (row,) = (line for line in cases().splitlines() if f"`{call}` |" in line)
     model = eval(call, vars(mfcore) | {name: getattr(mfcore, name) for name in mfcore.__all__})
     ratings = planted.ratings
     if getattr(model, "loss", "") == "logistic":
@@ -170,10 +194,12 @@ def test_a_call_of_the_table_fits_what_its_row_says(call, planted):
                                    and not model.whole_matrix)
 
 
-def test_links_lead_to_files():
-    for target in re.findall(r"\]\(([^)#]+)\)", read()):
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.glob("*.md")), *sorted(
+    (DOCS / "results").glob("*.md"))], ids=lambda page: page.stem)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", read(page)):
         if "://" not in target:
-            assert (README.parent / target).is_file(), target
+            assert (page.parent / target).is_file(), target
 
 
 def test_every_dependency_is_justified():
@@ -185,14 +211,14 @@ def test_every_dependency_is_justified():
 
 
 def test_no_public_name_in_the_readme_is_invented():
-    for name in re.findall(r"`(\w+)`", read()):
+    for name in re.findall(r"`(\w+)`", written()):
         if name[0].isupper() and name.isidentifier() and name not in ("DATA", "FILE"):
             assert hasattr(mfcore, name), name
 
 
 def test_the_table_of_figures_is_the_one_in_the_result_file():
     results = json.loads((README.parent / "benchmarks/results/ml100k_rmse.json").read_text())
-    text = read()
+    text = written()
     for row in results["rows"]:
         cells = [row["name"], *(f"{value:.4f}" for value in [*row["folds"], row["mean"]])]
         assert f"| {' | '.join(cells)} |" in text
@@ -202,14 +228,14 @@ def test_the_table_of_sampling_is_the_one_in_the_result_file():
     results = json.loads((README.parent / "benchmarks/results/ml100k_bayesian.json").read_text())
     for row in results["rows"]:
         cells = [row["name"], *(f"{value:.4f}" for value in [*row["folds"], row["mean"]])]
-        assert f"| {' | '.join(cells)} |" in read()
+        assert f"| {' | '.join(cells)} |" in written()
     covered = [row["covered by the 80 % interval"] for row in results["rows"] if len(row) > 3]
-    assert f"{min(covered):.1%} to {max(covered):.1%}".replace("%", " %") in read()
+    assert f"{min(covered):.1%} to {max(covered):.1%}".replace("%", " %") in written()
 
 
 def test_the_tables_of_cold_start_are_those_in_the_result_file():
     results = json.loads((README.parent / "benchmarks/results/cold_start.json").read_text())
-    text = read()
+    text = written()
     for row in results["rows"]:
         cells = [row["name"], *(f"{value:.3f}" for value in row["mean"])]
         shown = f"| {' | '.join(cells)} |" in text
@@ -222,7 +248,7 @@ def test_the_table_of_folding_is_the_one_in_the_result_file():
     columns = ("cross_group_rate@10", "spurious_rate@10", "ndcg@10", "ndcg@10 within audiences")
     for row in results["rows"]:
         cells = [row["data"], names[row["weight"]], *(f"{row[name]:.3f}" for name in columns)]
-        assert f"| {' | '.join(cells)} |" in read()
+        assert f"| {' | '.join(cells)} |" in written()
     agreement = [value for row in results["rows"] for value in
                  row.get("rank correlation with cross_group_rate", {}).get("spurious_rate@10", [])]
     assert (round(min(agreement), 2), max(agreement)) == (0.98, 1)
@@ -230,7 +256,7 @@ def test_the_table_of_folding_is_the_one_in_the_result_file():
 
 def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
     results = json.loads((README.parent / "benchmarks/results/ml100k_neural.json").read_text())
-    text = " ".join(read().split())
+    text = " ".join(written().split())
     joint, staged = results["joint"], results["two-stage"]
     assert f"{results['defaults']['mean']:.4f} with its defaults" in text
     assert f"{joint['mean']:.4f} at once and {staged['mean']:.4f} from `MatrixFactorization`, " \
@@ -240,7 +266,7 @@ def test_the_figures_of_neural_factorization_are_those_in_the_result_file():
 
 
 def test_the_loss_curves_of_neural_factorization_are_those_in_the_result_file():
-    curves, text = result("neural_curves"), " ".join(read().split())
+    curves, text = result("neural_curves"), " ".join(written().split())
     ours, nudged = "single, mfcore and torch", "single, torch and torch, start one rounding away"
     lazy, dense = (curves[kind]["apart"] for kind in ("lazy", "dense"))
     for name, found in ("double, mfcore and torch, one epsilon", lazy), \
@@ -259,11 +285,11 @@ def result(name):
 def test_the_table_of_autoencoders_of_ratings_is_the_one_in_the_result_file():
     for name, arm in result("autoencoder_ratings")["arms"].items():
         folds = [arm["folds"][f"u{fold}"]["test"] for fold in range(1, 6)]
-        assert f"| {name} | {' | '.join(f'{x:.4f}' for x in [*folds, arm['mean']])} |" in read()
+        assert f"| {name} | {' | '.join(f'{x:.4f}' for x in [*folds, arm['mean']])} |" in written()
 
 
 def test_the_memory_and_the_published_settings_of_autoencoders_are_those_in_the_result_files():
-    text = " ".join(read().split())
+    text = " ".join(written().split())
     memory = result("autoencoder_memory")["models"]
     assert ", ".join(f"{name} {row['gigabytes']:.2f}" for name, row in memory.items()) in text
     assert max(row["gigabytes"] for row in memory.values()) < 4
@@ -274,12 +300,12 @@ def test_the_memory_and_the_published_settings_of_autoencoders_are_those_in_the_
 def test_the_table_of_held_out_users_is_the_one_in_the_result_file():
     for data, part in result("strong_generalisation")["data"].items():
         (seeds,) = {len(row["seeds"]) for row in part["models"].values()}
-        assert f"{data}: {seeds} seed{'s' * (seeds > 1)}" in read()
+        assert f"{data}: {seeds} seed{'s' * (seeds > 1)}" in written()
         for name, row in part["models"].items():
             cells = [f"{row[metric]['mean']:.3f}" + (f" ± {row[metric]['sd']:.3f}" if seeds > 1
                                                      else "")
                      for metric in ("recall_capped@20", "recall_capped@50", "ndcg@100")]
-            assert f"| {data} | {name} | {row['settings']} | {' | '.join(cells)} |" in read()
+            assert f"| {data} | {name} | {row['settings']} | {' | '.join(cells)} |" in written()
 
 
 def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file():
@@ -288,18 +314,18 @@ def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file(
         share, _, beta = row["arm"]
         rmse, diagonal = (sum(row[name]) / len(row[name])
                           for name in ("held_out_rmse", "jacobian_diagonal"))
-        assert f"| {share:g} | {beta:g} | {rmse:.4f} | {diagonal:.4f} |" in read()
+        assert f"| {share:g} | {beta:g} | {rmse:.4f} | {diagonal:.4f} |" in written()
     for row in found["refeeding"]:
         refeed, rate, hidden = row["arm"]
         rmse, gap, rank = (sum(row[name]) / len(row[name])
                            for name in ("held_out_rmse", "fixed_point_gap", "code_rank"))
         assert f"| {refeed} | {rate:g} | {len(hidden)} | {rmse:.4f} | {gap:.3f} | {rank:.1f} |" \
-            in read()
+            in written()
 
 
 def test_the_figures_of_disentanglement_are_those_in_the_result_file():
     first, *_, last = (row["mean"] for row in result("disentanglement")["rows"])
-    text = " ".join(read().split())
+    text = " ".join(written().split())
     assert f"falls from {first['independence'][0]:.4f} to {last['independence'][0]:.4f}" in text
     genre, chance = zip(first["gap, genre"], last["gap, genre"], strict=True)
     assert f"genres from {genre[0]:.4f} to {genre[1]:.4f}, where chance is {chance[0]:.4f}" in text

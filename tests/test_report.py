@@ -33,9 +33,23 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_tables_of_the_readme_are_those_of_the_result_files():
-    text = report.README.read_text("utf-8")
-    assert report.filled(text) == text, "run python -m benchmarks report"
-    assert set(re.findall("<!-- table: (.*) -->", text)) == set(report.TABLES)
+    found = set()
+    for page in (report.README, report.FRONT):
+        text = page.read_text("utf-8")
+        assert report.filled(text) == text, "run python -m benchmarks report"
+        found |= set(re.findall("<!-- table: (.*) -->", text))
+    assert found == set(report.TABLES)
+
+
+def test_the_front_page_is_short():
+    assert len(report.FRONT.read_text("utf-8").splitlines()) <= 200
+
+
+def test_the_picture_of_the_front_page_is_that_of_the_result_file():
+    pytest.importorskip("matplotlib")
+    shown = report.PICTURE.read_text("utf-8")
+    drawn = report.folding_picture()
+    assert re.findall(r">([\d.]+%)<", shown) == re.findall(r">([\d.]+%)<", drawn)
 
 
 def test_a_row_states_ratios_seconds_and_goal(folder):
