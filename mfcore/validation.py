@@ -254,12 +254,12 @@ def missing_value(name: str, value: Any, row: int, count: int) -> ValueError:
                       f"drop or fill these rows first")
 
 
-def warn(text: str) -> None:
+def warn(text: str, kind: type[Warning] = UserWarning) -> None:
     """Warn whoever called the library, however deep in it this is."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mfcore"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, stacklevel=level)
+    warnings.warn(text, kind, stacklevel=level)
 
 
 def is_missing(value: Any) -> bool:

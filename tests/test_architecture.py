@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parents[1] / "mfcore"
 
 # Layer: the layers it may import.  What is not listed here is in no layer, and fails.
 BASE = {"gradcheck", "validation", "parallel", "atomic", "persistence", "npy", "progress",
-        "streams"}
+        "streams", "calls"}
 MIDDLE = {"data", "objectives", "nn", "metrics"}
 TOP = {"cli", "plots", "distributed"}
 LAYERS = {

@@ -41,7 +41,7 @@ def found(name: str) -> Any:
 def text_of(name: str, head: bool = False) -> tuple[str, str]:
     """Return what to show of a name, and where in the library it stands."""
     value = found(name)
-    value = getattr(value, "fget", None) or getattr(value, "py_func", value)
+    value = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "py_func", value))
     path = Path(inspect.getsourcefile(value) or "").relative_to(ROOT).as_posix()
     if head:
         return inspect.getdoc(value) or "", path

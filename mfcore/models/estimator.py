@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from mfcore import validation
+from mfcore.calls import in_its_name
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Fitted, NewRows
 from mfcore.models import registry
@@ -89,6 +90,13 @@ class Estimator:
     may_change: ClassVar[tuple[str, ...]] = ("n_epochs", "n_threads", "verbose")
     # The axes of `weights_`, if it has any.
     weights_axes: ClassVar[str] = "weight"
+
+    def __init_subclass__(cls) -> None:
+        """Let the methods of a class refuse calls in the name of the class of the model."""
+        super().__init_subclass__()
+        for name, value in list(vars(cls).items()):
+            if inspect.isfunction(value) and not name.startswith("_"):
+                setattr(cls, name, in_its_name(value))
 
     # ----------------------------------------------------------- what a class supplies
 

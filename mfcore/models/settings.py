@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.calls import in_its_name
 from mfcore.data.canonical import read_only
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def settings(*shared: str) -> Callable[[Made], Made]:
                       if (rule := _rule_of(kind, vars(made).get(name)))}
         _leave_out(made)
         made.__doc__ = _with_attributes(made)
-        return dataclass(made, repr=False, eq=False, kw_only=True, match_args=False)
+        made = dataclass(made, repr=False, eq=False, kw_only=True, match_args=False)
+        made.__init__ = in_its_name(made.__init__)
+        return made
 
     return decorated
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -87,7 +86,7 @@ def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
 
         said.extend(advice.of_vectors(model))
     for sentence in said:
-        warnings.warn(sentence, FitWarning, stacklevel=3)
+        validation.warn(sentence, FitWarning)
     return model
 
 

@@ -42,7 +42,6 @@ from mfcore.objectives.pointwise import Logistic
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.automatic import Found, found_for_labels, found_penalties
-from mfcore.solvers.newton import solve_logistic
 
 Bias = np.ndarray | None
 
@@ -196,8 +195,14 @@ class BinaryLabels(ExplicitRatings):
 
     formula = Logistic
     found = staticmethod(found_for_labels)
-    solve = staticmethod(solve_logistic)
     link = staticmethod(expit)
+
+    @staticmethod
+    def solve(systems: Any, P: np.ndarray, beta: np.ndarray, pool: Any) -> None:
+        """Bring new rows to their minimum by Newton's method."""
+        from mfcore.solvers.newton import solve_logistic
+
+        solve_logistic(systems, P, beta, pool)
 
     def cells(self, ratings: Ratings, beta: np.ndarray, gamma: np.ndarray) -> Cells:
         """Return a and b; raise ValueError for values that are not labels, of new rows too."""

@@ -18,7 +18,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.models.stopping import NothingToWatchError
 from mfcore.models.training import rehearse
 from mfcore.parallel import CHUNK_CELLS
-from mfcore.validation import DivergenceError, FitWarning
+from mfcore.validation import DivergenceError, FitWarning, warn
 
 UNWATCHED = ("patience", "validation")      # hyper-parameters that need something to watch
 SHOWN = 5                                   # labels in a message
@@ -144,5 +144,5 @@ def _tell_of_unwatched(ways: list[Way], validation: float | None) -> None:
     if missing:
         shown = ", ".join(map(repr, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
         source = "share to hold out" if whole.eval_set is None else "part of eval_set to watch"
-        warnings.warn(f"{len(missing)} of {len(parts)} segments have no {source}: {shown}; their "
-                      f"models run all epochs", stacklevel=4)
+        warn(f"{len(missing)} of {len(parts)} segments have no {source}: {shown}; their models "
+             f"run all epochs")
