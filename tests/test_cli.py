@@ -407,7 +407,8 @@ QUICK = {
     "bayesian": "--factors 2 --epochs 4 --set burn_in=1 --set keep=2",
     "neural": "--factors 2 --epochs 1 --set hidden=4", "ease": "--reg 20",
     "autoencoder": "--epochs 2 --set hidden=6,4", "multdae": "--epochs 2 --set n_latent=3",
-    "multvae": "--epochs 2 --set n_latent=3", "bias": "", "popularity": "",
+    "multvae": "--epochs 2 --set n_latent=3", "sparseease": "--reg 20", "itemknn": "", "rpbeta": "",
+    "puresvd": "--factors 2", "graphfilter": "--factors 2", "bias": "", "popularity": "",
     "recvae": "--epochs 1 --set n_hidden=4 --set n_latent=3 --set n_layers=2",
     "segmented": "--by segments.csv --factors 2 --epochs 2 --set min_ratings=2"}
 every_model = pytest.mark.parametrize("entry", MODELS.values(), ids=lambda entry: entry.command)

@@ -218,10 +218,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(made, tmp_path):
 # ------------------------------------------------------------------------------- refusals
 
 @pytest.mark.parametrize("made", [GraphFilter, PureSVD])
-def test_more_vectors_than_there_are_and_than_the_memory_holds_are_refused(made):
-    with pytest.raises(ValueError, match=r"n_factors must be at most 17, the number of singular"):
-        made(18).fit(CELLS)
-    assert made(17, random_state=0).fit(CELLS).item_factors_.shape == (17, 17)
+def test_vectors_that_there_are_not_are_zeros_and_those_beyond_the_memory_refused(made):
+    most, more = (made(k, random_state=0).fit(CELLS) for k in (17, 20))
+    assert (more.item_factors_[:, 17:] == 0).all()
+    assert (more.singular_values_[17:] == 0).all()
+    np.testing.assert_array_equal(more.item_factors_[:, :17], most.item_factors_)
     with pytest.raises(ValueError, match=r"memory must be at least .* \(.* for one\), got 1e-06; "
                                          r"lower n_factors"):
         made(4, memory=1e-6).fit(CELLS)

@@ -24,11 +24,11 @@ def nearest_rows(starts: np.ndarray, users: np.ndarray, left: np.ndarray, ends: 
 
     starts, users, left : L, rows of items;  ends, items, right : R, rows of users
     columns, values : shape (n_items, k), a row's columns ascending; counts : shape (n_items,)
-    Of equal ones, the lower columns are kept.
+    Of equal ones, the lower columns are kept.  Sums are in the precision of L and R.
     """
-    k, sums = columns.shape[1], np.zeros(b.size, values.dtype)
+    k, sums = columns.shape[1], np.zeros(b.size, right.dtype)
     reached, last = np.empty(b.size, columns.dtype), np.full(b.size, -1, np.int64)
-    place = np.empty(k, np.int64)
+    best, place = np.empty(k, right.dtype), np.empty(k, np.int64)
     for i in range(lo, hi):
         n, size = 0, 0
         for c in range(starts[i], starts[i + 1]):
@@ -39,7 +39,6 @@ def nearest_rows(starts: np.ndarray, users: np.ndarray, left: np.ndarray, ends: 
                     last[j], sums[j], reached[n] = i, 0, j
                     n += 1
                 sums[j] += x * right[t]
-        best = values[i]
         for t in range(n):
             j = reached[t]
             if j != i and sums[j] > 0:
@@ -51,9 +50,8 @@ def nearest_rows(starts: np.ndarray, users: np.ndarray, left: np.ndarray, ends: 
                     _sink(best, place, k, value, j)
         counts[i] = size
         order = np.argsort(place[:size])
-        kept = best[:size].copy()
         for t in range(size):
-            columns[i, t], values[i, t] = place[order[t]], kept[order[t]]
+            columns[i, t], values[i, t] = place[order[t]], best[order[t]]
 
 
 @njit(**EXACT)

@@ -41,7 +41,7 @@ K, B = 1.2, 0.75
 
 @dataclass(frozen=True)
 class Similarity:
-    """T: L and R as CSR in the same precision, a and b, and h."""
+    """T: L and R as CSR, a and b, and h, in float64: rounding must not decide who is nearest."""
 
     L: sp.csr_array
     R: sp.csr_array
@@ -55,7 +55,7 @@ def _powered(d: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _made(X: sp.csr_array, data: np.ndarray) -> sp.csr_array:
-    return sp.csr_array((data.astype(X.dtype), X.indices, X.indptr), shape=X.shape)
+    return sp.csr_array((data.astype(np.float64), X.indices, X.indptr), shape=X.shape)
 
 
 def by_item(X: sp.csr_array) -> sp.csr_array:
@@ -66,7 +66,7 @@ def by_item(X: sp.csr_array) -> sp.csr_array:
 def cosine(X: sp.csr_array, shrink: float) -> Similarity:
     """Return cosines of the columns of X, shrunken."""
     squares = np.bincount(X.indices, X.data.astype(float) ** 2, minlength=X.shape[1])
-    norms = np.sqrt(squares).astype(X.dtype)
+    norms, X = np.sqrt(squares), _made(X, X.data)
     return Similarity(by_item(X), X, norms, norms, shrink)
 
 
@@ -77,8 +77,7 @@ def walk(X: sp.csr_array, alpha: float, beta: float) -> Similarity:
     rows = np.repeat(_powered(of_user, -1.0), np.diff(X.indptr))
     to_item = _made(X, (X.data * rows) ** alpha)
     to_user = by_item(_made(X, (X.data * _powered(of_item, -1.0)[X.indices]) ** alpha))
-    return Similarity(to_user, to_item, np.ones(X.shape[1], X.dtype),
-                      _powered(of_item, beta).astype(X.dtype))
+    return Similarity(to_user, to_item, np.ones(X.shape[1]), _powered(of_item, beta))
 
 
 def weighted(X: sp.csr_array, weighting: str) -> sp.csr_array:

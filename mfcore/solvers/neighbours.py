@@ -52,7 +52,7 @@ def empty(n_items: int, n_neighbors: int, dtype: str) -> Lists:
 def bytes_needed(n_items: int, n_neighbors: int, nnz: int, itemsize: int) -> int:
     """Return what lists and the matrix made of them, twice, take, and X in two more forms."""
     k = max(1, min(n_neighbors, n_items - 1))
-    return n_items * k * 3 * (4 + itemsize) + nnz * 2 * (4 + itemsize)
+    return n_items * k * 3 * (4 + itemsize) + nnz * (2 * 12 + 4 + itemsize)
 
 
 def keep_nearest(given: Similarity, at: Lists, pool: Pool) -> None:
@@ -62,7 +62,7 @@ def keep_nearest(given: Similarity, at: Lists, pool: Pool) -> None:
         * (np.diff(L.indptr) > 0)
     cells = L.indptr, L.indices, L.data, R.indptr, R.indices, R.data
     pool.over_rows(lambda lo, hi: kernels.nearest_rows(
-        *cells, given.a, given.b, R.dtype.type(given.shrink), at.columns, at.values, at.counts,
+        *cells, given.a, given.b, given.shrink, at.columns, at.values, at.counts,
         lo, hi), np.append(0, np.cumsum(work)))
 
 

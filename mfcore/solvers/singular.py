@@ -57,10 +57,13 @@ def width(n_factors: int, shape: tuple[int, int]) -> int:
 
 
 def bytes_needed(n_factors: int, shape: tuple[int, int], nnz: int, itemsize: int) -> int:
-    """Return what an iteration takes: Q, the next one, Z, parts of a Gram, both orders of R."""
-    w = width(n_factors, shape)
+    """Return what a fit takes: Q, Z or its user vectors, one more of each, and R in both orders.
+
+    A Gram is added from parts.
+    """
+    w = max(width(n_factors, shape), n_factors)
     parts = -(-max(shape) // GRAM_ROWS) * w
-    return itemsize * w * (shape[0] + 2 * shape[1] + parts) + 2 * (itemsize + 4) * nnz
+    return itemsize * w * (shape[0] + 3 * shape[1] + parts) + 2 * (itemsize + 4) * nnz
 
 
 def drawn(n_factors: int, shape: tuple[int, int], dtype: np.dtype, random: np.random.Generator
@@ -102,8 +105,8 @@ class SubspaceIteration(Solver):
         """Turn Q so that its columns are the Ritz vectors, largest θ first."""
         at.theta, E = _ritz(times(self.R, at.Q, pool), pool)
         V = tiled_product(at.Q, E.astype(at.Q.dtype), pool)
-        signs = np.sign(V[np.abs(V).argmax(axis=0), np.arange(V.shape[1])])
-        at.Q = V * np.where(signs == 0, 1, signs).astype(V.dtype)
+        V *= np.where(V.max(axis=0) < -V.min(axis=0), -1, 1).astype(V.dtype)
+        at.Q = V
 
     @property
     def _total(self) -> float:

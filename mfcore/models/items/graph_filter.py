@@ -47,8 +47,8 @@ class GraphFilter(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1, or "auto"
-        Columns of V, at most the smaller side of the ratings.  "auto": one per
-        16 of it, from 16 to 512 (but no more than half of it).
+        Columns of V.  "auto": one per 16 rows of the smaller side of the ratings, from 16 to 512
+        (but no more than half of it).  Beyond that side there are none, and columns are zeros.
     share : float, >= 0
         Weight of the second part; 0 leaves the walk alone.
     values : {"binary", "raw"}
@@ -114,11 +114,10 @@ class GraphFilter(Recommender):
             degrees(each, weighted) for each in (self.graph_.by_user, self.graph_.by_item))
         k, real = n_vectors(self.n_factors, ratings.shape, PER_VECTOR), np.dtype(self.dtype)
         solver = SubspaceIteration(*self._graph().normalised(real), k)
-        scale = np.sqrt(self.item_degrees_).astype(real)[:, None]
+        scale = np.sqrt(self.item_degrees_).astype(real)
 
         def publish(at: Basis) -> None:
-            self.singular_values_, V = leading(at, k)
-            sides.items.factors = scale * V
+            self.singular_values_, sides.items.factors = leading(at, k, scale)
 
         return Start(solver, drawn(k, ratings.shape, real, random), publish)
 

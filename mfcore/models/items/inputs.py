@@ -62,11 +62,7 @@ def n_vectors(n_factors: int | str, shape: tuple[int, int], per_vector: int) -> 
 
 
 def check_vectors(ratings: Ratings, k: int, memory: float, dtype: str) -> None:
-    """Raise for more vectors than there are, or than the memory holds."""
-    most = min(ratings.shape)
-    if k > most:
-        raise ValueError(f"n_factors must be at most {most}, the number of singular vectors of "
-                         f"ratings of shape {ratings.shape}, got {k}")
+    """Raise for more vectors than the memory holds."""
     size = np.dtype(dtype).itemsize
     needed, least = (bytes_needed(each, ratings.shape, ratings.nnz, size) / 1e9 for each in (k, 1))
     if needed > memory:
@@ -75,6 +71,16 @@ def check_vectors(ratings: Ratings, k: int, memory: float, dtype: str) -> None:
                          f"{memory:g}; lower n_factors, or raise memory")
 
 
-def leading(at: Basis, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the singular values and vectors that a model keeps."""
-    return np.sqrt(at.theta[:k]), np.ascontiguousarray(at.Q[:, :k])
+def leading(at: Basis, k: int, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the singular values and vectors that a model keeps, rows of vectors scaled.
+
+    Those that ratings do not have are zeros.  Before the first epoch all are, and take no memory.
+    """
+    sigma, kept = np.zeros(k), min(k, len(at.theta))
+    sigma[:kept] = np.sqrt(at.theta[:k])
+    V = np.zeros((len(at.Q), k), at.Q.dtype)
+    if at.theta.any():
+        V[:, :kept] = at.Q[:, :k]
+        if scale is not None:
+            V *= scale[:, None]
+    return sigma, V

@@ -37,8 +37,8 @@ class PureSVD(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1, or "auto"
-        Columns of V, at most the smaller side of the ratings.  "auto": one per
-        64 of it, from 16 to 512 (but no more than half of it).
+        Columns of V.  "auto": one per 64 rows of the smaller side of the ratings, from 16 to 512
+        (but no more than half of it).  Beyond that side there are none, and columns are zeros.
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are.
     n_epochs : int, >= 1
