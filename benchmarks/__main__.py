@@ -1,4 +1,4 @@
-"""Speed beside every peer, in one command.
+"""Speed compared with every peer, in one command.
 
     python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
                          [--rounds N] [--threads N] [--out FOLDER] [--list]

@@ -1,10 +1,10 @@
-"""Accuracy beside published figures, of the data that is on this machine.
+"""Accuracy next to published figures, of the data that are on this machine.
 
     python -m benchmarks accuracy [--data NAME ...] [--seeds 1 2 3 4 5] [--out FOLDER]
 
 Ratings: nine tenths train, a tenth tests; Gowalla: its published split, as LightGCN has it
 (gowalla/train.txt and test.txt in MFCORE_DATA).  In every seed all settings of a model are
-compared on a tenth of the training part, and the best is fitted anew to all of it; the test
+compared on a tenth of the training part, and the best is fitted again to all of it; the test
 part decides nothing.  Rows on file are not measured again.  Seed 0 is left out: the grid of
 settings was widened once after its test figures on MovieTweetings had been seen.
 

@@ -1,10 +1,10 @@
-"""Autoencoders of ratings beside matrix factorization, RMSE on the five folds of ML-100K.
+"""Autoencoders of ratings and matrix factorization, RMSE on the five folds of ML-100K.
 
     python -m benchmarks.autoencoder_ratings [FOLD ...]
 
 Every arm has the same budget, fold by fold: `DRAWS` settings drawn from its own ranges, each
 trained on nine tenths of the fold's training ratings and stopped on the last tenth; the best is
-trained anew on all of them for as many epochs, and tested once.  The ranges come from a look at
+trained again on all of them for as many epochs, and tested once.  The ranges come from a look at
 held-out tenths of the training ratings of u1.  What the result file holds is not measured again.
 """
 

@@ -1,8 +1,8 @@
-"""What a benchmark is: data, contestants, a judge of what comes out, and the figure to reach.
+"""What a benchmark is: data, contestants, a judge of the result, and the figure to reach.
 
 A contestant is a function of a `Task`; it calls `task.keep(state)` whenever it has something to
 be judged, and `task.restart()` when what it did so far does not count.  Judging is this library's
-own float64 arithmetic, after the clock has stopped, for every contestant alike.
+own float64 arithmetic, after the clock has stopped, for every contestant.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Closed forms on choices beside models that are trained: lists on validation parts, and seconds.
+"""Closed forms on choices next to models that are trained: lists on validation parts, and seconds.
 
     python -m benchmarks.closed_forms [--large] [DATA ...]
 

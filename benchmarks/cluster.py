@@ -88,7 +88,7 @@ def planned(how: str, number: int, found: dict[str, Any]) -> Plan:
 
 
 def granted(found: dict[str, Any], number: int) -> float:
-    """Return how many processors a busy machine gave to so many threads, or to as many as it has.
+    """Return how many processors a busy machine gave to this many threads, or to as many as it has.
 
     In CPU seconds a second of their epochs, median of the runs.
     """
@@ -176,7 +176,7 @@ def measured_table(found: dict[str, Any]) -> list[str]:
 
 
 def prices(found: dict[str, Any], number: int = 2) -> list[float]:
-    """Return least wall time of so many workers over that of so many threads, run by run."""
+    """Return least wall time of the workers over that of as many threads, run by run."""
     threads, shared = ([min(row["wall"]) for row in found["rows"]
                         if (row["how"], row["number"]) == (how, number)]
                        for how in ("threads", "shared"))

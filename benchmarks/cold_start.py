@@ -1,4 +1,4 @@
-"""What groups are worth for users of whom few ratings, or none, are known.
+"""What groups are worth for users with few known ratings, or none.
 
     python -m benchmarks.cold_start
 

@@ -1,4 +1,4 @@
-"""Data of the benchmarks, generated once and kept beside the library's downloads."""
+"""Data of the benchmarks, generated once and kept next to the library's downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Default settings beside those of 0.1.0, beside biases or popularity, and the best of a scan.
+"""Default settings next to those of 0.1.0, biases or popularity, and the best of a scan.
 
     python -m benchmarks.defaults [--test] [DATA ...]
 

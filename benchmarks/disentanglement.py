@@ -4,7 +4,7 @@
 
 ML-100K, all its ratings, codes of 16 numbers, `SEEDS` fits for each β.  Of the users' codes:
 independence (1 − mean |correlation|), and the mutual information gap against gender and against
-age band; of the items' codes, one-hot: the gap against genres.  Each beside its mean over
+age band; of the items' codes, one-hot: the gap against genres.  Each next to its mean over
 permutations, where there is nothing to find.  A unit counts as used where the variance of its
 mean over users is above 0.01.
 """

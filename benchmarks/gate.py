@@ -1,4 +1,4 @@
-"""A gate for kernels: each beside NumPy and SciPy doing the like, in one process.
+"""A gate for kernels: each is compared with NumPy and SciPy doing the same, in one process.
 
     python -m benchmarks gate
 

@@ -34,7 +34,7 @@ KINDS, CURVES = ("als", "exact", "sgd", "top ten"), ("fixed", "growing", "factor
 
 
 def points(most: int, kinds: Sequence[str] = KINDS) -> Iterator[dict[str, Any]]:
-    """Yield the points up to so many millions of ratings, those of few first."""
+    """Yield the points up to a number of millions of ratings, those of few first."""
     for millions in (each for each in MILLIONS if each <= most):
         share = millions / 20
         for curve, n, m in (("fixed", USERS, ITEMS), ("growing", round(USERS * share),

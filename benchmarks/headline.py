@@ -88,7 +88,7 @@ def folding_picture(folder: Path = RESULTS) -> str:
                           va="center")
         axes.set(yticks=np.arange(len(data)), yticklabels=[name.replace(" + ", " +\n")
                                                            for name in data], xlim=(0, 1),
-                 xlabel="share of the ten best that comes out of a catalogue with which the "
+                 xlabel="share of the ten best that are from a catalogue with which the "
                         "user has nothing in common")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.legend(loc="upper right")

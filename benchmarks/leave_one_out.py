@@ -6,7 +6,7 @@ ML-100K, every rating a choice.  Of each user the latest cell is for testing and
 for validation.  Of each model but `Popularity`, 12 settings are drawn from the ranges below,
 stopped and compared by NDCG@10 on the validation cells among all items that the user has not
 chosen before; the best is trained on all but the test cells, as many epochs as it had then, from
-five seeds, and tested alike.  What the result file holds is not measured again.
+five seeds, and tested in the same way.  What the result file holds is not measured again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def drawn(name: str, number: int) -> dict[str, Any]:
 
 
 def made(name: str, **params: Any) -> Any:
-    """Return a model, not fitted; parameters that it has no use for are left out."""
+    """Return a model, not fitted; parameters that it does not have are left out."""
     model = RANGES[name][0](**FIXED.get(name, {}))
     return model.set_params(**{key: params[key] for key in params if key in model.get_params()})
 

@@ -2,10 +2,10 @@
 
     python neural_accuracy.py {joint,two-stage,defaults} [--settings 16]
 
-In each fold a tenth of the training ratings is set aside; of so many drawn settings the one
+In each fold a tenth of the training ratings is set aside; of the drawn settings the one
 with the least error there, at its best epoch, is fitted to all training ratings and measured
 on the test fold.  "two-stage" starts from `MatrixFactorization` with its defaults and the same
-length of vectors, which is measured beside it.  "defaults" draws nothing.  Writes
+length of vectors, which is measured too.  "defaults" draws nothing.  Writes
 results/ml100k_neural.json.
 """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.neural_curves [--epochs 7] [--out FILE]
 
 The networks, start and batches of `cases/neural.py`, on ML-100K.  In double precision both
-curves are one, if both compute the same: beside SparseAdam they are not, for it has its ε at
+curves are one, if both compute the same: with SparseAdam they are not, for it has its ε at
 another place than Adam, and are with "one epsilon".  In single precision each rounds in an
 order of its own, and training amplifies that: as a yardstick, PyTorch runs once more from a
 start whose numbers are each moved to a neighbour, by one rounding.  Writes

@@ -177,7 +177,7 @@ def page(folder: Path = RESULTS) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
         f"<title>mfcore: benchmarks</title><style>{STYLE}</style>",
-        f"<h1>mfcore beside its peers</h1><p>{html.escape(tables.machine(folder))}</p>",
+        f"<h1>mfcore and its peers</h1><p>{html.escape(tables.machine(folder))}</p>",
         section("Speed", "Every contestant in its own process, taking turns; ratios of each round, "
                 "their median and quartiles.", f"<div class='wide broad'>{ratios(found)}</div>",
                 tables.speed(folder)),
@@ -186,7 +186,7 @@ def page(folder: Path = RESULTS) -> str:
                 plots=courses(found)),
         section("How cost grows", "Slopes are those of logarithms.", tables.growth(folder),
                 plots=growing(folder)),
-        section("Against the limit", "Rates by CPU second, beside SGEMM and a copy in the same "
+        section("Against the limit", "Rates per CPU second, next to SGEMM and a copy in the same "
                 "process.", tables.limits(folder)),
         section("Accuracy", "Filled: this library. Hollow: published figures, or other libraries "
                 "run by us.", standings.accuracy(folder), plots=placed(folder)),

@@ -45,7 +45,7 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str, folder: Path = RESULTS) -> str:
-    """Return the text with its tables made anew."""
+    """Return the text with its tables made again."""
     return PLACE.sub(lambda match: f"{match[1]}{TABLES[match[2]](folder)}\n{match[3]}", text)
 
 

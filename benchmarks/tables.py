@@ -95,7 +95,7 @@ def speed_rows(result: Result) -> Iterator[list[str]]:
 def speed(folder: Path = RESULTS) -> Table:
     """Return how many times the seconds of this library each peer takes."""
     return Table(
-        ["case", "size", "beside", "CPU seconds, theirs to ours", "wall", "ours, CPU s",
+        ["case", "size", "peer", "CPU seconds, theirs to ours", "wall", "ours, CPU s",
          "theirs, CPU s", "ours, GB", "theirs, GB", "goal", "rounds"],
         [row for result in results(folder) for row in speed_rows(result)])
 
@@ -118,7 +118,7 @@ def behind(folder: Path = RESULTS) -> Table:
             if middle < (case.goal or 1):
                 found.append([case.title, peer, f"{middle:.3g}" if middle else "–",
                               f"{case.goal or 1:g}", verdict(middle, ratio["reached it"])])
-    return Table(["case", "beside", "CPU seconds, theirs to ours", "goal", ""], found)
+    return Table(["case", "peer", "CPU seconds, theirs to ours", "goal", ""], found)
 
 
 def settings(folder: Path = RESULTS) -> Table:
@@ -211,7 +211,7 @@ def work(point: dict[str, Any]) -> tuple[float, float | None]:
 
 
 def limits(folder: Path = RESULTS) -> Table:
-    """Return rates of the kernels beside those of SGEMM and of a copy in the same process."""
+    """Return rates of the kernels next to those of SGEMM and of a copy in the same process."""
     rows = []
     for kind in dict.fromkeys(each["kind"] for each in read("growth", folder).get("points", ())):
         for point in curve(read("growth", folder), "factors", kind)[1]:
@@ -250,7 +250,7 @@ def defaults(metric: str, folder: Path = RESULTS) -> Table:
         return f"{found[model]['figure']:.4f}" if model in found else "–"
 
     return Table(
-        ["data", "what they are like", *models, "its fit beside that of 0.1.0"],
+        ["data", "what they are like", *models, "its fit to that of 0.1.0"],
         [[name, data[name]["says"], *(figure(found, model) for model in models),
           f"{found[main]['cpu_seconds'] / found[f'{main}, 0.1.0']['cpu_seconds']:.2f}"]
          for name, found in kept.items()])

@@ -1,4 +1,4 @@
-"""`tune` beside a random search of forty whole fits over the same space.
+"""`tune` next to a random search of forty whole fits over the same space.
 
     python -m benchmarks.tuning [DATA ...]
 

@@ -80,7 +80,7 @@ def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int =
     Raises
     ------
     ValueError
-        For a name that is no model.
+        For the name of something else.
     OSError
         If no folder takes the kernels; it names those that were tried.
     """

@@ -210,7 +210,7 @@ def vector(name: str, values: Any, length: int | None = None) -> np.ndarray:
     """Return `values` as a one-dimensional numeric array of the given length.
 
     Objects may be numbers of any kind, also `Decimal`.  Raises ValueError for None, pandas.NA, a
-    masked value and the like, TypeError for what is no number, both with the first row.
+    masked value and the like, TypeError for anything but a number, both with the first row.
     """
     array = rectangular(name, values)
     if array.ndim == 1 and (np.ma.is_masked(values) or array.dtype.kind in "OUS"):

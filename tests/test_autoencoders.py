@@ -222,7 +222,7 @@ def test_negative_values_have_no_multinomial_likelihood(made):
 
 @pytest.mark.parametrize("made", CHOICE)
 def test_weights_of_cells_are_refused(made):
-    with pytest.raises(ValueError, match="has no use for weights"):
+    with pytest.raises(ValueError, match="takes no weights"):
         fitted(made, weighted())
 
 

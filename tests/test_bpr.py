@@ -464,7 +464,7 @@ def test_ratings_without_a_preferred_cell_are_refused():
 
 def test_weights_are_refused():
     cells = samples.counts()
-    with pytest.raises(ValueError, match="BPR has no use for weights"):
+    with pytest.raises(ValueError, match="BPR takes no weights"):
         small().fit(Ratings(cells, weights=samples.weights(cells)))
 
 

@@ -249,7 +249,7 @@ def test_data_that_no_claim_has_are_refused_before_any_work(tmp_path):
     (("movietweetings-100k", "ml-1m"), {"planted", "movietweetings-100k/core"})])
 def test_other_data_are_run_where_they_are_and_some_only_by_name(here, ran, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "is_here", lambda name: name in here)
-    claim = a_claim(by_settings, folds=1, trials=2, beside=("movietweetings-100k/core",))
+    claim = a_claim(by_settings, folds=1, trials=2, also=("movietweetings-100k/core",))
     folds = study.run(claim, out=tmp_path)["arms"]["one"]["folds"]
     assert {key.rpartition(" ")[0] for key in folds} == ran
     folds = study.run(claim, out=tmp_path, data=["ml-1m"])["arms"]["one"]["folds"]

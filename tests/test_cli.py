@@ -911,7 +911,7 @@ FAILURES = {
     "fit ratings.csv --out m --model segmented --by named.csv": "named.csv has 'ann'",
     "fit ratings.csv --out m --model segmented --by two.csv": "puts user 1 into 'a' and 'b'",
     "fit named.csv --out m --model segmented --by titles.csv": "a label for none of the users",
-    "fit ratings.csv --out m --model segmented --by three.txt": "one label a user, 60, got 3",
+    "fit ratings.csv --out m --model segmented --by three.txt": "one label per user, 60, got 3",
     "fit broken.csv --out m": "line 3",
     "fit twice.csv --out m": "; --duplicates last, mean or sum says how to merge",
     "fit ratings.csv --out m --user-column who": "no column 'who' for user; its columns: user",

@@ -147,7 +147,7 @@ def test_recommending_in_too_little_memory_says_what_it_needs_and_batches_do_it(
     with open(answer) as text:
         said = text.read()
     os.waitpid(child, 0)
-    assert said == ("the 2000 best of 2,000 items for 3,000 users need 146 MB beside the model; "
+    assert said == ("the 2000 best of 2,000 items for 3,000 users need 146 MB besides the model; "
                     "ask for fewer users at a time, a smaller k or fewer threads"
                     "|{(100, 2000)}")
 

@@ -241,7 +241,7 @@ def test_ratings_that_are_no_choices_are_refused():
     cells.data[:] = 0
     with pytest.raises(ValueError, match="at least one value above 0, got none"):
         fitted(cells)
-    with pytest.raises(ValueError, match="GraphFilter has no use for weights"):
+    with pytest.raises(ValueError, match="GraphFilter takes no weights"):
         fitted(Ratings(CELLS, weights=samples.weights(CELLS)))
 
 

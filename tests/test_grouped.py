@@ -347,7 +347,7 @@ def test_a_checkpoint_of_other_features_is_refused(tmp_path):
 # -------------------------------------------------------------------------- bad input
 
 def test_features_of_other_rows_are_refused_with_both_shapes():
-    with pytest.raises(ValueError, match=r"shape \(10, 4\) beside ratings of shape \(11, 8\)"):
+    with pytest.raises(ValueError, match=r"shape \(10, 4\) for ratings of shape \(11, 8\)"):
         fitted(user_features=USERS.select(range(10)))
     with pytest.raises(ValueError, match=r"item_features must have a row for each of the 8 item"):
         fitted(item_features=USERS)

@@ -225,7 +225,7 @@ def test_a_matrix_too_large_for_the_memory_is_refused_with_the_figure():
 
 def test_weights_and_questions_it_cannot_answer_are_refused():
     weighted = Ratings(CELLS, weights=samples.weights(CELLS))
-    with pytest.raises(ValueError, match="EASE has no use for weights"):
+    with pytest.raises(ValueError, match="EASE takes no weights"):
         fitted(weighted)
     with pytest.raises(NotImplementedError, match="EASE learns nothing of users"):
         fitted().similar_users([0])

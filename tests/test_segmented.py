@@ -197,14 +197,14 @@ FEATURES = concatenate(one_hot(LABELS, "region"), multi_hot(["a|b"] * N_USERS, "
 
 
 @pytest.mark.parametrize(("by", "options", "error", "message"), [
-    (LABELS[:-1], {}, ValueError, "by must hold one label a user, 30, got 29"),
+    (LABELS[:-1], {}, ValueError, "by must hold one label per user, 30, got 29"),
     ([None, *LABELS[1:]], {}, ValueError, "no label for row 0 .1 in all.; name a segment"),
     ([*LABELS[:-1], math.nan], {}, ValueError, "no label for row 29"),
     ([[1], *LABELS[1:]], {}, TypeError, r"labels that a model file can keep, .*got \[1\]"),
     (7, {}, TypeError, "by must be the name of a field"),
     ("region", {}, ValueError, "by='region' names a field: fit needs user_features"),
     ("town", {"user_features": FEATURES}, ValueError, "a field 'town', got region, tag"),
-    ("tag", {"user_features": FEATURES}, ValueError, "one value a user, got 2 in row 0"),
+    ("tag", {"user_features": FEATURES}, ValueError, "one value per user, got 2 in row 0"),
     ("region", {"user_features": FEATURES.select([0])}, ValueError, "must have 30 rows"),
     (LABELS, {"checkpoint": "x"}, ValueError, "checkpoint must be None"),
 ])

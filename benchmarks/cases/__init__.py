@@ -11,7 +11,7 @@ FILES = (als, sgd, bpr, serving, ease, neural, start)
 
 
 def cases(widths: Sequence[int] = (64, 128), widest: int = 256) -> dict[str, Case]:
-    """Return all cases, with so many factors; one that has one width has the first."""
+    """Return all cases, for these numbers of factors; one that has one width has the first."""
     return {case.name: case for file in FILES for case in file.cases(widths, widest)}
 
 

@@ -34,7 +34,7 @@ SAYS = {
     "implicit": "Σ c (p − s)² over all cells + 5 (‖P‖² + ‖Q‖²); c = r, p = 1 where there is a "
                 "rating, else c = 1, p = 0",
     "irspack": "Σ r (1 − s)² over ratings + 0.1 Σ s² over all cells + 0.003 Σ (n_u + 0.1 n_items) "
-               "‖P_u‖² + items alike",
+               "‖P_u‖² + the same of items",
     "cmfrec": "Σ c (p − s)² over all cells + 5 (‖P‖² + ‖Q‖²); c = 1 + r, p = 1 where there is a "
               "rating, else c = 1, p = 0"}
 

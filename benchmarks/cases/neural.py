@@ -1,7 +1,7 @@
-"""An epoch of NeuralMF, and steps of MultVAE, beside the same networks in PyTorch.
+"""An epoch of NeuralMF, and steps of MultVAE, next to the same networks in PyTorch.
 
 The same layers, start (of NeuralMF; a draw of its own for MultVAE), batches in the same order and
-Adam on both sides; the losses that come out stand beside the seconds.  PyTorch has what suits it:
+Adam on both sides; the losses are given next to the seconds.  PyTorch has what suits it:
 SparseAdam for the embeddings or fused Adam for all of NeuralMF, and dense rows with fused Adam for
 MultVAE.
 """

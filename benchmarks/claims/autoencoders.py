@@ -1,6 +1,6 @@
 """Autoencoders are worse than matrix factorization, and overfit.
 
-Autoencoders of users' rows and of items' rows beside a factorization, each with widths to choose
+Autoencoders of users' rows and of items' rows next to a factorization, each with widths to choose
 from.  The gap is the RMSE of the test ratings less that of the training ratings; the figures of the
 less and the more active half of the users say where it lies.
 """
@@ -58,7 +58,7 @@ CLAIM = Claim(
     name="autoencoders", says="Autoencoders are worse than matrix factorization, and overfit.",
     hypothesis="Autoencoders of users' rows are; those of items' rows are better. The gap grows "
                "with the numbers a model learns and says nothing of the test.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core",),
     fold=cells, measure=measure,
     arms={name: Arm(space, "rmse") for name, (_, space) in ARMS.items()},
     comparisons=[

@@ -22,7 +22,7 @@ SOLVERS: dict[str, Space] = {
     "SGD": {"solver": "sgd", "n_epochs": one_of(10, 20, 40), "learning_rate": Between(0.005, 0.08)},
     "Adam": {"solver": "adam", "n_epochs": one_of(5, 10, 20),
              "learning_rate": Between(0.001, 0.03)},
-    # Adam as it comes out of the box elsewhere: rate 0.001, no penalty anywhere; and, to tell what
+    # Adam as other libraries set it by default: rate 0.001, no penalty anywhere; and, to tell what
     # of that matters, without penalty but with the rate searched.
     "Adam as it comes": {"solver": "adam", "n_epochs": one_of(5, 10, 20), "reg": 0.0,
                          "learning_rate": 0.001, "batch_size": one_of(256, 1024),
@@ -95,7 +95,7 @@ CLAIM = Claim(
     hypothesis="The reverse, where both are tuned: a learned bias is a penalised one, fitted "
                "together with what it must not repeat. Without a penalty and with few steps the "
                "claim may come true.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k",),
     arms=arms(), fold=cells, measure=measure,
     comparisons=[*(compared(solver, learned) for solver in ("ALS", "SGD", "Adam")
                    for learned in ("learned", "learned, no decay")),

@@ -1,7 +1,7 @@
 """Contractive and denoising autoencoders give better codes.
 
 Codes of items: hidden units of an autoencoder of their rows.  Purity and its control as in
-`onehot`: chosen by one half of the items, tested on the other, beside permuted genres.
+`onehot`: chosen by one half of the items, tested on the other, next to permuted genres.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def measure(task: Task) -> dict[str, float]:
 CLAIM = Claim(
     name="codes", says="Contractive and denoising autoencoders give better codes.",
     hypothesis="No more than the penalty on weights that is tuned anyway.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core",),
     fold=fold, measure=measure,
     arms={name: Arm(BASE | space, "purity") for name, space in SPACES.items()},
     comparisons=[
@@ -72,6 +72,6 @@ CLAIM = Claim(
         *(Comparison(f"the purity of {name} codes is above chance (control)", name, name,
                      "purity", "purity, permuted", decides=False) for name in SPACES)],
     units={"purity": "share of ten neighbours", "rank": "directions", "rmse": "stars"},
-    found="Neither is purer than a plain autoencoder that was tuned alike, nor predicts better, on "
-          "any data; on MovieTweetings denoising codes use fewer directions. All are far above "
-          "permuted genres.")
+    found="Neither is purer than a plain autoencoder that was tuned in the same way, nor predicts "
+          "better, on any data; on MovieTweetings denoising codes use fewer directions. All are "
+          "far above permuted genres.")

@@ -1,7 +1,7 @@
 """Folding is worst at cold start.
 
 Users whom the fit has not seen, with 1 to 10 ratings folded in, the rest ranked: how much of what
-they are recommended comes out of catalogues they have nothing to do with?  Audiences are equally
+they are recommended is from catalogues they have nothing to do with?  Audiences are equally
 large in every row, so that what differs is how much is known.
 """
 
@@ -85,7 +85,7 @@ CLAIM = Claim(
     hypothesis="It falls with every rating known, for models that know of unknown cells; a model "
                "of ratings alone folds whatever is known.",
     data=("planted-audiences", "ml-100k+online-retail"),
-    beside=("movietweetings-100k+online-retail",), asked=("ml-1m+online-retail",),
+    also=("movietweetings-100k+online-retail",), asked=("ml-1m+online-retail",),
     fold=fold, measure=measure,
     arms={name: Arm(space, "ndcg@10") for name, (_, space) in MODELS.items()},
     comparisons=[

@@ -1,6 +1,6 @@
 """A group's vector should be learned, not averaged over its members.
 
-Users whom the fit has not seen, of whom the groups are known and 0 to 10 ratings; ratings are
+Users whom the fit has not seen, known by their groups and 0 to 10 ratings; ratings are
 predicted and items ranked.  The control are groups permuted among users: what a model gains by
 them is no knowledge.
 """

@@ -63,7 +63,7 @@ CLAIM = Claim(
     name="joint", says="Neural factorization is better in two stages than at once.",
     hypothesis="Yes: the network starts as the factorization, and has only to learn what that "
                "lacks.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core",),
     fold=lists, measure=measure,
     arms={f"{kind}, {way}": Arm(space(kind, way), FIRST[kind][1])
           for kind in FIRST for way in (WAYS if kind == "ratings" else WAYS[:3])},

@@ -30,7 +30,7 @@ SPACES: dict[str, Space] = {
 
 
 def fold(name: str, number: int, quick: bool) -> Fold:
-    """Return a fold of ratings and, beside it, one of users."""
+    """Return a fold of ratings, and one of users."""
     rated, chosen = cells(name, number, quick), users(name, number, quick)
     for one, other in zip(rated, chosen, strict=True):
         one.more["users"] = other
@@ -53,7 +53,7 @@ CLAIM = Claim(
     name="masking", says="Hiding part of the input is the key to autoencoders.",
     hypothesis="It helps a little where visible cells keep their weight, and harms where hidden "
                "cells alone count; it always makes a network copy less.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core",),
     fold=fold, measure=measure,
     arms={name: Arm(space, "ndcg@100" if name in (LINEAR, DROPPED) else "rmse")
           for name, space in SPACES.items()},

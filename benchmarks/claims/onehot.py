@@ -3,7 +3,7 @@
 An autoencoder of users has vectors of items in the space of its codes: the code of a user who rated
 that item alone, top; the mean code of those who rated it; the same less the mean of all users.
 Purity: of the ten nearest items, how many share a genre.  Settings are chosen by the purity of one
-half of the items and tested on the other; beside it the purity where genres are permuted.
+half of the items and tested on the other; next to it the purity where genres are permuted.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ CLAIM = Claim(
     name="onehot", says="The one-hot trick gives better item vectors than averaging users.",
     hypothesis="Better than a plain average, which all items share most of; the centred average "
                "is the fair rival.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core",),
     fold=fold, measure=measure,
     arms={f"{kind}, {method}": Arm(space, "purity") for kind, (_, space) in MODELS.items()
           for method in METHODS},

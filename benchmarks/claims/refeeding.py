@@ -41,7 +41,7 @@ CLAIM = Claim(
     name="refeeding", says="Dense re-feeding helps.",
     hypothesis="At equal numbers of steps it costs accuracy where steps are few, whatever the "
                "rate; it does bring f(f(x)) near f(x).",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core",),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core",),
     fold=cells, measure=measure,
     arms={f"{depth}, {rate}, {'re-fed' if refeed else 'plain'}": Arm(space(depth, rate, refeed),
                                                                      "rmse")

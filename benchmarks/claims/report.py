@@ -26,7 +26,7 @@ fold as many settings drawn and compared on validation data, the best tested onc
 paired by fold. An interval holds the mean difference with 95 %, by a bootstrap widened for few
 folds; positive is in favour of the sentence. "Not shown" is a verdict: the interval holds 0.
 Folds of real data share training ratings, so an interval speaks of that data set alone; generated
-data are drawn anew for every fold. Many sentences are tried, and no interval is corrected for that.
+data are drawn for each fold. Many sentences are tried, and no interval is corrected for that.
 
 `python -m benchmarks claims [NAME]` runs what is missing, `python -m benchmarks claims --report`
 makes this page. Search spaces, settings chosen, all trials and the environment are in the result
@@ -45,7 +45,7 @@ def results(folder: Path = RESULTS) -> list[Result]:
 
 
 def table(found: Sequence[Result]) -> str:
-    """Return a row a claim: verdict, the effect that decides with its interval, and figure."""
+    """Return a row per claim: verdict, the effect that decides with its interval, and figure."""
     lines = ["| claim | verdict | effect in its first sentence, and interval | figure |",
              "|---|---|---|---|"]
     for result in found:
@@ -99,7 +99,7 @@ def section(result: Result) -> str:
 
 def markdown(found: Sequence[Result]) -> str:
     """Return the whole page."""
-    return HEAD + table(found) + "\nSentences in italics are beside the claim: conditions, and " \
+    return HEAD + table(found) + "\nSentences in italics are not the claim: conditions, and " \
         "controls. Size is the mean difference in\nstandard deviations of the differences.\n\n" + \
         "\n".join(map(section, found))
 
@@ -180,7 +180,7 @@ def rows_of_arms(result: Result) -> list[str]:
 
 
 def publish(out: Path | None) -> None:
-    """Judge the results anew, write page and figures, and the HTML where it is asked for."""
+    """Judge the results again, write page and figures, and the HTML where it is asked for."""
     from benchmarks.claims import claim
 
     found = [judged(claim(result["claim"]), result) for result in results()]

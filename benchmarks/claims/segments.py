@@ -75,6 +75,6 @@ CLAIM = Claim(
     units={"rmse": "stars", "ndcg@10": "0 to 1", "folding": "0 to 1"},
     found="Yes, and the finer, the more, in ratings and in ranking, on generated data and on "
           "ML-100K. Folding grows with segments too, but for predicted ratings of ML-100K, where "
-          "it falls. Segments as vectors of one model beat segments apart everywhere; beside no "
-          "segments at all they gain on generated ratings alone, and lose 0.005 NDCG@10 on "
+          "it falls. Segments as vectors of one model beat segments apart everywhere; compared "
+          "with no segments at all they gain on generated ratings alone, and lose 0.005 NDCG@10 on "
           "ML-100K.")

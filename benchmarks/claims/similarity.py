@@ -66,7 +66,7 @@ CLAIM = Claim(
     name="similarity", says="For ranking, cosine is better than dot product.",
     hypothesis="Only where nothing was learned of unknown cells, so that lengths and biases speak "
                "of ratings and not of choices; worse where unknown cells have a weight.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k", "online-retail"),
+    data=("planted", "ml-100k"), also=("movietweetings-100k", "online-retail"),
     fold=lists, measure=measure,
     arms={f"{name}, {way}": Arm(space, "ndcg@10") for name, (_, space) in MODELS.items()
           for way in ("dot", "cosine")},

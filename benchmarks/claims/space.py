@@ -32,7 +32,7 @@ class Between:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of several values, all alike."""
+    """One of several values, all equally likely."""
 
     values: tuple[Any, ...]
 

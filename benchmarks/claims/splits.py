@@ -63,7 +63,7 @@ def core(data: Dataset, least: int = 10) -> Dataset:
 
 
 def some_users(ratings: Ratings, n: int, seed: int) -> Ratings:
-    """Return so many users, drawn of those with enough ratings; all where there are fewer."""
+    """Return n users, drawn from those with enough ratings; all where there are fewer."""
     enough = np.flatnonzero(np.diff(ratings.by_user.indptr) >= FEWEST)
     return ratings.select_users(np.sort(np.random.default_rng(seed).permutation(enough)[:n]))
 

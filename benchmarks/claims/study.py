@@ -1,4 +1,4 @@
-"""The engine of the claims study: arms × folds, tuned alike, compared in pairs.
+"""The engine of the claims study: arms × folds, tuned in the same way, compared in pairs.
 
 For every arm and fold `trials` settings are drawn from the arm's space, each fitted on a part of
 the fold's training data and judged on the rest of it by the arm's metric; the best is fitted on
@@ -35,7 +35,7 @@ LOWER = ("rmse", "gap", "cross", "spurious", "folding", "loss")    # fall as thi
 
 
 class Fold(NamedTuple):
-    """What an arm sees: `inner` to choose settings by, `outer` to be tested on, alike in form."""
+    """What an arm sees: `inner` to choose settings by, `outer` to be tested on, of one form."""
 
     inner: Any
     outer: Any
@@ -79,7 +79,7 @@ class Comparison(NamedTuple):
 class Claim:
     """A claim and how it is put to the test, on `data`, and on what else there is.
 
-    `beside` are data that are run where this machine has them, `asked` only by name.
+    `also` are data that are run where this machine has them, `asked` only by name.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Claim:
     trials: int = 20
     units: dict[str, str] = field(default_factory=dict)
     found: str = ""                                 # what the results say, in words
-    beside: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     asked: tuple[str, ...] = ("ml-1m",)
 
 
@@ -142,12 +142,12 @@ def quick_data(claim: Claim) -> tuple[str, ...]:
 
 def all_data(claim: Claim) -> tuple[str, ...]:
     """Return all that a claim can be tried on."""
-    return claim.data + claim.beside + claim.asked
+    return claim.data + claim.also + claim.asked
 
 
 def usual_data(claim: Claim) -> tuple[str, ...]:
     """Return what a claim is tried on where nothing is asked for."""
-    return (*claim.data, *filter(is_at_hand, claim.beside))
+    return (*claim.data, *filter(is_at_hand, claim.also))
 
 
 def is_at_hand(name: str) -> bool:
@@ -160,7 +160,7 @@ def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dic
     """Choose an arm's settings on a fold, and test it once.
 
     Settings that diverge on the whole training data give way to the next best by validation; the
-    test ratings have no say in it.
+    test ratings do not count there.
     """
     start, metric, space = time.process_time(), claim.arms[arm].metric, claim.arms[arm].space
     settings, saved = list(searched(space, trials, seed)), time.monotonic()

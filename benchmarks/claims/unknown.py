@@ -50,7 +50,7 @@ CLAIM = Claim(
     hypothesis="It does, by far, and ranks better too; a bias without a weight does not, and a "
                "weight that holds unknown cells at the bias does less.",
     data=("planted-audiences", "ml-100k+online-retail"),
-    beside=("movietweetings-100k+online-retail",), asked=("ml-1m+online-retail",),
+    also=("movietweetings-100k+online-retail",), asked=("ml-1m+online-retail",),
     fold=lists, measure=measure,
     arms={name: Arm(BASE | space, "ndcg@10") for name, space in SPACES.items()},
     comparisons=[

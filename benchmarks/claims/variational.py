@@ -86,7 +86,7 @@ def compared(says: str, metric: str, decides: bool = False) -> Comparison:
 CLAIM = Claim(
     name="variational", says="Variational autoencoders are more robust.",
     hypothesis="Not where the other is trained with dropout, which is deletion.",
-    data=("planted", "ml-100k"), beside=("movietweetings-100k/core", "online-retail/core"),
+    data=("planted", "ml-100k"), also=("movietweetings-100k/core", "online-retail/core"),
     fold=users, measure=measure, folds=10,
     arms={name: Arm(space, "ndcg@100") for name, (_, space) in MODELS.items()},
     comparisons=[

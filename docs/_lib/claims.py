@@ -37,8 +37,8 @@ class Claim(SphinxDirective):
         box += nodes.bullet_list("", *(
             nodes.list_item("", nodes.paragraph(text=sentence(row, result)))
             for row in result["comparisons"] if row["decides"]))
-        box += nodes.paragraph(text="Differences of arms tuned alike, paired by fold or seed, "
-                                    "positive in favour of the sentence; 95 % bootstrap "
+        box += nodes.paragraph(text="Differences of arms tuned in the same way, paired by fold or "
+                                    "seed, positive in favour of the sentence; 95 % bootstrap "
                                     f"intervals. python -m benchmarks claims {name} runs it.")
         if path.with_suffix(".svg").exists():
             box += self.figure(path.with_suffix(".svg"), result)

@@ -137,7 +137,7 @@ def _jit() -> dict[str, Any]:
 
 
 def _ahead() -> dict[str, Any] | None:
-    """Say of which models all kernels were compiled ahead, and how many are missing by now."""
+    """Say whose kernels were all compiled ahead, and how many are missing by now."""
     from mfcore import precompile
 
     found = precompile.noted()

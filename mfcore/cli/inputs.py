@@ -75,7 +75,7 @@ def columns_of(arguments: Namespace) -> dict[str, Any]:
 def ids_of(name: str, texts: Sequence[str], known: np.ndarray | None) -> np.ndarray:
     """Return words of the command line as ids: integers where Python prints them so, else text.
 
-    Raises ValueError for a word that is no number where there are only row numbers.
+    Raises ValueError for a word that is not a number where there are only row numbers.
     """
     from mfcore.data.ids import as_objects, as_vector, integer_of
 
@@ -119,7 +119,7 @@ def load_titles(name: str | None, arguments: Namespace) -> Titles:
     titles |= {number: title for word, title in titles.items()
                if (number := integer_of(word)) is not None}
     if not titles:
-        raise ValueError(f"{name} must hold an id and a title a line, and holds none")
+        raise ValueError(f"{name} must hold an id and a title on each line, and holds none")
     return titles
 
 

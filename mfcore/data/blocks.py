@@ -176,7 +176,7 @@ def _without_lines(blocks: Iterator[bytes], n_lines: int) -> Iterator[bytes]:
 def _checked(blocks: Iterator[bytes], before: int) -> Iterator[tuple[bytes, int]]:
     """Yield blocks of text with the number of lines before each.
 
-    Raises LineError, after the lines before it, for a zero byte and for what is no UTF-8.
+    Raises LineError, after the lines before it, for a zero byte and for bytes that are not UTF-8.
     """
     for block in blocks:
         bad, complaint = _first_bad(block)
@@ -188,7 +188,7 @@ def _checked(blocks: Iterator[bytes], before: int) -> Iterator[tuple[bytes, int]
 
 
 def _first_bad(block: bytes) -> tuple[int, str]:
-    """Return the first byte that is no text, and what is wrong with its line."""
+    """Return the first byte that is not text, and what is wrong with its line."""
     zero = block.find(b"\0")
     try:
         if not block.isascii():
@@ -310,7 +310,7 @@ def _line_of_record(text: str, layout: Layout, before: int, done: int, number: i
 
 
 def _again(records: list[str], layout: Layout, line_of: Callable[[int], int]) -> Block:
-    """Return a block of records that are written with bytes between fields that are no text."""
+    """Return a block of records that are written with bytes between fields that are not text."""
     text = _RECORD_END.join([*records, ""]).encode("utf-8", "surrogateescape")
     form = Format(_kinds(b" \t\r\n", bytes([_RECORD_BYTE]), _FIELD_BYTE), 1,
                   np.arange(len(layout.columns)), len(layout.columns), np.empty(0, np.uint8), True)

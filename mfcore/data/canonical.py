@@ -14,7 +14,7 @@ Duplicates = Literal["error", "last", "mean", "sum"]
 
 
 def no_matrix(name: str, given: Any) -> TypeError:
-    """Return the error for what is no scipy sparse matrix."""
+    """Return the error for anything but a scipy sparse matrix."""
     shape = getattr(given, "shape", None)
     return TypeError(f"{name} must be Ratings or a scipy sparse matrix, got {type(given).__name__}"
                      f"{'' if shape is None else f' of shape {shape}'}; "
@@ -111,7 +111,7 @@ def aligned_weights(weights: Any, by_user: sp.csr_array) -> np.ndarray | None:
 
 def core(cells: sp.csr_array, least_per_row: int, least_per_column: int
          ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and the columns that have so many stored cells with each other."""
+    """Return the rows and columns that keep a least number of stored cells among each other."""
     columns = cells.indices.astype(np.int64)
     rows = np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
     while True:

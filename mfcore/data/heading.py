@@ -25,7 +25,7 @@ def declared_separator(lines: Sequence[str]) -> tuple[str | None, int]:
     return (found[1], 1) if found else (None, 0)
 
 
-# Text that is no table, by how it begins, and what to do about it.
+# Text that is not a table, by how it begins, and what to do about it.
 _OTHER_FORMATS = {
     r"%%matrixmarket": "a MatrixMarket file; Ratings(scipy.io.mmread(path)) reads it",
     r"\[?\s*\{\s*(\"|$)|\[\s*($|\[)": "JSON; Ratings.from_frame(pandas.read_json(path)) reads "
@@ -34,7 +34,7 @@ _OTHER_FORMATS = {
 
 
 def refuse_other_formats(lines: Sequence[str], before: int) -> None:
-    """Raise a LineError for text in a format that is no table of ratings."""
+    """Raise a LineError for text in a format that is not a table of ratings."""
     for start, what in _OTHER_FORMATS.items():
         if lines and re.match(start, lines[0].strip(), re.IGNORECASE):
             raise LineError(before + 1, f"begins {what}")

@@ -169,7 +169,7 @@ def _as_asked(values: list[Any]) -> np.ndarray:
 
 
 def text_of(name: str, value: Any, row: int = 0) -> str | None:
-    """Return an id as a file of text would hold it; None for what is no integer and no text.
+    """Return an id as a file of text would hold it; None for anything but integers and text.
 
     Raises ValueError for a missing id, TypeError for floats and booleans, with the row.
     """
@@ -352,7 +352,7 @@ class Ids:
     def in_kind(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return further ids as these are: integers among integers, text among text.
 
-        Raises TypeError for what is no integer among integers.
+        Raises TypeError for anything but an integer among integers.
         """
         if self.values.dtype != object:
             whole, fits = whole_numbers(name, as_id_array(name, values))

@@ -127,7 +127,7 @@ class Layout:
         return f"column {self.columns[what] + 1}" + ("" if title is None else f" ({title!r})")
 
     def fits(self, n_fields: int) -> bool:
-        """Tell whether a line of so many fields can be read."""
+        """Tell whether a line of this many fields can be read."""
         return self.last < n_fields <= self.width
 
     def width_complaint(self, fields: Sequence[str]) -> str:

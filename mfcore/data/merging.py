@@ -196,7 +196,7 @@ def _positions(name: str, names: np.ndarray, known: Ids | None, size: int) -> np
 
 
 def _extended(name: str, known: Ids, fresh: np.ndarray) -> Ids:
-    """Return ids with further ones, none of which is known, behind them."""
+    """Return ids with further ones, all unknown, behind them."""
     factorized = factorize_for_fit(name, fresh)[0]
     if len(factorized) < len(fresh):
         raise ValueError(f"{name} must be distinct, got {len(fresh)} new ones of which "

@@ -24,7 +24,7 @@ MISSING = ("na", "n/a", "<na>", "#n/a", "#n/a n/a", "#na", "nan", "-nan", "nat",
            "(null)", "#null!", "none", "nil", "\\n", "missing", "undefined", "?", "-", "--", ".",
            "#value!", "#ref!", "#div/0!", "#name?", "#num!", "1.#ind", "-1.#ind", "1.#qnan",
            "-1.#qnan")
-# Fields that are no names of columns.
+# Fields that are not names of columns.
 _NO_NAMES = {"", "inf", "infinity", "true", "false", *MISSING}
 
 

@@ -54,8 +54,8 @@ def parse(blocks: Iterator[Block], layout: Layout, reading: Reading,
     Raises
     ------
     LineError
-        A line of too few or too many fields, a field that is no number, no finite or no whole
-        one, a missing id, one with characters that nobody sees, or ids that are decimals; and
+        A line of too few or too many fields, a field that is not a number, not finite or not
+        whole, a missing id, one with characters that nobody sees, or ids that are decimals; and
         what the iterator raises.
     """
     columns = [_column(what, slot, layout, reading) for slot, what in enumerate(layout.columns)]
@@ -194,7 +194,7 @@ class _Ids(_Column):
     codes: list[np.ndarray] = field(default_factory=list)
     words: Words | None = None
     first: int = 0          # line
-    # Whether all are numbers, and the first that is no whole one.
+    # Whether all are numbers, and the first that is not a whole one.
     numeric: bool = True
     decimal: tuple[int, str] | None = None
 

@@ -27,7 +27,7 @@ _PIECE_BYTES = 1 << 20
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"        # the first bytes of such files
 _UTF8 = ("utf-8", "utf-8-sig")
 MAX_BYTES, MAX_RATIO = 2**30, 100           # no ratings file unpacks to more than both
-# Files that are no lines of text, by how they begin, and what to do about them.
+# Files that are not lines of text, by how they begin, and what to do about them.
 _BINARY = {
     rb"PK\x03\x04": "a zip file or a spreadsheet; unpack it, or save it as csv",
     rb"BZh[1-9]1AY&SY": "packed by bzip2; unpack it, or pack it with gzip",

@@ -124,7 +124,7 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
         least = needed(scorer.n_rows, scorer.n_items, k, pool.n_threads)
         raise MemoryError(
             f"the {k} best of {scorer.n_items:,} items for {scorer.n_rows:,} users need "
-            f"{least / 1e6:,.0f} MB beside the model; ask for fewer users at a time, a smaller "
+            f"{least / 1e6:,.0f} MB besides the model; ask for fewer users at a time, a smaller "
             f"k or fewer threads") from None
 
 

@@ -173,7 +173,7 @@ class Recommender(Estimator):
         ----------
         ratings : Ratings, scipy sparse, frame, or array-like (n_new, 2), or None
             New ratings, in any of the forms of `fit`; they need not name all users and items.
-            None: solve rows anew with the ratings there are, where `rows` is "all".
+            None: solve rows again with the ratings there are, where `rows` is "all".
         y, sample_weight : array-like, shape (n_new,), or None
             As in `fit`, where the first argument holds pairs.
         how : {"add", "replace"}

@@ -30,7 +30,7 @@ ABILITIES = {
 
 # How a model says that it lacks one of them; {name} is the name of its class.
 SENTENCES = {
-    "weights": "{name} has no use for weights of single cells: leave them out",
+    "weights": "{name} takes no weights of single cells: leave them out",
     "user_features": "{name} takes no user_features; MatrixFactorization and ImplicitMF do",
     "item_features": "{name} takes no item_features; MatrixFactorization and ImplicitMF do",
     "new_user_features": "{name} takes no user_features",           # of users that are new
@@ -59,7 +59,7 @@ BOTH = ROWS | {"new_items", "forget_items"}
 OF_ITEMS = ("EASE", "SparseEASE", "ItemKNN", "RP3Beta")
 # Where a class has a reason of its own.
 REASONS = {
-    ("BPR", "weights"): "BPR has no use for weights: leave them out, and leave out the cells "
+    ("BPR", "weights"): "BPR takes no weights: leave them out, and leave out the cells "
                         "that should not count",
     **{(name, "index_vectors"): f"vectors of {name} are as long as the catalogue: ask recommend"
        for name in OF_ITEMS},

@@ -210,7 +210,7 @@ class Side:
         return Row(means[0], float(bias_means[0]))
 
     def from_features(self, means: np.ndarray, bias_means: np.ndarray, real: np.dtype) -> Folded:
-        """Return the vectors of rows of which only features are known: their means."""
+        """Return the vectors of rows known by their features alone: their means."""
         return Folded(means.astype(real), None if self.bias is None else bias_means.astype(real))
 
     # --------------------------------------------------------------- rows that come later
@@ -300,7 +300,7 @@ def training_features(name: str, given: Any, shape: tuple[int, int], side: int
     if features.shape[0] != shape[side]:
         raise ValueError(f"{name} must have a row for each of the {shape[side]:,} "
                          f"{('users', 'items')[side]} of the ratings, got features of shape "
-                         f"{features.shape} beside ratings of shape {shape}")
+                         f"{features.shape} for ratings of shape {shape}")
     if features.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {features.shape}")
     return features

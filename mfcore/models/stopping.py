@@ -60,7 +60,7 @@ class Budget(NamedTuple):
     most: int
 
     def of(self, n_steps: int) -> Epochs:
-        """Return the epochs of data with so many steps in each."""
+        """Return the epochs of data, given the steps of one."""
         low, high = self.epochs
         enough = min(max(-(-self.enough // n_steps), low), high)
         patience = max(PATIENCE, -(-self.patience // n_steps))

@@ -389,7 +389,7 @@ def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:
 
 
 def _check_pointers(*arrays: np.ndarray | None) -> None:
-    """Raise for the columns, and the ends of rows, of a matrix that are no whole numbers."""
+    """Raise for the columns, and the ends of rows, of a matrix that are not whole numbers."""
     for array in arrays:
         if array is not None and array.dtype.kind not in "iu":
             raise TypeError(f"the columns and rows of a matrix are of dtype {array.dtype}")

@@ -48,7 +48,7 @@ class Answers(Protocol):
 class Vectors:
     """s = μ + b_u + b̃_i + P_u·Q_i.
 
-    average : the user of whom nothing is known
+    average : an unknown user
     solve : solve(columns, values) returns the row of a new user; None: it takes more than NumPy
     loss : of the model, where it has several
     """

@@ -13,7 +13,7 @@ from mfcore.serving.answers import Row, Solve
 
 
 def average_row(arrays: dict[str, np.ndarray], k: int) -> Row:
-    """Return the row of which nothing is known: that of the mean features, or zeros."""
+    """Return the row of an unknown user: that of the mean features, or zeros."""
     mean, G, g = (arrays.get(f"user_feature_{part}_") for part in ("mean", "factors", "bias"))
     if mean is None or G is None:
         return Row(np.zeros(k), 0.0)
@@ -41,7 +41,7 @@ class RowSystem:
     """( Σ_Ω a x xᵀ + w0 Σ_all x xᵀ + Λ ) z = Σ_Ω (b − a γ) x − w0 Σ_all γ x + Λ m,  x = [q | 1].
 
     params, fitted : as in the file
-    prior : m, the row of which nothing is known
+    prior : m, the row of an unknown user
     """
 
     params: dict[str, Any]

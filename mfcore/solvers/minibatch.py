@@ -16,7 +16,7 @@ matrix: a batch that moves the rows T of a side changes its Gram by
     Ĝ⁺ = Ĝ + Z⁺ᵀZ⁺ − ZᵀZ                  Z = [X | 1 | bias] of the rows T, before and after
        = Ĝ + ½ (M + Mᵀ)                   M = (Z⁺ − Z)ᵀ(Z⁺ + Z): one product, not two
 
-and each epoch sums it anew, so that rounding errors do not add up.
+and each epoch sums it afresh, so that rounding errors do not add up.
 
 Adam is lazy: rows outside the batch, and their moments, stay as they are, and n counts the
 row's own steps, so that the correction for the zero start is right for each row:

@@ -10,7 +10,7 @@ ratings well, and finding it is all that the first sweeps do.  A sweep over S co
 one.  So a fit begins with `SWEEPS` of conjugate gradient over S, with items starting from zero,
 and then `STEPS` for each user, starting from the prior.
 
-Items of which S says nothing keep their random start: those that it has not rated, or only with
+Items that S says nothing about keep their random start: those that it has not rated, or only with
 weight 0, or as its biases predict.  At zero, they and users who have rated only them would keep
 each other there.  And S needs more users than there are factors, or all later
 sweeps would stay in the few directions that it spans.
@@ -89,7 +89,7 @@ def point_of_users(at: Factors, rows: np.ndarray) -> Factors:
 def take_over(at: Factors, found: Factors, problem: Quadratic) -> None:
     """Write all but the users of a sample's point to `at`, and the prior to its users.
 
-    Vectors of items of which the sample says nothing stay.
+    Vectors of items that the sample says nothing about stay.
     """
     lengths, start = (np.sqrt(np.einsum("if,if->i", Q, Q, dtype=np.float64))
                       for Q in (found.Q, at.Q))

@@ -44,7 +44,7 @@ class Negatives:
     number : int >= 1, or None
         None: all items, none drawn.
     popular : bool
-        Whether an item is drawn as often as it is chosen; else all alike.
+        Whether an item is drawn as often as it is chosen; else all equally often.
     """
 
     number: int | None

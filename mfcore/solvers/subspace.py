@@ -7,7 +7,7 @@ then of all users.  Blocks are cut from the eigenbasis of the frozen side's Gram
     VᵀQᵀQV = D, diagonal     P → PV, Q → QV, prior means → MV     scores and ‖·‖ stay
 
 In it the sum over all cells couples no two blocks, so that a step differs from the exact
-half-sweep by the stored cells alone.  Scores are kept for one row at a time and computed anew in
+half-sweep by the stored cells alone.  Scores are kept for one row at a time and computed again in
 the next half-sweep, so there is no array of all cells; the loss is summed from them.  The step
 itself is derived in kernels/subspace.py.
 

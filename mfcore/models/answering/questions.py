@@ -80,7 +80,7 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
         with `ratings`; `users` must be None.
     unknown : {"raise", "ignore"}
         What to do with an id that the fit did not have.  "ignore" answers an unknown user
-        like one of whom nothing is known, and leaves unknown items out of `ratings` and
+        like one without ratings or features, and leaves unknown items out of `ratings` and
         filters: one stale id then does not fail a batch.
     as_frame : bool, {"pandas", "polars", "pyarrow"} or None
         Return a frame of that library (True: of the first that is installed) with a row per

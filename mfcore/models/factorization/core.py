@@ -305,6 +305,6 @@ def answers_of(model: Any, observed: Observation) -> Factorized:
 
 
 def from_features(core: Core, side: Side, features: Any) -> Folded:
-    """Return the vectors of rows of which only features are known."""
+    """Return the vectors of rows known by their features alone."""
     means = side.means(side.completed(features, None), core.n_factors)
     return side.from_features(*means, core.observed.real)

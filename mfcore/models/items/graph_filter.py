@@ -56,7 +56,7 @@ class GraphFilter(Recommender):
     n_epochs : int, >= 1
         Steps of the subspace iteration that finds V.
     memory : float, > 0
-        Gigabytes that the fit may take beside the ratings.
+        Gigabytes that the fit may take besides the ratings.
     dtype : {"float32", "float64"}
     random_state, n_threads, verbose
         As in `MatrixFactorization`; the seed draws the start of the iteration.

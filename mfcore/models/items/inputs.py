@@ -12,7 +12,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, NewRows
 from mfcore.solvers.singular import Basis, bytes_needed
 
-# Vectors of "auto", one per so many rows of the smaller side, are between these.
+# Vectors of "auto", one per number of rows of the smaller side, are between these.
 FEWEST_VECTORS, MOST_VECTORS = 16, 512
 
 

@@ -47,7 +47,7 @@ class Neighbours(Recommender):
         raise NotImplementedError
 
     def check(self, ratings: Ratings) -> None:
-        """Raise for ratings that are no choices, and for more than the memory holds."""
+        """Raise for ratings that are not choices, and for more than the memory holds."""
         check_choices(ratings, self.values)
         size, n = np.dtype(self.dtype).itemsize, ratings.shape[1]
         needed, least = (bytes_needed(n, k, ratings.nnz, size) / 1e9 for k in (self.n_neighbors, 1))
@@ -129,7 +129,7 @@ class ItemKNN(Neighbours):
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are, which must then be >= 0.
     memory : float, > 0
-        Gigabytes that the fit may take beside the ratings.
+        Gigabytes that the fit may take besides the ratings.
     dtype : {"float32", "float64"}
     n_threads, verbose
         As in `MatrixFactorization`.
@@ -186,14 +186,14 @@ class RP3Beta(Neighbours):
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are, which must then be >= 0.
     memory : float, > 0
-        Gigabytes that the fit may take beside the ratings.
+        Gigabytes that the fit may take besides the ratings.
     dtype : {"float32", "float64"}
     n_threads, verbose
         As in `MatrixFactorization`.
 
     Notes
     -----
-    See `ItemKNN`, of which all notes hold.
+    All notes of `ItemKNN` hold.
 
     References
     ----------

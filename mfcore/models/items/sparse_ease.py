@@ -40,7 +40,7 @@ class SparseEASE(Neighbours):
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are, which must then be >= 0.
     memory : float, > 0
-        Gigabytes that the fit may take beside the ratings.
+        Gigabytes that the fit may take besides the ratings.
     dtype : {"float32", "float64"}
     n_threads, verbose
         As in `MatrixFactorization`.

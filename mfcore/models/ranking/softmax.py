@@ -111,7 +111,7 @@ class SoftmaxMF(Recommender):
 
     A new user's vector is brought to a minimum of the same loss on its own cells, with all else
     frozen: from the sum of its items' vectors, or of its features', by BFGS, with negatives drawn
-    from a fixed seed, all alike.
+    from a fixed seed, the same for all.
     `history_` holds the mean loss over an epoch's cells, each before its step.
 
     References
@@ -202,7 +202,7 @@ class SoftmaxMF(Recommender):
         return Folded(unit_rows(P) if self.similarity == "cosine" else P, None)
 
     def _default(self, side: FeaturedSide) -> Row | None:
-        """Return the vector of a row of which nothing is known."""
+        """Return the vector of an unknown row."""
         row = side.default_row()
         if row is None or self.similarity == "dot":
             return row

@@ -189,7 +189,7 @@ def check_by(name: str, by: Any) -> None:
     """Raise a TypeError unless `by` is a name, a mapping, or a sequence of labels."""
     if not isinstance(by, (str, Mapping, Sequence, np.ndarray)):
         raise TypeError(f"by must be the name of a field of user_features, a mapping from user "
-                        f"to label, or one label a user, got {type(by).__name__}")
+                        f"to label, or one label per user, got {type(by).__name__}")
 
 
 def labels_of(by: By, ratings: Ratings, user_features: Any) -> list[Hashable]:
@@ -254,7 +254,7 @@ def _names(ratings: Ratings) -> Sequence[Any]:
 def _of_rows(by: Any, ratings: Ratings) -> list[Hashable]:
     labels = by.tolist() if isinstance(by, np.ndarray) else list(by)
     if len(labels) != ratings.shape[0]:
-        raise ValueError(f"by must hold one label a user, {ratings.shape[0]}, got {len(labels)}")
+        raise ValueError(f"by must hold one label per user, {ratings.shape[0]}, got {len(labels)}")
     missing = [row for row, label in enumerate(labels)
                if label is None or (isinstance(label, float) and label != label)]
     if missing:
@@ -283,7 +283,7 @@ def _of_columns(by: str, features: Features, columns: list[int]) -> list[Hashabl
     block.eliminate_zeros()
     counts = np.diff(block.indptr)
     if counts.max(initial=0) > 1:
-        raise ValueError(f"by={by!r} must have one value a user, got {counts.max()} in row "
+        raise ValueError(f"by={by!r} must have one value per user, got {counts.max()} in row "
                          f"{counts.argmax()}")
     values = np.array([features.names[place].partition("=")[2] for place in columns], object)
     labels = np.full(len(counts), None, object)

@@ -1,6 +1,6 @@
-"""Vectors of some rows of a fitted model, solved anew; the others stay as they are.
+"""Vectors of some rows of a fitted model, solved again; the others stay as they are.
 
-A row of which much is known moves little by one rating more, and costs as much as all its ratings.
+A row with many ratings moves little by one more, and costs as much as all its ratings.
 So a row of more than ten ratings waits until about a fifth of them is news to it.  The cost of an
 update then goes with what is new, some five old ratings for each, and not with the histories of
 all who were there.  Rows have shares of their own, from a tenth to three tenths: where all had one,
