@@ -32,9 +32,11 @@ def test_what_each_cell_adds_to_a_score_sums_to_it(learns_bias):
     assert len(np.unique(parts.round(12))) == len(parts)
 
 
-def test_biases_alone_are_shrunken_means_in_turn():
+@pytest.mark.parametrize("turned", [False, True])
+def test_biases_alone_are_shrunken_means_in_turn(turned):
     R = np.array([[1.0, 5, 0, 3], [4, 0, 2, 0], [0, 2, 2, 5]])
-    stored, users = R > 0, np.zeros(3)
+    R = R.T if turned else R
+    stored, users = R > 0, np.zeros(len(R))
     for _ in range(10):
         items = np.where(stored, R - 3 - users[:, None], 0).sum(0) / (stored.sum(0) + 5)
         users = np.where(stored, R - 3 - items, 0).sum(1) / (stored.sum(1) + 10)
