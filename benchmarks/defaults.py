@@ -29,6 +29,7 @@ from mfcore import (
     MatrixFactorization,
     Popularity,
     Ratings,
+    SoftmaxMF,
     evaluate,
 )
 from mfcore.data.split import per_user_split, random_split, user_split
@@ -51,7 +52,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "ImplicitMF": ImplicitMF(**SHARED),
         "EASE, 0.1.0": EASE(reg=200.0, n_threads=1),
         "EASE": EASE(n_threads=1),
-        "BPR": BPR(**SHARED)}}
+        "BPR": BPR(**SHARED),
+        "SoftmaxMF": SoftmaxMF(**SHARED)}}
 SCANS = {
     "MatrixFactorization": [{"reg": reg, "bias_reg": bias_reg} for reg, bias_reg in product(
         (0.25, 0.5, 1.0, 1.5, 2.0, 3.0), (2.0, 8.0))],

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from mfcore import Popularity, Ratings, SoftmaxMF, evaluate, gradcheck
 from mfcore.data.split import per_user_split
 from mfcore.gradcheck import GradientError
+from mfcore.models.ranking.softmax import temperature_of
 from mfcore.nn.optimizers import Adam
 from mfcore.objectives.pairwise import Pairwise, Ranking
 from mfcore.objectives.softmax import (
@@ -361,6 +362,13 @@ def test_every_loss_finds_the_audiences_that_popularity_cannot(loss):
     found, popular = (evaluate(each, test, metrics="ndcg@10")["ndcg@10"]
                       for each in (model, Popularity().fit(train)))
     assert found > 1.5 * popular
+
+
+def test_the_temperature_falls_from_a_fifth_to_a_tenth_with_the_number_of_items():
+    found = [temperature_of(n) for n in (1, 2000, 9000, 40_000, 10**7)]
+    np.testing.assert_allclose(found, [0.2, 0.2, 0.1498, 0.1, 0.1], atol=1e-4)
+    given, auto = (small(temperature=tau).fit(samples.counts()) for tau in (0.2, "auto"))
+    assert given.item_factors_.tobytes() == auto.item_factors_.tobytes()
 
 
 def test_an_item_that_nobody_has_chosen_has_no_vector_where_it_is_never_drawn():
