@@ -30,7 +30,7 @@ from mfcore.data.synthetic import planted
 from mfcore.metrics.evaluate import evaluate
 from mfcore.models import registry
 from mfcore.models.storage import load
-from mfcore.progress import progress_bar
+from mfcore.progress import alone, progress_bar
 from mfcore.solvers.sample import LEAST_CELLS
 
 NOTE = "kernels.json"
@@ -59,7 +59,8 @@ class Compiled(NamedTuple):
     seconds: float
 
 
-def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int = 0) -> Compiled:
+def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int | None = None
+                    ) -> Compiled:
     """Compile what models need, and keep it on disk for all processes to come.
 
     Run it when an image is built, as the user that will run it or with NUMBA_CACHE_DIR set to a
@@ -70,8 +71,8 @@ def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int =
     ----------
     models : names of classes, one name, or None
         None: all models.
-    verbose : int
-        1 shows a progress bar.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
     Returns
     -------
@@ -89,7 +90,7 @@ def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int =
     for name in names:
         validation.choice("models", name, MODELS)
     start, before, tasks = time.perf_counter(), _all_ready(), list(_tasks(names))
-    with progress_bar(bool(verbose), total=len(tasks), desc="compile") as bar:
+    with progress_bar(verbose, total=len(tasks), desc="compile") as bar, alone():
         for name, task in tasks:
             bar.set_postfix_str(name)
             with warnings.catch_warnings():

@@ -8,8 +8,15 @@ no bar uses nothing of tqdm.
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import IO, Any
+
+DELAY = 0.5             # seconds before a bar shows that nobody has asked for
+_HUSHED: ContextVar[bool] = ContextVar("mfcore_hushed", default=False)
 
 
 class _Hidden:
@@ -34,34 +41,85 @@ class _Hidden:
 
 
 def is_shown(verbose: bool | int | None) -> bool:
-    """Return whether to show bars: None means where somebody looks, at a terminal or a notebook."""
-    return _is_watched() if verbose is None else bool(verbose)
+    """Return whether to show bars: None means where somebody looks, at a terminal or a notebook.
+
+    Within other work that hides or shows a bar of its own, None shows none: see `alone`.
+    """
+    return bool(verbose) if verbose is not None else \
+        not _HUSHED.get() and (_is_notebook() or _is_terminal())
 
 
-def _is_watched() -> bool:
-    stream = sys.stderr
-    if stream is not None and not getattr(stream, "closed", False) and stream.isatty():
-        return True
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hide bars that nobody has asked for, of work inside other work."""
+    token = _HUSHED.set(True)
+    try:
+        yield
+    finally:
+        _HUSHED.reset(token)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):            # there is none, or it is closed
+        return False
+
+
+def _is_notebook() -> bool:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return "IPKernelApp" in getattr(shell, "config", ())
 
 
-def progress_bar(shown: bool, *, total: float | None, **labels: Any) -> Any:
+def progress_bar(verbose: bool | int | None, *, total: float | None, **labels: Any) -> Any:
     """Return a bar of tqdm, or what stands for it if it is not shown.
 
-    `total` is how much there is to do, None if unknown; `labels` are further arguments of tqdm.
+    Parameters
+    ----------
+    verbose : bool, int or None
+        None shows a bar where somebody looks, once the work has taken half a second.
+    total : float or None
+        How much there is to do, None if unknown.
+    **labels
+        Further arguments of tqdm.
     """
-    if not shown:
+    if not is_shown(verbose):
         return _Hidden(total)
-    from tqdm import tqdm
-
-    return tqdm(total=total, **labels)
+    return _kind(verbose)(total=total, **labels)
 
 
-def watched(shown: bool, stream: IO[bytes], **labels: Any) -> Any:
+def watched(verbose: bool | int | None, stream: IO[bytes], **labels: Any) -> Any:
     """Return the context of a stream whose `read` moves a bar of tqdm, if one is shown."""
-    if not shown:
+    if not is_shown(verbose):
         return nullcontext(stream)
-    from tqdm import tqdm
+    return _kind(verbose).wrapattr(stream, "read", **labels)
 
-    return tqdm.wrapattr(stream, "read", **labels)
+
+def _kind(verbose: Any) -> Any:
+    """Return the class of a bar; of one that nobody has asked for, one that waits a while."""
+    kind = _tqdm()
+    if verbose is not None:
+        return kind
+
+    class Patient(kind):                            # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **labels: Any) -> None:
+            self.begins = time.monotonic() + DELAY
+            super().__init__(*args, delay=DELAY, **labels)
+
+        def refresh(self, *args: Any, **options: Any) -> Any:
+            """Show the bar, also where only its text has changed, but not before its time."""
+            return super().refresh(*args, **options) if time.monotonic() >= self.begins else None
+
+    return Patient
+
+
+def _tqdm() -> Any:
+    """Return the bar of a notebook, if it can show one, or that of a terminal."""
+    if not _is_notebook():
+        from tqdm import tqdm
+
+        return tqdm
+    with warnings.catch_warnings():                 # (it says that ipywidgets are not installed)
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm as either
+    return either

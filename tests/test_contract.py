@@ -92,7 +92,7 @@ def test_parameters_are_keywords_but_for_the_sizes(made):
 # Others are chosen by measurement (benchmarks/defaults.py).
 DEFAULTS = {"reg": "auto", "rating_scale": None, "solver": "cg", "tol": None, "dtype": "float32",
             "patience": None, "eval_metric": None, "random_state": None, "n_threads": None,
-            "verbose": 0}
+            "verbose": None}
 RATED_DEFAULTS = {**DEFAULTS, "n_factors": 64, "bias_reg": "auto", "bias_share": 0.5,
                   "unknown_weight": 0.0, "unknown_value": 0.0}
 COUNTED_DEFAULTS = {**DEFAULTS, "n_factors": 128, "alpha": 4.0, "confidence": "linear",

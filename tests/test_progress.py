@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
+import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import samples
 
 import mfcore
 from mfcore import BPR, ImplicitMF, MatrixFactorization, MultDAE
-from mfcore.progress import progress_bar
+from mfcore.progress import alone, is_shown, progress_bar
 
 PACKAGE = Path(mfcore.__file__).parent
 
@@ -38,3 +41,94 @@ def test_a_bar_that_is_not_shown_takes_what_the_other_takes(shown, capsys):
         assert (bar.n, bar.total) == (2.5, 3)
     bar.close()
     assert ("so far" in capsys.readouterr().err) == shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def at_terminal(monkeypatch):
+    """Make standard error a terminal, whose bars do not wait, and return it."""
+    found = Terminal()
+    monkeypatch.setattr(sys, "stderr", found)           # (in a fixture pytest would undo it)
+    monkeypatch.setattr("mfcore.progress.DELAY", 0)
+    return found
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A kernel that shows a notebook."""
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    fake = types.SimpleNamespace(get_ipython=lambda: shell, version_info=(8, 0))
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    monkeypatch.setattr("mfcore.progress.DELAY", 0)
+
+
+def fitted(**params):
+    return samples.small(ImplicitMF, n_epochs=2, **params).fit(samples.counts())
+
+
+def test_nobody_who_does_not_look_sees_a_bar(capsys):
+    assert ImplicitMF().verbose is None
+    fitted()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_a_bar_unless_it_is_told_not_to(monkeypatch):
+    terminal = at_terminal(monkeypatch)
+    fitted(verbose=0)
+    assert terminal.getvalue() == ""
+    fitted()
+    assert "fit: 100%" in terminal.getvalue()
+
+
+def test_short_work_shows_no_bar_that_nobody_asked_for(monkeypatch):
+    terminal = at_terminal(monkeypatch)
+    monkeypatch.setattr("mfcore.progress.DELAY", 60)
+    fitted()
+    assert "fit" not in terminal.getvalue()
+    fitted(verbose=1)
+    assert "fit: 100%" in terminal.getvalue()
+
+
+def test_a_large_file_is_read_with_a_bar_too(monkeypatch, tmp_path):
+    terminal = at_terminal(monkeypatch)
+    path = tmp_path / "ratings.csv"
+    path.write_text("user,item,rating\n" + "".join(f"{row},{row % 7},3\n" for row in range(999)))
+    mfcore.read_ratings(path, verbose=0)
+    assert terminal.getvalue() == ""
+    mfcore.read_ratings(path)
+    assert "ratings.csv" in terminal.getvalue()
+
+
+def test_work_inside_other_work_shows_no_bar_of_its_own(monkeypatch):
+    terminal = at_terminal(monkeypatch)
+    with alone():
+        assert not is_shown(None)
+        assert is_shown(1)
+        fitted()
+    assert terminal.getvalue() == ""
+    assert is_shown(None)
+    mfcore.tune(samples.small(ImplicitMF), samples.counts(30, 20), budget=12, verbose=0,
+                random_state=0)
+    assert terminal.getvalue() == ""
+
+
+def test_a_notebook_shows_a_bar_without_a_warning(notebook, monkeypatch, capsys):
+    assert is_shown(None)
+    for name in [name for name in sys.modules if name.startswith(("tqdm.auto", "ipywidgets"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted()
+
+
+def test_a_program_without_standard_error_shows_none(monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert not is_shown(None)
+        fitted()

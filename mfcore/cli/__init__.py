@@ -18,6 +18,7 @@ from typing import Any
 from mfcore.cli import output
 from mfcore.cli.flags import in_flags
 from mfcore.cli.parser import build_parser
+from mfcore.progress import alone
 
 FAILED, UNABLE, INTERRUPTED = 1, 2, 130
 STDOUT = 1          # its file descriptor
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Namespace) -> int:
     try:
-        with warnings.catch_warnings():
+        with alone(), warnings.catch_warnings():        # (commands say which bars they show)
             warnings.showwarning = partial(_warn, arguments)
             output.write(arguments.command(arguments), arguments.json)
         return 0

@@ -65,7 +65,7 @@ class Block(NamedTuple):
 
 
 def opened(source: TextFile, reading: Reading, size: int, *, longest: int = LONGEST,
-           verbose: int = 0) -> tuple[Layout, Iterator[Block]]:
+           verbose: int | None = None) -> tuple[Layout, Iterator[Block]]:
     """Find the layout of a text file; return it with the blocks of its ratings.
 
     Parameters
@@ -76,8 +76,8 @@ def opened(source: TextFile, reading: Reading, size: int, *, longest: int = LONG
         Bytes of a block, about.
     longest : int
         Bytes of a line, about, for which there is room.
-    verbose : int
-        1 shows a progress bar.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _from_line(start: int, checked: Iterator[tuple[bytes, int]]) -> Iterator[tup
 # ------------------------------------------------------------------------ blocks of bytes
 
 
-def _whole_lines(source: TextFile, size: int, longest: int, verbose: int) -> Iterator[bytes]:
+def _whole_lines(source: TextFile, size: int, longest: int, verbose: int | None) -> Iterator[bytes]:
     """Yield blocks of at least `size` bytes that end where lines end (the last may not)."""
     held: list[bytes] = []
     for piece in source.pieces(verbose):

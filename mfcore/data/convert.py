@@ -52,7 +52,7 @@ STAGES = ("read", "spread", "by user", "by item")
 
 def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
             duplicates: Duplicates = "error", reading: Reading | None = None,
-            verbose: int = 0) -> Ratings:
+            verbose: int | None = None) -> Ratings:
     """Sort ratings into a new folder, within a stated memory, and open it.
 
     Parameters
@@ -73,8 +73,8 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
         What to do with a repeated (user, item) pair.
     reading : Reading or None
         Columns and format of the files.
-    verbose : int
-        1 shows a progress bar.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     with owned(target, DOING):
         absent(out)                     # (whoever had the lock before may have made it)
         sort = _Sort(work, parts, reading, cells, duplicates, Journal(work, identity))
-        with progress_bar(bool(verbose), total=len(STAGES) * 100, unit="%", desc="convert") as bar:
+        with progress_bar(verbose, total=len(STAGES) * 100, unit="%", desc="convert") as bar:
             for number, stage in enumerate((sort.read, sort.spread, sort.by_user, sort.by_item)):
                 bar.set_postfix_str(STAGES[number])
                 for share in stage():

@@ -48,7 +48,7 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
                  text_ids: bool = False, quoting: bool | int = True,
                  comment: str | None = None, skip_lines: int = 0,
                  missing: Sequence[str] = MISSING, n_threads: int | None = None,
-                 verbose: int = 0) -> Ratings:
+                 verbose: int | None = None) -> Ratings:
     """Read a file with one rating per line.
 
     Parameters
@@ -88,8 +88,8 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
         empty ids.  () takes these words for names.
     n_threads : int or None
         Threads that parse; None for all CPUs.  The result does not depend on it.
-    verbose : int
-        1 shows a progress bar.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
     Returns
     -------
@@ -128,13 +128,13 @@ def read_dataset(path: FilePath, *, timestamp: Column = "timestamp", **options: 
     **options
         Those of `read_ratings`; but a repeated pair is always refused.
     """
-    n_threads, verbose = options.pop("n_threads", None), options.pop("verbose", 0)
+    n_threads, verbose = options.pop("n_threads", None), options.pop("verbose", None)
     return dataset_of(read_columns(path, Reading(timestamp=timestamp, **options), n_threads,
                                    verbose))
 
 
 def read_columns(source: FilePath | TextFile, reading: Reading | None = None,
-                 n_threads: int | None = None, verbose: int = 0) -> Columns:
+                 n_threads: int | None = None, verbose: int | None = None) -> Columns:
     """Read the columns of a ratings file as arrays, one entry per line; see `read_ratings`."""
     reading = (reading or Reading()).checked()
     if not isinstance(source, TextFile):

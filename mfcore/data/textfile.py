@@ -62,13 +62,13 @@ class TextFile:
     size: int
     encoding: str = "utf-8"
 
-    def pieces(self, verbose: int = 0) -> Iterator[bytes]:
+    def pieces(self, verbose: int | None = 0) -> Iterator[bytes]:
         """Yield the text in UTF-8, without a byte-order mark, cut anywhere.
 
         Raises ValueError for a file that is damaged or packed otherwise, LineError where a text
-        of another encoding than UTF-8 fails.  `verbose` shows a progress bar.
+        of another encoding than UTF-8 fails.  `verbose` is as in `progress_bar`.
         """
-        with self.opened() as opened, watched(bool(verbose), opened, total=self.size or None,
+        with self.opened() as opened, watched(verbose, opened, total=self.size or None,
                                               desc=self.name) as stream:
             start = opened.peek(16)[:16]
             gzipped = start.startswith(GZIP)

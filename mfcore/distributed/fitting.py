@@ -108,7 +108,7 @@ def fit(model: Model, ratings: Any, *, client: Any = None, block_cells: int = BL
             training.write(folder / "ratings")
         backend = Cluster(cluster, model.cg_steps if model.solver == "cg" else 0,
                           training.folder or str(folder / "ratings"), folder, spans, chunks, kept,
-                          int(model.verbose))
+                          model.verbose)
         fitted: Model = train(model, training, backend=backend, **options)
         return fitted
 
@@ -189,7 +189,7 @@ class Cluster:
     bounds: dict[str, list[int]]
     chunks: dict[str, np.ndarray] | None
     kept: Path | None
-    verbose: int
+    verbose: int | None
 
     def vectors(self, side: str, n_rows: int, random: np.random.Generator, draw: Draw
                 ) -> np.ndarray:

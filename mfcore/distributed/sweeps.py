@@ -110,7 +110,7 @@ class BlockALS(Solver):
     bounds: dict[str, list[int]]
     features: dict[str, Any]
     steps: int
-    verbose: int = 0
+    verbose: int | None = 0
     _blocks: dict[str, list[Any]] = field(default_factory=dict)
     _wanted: dict[str, list[list[Any]]] = field(default_factory=dict)
     _workers: list[str] = field(default_factory=list)
@@ -259,7 +259,7 @@ class BlockALS(Solver):
         """Return the results in order; a bar counts those that are there."""
         from distributed import as_completed
 
-        with progress_bar(bool(self.verbose), total=len(futures), desc=name, unit="block",
+        with progress_bar(self.verbose, total=len(futures), desc=name, unit="block",
                           leave=False) as bar:
             for _ in as_completed(futures):
                 bar.update()

@@ -60,7 +60,7 @@ class Estimator:
     dtype: str = setting(default="float32", among=("float32", "float64"))
     random_state: Any = setting(default=None, check=validation.random_generator)
     n_threads: int | None = setting(default=None)
-    verbose: int = setting(default=0, check=validation.flag_or_count)
+    verbose: int | None = setting(default=None, check=validation.flag_or_count)
     refit: bool = setting(default=True)
     validation: float | None = setting(default=None, check=validation.share)    # (hides the module)
 

@@ -69,8 +69,8 @@ class Monitor:
         `callback(at, record)`; a true result stops the fit.
     tol : float or None
         Stop when the loss falls by less than this share of itself in an epoch.
-    verbose : int
-        0 silent, 1 a progress bar.
+    verbose : int or None
+        As in `progress.progress_bar`.
     checkpoint : Checkpoint or None
         File to write, and to go on from.
     history : list of dict
@@ -92,7 +92,7 @@ class Monitor:
     patience: int | None = None
     callbacks: tuple[Callable[[Any, Record], Any], ...] = ()
     tol: float | None = None
-    verbose: int = 0
+    verbose: int | None = 0
     history: list[Record] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
     is_whole: bool = False
@@ -134,7 +134,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     if done == 0 and monitor.simple is not None and (monitor.patience or n_epochs == 0):
         best = _without_epochs(at, monitor.simple(), monitor, n_epochs)
     last = at.copy()
-    bar = progress_bar(bool(monitor.verbose), total=n_epochs, initial=done, desc="fit",
+    bar = progress_bar(monitor.verbose, total=n_epochs, initial=done, desc="fit",
                        unit="epoch")
     try:
         for epoch in range(done + 1, n_epochs + 1):     # what a checkpoint ends stays ended

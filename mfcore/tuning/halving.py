@@ -30,7 +30,7 @@ from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 from mfcore.models.sides import training_features, with_history
 from mfcore.models.stopping import Plan, epochs_of, held_out, searches
 from mfcore.models.training import fit_as_planned, training_ratings
-from mfcore.progress import progress_bar
+from mfcore.progress import alone, progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung
 from mfcore.tuning.spaces import Doubling, checked_space, drawn
 from mfcore.validation import DivergenceError
@@ -61,7 +61,7 @@ class Trial:
 def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
          metric: str | None = None, budget: float = 8.0, validation: Any = 0.1,
          user_features: Any = None, item_features: Any = None, random_state: int = 0,
-         verbose: int = 0) -> Tuned:
+         verbose: int | None = None) -> Tuned:
     """Choose the hyper-parameters of a model on held-out ratings, and fit it with them.
 
     Parameters
@@ -88,8 +88,8 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
         As in `MatrixFactorization.fit`.
     random_state : int
         What draws settings, samples and the held-out share; models keep their own.
-    verbose : int
-        1 shows a progress bar.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
     Returns
     -------
@@ -120,14 +120,15 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
     search = _search(model, ratings, space, metric, budget, validation, user_features,
                      item_features, random_state)
     progress = progress_bar(
-        bool(verbose), total=float(budget), desc="tune", unit="fit",
+        verbose, total=float(budget), desc="tune", unit="fit",
         bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} fits{postfix}")
     search.progress = progress
     try:
-        with TemporaryDirectory(prefix="mfcore-tune-") as folder:
+        with alone(), TemporaryDirectory(prefix="mfcore-tune-") as folder:
             search.folder = Path(folder)
             search.run()
-        best = search.finished()
+        with alone():
+            best = search.finished()
     except KeyboardInterrupt:
         if search.best is None:
             raise

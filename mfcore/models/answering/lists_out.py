@@ -27,7 +27,7 @@ from mfcore.models.answering.table import columns_of, names_of_users, titles_of
 from mfcore.models.inputs import asked_rows
 from mfcore.models.storage import digest_of
 from mfcore.parallel import thread_count
-from mfcore.progress import is_shown, progress_bar
+from mfcore.progress import progress_bar
 
 VERSION, DOING = 1, "writes lists to it"
 NOT_HERE = {"as_frame", "user_features"}         # of the options of `recommend`
@@ -68,7 +68,7 @@ def write_lists(model: Any, path: Any, k: int, users: Any, ratings: Any, titles:
     with owned(target, DOING):
         work = target.with_name(f".{target.name}.lists")
         journal = Journal(work, identity)
-        with progress_bar(is_shown(verbose), total=len(names), initial=journal.done("users"),
+        with progress_bar(verbose, total=len(names), initial=journal.done("users"),
                           desc="recommend", unit="user") as bar:
             _append_all(form, journal, kinds, names, known, k, step, ask, bar)
         with replacing(target) as stream:

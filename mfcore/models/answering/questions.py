@@ -110,7 +110,7 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
 
 def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, users: Any = None,
                  ratings: Any = None, titles: Any = None, memory: int | str = "256MB",
-                 verbose: bool | int | None = None, **options: Any) -> int:
+                 verbose: int | None = None, **options: Any) -> int:
     """Write the k best items of each user to a file, a chunk of users at a time.
 
     Parameters
@@ -127,8 +127,8 @@ def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, use
         Makes a column title.
     memory : int (bytes), or str such as "2GB"
         What lists, their text and blocks of scores may take besides the model.
-    verbose : bool, int or None
-        Whether to show a progress bar; None: where standard error is a terminal or a notebook.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
     **options
         As in `recommend`, without a frame and features: similarity, exclude_seen, items,
         exclude_items, unknown, and what the model takes besides.

@@ -57,8 +57,8 @@ class BayesianMF(Recommender):
         What draws the samples; the same integer gives the same bits.
     n_threads : int >= 1, or None
         None: all CPUs.  The result does not depend on it.
-    verbose : int
-        1 shows a progress bar.
+    verbose : int or None
+        1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
     Notes
     -----
