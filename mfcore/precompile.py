@@ -77,6 +77,7 @@ def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int |
     Returns
     -------
     Compiled
+        Whose kernels are ready, how many were compiled now, and where they are kept.
 
     Raises
     ------
