@@ -2,7 +2,7 @@
 
     python -m benchmarks [--case NAME ...] [--size small|medium|large] [--peers NAME ...]
                          [--rounds N] [--threads N] [--out FOLDER] [--list]
-    python -m benchmarks accuracy|claims|gate|growth|report [--help]
+    python -m benchmarks accuracy|claims|gate|growth|report|thirty_days [--help]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import accuracy, claims, gate, growth, report
+from benchmarks import accuracy, claims, gate, growth, report, thirty_days
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
 
@@ -46,7 +46,7 @@ def compare_cases(given: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "accuracy": accuracy.main, "claims": claims.main, "gate": gate.main, "growth": growth.main,
-    "report": report.main}
+    "report": report.main, "thirty_days": thirty_days.main}
 
 
 def main() -> None:

@@ -127,6 +127,27 @@ def growing(folder: Path) -> Iterator[str]:
             yield drawn(draw)
 
 
+# -------------------------------------------------------------------------- thirty days
+
+
+def by_day(folder: Path) -> Iterator[str]:
+    """Draw how good the lists are for the next day, and what a day costs."""
+    found = tables.played(folder).get("models", ())
+    for what, label in (("ndcg@10", "NDCG@10 of the next day"), ("cpu", "CPU seconds of a day")):
+        if not found:
+            return
+
+        def draw(axes: Any, what: str = what, label: str = label) -> None:
+            for n, model in enumerate(found):
+                days = [each for each in model["days"] if each[what] > 1e-3]
+                axes.plot([each["day"] for each in days], [each[what] for each in days], "o-",
+                          ms=3, lw=1, color=f"C{n}", label=model["model"])
+            axes.set(xlabel="day", ylabel=label, yscale="log" if what == "cpu" else "linear")
+            axes.legend(fontsize=8)
+
+        yield drawn(draw)
+
+
 # ----------------------------------------------------------------------------- accuracy
 
 
@@ -186,6 +207,9 @@ def page(folder: Path = RESULTS) -> str:
                 plots=courses(found)),
         section("How cost grows", "Slopes are those of logarithms.", tables.growth(folder),
                 plots=growing(folder)),
+        section("Thirty days of purchases", "A model that is updated every evening, next to one "
+                "that is fitted again and one that is left as it is.", tables.thirty_days(folder),
+                plots=by_day(folder)),
         section("Against the limit", "Rates per CPU second, next to SGEMM and a copy in the same "
                 "process.", tables.limits(folder)),
         section("Accuracy", "Filled: this library. Hollow: published figures, or other libraries "

@@ -25,6 +25,7 @@ from benchmarks.tables import (
     machine,
     settings,
     speed,
+    thirty_days,
     tuning,
 )
 from mfcore.atomic import replaceable
@@ -40,7 +41,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
        for each in (speed, behind, settings, first_calls, growth, limits, accuracy,
-                    unmeasured, headline_speed, headline_accuracy)}}
+                    unmeasured, headline_speed, headline_accuracy,
+                    thirty_days)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

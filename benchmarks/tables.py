@@ -197,6 +197,34 @@ def growth(folder: Path = RESULTS) -> Table:
     return Table(["curve", "what", "CPU seconds", "slope", "GB at the end", "slope"], rows)
 
 
+def played(folder: Path = RESULTS) -> dict[str, Any]:
+    """Return the thirty days at the largest size on file."""
+    return next((found for size in SIZES if (found := read(f"thirty_days_{size}", folder))), {})
+
+
+def thirty_days(folder: Path = RESULTS) -> Table:
+    """Return what models come to that are updated, fitted again, or left as they are."""
+    found = played(folder).get("models", ())
+    measured = [{each["day"] for each in model["days"]} for model in found]
+    common = sorted(set.intersection(*measured)) if measured else []
+    thirds = [[day for day in common if low < day <= low + 10] for low in (0, 10, 20)]
+    rows = []
+    for model in found:
+        by_day = {each["day"]: each for each in model["days"]}
+        rows.append([
+            model["model"], *(f"{np.mean([by_day[day]['ndcg@10'] for day in some]):.4f}"
+                              if some else "–" for some in thirds),
+            *(f"{np.mean([each[what] for each in by_day.values()]):.3g}"
+              for what in ("cpu", "wall")),
+            f"{np.mean([each['cpu'] for each in by_day.values()]) / model['first fit']:.1%}",
+            f"{np.median([each['ms'] for each in by_day.values()]):.2g}",
+            f"{np.median([each['ms, 99 %'] for each in by_day.values()]):.2g}",
+            memory([model]), f"{model['stale']:.2%}" if "stale" in model else "–"])
+    return Table(["a model that is", "NDCG@10 of the next day, days 1–10", "11–20", "21–30",
+                  "CPU s a day", "wall s", "of a fit", "ms a request, CPU", "99 %", "GB, the peak",
+                  "stale at the end"], rows)
+
+
 def work(point: dict[str, Any]) -> tuple[float, float | None]:
     """Return the floating-point operations of a sweep, and the bytes that SGD must move.
 

@@ -25,7 +25,7 @@ project_copyright = author
 version = release = version_of("mfcore")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims",
-              "registered"]
+              "registered", "days"]
 exclude_patterns = ["_build", "_lib", "jupyter_execute"]
 nitpicky = False
 
