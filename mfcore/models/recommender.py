@@ -202,7 +202,7 @@ class Recommender(Estimator):
         ------
         NotImplementedError
             For models that cannot be refitted in part; for new items where a model has a size
-            for each item (autoencoders, EASE) or learns them step by step (BPR, NeuralMF).
+            for each item (autoencoders, EASE) or learns them by steps (BPR, SoftmaxMF, NeuralMF).
         ValueError, TypeError
             For what `fit` refuses in ratings; for ids that repeat, or text where ids are integers;
             for a model that was saved with seen=False.

@@ -116,7 +116,7 @@ MODELS = {each.name: each for each in (
           BASIC | ROWS | LINEAR | {"forget_items"}),
     Model("SoftmaxMF", "mfcore.models.ranking.softmax", "softmax",
           "what was chosen, against many others", "scores",
-          BASIC | FEATURES | LINEAR),
+          BASIC | FEATURES | LINEAR | ROWS | {"forget_items"}),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
           "ratings, by the mean of many factorizations", "ratings",
           BASIC | FEATURES | LINEAR | {"weights", "forget", "forget_items"}),
