@@ -65,6 +65,8 @@ KERNEL_EXCEPTIONS = {
     "mfcore.kernels.cg": {"mfcore.kernels.prefetch"},
     "mfcore.kernels.subspace": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
     "mfcore.kernels.exact": {"mfcore.kernels.lapack", "mfcore.kernels.prefetch"},
+    "mfcore.kernels.dual": {"mfcore.kernels.exact", "mfcore.kernels.lapack",
+                            "mfcore.kernels.prefetch"},
 }
 # Read only by the function that needs them.
 HEAVY = {"narwhals", "pandas", "polars", "pyarrow", "duckdb", "matplotlib", "sklearn", "dask",

@@ -56,7 +56,7 @@ def solve(dense: Dense, at: Factors, lo: int = 0, hi: int | None = None, noise=N
              np.empty((0, len(whole[1]))) if noise is None else noise, P, beta)
     weak, hi = np.full(len(P), weakly), len(P) if hi is None else hi
     if not weakly:
-        known, failed = exact.solve_rows(*given, weak, lo, hi)
+        known, failed = exact.solve_rows(*given, weak, np.zeros(len(P), bool), lo, hi)
     if weak.any():
         failed = exact.solve_weak_rows(*given, weak, lo, hi)
     return P, beta, (None if weakly else known, failed)

@@ -202,7 +202,7 @@ def _solved_parts(block: Block | Share, Q: np.ndarray, gamma: np.ndarray, X: np.
                          frozen.learns_bias, whole=frozen.whole)
     with Pool(1) as pool:
         if frozen.basis is None:
-            return exact_parts(systems, X, bias, pool, chunks)
+            return exact_parts(systems, X, bias, pool, chunks, many=True)
         return improved_parts(frozen.basis, systems, X, bias, pool, frozen.steps, chunks)
 
 

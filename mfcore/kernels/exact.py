@@ -215,8 +215,9 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
                line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
                c0: np.ndarray, c1: np.ndarray, reg: np.ndarray, bias_reg: np.ndarray,
                M: np.ndarray, bias_means: np.ndarray, noise: np.ndarray, P: np.ndarray,
-               beta: np.ndarray, weak: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
-    """Solve rows lo..hi in place.
+               beta: np.ndarray, weak: np.ndarray, done: np.ndarray, lo: int, hi: int
+               ) -> tuple[float, int]:
+    """Solve rows lo..hi in place, but for those that are done.
 
     Parameters
     ----------
@@ -236,6 +237,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         The free side; rows lo..hi are overwritten (beta only if it is learned).
     weak : ndarray of bool, shape (n_rows,)
         Set for rows to be solved by `solve_weak_rows`; they keep their values.
+    done : ndarray of bool, shape (n_rows,)
+        Rows that stay as they are.
 
     Returns
     -------
@@ -256,6 +259,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     eps = np.finfo(Q.dtype).eps
     known, failed = 0.0, -1
     for u in range(lo, hi):
+        if done[u]:
+            continue
         m = M[0 if shared_prior else u]
         bias_prior = bias_means[0 if bias_means.size == 1 else u]
         if indptr[u] == indptr[u + 1] and no_sums:

@@ -22,8 +22,8 @@ from numba.core import config
 from numba.extending import get_cython_function_address, overload
 
 # The lengths and flags of a call are in one small integer array, so that kernels allocate it
-# only once: [n, gathered, 1, info, "L", "N"].
-FLAGS = (0, 0, 1, 0, ord("L"), ord("N"))
+# only once: [n, gathered, 1, info, "L", "N", "T"].
+FLAGS = (0, 0, 1, 0, ord("L"), ord("N"), ord("T"))
 GATHERED, INFO = 1, 3
 
 _TYPES = {"s": types.float32, "d": types.float64}
@@ -53,6 +53,15 @@ def add_gram(A: np.ndarray, B: np.ndarray, scale: np.ndarray, flags: np.ndarray)
     A[upper] = scale[1] * A[upper] + scale[0] * (rows.T @ rows)[upper]
 
 
+def add_outer(A: np.ndarray, B: np.ndarray, scale: np.ndarray, flags: np.ndarray) -> None:
+    """Set the upper triangle of A to scale[1] · A + scale[0] · BBᵀ.
+
+    A is (n, n) for n = flags[0], B is (at least n, flags[GATHERED]).
+    """
+    rows, upper = B[:flags[0]], np.triu_indices(len(A))
+    A[upper] = scale[1] * A[upper] + scale[0] * (rows @ rows.T)[upper]
+
+
 def solve_spd(A: np.ndarray, c: np.ndarray, flags: np.ndarray) -> None:
     """Solve A x = c in place for symmetric positive definite A (upper triangle given).
 
@@ -76,6 +85,17 @@ if not config.DISABLE_JIT:
             syrk(flags[4:].view(np.int8).ctypes, flags[5:].view(np.int8).ctypes,
                  flags[0:].ctypes, flags[1:].ctypes, scale[0:].ctypes, B.ctypes,
                  flags[0:].ctypes, scale[1:].ctypes, A.ctypes, flags[0:].ctypes)
+
+        return call
+
+    @overload(add_outer, jit_options={"nogil": True})
+    def _add_outer(A: Any, B: Any, scale: Any, flags: Any) -> Any:
+        syrk = _syrk["s" if A.dtype == types.float32 else "d"]
+
+        def call(A: Any, B: Any, scale: Any, flags: Any) -> None:
+            syrk(flags[4:].view(np.int8).ctypes, flags[6:].view(np.int8).ctypes,
+                 flags[0:].ctypes, flags[1:].ctypes, scale[0:].ctypes, B.ctypes,
+                 flags[1:].ctypes, scale[1:].ctypes, A.ctypes, flags[0:].ctypes)
 
         return call
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mfcore import validation
 from mfcore.data.ratings import Ratings
 
 AUTO = "auto"
@@ -70,7 +71,8 @@ class Budget(NamedTuple):
 class Plan(NamedTuple):
     """How many epochs a fit may take, and what is done between them.
 
-    `checkpoint` is as in `fit`; `stays`: its file outlives the fit.
+    `checkpoint` is as in `fit`; `stays`: its file outlives the fit.  `start`: a fitted model of the
+    same shape, from whose vectors a solver goes on that can.
     """
 
     n_epochs: int
@@ -79,6 +81,16 @@ class Plan(NamedTuple):
     callbacks: tuple[Callback, ...] = ()
     checkpoint: Any = None
     stays: bool = False
+    start: Any = None
+
+
+def callbacks_of(given: Any) -> tuple[Callback, ...]:
+    """Return the callbacks of a fit; raise a TypeError for what cannot be called."""
+    callbacks = tuple(validation.iterable("callbacks", given))
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of (model, record), got {callback!r}")
+    return callbacks
 
 
 def epochs_of(model: Any, ratings: Ratings) -> Epochs:

@@ -27,6 +27,7 @@ from mfcore.models.stopping import (
     Callback,
     NothingToWatchError,
     Plan,
+    callbacks_of,
     epochs_of,
     parts,
     plan_of,
@@ -48,6 +49,8 @@ class Start(NamedTuple):
     finish : finish(at) completes a fit that has ended, however it did; None: nothing is left
     simple : simple() returns the parameters of a model without any epoch, which the best must be
         better than; None: there is none
+    go_on : go_on(other) puts the parameters of a fitted model of the same shape into `at`, from
+        which the solver goes on as from its own; None: it starts anew
     """
 
     solver: Solver
@@ -55,6 +58,7 @@ class Start(NamedTuple):
     publish: Callable[[Any], None]
     finish: Callable[[Any], None] | None = None
     simple: Callable[[], Any] | None = None
+    go_on: Callable[[Any], None] | None = None
 
 
 def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
@@ -205,7 +209,11 @@ def _begun(model: Any, training: Ratings, sides: Sides, plan: Plan,
     """Return where a fit begins, and what is watched; the model forgets an earlier fit."""
     model.remember(training, sides, mean_rating(training))
     start = model.begin(training, sides, random, **own)
-    return start, monitor_of(model, plan, checkpoint, start)
+    monitor = monitor_of(model, plan, checkpoint, start)
+    if plan.start is not None and start.go_on is not None:
+        start.go_on(plan.start)
+        monitor.is_begun = True
+    return start, monitor
 
 
 def _run(model: Any, start: Start, monitor: Monitor, n_epochs: int, keep: Callable[[], Any]
@@ -256,15 +264,6 @@ def training_ratings(given: Any, y: Any, sample_weight: Any = None) -> Ratings:
 
 
 # --------------------------------------------------------------------- between epochs
-
-def callbacks_of(given: Any) -> tuple[Callback, ...]:
-    """Return the callbacks of a fit; raise a TypeError for what cannot be called."""
-    callbacks = tuple(validation.iterable("callbacks", given))
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks must be functions of (model, record), got {callback!r}")
-    return callbacks
-
 
 def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None, start: Start) -> Monitor:
     """Return the Monitor of a model's fit.

@@ -4,7 +4,8 @@ An epoch balances the two sides (balance.py), then takes a half-sweep over items
 users, each after computing its group vectors, which have a closed form (objectives/penalty.py).
 A half-sweep solves the row systems of objectives/quadratic.py
 
-* "cholesky": exactly (normal equations, kernels/exact.py), or
+* "cholesky": exactly (normal equations, kernels/exact.py, or a system of the row's cells where
+  they are fewer than the factors, kernels/dual.py), or
 * "cg": by a few conjugate gradient steps that start from the current row (kernels/cg.py),
   in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
   (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).
@@ -51,7 +52,7 @@ def run_up(at: Factors, sweep: Callable[[], float]) -> None:
 
 
 def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
-                  noise: np.ndarray | None = None) -> float:
+                  noise: np.ndarray | None = None, *, many: bool = False) -> float:
     """Solve every row of one side in place, by Cholesky.
 
     Parameters
@@ -61,6 +62,8 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
         The free side, overwritten; beta only if the bias is learned.
     noise : ndarray, shape (n_rows, d), or None
         For random draws around the solution: see kernels/exact.py.
+    many : bool
+        Whether the rows are all of a side: see solvers/short.py.
 
     Returns
     -------
@@ -72,24 +75,30 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
     DivergenceError
         If a row system has no finite solution.
     """
-    return float(sum(exact_parts(systems, P, beta, pool, noise=noise)))
+    return float(sum(exact_parts(systems, P, beta, pool, noise=noise, many=many)))
 
 
 def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
-                bounds: np.ndarray | None = None, noise: np.ndarray | None = None) -> list[float]:
+                bounds: np.ndarray | None = None, noise: np.ndarray | None = None, *,
+                many: bool = False) -> list[float]:
     """Solve as above; return the part of each chunk of rows in the sum.
 
     `bounds` are the chunks, of all rows or of some; None: those of `row_bounds`.
     """
+    from mfcore.solvers.short import short_parts
+
     whole, penalty, dtype = systems.whole_matrix(pool, SUMS), systems.penalty, P.dtype
-    weak = np.zeros(len(P), bool)
+    weak, done = np.zeros(len(P), bool), np.zeros(len(P), bool)
+    bounds = row_bounds(systems, P.shape[1]) if bounds is None else bounds
+    before = [0.0] * (len(bounds) - 1) if noise is not None else \
+        short_parts(systems, whole, P, beta, pool, bounds, done, many=many)
     rest = (penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
             penalty.bias_means, np.empty((0, len(whole.c0)), dtype) if noise is None else noise,
             P, beta, weak)
     frozen = (*systems.cells, systems.Q, systems.gamma)
-    bounds = row_bounds(systems, P.shape[1]) if bounds is None else bounds
     rounded = [part.astype(dtype) for part in whole]
-    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, *rounded, *rest, lo, hi), bounds)
+    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, *rounded, *rest, done, lo, hi),
+                             bounds)
     failed = [row for _, row in parts]
     if weak.any():
         failed += pool.over_chunks(lambda lo, hi: solve_weak_rows(*frozen, *whole, *rest, lo, hi),
@@ -99,7 +108,7 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "
                               f"ratings, weights or factors are too large for {dtype}; "
                               f"raise reg, rescale the ratings or use dtype='float64'")
-    return [float(known) for known, _ in parts]
+    return [float(known) + more for (known, _), more in zip(parts, before, strict=True)]
 
 
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
@@ -230,7 +239,7 @@ class Alternating(Solver):
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, so that folding in a training row gives its factors."""
-        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool)
+        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool, many=True)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         """Improve one side in place; return Σ_Ω (a s² − 2 b s) of the values before."""
@@ -277,5 +286,5 @@ class ALS(Alternating):
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         if self.exact:
-            return solve_exactly(systems, X, bias, pool)
+            return solve_exactly(systems, X, bias, pool, many=True)
         return improve_by_cg(systems, X, bias, pool, self.cg_steps)

@@ -82,6 +82,8 @@ class Monitor:
         better than to be the best; a run of no epochs ends there.
     margin : float, >= 0
         By how much, as a share of its score.
+    is_begun : bool
+        Whether the parameters are those of an earlier fit, from which the solver goes on.
     best_epoch : int
         The epoch whose state was kept, 0 for `simple`; set at the end.
     """
@@ -98,6 +100,7 @@ class Monitor:
     is_whole: bool = False
     simple: Callable[[], Any] | None = None
     margin: float = 0.0
+    is_begun: bool = False
     best_epoch: int = 0
 
     def is_done(self) -> bool:
@@ -140,7 +143,7 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
         for epoch in range(done + 1, n_epochs + 1):     # what a checkpoint ends stays ended
             if stop or monitor.is_done() or _is_stale(best, monitor, epoch - 1):
                 break
-            record = _one_epoch(solver, at, pool, epoch)
+            record = _one_epoch(solver, at, pool, epoch, begins=epoch == 1 and not monitor.is_begun)
             copied = at.copy()
             monitor.history.append(record)
             last = copied               # (no step between: history and parameters agree)
@@ -219,11 +222,11 @@ def _snapshot(solver: Solver, at: Any, monitor: Monitor, best: tuple[float, int,
                     is_stopped)
 
 
-def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int) -> Record:
+def _one_epoch(solver: Solver, at: Any, pool: Pool, epoch: int, *, begins: bool) -> Record:
     start = time.perf_counter()
     try:
         with np.errstate(over="ignore", invalid="ignore"):      # the loss tells of it
-            if epoch == 1:
+            if begins:
                 solver.begin(at, pool)
             loss = solver.epoch(at, pool)
     except DivergenceError as error:

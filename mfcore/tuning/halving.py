@@ -1,9 +1,16 @@
 """Choose hyper-parameters by successive halving on held-out ratings.
 
 Many settings are tried on a sample of the users, the best third on a larger one, the best third
-of those on all users for a third of the epochs, and the best of these for all epochs.  Where only
-epochs grow, a fit goes on from the state that it has, by the library's checkpoints.  Sizes of
-vectors are doubled after that, from a small one, as long as the held-out ratings gain.
+of those on all users for a third of the epochs, and the best of these for all epochs.  The first
+setting, the model as given, goes on through all of them: what is best on a small sample may not be
+better than a default.  Where only epochs grow, a fit goes on from the state that it has, by the
+library's checkpoints.  Alternating fits take their few epochs on samples, too: shorter ones prefer
+weak penalties.  Sizes of vectors are doubled after that, from a small one, as long as the held-out
+ratings gain at the last rung but one.  Larger models start anew: from the vectors of a smaller one,
+padded, they are behind after as many epochs.
+
+The last fit, to all ratings, goes on from the vectors of the best model, where the solver
+alternates between users and items: others would lose their pace.
 
 Costs are counted, not measured, so that the search does not depend on the machine: one fit of the
 model as given, to all ratings, costs 1; others by their share of users, epochs and factors.
@@ -31,11 +38,12 @@ from mfcore.models.sides import training_features, with_history
 from mfcore.models.stopping import Plan, epochs_of, held_out, searches
 from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import alone, progress_bar
-from mfcore.tuning.costs import KEPT, Costs, Rung
+from mfcore.tuning.costs import KEPT, Costs, Rung, kept
 from mfcore.tuning.spaces import Doubling, checked_space, drawn
 from mfcore.validation import DivergenceError
 
 LEAST_GAIN = 1e-4           # by which a doubled size must be better, relative
+FOR_SIZES = 0.6             # of a budget, for doubled sizes and the last fit
 MOST = 1000                 # settings
 JUDGES = 1000               # users, at least, whose rankings say how good a setting is
 
@@ -56,6 +64,7 @@ class Trial:
     score: float = -math.inf            # larger is better
     rung: Rung = Rung()
     epochs: int = 0
+    early: float = -math.inf            # its score at the last rung but one
 
 
 def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
@@ -127,7 +136,6 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
         with alone(), TemporaryDirectory(prefix="mfcore-tune-") as folder:
             search.folder = Path(folder)
             search.run()
-        with alone():
             best = search.finished()
     except KeyboardInterrupt:
         if search.best is None:
@@ -199,16 +207,21 @@ class Search:
         """Lay out as many trials as a budget pays for."""
         small = {name: max(each.low, min(each.high, getattr(self.given, name) // 2))
                  for name, each in self.space.items() if isinstance(each, Doubling)}
-        size, double = self.costs.size(small), {name: 2 * each for name, each in small.items()}
-        least = size * self.costs.search(1) + self._last(small)
+        double = {name: 2 * each for name, each in small.items()}
+        end = self.costs.rungs[-1]
+        least = self.costs.search(1, small) + self._last(small, end)
         if budget < least:
             raise ValueError(f"budget must be at least {math.ceil(10 * least) / 10} fits, to try "
                              f"one setting and to fit with it to all ratings, got {budget}")
-        later = 2 * self.costs.size(double)                     # one doubled size, and its fit
-        if not double or later > budget / 2:
-            later = self._last(small)
+        later, tried, most = self._last(small, end), 0.0, self.space
+        while double and all(size <= most[name].high for name, size in double.items()):
+            tried += self._early(double)
+            if tried + self._last(double, self.costs.early) > FOR_SIZES * budget:
+                break
+            later = max(later, tried + self._last(double, self.costs.early))
+            double = {name: 2 * size for name, size in double.items()}
         n = 1
-        while n < MOST and size * self.costs.search(n + 1) + later <= budget:
+        while n < MOST and self.costs.search(n + 1, small) + later <= budget:
             n += 1
         settings = [{}, *drawn(self.given, self.space, n - 1, self.random)]
         self.budget = budget
@@ -217,38 +230,50 @@ class Search:
         for trial in self.trials:
             self._made(trial.params).validate()
 
-    def _last(self, params: Mapping[str, Any]) -> float:
-        """Return what the fit to all ratings costs."""
-        return 0.0 if self.whole is None else self.costs.size(params)
+    def _last(self, params: Mapping[str, Any], rung: Rung) -> float:
+        """Return what it costs to fit a setting that has come to a rung to all ratings."""
+        if self.whole is not None:
+            return self.costs.last(params, rung)
+        end = self.costs.rungs[-1]
+        return 0.0 if rung == end else self.costs.step(params, rung, end)
+
+    def _early(self, params: Mapping[str, Any]) -> float:
+        """Return what it costs to see what a size is worth."""
+        return self.costs.step(params, Rung(), self.costs.early)
 
     # ----------------------------------------------------------------------- the search
 
     def run(self) -> None:
         """Halve the settings rung by rung; then double the sizes."""
         going = self.trials
-        for rung in self.costs.rungs():
+        for rung in self.costs.rungs:
             for trial in going:
                 self._fit(trial, rung)
-            going = sorted(going, key=lambda trial: -trial.score)[:-(-len(going) // KEPT)]
+            best = sorted(going, key=lambda trial: -trial.score)[:-(-len(going) // KEPT)]
+            given = [each for each in going if each.number == 0 and each not in best]
+            going = best + given[:kept(len(going)) - len(best)]
         for name, each in self.space.items():
             if isinstance(each, Doubling):
                 self._double(name, each.high)
 
     def _double(self, name: str, most: int) -> None:
-        while self.best is not None and 2 * self.best.params[name] <= most:
-            params = {**self.best.params, name: 2 * self.best.params[name]}
-            trial = Trial(len(self.trials), params)
-            if self.spent + self.costs.size(params) + self._last(params) > self.budget:
+        """Double a size while it gains at the last rung but one."""
+        best = self.best
+        while best is not None and 2 * best.params[name] <= most:
+            params = {**best.params, name: 2 * best.params[name]}
+            trial, early = Trial(len(self.trials), params), self.costs.early
+            if self.spent + self._early(params) + self._last(params, early) > self.budget:
                 return
             self.trials.append(trial)
-            before = self.best.score
-            self._fit(trial, self.costs.rungs()[-1])
-            if not trial.score - before > LEAST_GAIN * abs(before):
+            model = self._fit(trial, early)
+            if not trial.early - best.early > LEAST_GAIN * abs(best.early):
                 return
+            trial.epochs = best.epochs
+            best, self.best, self.best_model = trial, trial, model
 
-    def _fit(self, trial: Trial, rung: Rung) -> None:
-        """Fit a setting as far as a rung goes, score it, and keep it if it is the best."""
-        cost = self.costs.size(trial.params) * self.costs.step(trial.rung, rung)
+    def _fit(self, trial: Trial, rung: Rung) -> Any:
+        """Fit a setting as far as a rung goes, score it, keep it if it is the best; return it."""
+        cost = self.costs.step(trial.params, trial.rung, rung)
         rows, model = self._rows(rung.users), self._made(trial.params)
         n_epochs = epochs_of(model, self.known).most
         if self.costs.goes_on:
@@ -259,13 +284,18 @@ class Search:
         except (DivergenceError, FloatingPointError):
             value = math.nan
         score, before = -math.inf if math.isnan(value) else sign(self.metric) * value, trial.rung
-        if before.users < rung.users or score >= trial.score:   # (else fewer epochs were better)
+        gained = before.users < rung.users or score >= trial.score
+        if gained:                                              # (else fewer epochs were better)
             trial.score, trial.epochs = score, n_epochs
         trial.rung = rung
-        if self.best is None or (rung, trial.score) > (self.best.rung, self.best.score):
+        if rung == self.costs.early:
+            trial.early = score
+        if gained if trial is self.best else self.best is None \
+                or (rung, trial.score) > (self.best.rung, self.best.score):
             self.best, self.best_model = trial, model
         self._note(trial, {name: getattr(model, name) for name in self.space}, n_epochs,
                    cost, value)
+        return model
 
     def _note(self, trial: Trial, params: dict[str, Any], n_epochs: int, cost: float,
               value: float) -> None:
@@ -344,13 +374,20 @@ class Search:
             raise DivergenceError("no setting of the space gave a finite result; name smaller "
                                   "learning rates or larger penalties in `space`")
         params, epochs = self.best.params, self.best.epochs
-        at_end = not self.costs.goes_on or epochs == self.best_model.n_epochs_
-        if self.whole is None and at_end:
+        done = self.best_model.n_epochs_ if self.costs.goes_on else epochs
+        if self.whole is None and epochs == done:
             return self.best_model
         if self.costs.goes_on and not self._stops:
             params = {**params, "n_epochs": epochs}
-        model, learned = self._made(params), self.known if self.whole is None else self.whole
-        fit_as_planned(model, learned, Plan(epochs, None), user_features=self.features[0],
+        model, plan, learned = self._made(params), Plan(epochs, None), self.whole
+        if learned is None:
+            learned = self.known
+            if epochs > done and self.best.rung.users == 1:
+                plan = plan._replace(checkpoint=(self.folder / str(self.best.number), epochs))
+        elif self.costs.goes_on and self.costs.alternates and self.best.rung.users == 1:
+            more = self.costs.more_epochs(params, done / epochs, self.budget - self.spent)
+            plan = Plan(min(more, epochs), None, start=self.best_model)
+        fit_as_planned(model, learned, plan, user_features=self.features[0],
                        item_features=self.features[1])
         return model
 

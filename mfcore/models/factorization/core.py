@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
 from mfcore.models.factorization.observations import Observation
-from mfcore.models.factorization.solvers import solver_of
+from mfcore.models.factorization.solvers import ALTERNATING, solver_of
 from mfcore.models.fitted import Linear, answered_unless
 from mfcore.models.inputs import aligned_ratings, aligned_to_users
 from mfcore.models.sides import Side, Sides
@@ -150,6 +151,13 @@ class Core:
             sides.users.bias = at.beta - self.observed.real.type(self.observed.start)
             sides.items.bias = at.gamma
 
+    def go_on(self, at: Factors, other: Any) -> None:
+        """Put the vectors of a fitted model into a point, and its biases where they are learned."""
+        point = self.point(Sides(other.users_, other.items_))
+        for name in vars(at) if self.observed.learns_bias else "PQGH":
+            if getattr(at, name).size:                  # (averages of features are no unknowns)
+                getattr(at, name)[...] = getattr(point, name)
+
     def averaged(self, ratings: Ratings, at: Factors, sides: Sides, n_threads: int | None) -> None:
         """Find vectors of features as averages, where that is asked for, and users about them."""
         found = [side.average(self.observed.learns_bias) for side in sides]
@@ -209,7 +217,8 @@ def begin(model: Any, observed: Observation, ratings: Ratings, sides: Sides,
     solver = solver_of(model, problem, seed) if backend is None else \
         backend.solver(core, sides, problem, seed)
     return Start(solver, at, lambda at: core.publish(at, sides),
-                 lambda at: core.averaged(ratings, at, sides, model.n_threads))
+                 lambda at: core.averaged(ratings, at, sides, model.n_threads),
+                 go_on=partial(core.go_on, at) if model.solver in ALTERNATING else None)
 
 
 def state_penalties(model: Any) -> None:
