@@ -134,7 +134,7 @@ EITHER = {
         sentence(RatingAutoencoder, "index_vectors")),
     **{("RatingAutoencoder", ability): (
         samples.small(RatingAutoencoder), samples.small(RatingAutoencoder).set_params(
-            orientation="item"), sentence(RatingAutoencoder, ability)) for ability in ROWS},
+            orientation="item"), sentence(RatingAutoencoder, ability)) for ability in sorted(ROWS)},
     ("Segmented", "user_features"): (
         None, segmented(EASE()), "user_features must be None: they are there to find the field "
                                  "that `by` names, and by is a dict"),
