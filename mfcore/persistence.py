@@ -38,6 +38,8 @@ from mfcore import validation
 from mfcore.atomic import name_of, replaceable, replacing
 
 FORMAT, VERSION = "mfcore", 1
+NOT_SEEN = ("this model was saved with seen=False: its training ratings, which this needs, are not "
+            "known any more; save it with seen=True, or fit it again")
 HEADER = "header.json"
 # Names and dtypes that a file may contain: no folders, no objects, no structures.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")

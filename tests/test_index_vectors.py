@@ -141,3 +141,9 @@ def recall(found, model):
     wanted, scores = model.recommend(k=10, exclude_seen=False)
     return np.mean([len(set(one) & set(two)) / 10 for one, two, own in
                     zip(found.tolist(), wanted.tolist(), scores, strict=True) if np.ptp(own) > 0])
+
+
+def test_users_that_the_fit_did_not_have_keep_the_ids_they_were_asked_by():
+    model = samples.small(MatrixFactorization).fit(Ratings(CELLS, **NAMES))
+    found = model.index_vectors(["u3", "nobody"], unknown="ignore")
+    assert found.user_ids.tolist() == ["u3", "nobody"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import samples
 
 import mfcore
 from mfcore import persistence, serving
+from mfcore.serving import served as served_by
 from mfcore.serving.served import LINEAR as SERVED
 
 LINEAR = [*samples.CONFIGURATIONS, *samples.IMPLICIT]
@@ -89,7 +91,7 @@ def test_unknown_ids_raise_or_are_passed_over(tmp_path):
     with pytest.raises(KeyError, match="nobody"):
         here.recommend("nobody")
     with pytest.raises(KeyError, match="nothing"):
-        here.recommend(ratings=["nothing"])
+        here.recommend(ratings={"nothing": 1.0})
     asked = {"unknown": "ignore", "k": 3, "items": ["i1", "i2", "i9"]}
     same(here.recommend(["u1", "nobody"], **asked), model.recommend(["u1", "nobody"], **asked))
 
@@ -122,9 +124,43 @@ def test_a_model_that_needs_more_is_refused_by_name(tmp_path):
         served(of_class("NeuralMF").fit(samples.matrix()), tmp_path)
 
 
+def test_models_of_ratings_are_known_by_name():
+    rates = {name for name in SERVED if getattr(mfcore, name).predicts_ratings}
+    assert rates == set(served_by.RATES)
+
+
+def test_items_alone_know_no_user_whose_ratings_are_not_in_the_file(tmp_path):
+    model = of_class("EASE").fit(samples.named(samples.counts()))
+    model.save(tmp_path / "m.mfcore", seen=False)
+    here = serving.load(tmp_path / "m.mfcore")
+    for ask in (lambda: here.recommend("u1"), lambda: here.predict("u1", ["i2"])):
+        with pytest.raises(ValueError, match="saved with seen=False"):
+            ask()
+    same(here.recommend(ratings=["i1"]), model.recommend(ratings=["i1"]))
+
+
 def test_a_new_user_of_a_model_that_takes_steps_is_refused(tmp_path):
     with pytest.raises(NotImplementedError, match=r"mfcore\.load learns it"):
         served(of_class("BPR").fit(samples.counts()), tmp_path).recommend(ratings=[1, 2])
+
+
+@pytest.mark.parametrize("name", ["MatrixFactorization", "BiasOnly", "ImplicitMF", "Popularity"])
+@pytest.mark.parametrize("asked", [["i1", "i5"], {"i1": -1.0}], ids=["ids", "negative"])
+@pytest.mark.parametrize("one", [False, True], ids=["several", "one rating"])
+def test_what_the_model_refuses_of_a_new_user_is_refused_in_the_same_words(name, asked, one,
+                                                                           tmp_path):
+    ratings = samples.named(samples.counts())
+    if one:
+        ratings = samples.named(samples.counts().sign() * 4)
+    model = of_class(name).fit(ratings)
+    here = served(model, tmp_path)
+    try:
+        wanted = model.recommend(ratings=asked, k=3)
+    except ValueError as refusal:
+        with pytest.raises(ValueError, match=f"^{re.escape(str(refusal))}$"):
+            here.recommend(ratings=asked, k=3)
+    else:
+        same(here.recommend(ratings=asked, k=3), wanted)
 
 
 @pytest.mark.parametrize(("how", "error"), [
@@ -157,7 +193,7 @@ def test_neither_numba_nor_scipy_is_imported(tmp_path):
             "    sys.modules[name] = None                 # importing it is an ImportError\n"
             "from mfcore import serving\n"
             f"model = serving.load({str(tmp_path / 'model.mfcore')!r}, mmap=True)\n"
-            "print(model.recommend('u1', k=3)[0].tolist(), model.recommend(ratings=['i1'])[1])")
+            "print(model.recommend('u1', k=3)[0].tolist(), model.recommend(ratings={'i1': 2})[1])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           check=False)
     assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ from mfcore.models.settings import Rule, array_of, fitted, offers, part_of, sett
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
 from mfcore.objectives.biases import check_scale, rating_scale
+from mfcore.persistence import NOT_SEEN
 from mfcore.validation import NotFittedError
 
 Model = TypeVar("Model", bound="Estimator")
@@ -180,9 +181,7 @@ class Estimator:
     def check_seen(self) -> None:
         """Raise for a model that was saved without its training ratings."""
         if not self.has_seen_:
-            raise ValueError("this model was saved with seen=False: its training ratings, "
-                             "which this needs, are not known any more; save it with seen=True, or "
-                             "fit it again")
+            raise ValueError(NOT_SEEN)
 
     def remember(self, ratings: Ratings, sides: Sides, mean: float) -> None:
         """Drop what an earlier fit left, and keep what is known before the first epoch.

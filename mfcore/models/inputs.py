@@ -13,6 +13,7 @@ from mfcore.data.ids import Ids, as_vector, refuse_set
 from mfcore.data.positions import known_positions, positions_of
 from mfcore.data.ratings import Ratings, as_ratings, names_of
 from mfcore.metrics.fitted import Asked, NewRows
+from mfcore.objectives.scaling import implied_rating
 
 UNKNOWN = ("raise", "ignore")           # what may become of an unknown id
 
@@ -102,14 +103,9 @@ def _one_row(name: str, given: Any, model: Any, unknown: str) -> Ratings:
 
 
 def _implied(model: Any) -> float:
-    """Return the rating that a mere id stands for: 1, but for models of ratings that differ."""
-    low, high = model.rating_range_
-    if not model.predicts_ratings or getattr(model, "loss", None) == "logistic":
-        return 1.0
-    if low < high:
-        raise ValueError(f"{type(model).__name__} learned ratings from {low:g} to {high:g}: give "
-                         f"them with the ids, {{item: rating}}")
-    return float(high)
+    """Return the rating that a mere id stands for."""
+    rates = model.predicts_ratings and getattr(model, "loss", None) != "logistic"
+    return implied_rating(type(model).__name__, model.rating_range_ if rates else None)
 
 
 def _aligned(name: str, ratings: Ratings, known: Ids | None, shape: tuple[int, int],

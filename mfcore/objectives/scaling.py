@@ -1,6 +1,7 @@
-"""How the penalty of a row grows with its ratings, and how far rounding may move its scores.
+"""How the penalty of a row grows with its ratings, how far rounding may move its scores, and what
+an item without a rating counts as.
 
-Both are plain arithmetic, so that a saved model can be served with NumPy alone (serving.py).
+All are plain arithmetic, so that a saved model can be served with NumPy alone (serving/).
 """
 
 from __future__ import annotations
@@ -34,3 +35,16 @@ def score_rounding(size: np.ndarray | float, n_factors: int, dtype: np.dtype) ->
     units = (real.eps + np.finfo(float).eps) / 2            # of the block, and of the cells
     rounding: np.ndarray = terms * (units * np.asarray(size) + real.tiny)
     return rounding
+
+
+def implied_rating(name: str, bounds: tuple[float, float] | None) -> float:
+    """Return the rating that a mere id stands for: 1, but for models of ratings that differ.
+
+    name : of the class, for the error
+    bounds : the least and the greatest rating of the fit, for a model that predicts ratings
+    """
+    low, high = bounds or (1.0, 1.0)
+    if low < high:
+        raise ValueError(f"{name} learned ratings from {low:g} to {high:g}: give them with the "
+                         f"ids, {{item: rating}}")
+    return float(high)

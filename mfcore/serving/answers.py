@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mfcore.objectives.scaling import score_rounding
+from mfcore.persistence import NOT_SEEN
 
 
 class Row(NamedTuple):
@@ -105,19 +106,25 @@ class Vectors:
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """s_u = x_u B: each score is added up item by item."""
+    """s_u = x_u B: each score is added up item by item.
+
+    has_seen : whether the ratings of users of the fit are in the file
+    """
 
     B: np.ndarray
     binary: bool
     indptr: np.ndarray
     indices: np.ndarray
     data: np.ndarray
+    has_seen: bool = True
 
     @property
     def n_items(self) -> int:
         return len(self.B)
 
     def known(self, row: int) -> Row:
+        if not self.has_seen:
+            raise ValueError(NOT_SEEN)
         cells = slice(self.indptr[row], self.indptr[row + 1]) if row >= 0 else slice(0)
         return self.new(self.indices[cells], self.data[cells])
 

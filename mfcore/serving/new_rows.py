@@ -71,7 +71,8 @@ class RowSystem:
         """Return a and b of counts: see `ImplicitMF`."""
         alpha, scale = float(self.params["alpha"]), float(self.fitted["rating_scale_"])
         if self.params["negatives"] == "error" and (values < 0).any():
-            raise ValueError(f"counts must be >= 0, got {values.min()}")
+            raise ValueError(f"counts must be >= 0, got {values.min()}; ratings with dislikes want "
+                             f"MatrixFactorization, or negatives='zero'")
         size = np.abs(values) / scale
         w = {"linear": 1 + alpha * size, "log": 1 + alpha * np.log1p(size), "raw": alpha * size,
              "constant": np.full(len(size), alpha)}[self.params["confidence"]]

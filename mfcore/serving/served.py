@@ -12,10 +12,12 @@ from mfcore import persistence, validation
 from mfcore.data.ids import Ids, as_vector
 from mfcore.data.positions import known_positions, named, named_or_none, positions_of
 from mfcore.models import registry
+from mfcore.objectives.scaling import implied_rating
 from mfcore.serving.answers import Answers, Items, Row, Vectors
 from mfcore.serving.new_rows import average_row, row_system
 
 LINEAR = ("MatrixFactorization", "ImplicitMF", "BPR", "BayesianMF", "BiasOnly", "Popularity")
+RATES = ("MatrixFactorization", "BayesianMF", "BiasOnly")      # by `predicts_ratings`
 UNKNOWN = ("raise", "ignore")
 
 
@@ -55,13 +57,16 @@ def load(path: str | PathLike[str], *, mmap: bool = False, check: bool = True) -
     seen = [arrays[part] for part in ("ratings.indptr", "ratings.indices")]
     users, items = (named_or_none(part, arrays.get(f"ratings.{part}"), size) for part, size in
                     (("user_ids", n_users), ("item_ids", n_items)))
-    return Served(str(name), answers, n_users, users, items, seen[0], seen[1])
+    rates = name in RATES and meta["params"].get("loss") != "logistic"
+    return Served(str(name), answers, n_users, users, items, seen[0], seen[1],
+                  meta["fitted"]["rating_range_"] if rates else None)
 
 
 def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answers:
     if name == "EASE":
         return Items(arrays["weights_"], meta["params"]["values"] == "binary",
-                      *(arrays[f"ratings.{part}"] for part in ("indptr", "indices", "data")))
+                     arrays["ratings.indptr"], arrays["ratings.indices"], arrays["ratings.data"],
+                     bool(meta["fitted"]["has_seen_"]))
     if name not in LINEAR:
         raise NotImplementedError(f"mfcore.serving answers for {', '.join((*LINEAR, 'EASE'))}; "
                                   f"mfcore.load serves {name}")
@@ -85,7 +90,9 @@ class Served:
     """
 
     def __init__(self, name: str, answers: Answers, n_users: int, users: Ids | None,
-                 items: Ids | None, indptr: np.ndarray, indices: np.ndarray) -> None:
+                 items: Ids | None, indptr: np.ndarray, indices: np.ndarray,
+                 bounds: tuple[float, float] | None) -> None:
+        self._bounds = bounds                       # (of ratings, where these are predicted)
         self.name, self._answers, self._indptr, self._indices = name, answers, indptr, indices
         self._users, self._items = users, items
         self.n_users_, self.n_items_ = n_users, answers.n_items
@@ -115,7 +122,8 @@ class Served:
         items, exclude_items : ids, or None
             Only these; none of these.
         ratings : sequence of item ids, {item: rating}, or None
-            What one new user has rated, each 1 in a sequence; `users` must be None.
+            What one new user has rated; `users` must be None.  In a sequence each is 1, or the one
+            rating of the fit; a model that learned several ratings wants them all.
         unknown : {"raise", "ignore"}
             What to do with ids that the fit did not have: see `MatrixFactorization.recommend`.
 
@@ -128,6 +136,8 @@ class Served:
         ------
         KeyError, IndexError
             For unknown ids, or row numbers out of range.
+        ValueError
+            For ids without ratings, of a model that learned several ratings.
         NotImplementedError
             For new users of a model that cannot learn their rows with NumPy alone.
         """
@@ -188,8 +198,9 @@ class Served:
     def _rated(self, ratings: Any, unknown: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns and values of a new user's ratings, by ascending column."""
         ids = as_vector(list(ratings))
-        values = np.ones(len(ids)) if not isinstance(ratings, Mapping) else validation.finite(
-            "ratings", validation.vector("ratings", list(ratings.values())))
+        values = validation.finite("ratings", validation.vector(
+            "ratings", list(ratings.values()) or np.empty(0))) if isinstance(ratings, Mapping) \
+            else np.full(len(ids), implied_rating(self.name, self._bounds))
         find = known_positions if unknown == "raise" else positions_of
         columns = find("items", ids, self._items, self.n_items_)
         columns, values = columns[columns >= 0], values[columns >= 0]

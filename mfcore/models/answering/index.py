@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mfcore import validation
-from mfcore.metrics.fitted import NewRows, Query
+from mfcore.metrics.fitted import Query
 from mfcore.models import registry
+from mfcore.models.answering.table import names_of_users
 from mfcore.models.inputs import asked_rows
 from mfcore.objectives.factors import lengths
 from mfcore.parallel import Pool
@@ -67,7 +68,7 @@ def vectors_of(model: Any, users: Any, metric: str, ratings: Any, user_features:
     if linear.beta is not None:
         offsets += linear.beta
     return IndexVectors(X.astype(real), Y.astype(real), _names(known.item_ids, len(X)),
-                        _names_of_users(asked, known), offsets)
+                        names_of_users(asked, known, users), offsets)
 
 
 def _beside(X: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -84,13 +85,6 @@ def _of_one_length(X: np.ndarray, Y: np.ndarray, units: bool) -> tuple[np.ndarra
     X, Y = _beside(X, np.sqrt(np.maximum(most**2 - length**2, 0))), _beside(Y, np.zeros(len(Y)))
     own, scale = lengths(Y)[:, None], 1.0 if units else most
     return X * (scale / (most or 1.0)), Y * (scale / np.where(own > 0, own, 1.0))
-
-
-def _names_of_users(asked: Any, known: Any) -> np.ndarray:
-    if isinstance(asked, NewRows):
-        return _names(None if asked.ratings is None else asked.ratings.user_ids, asked.n_rows)
-    names: np.ndarray = asked if known.user_ids is None else known.user_ids[asked]
-    return names
 
 
 def _names(ids: np.ndarray | None, n_rows: int) -> np.ndarray:
