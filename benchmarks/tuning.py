@@ -1,6 +1,6 @@
 """`tune` next to a random search of forty whole fits over the same space.
 
-    python -m benchmarks.tuning [DATA ...]
+    python -m benchmarks.tuning [--keep-random] [DATA ...]
 
 Data are those of `benchmarks/twins.py`.  A fifth of the ratings is for testing.  Both searches
 choose by the same tenth of the rest, and then fit to all of the rest.  The random search draws
@@ -81,28 +81,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*")
-    asked = parser.parse_args().data
+    parser.add_argument("--keep-random", action="store_true",
+                        help="leave the random search as it is on file; it takes most of the time")
+    given = parser.parse_args()
+    asked, known = given.data, read() if given.keep_random else {}
     for metric, (twins, names, models) in TASKS.items():
         for name in names:
             for model in models if not asked or name in asked else ():
-                keep(f"{type(model).__name__}, {name}", compared(
-                    model, *cut(twins[name].make(), metric, 0), metric))
+                label = f"{type(model).__name__}, {name}"
+                keep(label, compared(model, *cut(twins[name].make(), metric, 0), metric,
+                                     known.get(label, {}).get("random")))
 
 
-def compared(model: Any, rest: Ratings, test: Ratings, metric: str) -> dict[str, Any]:
-    """Return the figures of a model as given, tuned, and by random search."""
+def compared(model: Any, rest: Ratings, test: Ratings, metric: str,
+             random: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the figures of a model as given, tuned, and by random search, if not known."""
     return {"metric": metric,
             "given": timed(lambda: made(model, {}).fit(rest), test, metric),
             "tuned": timed(lambda: tune(model, rest, budget=BUDGET).model, test, metric),
-            "random": timed(lambda: at_random(model, rest, metric), test, metric)}
+            "random": random or timed(lambda: at_random(model, rest, metric), test, metric)}
+
+
+def read() -> dict[str, Any]:
+    """Return the rows on file."""
+    rows: dict[str, Any] = json.loads(RESULT.read_text("utf-8"))["rows"] if RESULT.exists() else {}
+    return rows
 
 
 def keep(label: str, found: dict[str, Any]) -> None:
     """Print a row, and write it into the result file."""
     print(label, found, flush=True)
-    result: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {
-        "command": "python -m benchmarks.tuning", "budget": BUDGET, "fits": FITS, "rows": {}}
-    result["rows"][label] = found
+    result = {"command": "python -m benchmarks.tuning", "budget": BUDGET, "fits": FITS,
+              "rows": {**read(), label: found}}
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

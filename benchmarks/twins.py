@@ -28,13 +28,13 @@ class Twin(NamedTuple):
 
 
 def rated(shape: tuple[int, int], share: float, ends: tuple[float, float], step: float,
-          signal: float, noise: float, skew: float = 0.0, rank: int = 5) -> Ratings:
+          signal: float, noise: float, skew: float = 0.0, rank: int = 5, seed: int = 0) -> Ratings:
     """Return ratings between two ends, in steps (0: as they are).
 
     signal, noise : standard deviations of factors and of errors where that of biases is 1 in all
     skew : power of the items' popularity by their rank
     """
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     users, items = _cells(shape, share, skew, random)
     P, Q = (random.standard_normal((n, rank)) for n in shape)
     b, c = (np.sqrt(0.5) * random.standard_normal(n) for n in shape)
@@ -57,12 +57,12 @@ def _cells(shape: tuple[int, int], share: float, skew: float, random: np.random.
 
 
 def bought(shape: tuple[int, int], per_user: float, n_groups: int, own: float = 0.8,
-           skew: float = 0.0, spread: float = 0.0) -> Ratings:
+           skew: float = 0.0, spread: float = 0.0, seed: int = 0) -> Ratings:
     """Return what users take, a share `own` of it among the items of their own group.
 
     spread : standard deviation of the logarithm of counts; 0: every count is 1
     """
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     n = np.maximum(random.poisson(per_user, shape[0]), 1)
     users = np.repeat(np.arange(shape[0]), n)
     size = shape[1] // n_groups
