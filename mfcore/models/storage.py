@@ -345,6 +345,7 @@ def _restored_matrices(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, A
             found[name] = model.ratings_
             continue
         parts = [arrays.pop(f"{name}.{part}") for part in CSR]
+        _check_array(f"{name}.{CSR[0]}", parts[0], ["cell"], {})
         _check_pointers(*parts[1:])
         shape = model.ratings_.shape if kind == GRAPH else \
             tuple(lengths[axis] for axis in model.weights_axes.split())
