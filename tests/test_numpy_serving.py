@@ -124,6 +124,15 @@ def test_a_model_that_needs_more_is_refused_by_name(tmp_path):
         served(of_class("NeuralMF").fit(samples.matrix()), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["MatrixFactorization", "ImplicitMF"])
+def test_a_new_user_of_a_model_with_history_is_refused(name, tmp_path):
+    model = of_class(name).fit(samples.named(samples.counts()), user_features="history")
+    here = served(model, tmp_path)
+    same(here.recommend(k=4), model.recommend(k=4))
+    with pytest.raises(NotImplementedError, match=r"mfcore\.load learns it"):
+        here.recommend(ratings={"i1": 2.0})
+
+
 def test_models_of_ratings_are_known_by_name():
     rates = {name for name in SERVED if getattr(mfcore, name).predicts_ratings}
     assert rates == set(served_by.RATES)

@@ -22,9 +22,8 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.canonical import frozen
+from mfcore.data.ids import HISTORY
 from mfcore.data.ratings import as_ratings
-
-HISTORY = "rated"           # prefix of the columns of `history`
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mfcore import validation
 
+HISTORY = "rated"               # prefix of the names of features that are ids: see features.py
 _LARGEST = 2**63 - 1            # of int64
 _IN_TEXT = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)        # an integer as Python prints it
 WIDE = ("Int128", "UInt128")     # dtypes of polars that NumPy does not have

@@ -20,7 +20,8 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.chunks import column_counts
-from mfcore.data.features import HISTORY, Features, concatenate, history, multi_hot
+from mfcore.data.features import Features, concatenate, history, multi_hot
+from mfcore.data.ids import HISTORY
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded
 from mfcore.objectives.factors import augmented_gram, lengths

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mfcore.data.ids import HISTORY
 from mfcore.objectives.scaling import penalty_weights
 from mfcore.serving.answers import Row, Solve
 
@@ -29,7 +30,8 @@ def row_system(name: str, meta: dict[str, Any], Q: np.ndarray, gamma: np.ndarray
     if name == "BiasOnly":
         return lambda columns, values: Row(average.p, np.sum(values - mean - gamma[columns])
                                            / max(len(values) + params["reg_users"], 1e-30))
-    history = any(each.startswith("history=") for each in fitted.get("user_feature_names_") or ())
+    names = fitted.get("user_feature_names_") or ()
+    history = any(each.startswith(f"{HISTORY}=") for each in names)
     if name not in ("MatrixFactorization", "ImplicitMF") or history \
             or params.get("bias") == "mean" or params.get("loss") == "logistic":
         return None
