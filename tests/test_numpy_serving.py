@@ -133,6 +133,13 @@ def test_a_new_user_of_a_model_with_history_is_refused(name, tmp_path):
         here.recommend(ratings={"i1": 2.0})
 
 
+@pytest.mark.parametrize("given", ["i1", {"i1"}, [("i1", 2.0)], [["i1"]], 5], ids=str)
+def test_what_is_no_row_of_a_user_is_refused_by_its_type(given, tmp_path):
+    here = served(of_class("ImplicitMF").fit(samples.named(samples.counts())), tmp_path)
+    with pytest.raises(TypeError, match=f"item: rating}}, got {type(given).__name__}"):
+        here.recommend(ratings=given, unknown="ignore")
+
+
 def test_models_of_ratings_are_known_by_name():
     rates = {name for name in SERVED if getattr(mfcore, name).predicts_ratings}
     assert rates == set(served_by.RATES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,12 @@ def named(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
     names: np.ndarray = ids[positions]
     names[positions < 0] = None if ids.dtype == object else -1
     return names
+
+
+def is_one_row(given: Any) -> bool:
+    """Tell whether something is a sequence of ids, or a mapping from ids to ratings."""
+    if isinstance(given, Mapping):
+        return not any(hasattr(value, "__len__") for value in given.values())
+    return (isinstance(given, (list, tuple)) and not any(
+        hasattr(each, "__len__") and not isinstance(each, str) for each in given)
+        ) or (isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.names is None)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ids import Ids, as_vector, refuse_set
-from mfcore.data.positions import known_positions, positions_of
+from mfcore.data.positions import is_one_row, known_positions, positions_of
 from mfcore.data.ratings import Ratings, as_ratings, names_of
 from mfcore.metrics.fitted import Asked, NewRows
 from mfcore.objectives.scaling import implied_rating
@@ -60,7 +60,7 @@ def aligned_ratings(given: Any, model: Any, unknown: str = "raise") -> Ratings:
     with named items where the model has none; KeyError for items that the model does not
     know.
     """
-    if _is_one_row(given):
+    if is_one_row(given):
         return _one_row("items", given, model, unknown)
     return _aligned("items", as_ratings("ratings", given), names_of(model.ratings_)[1],
                     model.ratings_.shape, unknown)
@@ -68,19 +68,10 @@ def aligned_ratings(given: Any, model: Any, unknown: str = "raise") -> Ratings:
 
 def aligned_to_users(given: Any, model: Any, unknown: str = "raise") -> Ratings:
     """Return ratings, transposed, whose columns are the model's users; raises the same."""
-    if _is_one_row(given):
+    if is_one_row(given):
         return _one_row("users", given, model, unknown)
     return _aligned("users", as_ratings("ratings", given).transposed, names_of(model.ratings_)[0],
                     model.ratings_.shape[::-1], unknown)
-
-
-def _is_one_row(given: Any) -> bool:
-    """Tell whether something is a sequence of ids, or a mapping from ids to ratings."""
-    if isinstance(given, Mapping):
-        return not any(hasattr(value, "__len__") for value in given.values())
-    return (isinstance(given, (list, tuple)) and not any(
-        hasattr(each, "__len__") and not isinstance(each, str) for each in given)
-        ) or (isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.names is None)
 
 
 def _one_row(name: str, given: Any, model: Any, unknown: str) -> Ratings:

@@ -10,7 +10,13 @@ import numpy as np
 
 from mfcore import persistence, validation
 from mfcore.data.ids import Ids, as_vector
-from mfcore.data.positions import known_positions, named, named_or_none, positions_of
+from mfcore.data.positions import (
+    is_one_row,
+    known_positions,
+    named,
+    named_or_none,
+    positions_of,
+)
 from mfcore.models import registry
 from mfcore.objectives.scaling import implied_rating
 from mfcore.serving.answers import Answers, Items, Row, Vectors
@@ -197,6 +203,9 @@ class Served:
 
     def _rated(self, ratings: Any, unknown: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns and values of a new user's ratings, by ascending column."""
+        if not is_one_row(ratings):
+            raise TypeError(f"ratings must be a sequence of item ids, or {{item: rating}}, got "
+                            f"{type(ratings).__name__}")
         ids = as_vector(list(ratings))
         values = validation.finite("ratings", validation.vector(
             "ratings", list(ratings.values()) or np.empty(0))) if isinstance(ratings, Mapping) \
