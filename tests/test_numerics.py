@@ -54,7 +54,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{f"ImplicitMF, {solver}": (ImplicitMF, {"solver": solver})
        for solver in ("cholesky", "subspace")}}
 # Who needs positive values.
-POSITIVE = ("ImplicitMF", "BPR", "GraphFilter", "SparseEASE", "ItemKNN", "RP3Beta")
+POSITIVE = ("ImplicitMF", "BPR", "SoftmaxMF", "GraphFilter", "SparseEASE", "ItemKNN", "RP3Beta")
 
 
 def assert_finite(model: Any, cells: sp.csr_array) -> None:
