@@ -433,7 +433,7 @@ def test_a_callback_ends_a_fit_and_tol_too():
     assert small(n_epochs=9, tol=0.9).fit(cells).n_epochs_ == 2
 
 
-@pytest.mark.parametrize("ask", ["explain", "fold_in_items", "partial_fit"])
+@pytest.mark.parametrize("ask", ["explain", "fold_in_items"])
 def test_what_it_cannot_do_is_said(ask):
     model = small().fit(samples.counts())
     arguments = (0, 0) if ask == "explain" else (samples.counts(),)
