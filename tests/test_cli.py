@@ -424,7 +424,7 @@ def test_every_model_is_fitted_saved_and_asked(answer, run, tmp_path, entry):
     found = answer(f"fit ratings.csv --out {path} --model {entry.command} {QUICK[entry.command]}")
     model = mfcore.load(path)
     assert found["model"] == type(model).__name__ == entry.name
-    assert model.verbose == 0 if hasattr(model, "verbose") else model.estimator.verbose == 0
+    assert getattr(model, "estimator", model).verbose == 0
 
     for options, asked in (("--user 5 3", {"users": [5, 3]}),
                            ("--ratings new.csv", {"ratings": mfcore.read_ratings("new.csv")})):

@@ -85,12 +85,12 @@ def test_a_folder_of_kernels_can_be_copied(folder, monkeypatch, tmp_path):
 def test_a_setting_that_changes_code_changes_the_file(folder, monkeypatch):
     asked()
     monkeypatch.setattr(config, "BOUNDSCHECK", 1)
-    compiled._machine.cache_clear()
+    compiled.machine.cache_clear()
     try:
         assert not asked()
     finally:
         monkeypatch.undo()
-        compiled._machine.cache_clear()
+        compiled.machine.cache_clear()
     assert len(list(folder.iterdir())) == 2
 
 
@@ -343,13 +343,13 @@ def test_kernels_that_can_be_used_are_counted_and_not_files(folder, monkeypatch)
     asked(3)
     (folder / "times-1.nbc").write_text("no kernel")
     assert len(compiled.ready()[str(folder)]) == 2
-    monkeypatch.setattr(compiled, "_machine", lambda: "another machine")
+    monkeypatch.setattr(compiled, "machine", lambda: "another machine")
     assert compiled.ready() == {str(folder): set()}
 
 
 def test_files_that_another_version_left_unused_are_removed(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "_machine", lambda: "another machine")
+        patch.setattr(compiled, "machine", lambda: "another machine")
         asked(2)
         asked(3)
     asked(2)
