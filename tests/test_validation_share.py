@@ -76,11 +76,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits_in_both_stages(tmp_path, mo
     kill_at = 4 if stage == "search" else len(expected.validation_history_) + 4
     true, calls = loop._one_epoch, []
 
-    def epoch(*args):
+    def epoch(*args, **options):
         calls.append(1)
         if len(calls) == kill_at:
             raise KeyboardInterrupt
-        return true(*args)
+        return true(*args, **options)
 
     monkeypatch.setattr(loop, "_one_epoch", epoch)
     with pytest.raises(KeyboardInterrupt):
