@@ -23,6 +23,7 @@ from benchmarks.tables import (
     growth,
     limits,
     machine,
+    seeds,
     settings,
     speed,
     thirty_days,
@@ -40,7 +41,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tuning": lambda folder: tuning(folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, behind, settings, first_calls, growth, limits, accuracy,
+       for each in (speed, seeds, behind, settings, first_calls, growth, limits, accuracy,
                     unmeasured, headline_speed, headline_accuracy,
                     thirty_days)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -267,6 +267,15 @@ def tuning(folder: Path = RESULTS) -> Table:
          for name, row in found.items()])
 
 
+def seeds(folder: Path = RESULTS) -> Table:
+    """Return how often `compare` called two seeds different, and a planted difference."""
+    found = read("seeds", folder)
+    return Table(["metric", "planted difference", "trials", "two seeds called different",
+                  "planted difference found"],
+                 [[task["metric"], task["task"], str(found["trials"]), str(task["seeds called"]),
+                   str(task["planted called"])] for task in found.get("tasks", ())])
+
+
 def defaults(metric: str, folder: Path = RESULTS) -> Table:
     """Return figures of defaults on test parts, and seconds of a fit next to those of 0.1.0."""
     data = read("defaults", folder).get("data", {}).get(metric, {})
