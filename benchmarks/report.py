@@ -21,6 +21,7 @@ from benchmarks.tables import (
     defaults,
     first_calls,
     growth,
+    latency,
     limits,
     machine,
     seeds,
@@ -41,7 +42,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tuning": lambda folder: tuning(folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, seeds, behind, settings, first_calls, growth, limits, accuracy,
+       for each in (speed, seeds, latency, behind, settings, first_calls, growth, limits, accuracy,
                     unmeasured, headline_speed, headline_accuracy,
                     thirty_days)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

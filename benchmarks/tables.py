@@ -267,6 +267,13 @@ def tuning(folder: Path = RESULTS) -> Table:
          for name, row in found.items()])
 
 
+def latency(folder: Path = RESULTS) -> Table:
+    """Return what single requests cost, in CPU-milliseconds."""
+    return Table(["items", "ids", "request", "median", "99th percentile"],
+                 [[f"{row['items']:,}", row["ids"], row["kind"], f"{row['median']:.2f}",
+                   f"{row['p99']:.2f}"] for row in read("latency", folder).get("rows", ())])
+
+
 def seeds(folder: Path = RESULTS) -> Table:
     """Return how often `compare` called two seeds different, and a planted difference."""
     found = read("seeds", folder)
