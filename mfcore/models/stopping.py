@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mfcore import validation
 from mfcore.data.ratings import Ratings
 
 AUTO = "auto"
@@ -82,15 +81,6 @@ class Plan(NamedTuple):
     checkpoint: Any = None
     stays: bool = False
     start: Any = None
-
-
-def callbacks_of(given: Any) -> tuple[Callback, ...]:
-    """Return the callbacks of a fit; raise a TypeError for what cannot be called."""
-    callbacks = tuple(validation.iterable("callbacks", given))
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks must be functions of (model, record), got {callback!r}")
-    return callbacks
 
 
 def epochs_of(model: Any, ratings: Ratings) -> Epochs:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.atomic import owned, replaceable
-from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
@@ -27,7 +25,6 @@ from mfcore.models.stopping import (
     Callback,
     NothingToWatchError,
     Plan,
-    callbacks_of,
     epochs_of,
     parts,
     plan_of,
@@ -35,7 +32,7 @@ from mfcore.models.stopping import (
 )
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
-from mfcore.solvers.checkpoint import Checkpoint
+from mfcore.solvers.checkpoint import Checkpoint, checksum_of_features, checksum_of_matrix
 from mfcore.solvers.loop import Monitor, Solver, run
 from mfcore.validation import FitWarning
 
@@ -265,6 +262,15 @@ def training_ratings(given: Any, y: Any, sample_weight: Any = None) -> Ratings:
 
 # --------------------------------------------------------------------- between epochs
 
+def callbacks_of(given: Any) -> tuple[Callback, ...]:
+    """Return the callbacks of a fit; raise a TypeError for what cannot be called."""
+    callbacks = tuple(validation.iterable("callbacks", given))
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions of (model, record), got {callback!r}")
+    return callbacks
+
+
 def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None, start: Start) -> Monitor:
     """Return the Monitor of a model's fit.
 
@@ -349,8 +355,8 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
                          f"integer as random_state, got {params}")
     found = Checkpoint(path, validation.integer("every", every, low=1), {
         "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
-        "checksum of the ratings": _checksum(ratings.by_user, ratings.weights),
-        "checksums of the features": [_checksum_of_features(side.features) for side in sides],
+        "checksum of the ratings": checksum_of_matrix(ratings.by_user, ratings.weights),
+        "checksums of the features": [checksum_of_features(side.features) for side in sides],
         **{f"checksum of {name}": checksum(value, ratings) for name, value in others.items()}},
         stays)
     found.read()
@@ -373,7 +379,7 @@ def checksum(given: Any, ratings: Ratings) -> int | list[int | None] | None:
                                                (ratings.item_ids, other.item_ids))
            if known is not None and found is not None]
     return zlib.crc32("\n".join(str(one) for pair in ids for each in pair for one in each)
-                      .encode(), _checksum(other.by_user, other.weights))
+                      .encode(), checksum_of_matrix(other.by_user, other.weights))
 
 
 def _checksum_of_model(model: Any) -> int:
@@ -383,16 +389,3 @@ def _checksum_of_model(model: Any) -> int:
         if isinstance(value, (np.ndarray, float)):
             found = zlib.crc32(np.ascontiguousarray(value).data, found)
     return found
-
-
-def _checksum_of_features(features: Features | None) -> int:
-    return 0 if features is None else zlib.crc32("\n".join(features.names).encode(),
-                                                 _checksum(features.matrix))
-
-
-def _checksum(matrix: sp.csr_array, weights: np.ndarray | None = None) -> int:
-    checksum = 0
-    for array in (matrix.indptr, matrix.indices, matrix.data, weights):
-        if array is not None:
-            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
-    return checksum

@@ -7,14 +7,17 @@ model and ratings it belongs to.  It is written atomically and removed when the 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore import persistence
+from mfcore.data.features import Features
 
 
 class Snapshot(NamedTuple):
@@ -111,3 +114,18 @@ def group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """Return the arrays whose names begin with "prefix.", by the rest of their names."""
     return {name[len(prefix) + 1:]: array for name, array in arrays.items()
             if name.startswith(f"{prefix}.")}
+
+
+def checksum_of_features(features: Features | None) -> int:
+    """Return the checksum of names and numbers; 0 for none."""
+    return 0 if features is None else zlib.crc32("\n".join(features.names).encode(),
+                                                 checksum_of_matrix(features.matrix))
+
+
+def checksum_of_matrix(matrix: sp.csr_array, weights: np.ndarray | None = None) -> int:
+    """Return the checksum of the arrays of a matrix, and of its weights."""
+    checksum = 0
+    for array in (matrix.indptr, matrix.indices, matrix.data, weights):
+        if array is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return checksum
