@@ -2,7 +2,7 @@
 
     python -m benchmarks.seeds [TRIALS]
 
-Each trial draws users, items and ratings anew, holds out a fifth, and fits three models to the
+Each trial draws ratings of its own, holds out a fifth, and fits three models to the
 rest: one, the same with another seed, and one that is worse by what is said below.  `compare`
 measures the fitted models on the held-out ratings, with its defaults.  The first pair should be
 called different in one of a hundred trials, the other as often as the difference can be seen.

@@ -117,6 +117,15 @@ def test_predictions_are_those_of_the_model(tmp_path):
                                rtol=1e-6)
 
 
+@pytest.mark.parametrize("how", [{"bias": None}, {"loss": "logistic", "solver": "sgd"}], ids=str)
+def test_predictions_that_are_more_than_scores_are_refused(how, tmp_path):
+    cells = abs(samples.matrix())
+    cells.data = (cells.data > 2).astype(float)
+    model = mfcore.MatrixFactorization(2, n_epochs=1, random_state=0, **how).fit(cells)
+    with pytest.raises(NotImplementedError, match=r"mfcore\.load predicts"):
+        served(model, tmp_path).predict(0, [1])
+
+
 # --------------------------------------------------------------------------------- refusals
 
 def test_a_model_that_needs_more_is_refused_by_name(tmp_path):

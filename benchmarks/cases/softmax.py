@@ -1,4 +1,4 @@
-"""An epoch of SoftmaxMF, beside the same steps in PyTorch.
+"""An epoch of SoftmaxMF, next to the same steps in PyTorch.
 
 The same start, and the same batches, negatives and weights on both sides, drawn before the clock
 starts in PyTorch's case and in the epoch in ours; the losses that come out stand beside the

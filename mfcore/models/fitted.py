@@ -230,7 +230,7 @@ def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similari
             side: Side | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the k rows of X nearest to `vectors`, or to the given rows without itself.
 
-    `side` is that of which X has all vectors, if it is one's.
+    `side` is the one whose vectors X holds, if it is one's.
     """
     k = validation.count("k", k)
     validation.choice("similarity", similarity, ("cosine", "dot"))

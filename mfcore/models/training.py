@@ -47,7 +47,7 @@ class Start(NamedTuple):
     simple : simple() returns the parameters of a model without any epoch, which the best must be
         better than; None: there is none
     go_on : go_on(other) puts the parameters of a fitted model of the same shape into `at`, from
-        which the solver goes on as from its own; None: it starts anew
+        which the solver goes on as from its own; None: it starts from scratch
     """
 
     solver: Solver

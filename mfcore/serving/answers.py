@@ -51,7 +51,7 @@ class Vectors:
 
     average : an unknown user
     solve : solve(columns, values) returns the row of a new user; None: it takes more than NumPy
-    loss : of the model, where it has several
+    predicts : whether `predict` of the model is the score
     """
 
     P: np.ndarray
@@ -61,7 +61,7 @@ class Vectors:
     mean: float
     average: Row
     solve: Solve | None
-    loss: str | None = None
+    predicts: bool = True
 
     @property
     def n_items(self) -> int:

@@ -1,4 +1,4 @@
-"""Rows of new users: the row system of the fit, in NumPy."""
+"""Rows of new users: the row system of objectives/quadratic.py, where it is derived, in NumPy."""
 
 from __future__ import annotations
 

@@ -81,7 +81,9 @@ def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
                    for side, X in (("user", P), ("item", Q)))
     mean, average = float(meta["fitted"]["global_mean_"]), average_row(arrays, P.shape[1])
     solve = row_system(name, meta, Q, gamma, mean, average)
-    return Vectors(P, Q, beta, gamma, mean, average, solve, meta["params"].get("loss"))
+    params = meta["params"]
+    is_score = params.get("loss") != "logistic" and params.get("bias", "") is not None
+    return Vectors(P, Q, beta, gamma, mean, average, solve, is_score)
 
 
 class Served:
@@ -182,9 +184,10 @@ class Served:
         Raises KeyError or IndexError for unknown ids; NotImplementedError where `predict` of the
         model is more than the score.
         """
-        if getattr(self._answers, "loss", None) == "logistic":
-            raise NotImplementedError("scores of the logistic loss are log-odds: mfcore.load "
-                                      "makes probabilities of them")
+        if not getattr(self._answers, "predicts", True):
+            raise NotImplementedError("predict is more than the score with the logistic loss, and "
+                                      "without biases, where nothing is known: mfcore.load "
+                                      "predicts")
         rows = known_positions("users", users, self._users, self.n_users_)
         columns = known_positions("items", items, self._items, self.n_items_)
         if len(rows) == 1:

@@ -6,8 +6,8 @@ setting, the model as given, goes on through all of them: what is best on a smal
 better than a default.  Where only epochs grow, a fit goes on from the state that it has, by the
 library's checkpoints.  Alternating fits take their few epochs on samples, too: shorter ones prefer
 weak penalties.  Sizes of vectors are doubled after that, from a small one, as long as the held-out
-ratings gain at the last rung but one.  Larger models start anew: from the vectors of a smaller one,
-padded, they are behind after as many epochs.
+ratings gain at the last rung but one.  Larger models start from scratch: from
+padded vectors of a smaller one they are behind after as many epochs.
 
 The last fit, to all ratings, goes on from the vectors of the best model, where the solver
 alternates between users and items: others would lose their pace.
