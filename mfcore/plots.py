@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.titles import titles_of
 from mfcore.metrics.comparison import NONE
 
 LINES = ("-", "--", ":", "-.")
@@ -95,15 +96,15 @@ def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: An
     groups : sequence, shape (n_drawn,), or mapping from item to group, or None
         Each has a colour and marker; if there are more than twelve, the smallest are drawn
         together as "other".
-    titles : sequence, shape (n_items,) in the model's order, or mapping from item to title
-        What to write; None: the ids.
+    titles : mapping or Series from item id to title, or one title per item, or None
+        What to write; None, and for items without a title: the ids.
 
     Raises
     ------
     KeyError, IndexError
         For items that the model does not know.
     ValueError
-        For no items, or another number of groups than items.
+        For no items, another number of groups than items, and titles of other items.
     """
     model.check_fitted()
     rows = np.arange(model.n_items_) if items is None else \
@@ -113,10 +114,11 @@ def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: An
     names = rows if model.item_ids_ is None else model.item_ids_[rows]
     labels = _labels(groups, names)
     points, shares = principal_plane(model.item_factors_[rows])
-    ax = _axes(ax)
+    ax, known = _axes(ax), titles_of(titles, model.ratings_)
     _draw_groups(ax, points, labels)
     for place in _named(points, model.item_counts_[rows]):
-        _write(ax, _title(titles, names[place], int(rows[place])), points, place)
+        name = names[place]
+        _write(ax, str(name if known is None else known.get(name, name)), points, place)
     ax.set(xlabel=f"first component ({shares[0]:.0%} of variance)",
            ylabel=f"second component ({shares[1]:.0%} of variance)")
     ax.margins(0.1)
@@ -244,14 +246,6 @@ def _write(ax: Any, text: str, points: np.ndarray, place: int) -> None:
     right = points[place, 0] > points[:, 0].min() + 0.8 * np.ptp(points[:, 0])
     ax.annotate(text, points[place], xytext=(-4 if right else 4, 3), fontsize=8,
                 ha="right" if right else "left", textcoords="offset points")
-
-
-def _title(titles: Mapping[Any, Any] | Sequence[Any] | None, name: Any, row: int) -> str:
-    if titles is None:
-        return str(name)
-    if isinstance(titles, Mapping):
-        return str(titles.get(getattr(name, "item", lambda: name)(), name))
-    return str(titles[row])
 
 
 def _draw_groups(ax: Any, points: np.ndarray, labels: list[str] | None) -> None:

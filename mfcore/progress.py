@@ -7,6 +7,7 @@ no bar uses nothing of tqdm.
 
 from __future__ import annotations
 
+import operator
 import sys
 import time
 import warnings
@@ -86,6 +87,17 @@ def progress_bar(verbose: bool | int | None, *, total: float | None, **labels: A
     if not is_shown(verbose):
         return _Hidden(total)
     return _kind(verbose)(total=total, **labels)
+
+
+@contextmanager
+def only_bar(desc: str, parts: Any, unit: str = "fold") -> Iterator[Any]:
+    """Show one bar for work in parts, and none for a part: nobody has asked for either.
+
+    parts : int, or those to come, whose number may be unknown
+    """
+    total = parts if isinstance(parts, int) else operator.length_hint(parts) or None
+    with progress_bar(None, total=total, desc=desc, unit=unit) as bar, alone():
+        yield bar
 
 
 def watched(verbose: bool | int | None, stream: IO[bytes], **labels: Any) -> Any:

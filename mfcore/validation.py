@@ -227,7 +227,9 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     for row, value in enumerate(values):
         if not isinstance(value, (numbers.Real, Decimal, np.bool_)):
             shown = _shown(value.item() if isinstance(value, np.generic) else value)
-            cure = "; astype(float) makes numbers of text" if isinstance(value, str) else ""
+            cure = "" if not isinstance(value, str) else "; astype(float) makes numbers of text" \
+                if "," not in value else "; decimals are written with a point: " \
+                "str.replace(',', '.') and then astype(float) make numbers of these"
             raise TypeError(f"{name} must be numbers, got {shown} in row {row}{cure}")
     try:
         return values.astype(np.float64)

@@ -546,6 +546,15 @@ def test_segments_are_a_table_of_users_and_labels(answer, run, tmp_path):
     assert "by='50 labels'" in run(f"{line} --by segments.csv")[1]
 
 
+def test_segments_are_read_in_the_encoding_that_is_named(answer, folder, tmp_path):
+    lines = (folder / "segments.csv").read_text()
+    (folder / "wide.csv").write_text(lines.replace("a", "é"), encoding="utf-16")
+    (folder / "ratings16.csv").write_text((folder / "ratings.csv").read_text(), encoding="utf-16")
+    answer(f"fit ratings16.csv --out {tmp_path}/m --model segmented --estimator popularity "
+           f"--by wide.csv --encoding utf-16")
+    assert labels(tmp_path / "m")[0] == "é"
+
+
 def test_segments_are_a_label_on_each_line(answer, folder, tmp_path):
     (folder / "labels.txt").write_text("".join(f" {'xyz'[user % 3]}\n" for user in range(60)))
     answer(f"fit ratings.csv --out {tmp_path}/m --model segmented --estimator popularity "
@@ -676,6 +685,13 @@ def test_titles_and_ids_of_a_file_are_read_in_the_encoding_that_is_named(answer,
 def test_a_word_that_is_no_id_is_answered_where_unknown_ids_are_ignored(answer):
     found = answer("recommend mf.mfcore --user ann 4 --unknown ignore --k 1")["recommendations"]
     assert [each["user"] for each in found] == ["ann", 4]
+
+
+def test_titles_of_neighbours_come_from_a_file_too(answer, folder):
+    (folder / "wide.csv").write_text("3,Café\n", encoding="utf-16")
+    (found,) = answer("similar mf.mfcore --item 3 --k 1 --titles wide.csv --encoding utf-16"
+                      )["similar"]
+    assert found["title"] == "Café"
 
 
 def test_titles_come_from_a_data_set_by_name(answer):
@@ -943,6 +959,8 @@ FAILURES = {
     "recommend mf.mfcore --ratings unknown.csv": "777",
     "recommend mf.mfcore --user 1 --titles nothing": "there is no file nothing",
     "recommend mf.mfcore --user 1 --titles empty.txt": "an id and a title",
+    "recommend mf.mfcore --user 1 --titles named.csv": "--titles must have ids of the fit",
+    "similar mf.mfcore --item 1 --titles named.csv": "none of its ",
     "recommend mf.mfcore --user 1 --threads -1": "--threads must be in",
     "similar named.mfcore --item ink": "ink",
     "evaluate mf.mfcore nothing.csv": "there is no file nothing.csv",

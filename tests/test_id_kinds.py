@@ -57,7 +57,7 @@ def test_an_id_is_found_whatever_holds_it(fitted, asked):
     ([-5, 0], ["-5", "0", "-05", "−5"], [0, 1, -1, -1]),
     (["1", 1, "2"], [1, "1", 2, b"1"], [1, 0, 2, -1]),       # 1 and "1" share a text
     (["007", "7"], [7, "007"], [1, 0]),
-    (["", "a"], [("b",), "", datetime.date(2020, 1, 1)], [-1, 0, -1]),
+    (["", "a"], [("b",), "", frozenset("a")], [-1, 0, -1]),
     ([b"a\xff", "b"], ["a\udcff", b"b"], [0, 1]),
     ([2**63 - 1], [str(2**63 - 1), str(2**63), 2**63, "9" * 5000], [0, -1, -1, -1]),
     ([("a", 1), ("b", 2)], [("b", 2), ("b", "2")], [1, -1])])
@@ -73,12 +73,24 @@ def test_only_the_text_that_an_integer_prints_names_it(ids, asked, found):
     (pandas.array([1, None], "Int64"), ValueError, "users must not be missing, got .* in row 1"),
     (np.array(["NaT"], "M8[ns]"), ValueError, "must not be missing, got None"),
     (np.array(["2020-01-01"], "M8[D]"), TypeError, "makes names of them"),
+    (pandas.date_range("2020", periods=2, tz="UTC"), TypeError, "got Timestamp.*makes names"),
+    (["a", datetime.date(2020, 1, 1)], TypeError, "in row 1; .*makes names"),
     (arrow.array([1, None]), ValueError, "users must not be missing, got None in row 1"),
     (np.ma.array([1, 2], mask=[0, 1]), ValueError, "got masked in row 1"),
     (np.eye(2, dtype=int), ValueError, "one-dimensional, got shape")])
 def test_what_no_fit_takes_no_question_takes(ids, asked, error, message):
     with pytest.raises(error, match=message):
         Ids("users", ids).positions(asked, "users")
+
+
+@pytest.mark.parametrize("times", [
+    pandas.Series(pandas.date_range("2020", periods=2, tz="UTC")),
+    pandas.date_range("2020", periods=2),
+    [datetime.date(2020, 1, 1), datetime.time(3)], [np.timedelta64(3, "s"), "a"]],
+    ids=["with a zone", "without", "date and time", "time that passes"])
+def test_times_are_no_ids_whatever_holds_them(times):
+    with pytest.raises(TypeError, match="users must be integers, strings or other hashables, got"):
+        Ratings.from_arrays(times, [1, 2])
 
 
 def test_integers_of_128_bits_are_found():

@@ -21,6 +21,14 @@ def fitted(made, **params):
     return samples.small(made, **params).fit(CELLS)
 
 
+@pytest.mark.parametrize("asked", [["1", "zz"], [1, "zz"], np.array(["1", "zz"])])
+def test_unknown_users_do_not_turn_integers_into_text(asked):
+    index = fitted(ImplicitMF).index_vectors(asked, unknown="ignore")
+    assert index.user_ids.tolist() == [1, "zz"]
+    wide = fitted(ImplicitMF).index_vectors(np.array([1, 99], np.uint64), unknown="ignore")
+    assert wide.user_ids.dtype == np.int64
+
+
 def values(index, metric):
     """How near each item is to each user, the more the nearer, as an exact index computes it."""
     X, Y = index.items.astype(float), index.users.astype(float)

@@ -13,8 +13,17 @@ import pytest
 import samples
 
 import mfcore
-from mfcore import BayesianMF, ImplicitMF, MatrixFactorization, MultVAE, Ratings, Segmented
+from mfcore import (
+    BayesianMF,
+    ImplicitMF,
+    ItemKNN,
+    MatrixFactorization,
+    MultVAE,
+    Ratings,
+    Segmented,
+)
 from mfcore.data import frames_out
+from mfcore.metrics.folding import spurious_pairs
 from mfcore.models.answering import lists_out
 
 USERS, ITEMS = [f"u{row}" for row in range(40)], [f"i{column}" for column in range(12)]
@@ -104,6 +113,40 @@ def test_titles_may_be_a_series_or_one_per_item():
     for titles in (pandas.Series(TITLES), [TITLES.get(item) for item in ITEMS],
                    np.array([TITLES.get(item) for item in ITEMS], object)):
         assert model.recommend(["u3"], as_frame=True, titles=titles)["title"].tolist() == wanted
+
+
+def test_titles_are_found_by_ids_of_another_kind():
+    model = samples.small(MatrixFactorization).fit(Ratings(CELLS, item_ids=range(12)))
+    wanted = model.recommend([3], as_frame=True, titles={3: "Alien", 7: "Clue"})
+    assert wanted["title"].notna().any()
+    for titles in ({"3": "Alien", "7": "Clue", "x": "Other"}, {np.int8(3): "Alien", 7: "Clue"}):
+        assert wanted.equals(model.recommend([3], as_frame=True, titles=titles))
+
+
+@pytest.mark.parametrize("ask", [
+    lambda model, titles: model.recommend(as_frame=True, titles=titles),
+    lambda model, titles: model.similar_items("i3", as_frame=True, titles=titles),
+    lambda model, titles: model.recommend_to("nowhere.csv", titles=titles),
+    lambda model, titles: spurious_pairs(model, titles=titles)],
+    ids=["recommend", "similar", "file", "pairs"])
+def test_titles_of_other_items_are_refused_with_counts(ask, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="none of its 12 items is among their 2: the fit has 'i0', "
+                                         "the titles have 3"):
+        ask(fitted(), {3: "Alien", 7: "Clue"})
+
+
+@pytest.mark.parametrize("made", [MatrixFactorization, MultVAE, ItemKNN, Segmented])
+def test_neighbours_come_as_a_frame(made):
+    model = fitted(made)
+    names, rows = plain(model.similar_items(["i4", "i2"], 3, as_frame="pandas", titles=TITLES),
+                        "pandas")
+    assert names == ["item", "similar", "score", "rank", "title"]
+    assert rows == rows_of(["i4", "i2"], model.similar_items(["i4", "i2"], 3), TITLES)
+    if made is not ItemKNN:
+        names, rows = plain(model.similar_users(["u4"], 3, as_frame="pandas"), "pandas")
+        assert names == ["user", "similar", "score", "rank"]
+        assert rows == rows_of(["u4"], model.similar_users(["u4"], 3))
 
 
 def test_a_column_of_titles_is_text_where_no_item_has_one():
@@ -324,7 +367,7 @@ def test_memory_bounds_the_users_at_a_time():
     ({"users": ["who"]}, KeyError, "'who'"), ({"items": ["what"]}, KeyError, "'what'"),
     ({"similarity": "dots"}, ValueError, "did you mean 'dot'"),
     ({"as_frame": True}, TypeError, "takes no as_frame"),
-    ({"user_features": [["x"]]}, TypeError, "takes no user_features"),
+    ({"user_features": [["x"]]}, ValueError, "fitted without them"),
     ({"items": samples.matrix(3, 12)}, ValueError, "a row per user, 40, got 3"),
     ({"titles": ["x"]}, ValueError, "titles must be 12")])
 def test_what_cannot_be_written_is_refused_before_any_work(options, error, message, tmp_path,
@@ -333,6 +376,18 @@ def test_what_cannot_be_written_is_refused_before_any_work(options, error, messa
     with pytest.raises(error, match=message):
         fitted().recommend_to(**{"path": "lists.csv", **options})
     assert os.listdir(tmp_path) == []
+
+
+def test_users_of_whom_features_are_known_are_written_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists_out, "MOST_ROWS", 2)
+    groups = [["ab"[row % 2]] for row in range(40)]
+    model = samples.small(MatrixFactorization).fit(Ratings(CELLS), user_features=groups)
+    new = {"user_features": [["a"], ["b"], ["a"]]}
+    for given in (new, {**new, "ratings": CELLS[:3]}):
+        model.recommend_to(tmp_path / "lists.npy", 2, **given)
+        found = np.load(tmp_path / "lists.npy")
+        assert found["user"].tolist() == [0, 0, 1, 1, 2, 2]
+        assert found["item"].tolist() == model.recommend(k=2, **given)[0].ravel().tolist()
 
 
 def test_ids_of_several_types_go_into_text_alone(tmp_path):

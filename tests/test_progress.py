@@ -115,6 +115,18 @@ def test_work_inside_other_work_shows_no_bar_of_its_own(monkeypatch):
     assert terminal.getvalue() == ""
 
 
+@pytest.mark.parametrize("ask", [
+    lambda: mfcore.cross_validate(samples.small(ImplicitMF), samples.counts(30, 20), 3),
+    lambda: mfcore.compare({"a": samples.small(ImplicitMF), "b": mfcore.Popularity()},
+                           samples.counts(30, 20), n_folds=3)], ids=["cross_validate", "compare"])
+def test_folds_show_one_bar_and_none_for_a_fit(ask, monkeypatch):
+    terminal = at_terminal(monkeypatch)
+    ask()
+    assert "3/3" in terminal.getvalue()
+    assert "fit" not in terminal.getvalue()
+    assert is_shown(None)
+
+
 def test_a_notebook_shows_a_bar_without_a_warning(notebook, monkeypatch, capsys):
     assert is_shown(None)
     for name in [name for name in sys.modules if name.startswith(("tqdm.auto", "ipywidgets"))]:

@@ -11,11 +11,12 @@ import samples
 import scipy.sparse as sp
 
 import mfcore
-from mfcore import EASE, ImplicitMF, MatrixFactorization, MultVAE, Popularity, Ratings, load
+from mfcore import BPR, EASE, ImplicitMF, MatrixFactorization, MultVAE, Popularity, Ratings, load
 from mfcore.data.features import one_hot
 from mfcore.data.merging import columns_of, merged, without
 from mfcore.models.registry import MODELS
 from mfcore.models.updates import solving
+from mfcore.validation import DivergenceError
 
 FRESH = {"learned": samples.matrix, "mean, unknown": samples.matrix, "linear": samples.counts,
          "whole matrix": samples.counts}
@@ -432,11 +433,39 @@ def test_an_updated_model_answers_saves_and_loads_as_one_fitted_to_all_ratings(n
     assert samples.answers(load(tmp_path / "model")) == samples.answers(fitted)
 
 
+@pytest.mark.parametrize(("name", "size"), [("learned", 1e38), ("learned", -1e38),
+                                            ("linear", 1e38)])
+def test_what_no_fit_takes_no_update_takes(name, size):
+    fitted = model(name)
+    before = state(fitted)
+    with pytest.raises(DivergenceError, match="rescale the ratings"):
+        fitted.update(day(values=[4.0, 1.0, 2.0, size]))
+    assert state(fitted) == before
+
+
+@pytest.mark.parametrize("rows", [[11, 13], [13, 13]])
+def test_an_empty_new_row_comes_in_with_those_behind_it(rows):
+    fitted = model("learned", samples.matrix())
+    new = sp.csr_array(([4.0, 2.0], (rows, [0, 3])), shape=(15, 8))
+    fitted.update(new)
+    assert fitted.ratings_.shape == (14, 8)
+    assert np.isfinite(fitted.user_factors_).all()
+    named = model("learned", samples.matrix())
+    named.update(Ratings(new[11:14], user_ids=[11, 12, 13], item_ids=range(8)))
+    assert named.ratings_.shape == (14, 8)
+
+
+def test_a_model_that_solves_no_items_says_so_of_items():
+    fitted = samples.small(BPR).fit(samples.counts())
+    with pytest.raises(NotImplementedError, match="BPR cannot take .* or solve them again"):
+        fitted.partial_fit_items(samples.counts())
+
+
 @pytest.mark.parametrize("made", [EASE, MultVAE])
 def test_a_model_with_a_size_for_each_item_says_refit(made):
     fitted = samples.small(made).fit(samples.named(samples.counts()))
-    with pytest.raises(NotImplementedError, match=f"{made.__name__} cannot take new items in: "
-                                                  "refit it"):
+    with pytest.raises(NotImplementedError, match=f"{made.__name__} cannot take new items in or "
+                                                  "solve them again: refit it"):
         fitted.update(day())
     assert fitted.ratings_.shape == (11, 8)
     fitted.update(day(), unknown="ignore")
@@ -499,7 +528,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
             "finite"),
     "nothing": ({"ratings": None}, ValueError, "update needs ratings"),
     "too large": ({"ratings": Ratings.from_arrays(["u0"], ["i0"], [1e200])},
-                  FloatingPointError, "finite"),
+                  FloatingPointError, "rescale"),
 }
 
 

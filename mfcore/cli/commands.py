@@ -141,7 +141,7 @@ def fit(arguments: Namespace) -> Answer:
     """Learn a model and save it."""
     target, model = replaceable(arguments.out), new_model(arguments)
     data = inputs.load_data(arguments.data, arguments)
-    ratings, known = data.ratings, segment(model, data)
+    ratings, known = data.ratings, segment(model, data, arguments.encoding)
     start = time.perf_counter()
     model.fit(ratings, **known)
     seconds = time.perf_counter() - start
@@ -205,7 +205,7 @@ def tune(arguments: Namespace) -> Answer:
 def recommend(arguments: Namespace) -> Answer | Listing:
     """List the best items of each user, or write them to a file."""
     model = _loaded(arguments)
-    kind = Kind("recommendations", "user", "item", inputs.load_titles(arguments.titles, arguments))
+    kind = Kind("recommendations", "user", "item", _titles(model, arguments))
     users, asked = _asked(model, arguments)
     options: dict[str, Any] = {
         "similarity": "cosine" if arguments.cosine else "dot",
@@ -253,7 +253,7 @@ def _asked(model: Recommender, arguments: Namespace
 def similar(arguments: Namespace) -> Listing:
     """List the nearest neighbours of items or users."""
     model = _loaded(arguments)
-    titles = inputs.load_titles(arguments.titles, arguments)
+    titles = _titles(model, arguments)
     similarity = "dot" if arguments.dot else "cosine"
     if arguments.item is not None:
         ids = inputs.ids_of("items", arguments.item, model.item_ids_)
@@ -264,6 +264,13 @@ def similar(arguments: Namespace) -> Listing:
     return listing(Kind("similar", "user", "user", {}), ids, arguments.k, model.n_users_,
                    lambda start, stop, k: model.similar_users(ids[start:stop], k,
                                                               similarity=similarity))
+
+
+def _titles(model: Recommender, arguments: Namespace) -> inputs.Titles:
+    """Return titles by the ids of a model; raise ValueError where none of its items has one."""
+    from mfcore.data.titles import titles_of
+
+    return {**(titles_of(inputs.load_titles(arguments.titles, arguments), model.ratings_) or {})}
 
 
 def _loaded(arguments: Namespace) -> Recommender:
@@ -321,7 +328,7 @@ def _cross_validated(arguments: Namespace, options: dict[str, Any]) -> Answer:
     model = new_model(arguments)
     set_running(model, verbose=0)   # the bar counts folds
     data = inputs.load_data(arguments.subject, arguments)
-    segment(model, data, by_user=True)
+    segment(model, data, arguments.encoding, by_user=True)
     shown = progress(cut_folds(arguments, data), arguments.quiet, total=arguments.folds,
                      desc="folds", unit="fold")
     values = mfcore.cross_validate(model, data.ratings, folds=shown, **options)

@@ -23,7 +23,8 @@ FLAGS: dict[str, tuple[str, dict[str, str]]] = {
     "exclude_seen": ("include_seen", {"False": "--include-seen"}), "budget": ("budget", {}),
     "validation": ("validation", {}), "baseline": ("baseline", {}), "refits": ("refits", {}),
     "confidence": ("confidence", {}), "method": ("method", {}), "memory": ("memory", {}),
-    "unknown": ("unknown", {}), "by": ("by", {}), "estimator": ("estimator", {}),
+    "unknown": ("unknown", {}), "titles": ("titles", {}), "by": ("by", {}),
+    "estimator": ("estimator", {}),
 }
 _NAME = "|".join(sorted(FLAGS, key=len, reverse=True))
 _VALUE = r"""'(?:[^'\\]|\\.)*'|"[^"]*"|\.\.\.|\(\)|-?\w[\w.-]*|"""

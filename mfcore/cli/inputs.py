@@ -112,7 +112,9 @@ def load_titles(name: str | None, arguments: Namespace) -> Titles:
     if name is None:
         return {}
     if name in NAMES:
-        return titles_of(load_data(name, arguments))
+        if not (found := titles_of(load_data(name, arguments))):
+            raise ValueError(f"{name} has no titles")
+        return found
     rows = (map(str.strip, row[:2]) for row in read_rows(Path(name), arguments.encoding)
             if len(row) > 1)
     titles: Titles = {word: title for word, title in rows if title}

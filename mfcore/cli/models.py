@@ -168,7 +168,8 @@ def space_of(model: Recommender, texts: list[str]) -> dict[str, Any] | None:
 # -------------------------------------------------------------------------------- segments
 
 
-def segment(model: Recommender, data: Dataset, *, by_user: bool = False) -> dict[str, Any]:
+def segment(model: Recommender, data: Dataset, encoding: str, *, by_user: bool = False
+            ) -> dict[str, Any]:
     """Find the segments that --by names; return what `fit` takes besides the ratings.
 
     With `by_user`, a field becomes the labels of the users, so that `fit` needs no features.
@@ -179,7 +180,7 @@ def segment(model: Recommender, data: Dataset, *, by_user: bool = False) -> dict
         return {}
     name = str(model.by)
     if name not in _fields(data):
-        model.by = _labels(name, data)
+        model.by = _labels(name, data, encoding)
     elif by_user:
         from mfcore.models.segments.routing import labels_of
 
@@ -200,13 +201,13 @@ def _users(ratings: Ratings) -> list[Any]:
     return list(ids_or_rows(ratings.user_ids, ratings.shape[0]).tolist())
 
 
-def _labels(name: str, data: Dataset) -> Any:
+def _labels(name: str, data: Dataset, encoding: str) -> Any:
     """Return the labels that a file holds, by user or one per row."""
     if not Path(name).exists():
         fields = ", ".join(_fields(data)) or "none here"
         raise ValueError(f"--by must be a field of the user features ({fields}) or a file of "
                          f"labels, got {name!r}")
-    rows = [[cell.strip() for cell in row] for row in read_rows(Path(name)) if any(row)]
+    rows = [[cell.strip() for cell in row] for row in read_rows(Path(name), encoding) if any(row)]
     widths = {len(row) for row in rows}
     if widths == {1}:
         return [row[0] for row in rows]

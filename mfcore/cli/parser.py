@@ -212,6 +212,7 @@ def _similar(kinds: Any) -> None:
     parser.add_argument("--k", type=int, default=10, metavar="K", help="neighbours per list (10)")
     parser.add_argument("--dot", action="store_true", help="rank by scalar product, not by angle")
     parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of that file (utf-8)")
     _add_threads(parser)
 
 

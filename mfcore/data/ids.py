@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,8 @@ HISTORY = "rated"               # prefix of the names of features that are ids: 
 _LARGEST = 2**63 - 1            # of int64
 _IN_TEXT = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)        # an integer as Python prints it
 WIDE = ("Int128", "UInt128")     # dtypes of polars that NumPy does not have
-_NUMBERS = (bool, Decimal, float, complex, np.inexact, np.bool_)    # which are no ids
+_TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)      # (a Timestamp is a date)
+_NO_IDS = (bool, Decimal, float, complex, np.inexact, np.bool_, *_TIMES)
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,12 @@ def _as_asked(values: list[Any]) -> np.ndarray:
 def text_of(name: str, value: Any, row: int = 0) -> str | None:
     """Return an id as a file of text would hold it; None for anything but integers and text.
 
-    Raises ValueError for a missing id, TypeError for floats and booleans, with the row.
+    Raises ValueError for a missing id, TypeError for floats, booleans and times, with the row.
     """
     if validation.is_missing(value):
         raise validation.missing_value(name, value, row, 1)
     value = _whole(value)
-    if isinstance(value, _NUMBERS):
+    if isinstance(value, _NO_IDS):
         raise _no_id(name, value, row)
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
@@ -193,8 +195,9 @@ def _whole(value: Any) -> Any:
 
 
 def _no_id(name: str, value: Any, row: int) -> TypeError:
+    cure = _CURES["M"] if isinstance(value, _TIMES) else ""
     return TypeError(f"{name} must be integers, strings or other hashables, got {value!r} in row "
-                     f"{row}")
+                     f"{row}{cure}")
 
 
 def whole_numbers(name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +218,7 @@ def factorize(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
 
     The distinct ids are sorted if they compare, else in order of first appearance.
     Raises as `as_id_array` does, ValueError for missing ids (None, NaN, NaT, NA), TypeError
-    for floats and booleans among the objects, and for unhashable objects.
+    for floats, booleans and times among the objects, and for unhashable objects.
     """
     if isinstance(values, Coded):
         distinct, rows = factorize(name, values.ids)
@@ -262,7 +265,7 @@ def _checked(name: str, codes: Mapping[Any, int], rows: np.ndarray) -> list[Any]
         raise validation.missing_value(name, found[rows[lines[0]]], int(lines[0]), len(lines))
     for code, value in enumerate(map(_whole, codes)):
         found[code] = value
-        if isinstance(value, _NUMBERS):
+        if isinstance(value, _NO_IDS):
             raise _no_id(name, value, int(np.argmax(rows == code)))
     return found
 
@@ -328,7 +331,7 @@ class Ids:
     def positions(self, values: Any, name: str = "ids") -> np.ndarray:
         """Return the row number of each id as int64, -1 if it is unknown.
 
-        Raises for missing ids, floats and booleans, as `factorize`.
+        Raises for missing ids, floats, booleans and times, as `factorize`.
         """
         array = as_id_array(name, as_vector(values, name))
         return self._among_objects(name, array) if self.values.dtype == object else \

@@ -147,7 +147,7 @@ class Layout:
             return _comment_cure(fields)
         if not fields[-1].strip(BLANKS):
             return "leave out the separator at the end of the line, or give the column a name"
-        quotes = "put fields that hold a separator (such as a decimal comma) in quotes"
+        quotes = "put fields that hold a separator in quotes (and write decimals with a point)"
         if self.header is None:
             return quotes
         moved = ", ".join(f"{what}={place + 1}" for what, place in self.columns.items())

@@ -152,6 +152,8 @@ def _placed(name: str, known: Ids | None, size: int, own: Ids | None, named: Any
     names = _names(name, known, size, own, named, len(enters))
     validation.same_length(**{name: names, "rows" if name == "users" else "columns": enters})
     numbers = _positions(name, names, known, size)
+    if known is None:                   # (numbers: whoever comes in has all before it come, too)
+        enters = enters | (names < names[enters].max(initial=0))
     fresh = np.flatnonzero((numbers < 0) & (enters | (named is not None)))
     numbers[fresh] = size + np.arange(len(fresh))
     found = numbers[numbers >= 0]

@@ -20,6 +20,7 @@ from mfcore.metrics.evaluate import check_options, folds_of, fresh
 from mfcore.metrics.measure import Values
 from mfcore.metrics.paired import METHODS, Paired, additions, estimate, holm
 from mfcore.metrics.table import Metric, main_metric, requested
+from mfcore.progress import only_bar
 
 MOST_REFITS = 1000
 
@@ -100,9 +101,14 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
         **options, "metrics": [metric.key for metric in wanted], "per_user": True})
     if crossed:
         cut = folds_of(ratings, 5 if n_folds is None else n_folds, folds, random_state)
-        parts = list(validated(models, cut, wanted, options, refits))
+        found = validated(models, cut, wanted, options, refits)
     else:
-        parts = list(tested(models, ratings, wanted, options, refits))
+        found = tested(models, ratings, wanted, options, refits)
+    parts = []
+    with only_bar("compare", folds or n_folds or 5 if crossed else 1 + refits) as bar:
+        for part in found:
+            parts.append(part)
+            bar.update()
     if not parts:
         raise ValueError("folds must hold at least one (train, test) pair, got none")
     return _compared(parts, wanted, pairs, how)

@@ -19,6 +19,7 @@ from mfcore.metrics import rating
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.measure import Over, Values, measure, plan_ranking
 from mfcore.metrics.table import Metric, check_given, reading, requested
+from mfcore.progress import only_bar
 
 
 def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any = None,
@@ -193,8 +194,11 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     check_options(model, ratings, options)
     fresh("model", model)
     parts = folds_of(ratings, n_folds, folds, random_state)
-    results = [evaluate(fresh("model", model).fit(train), test, **options)
-               for train, test in parts]
+    results = []
+    with only_bar("cross-validate", n_folds if folds is None else folds) as bar:
+        for train, test in parts:
+            results.append(evaluate(fresh("model", model).fit(train), test, **options))
+            bar.update()
     if not results:
         raise ValueError("folds must hold at least one (train, test) pair, got none")
     columns = {key: [result[key] for result in results] for key in results[0]}

@@ -52,7 +52,7 @@ interaction; Qin and Rohe (2013), the means in C and D.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
+from mfcore.data.titles import titles_of
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics.fitted import Query
 from mfcore.metrics.ranking import mean_over_users
@@ -146,7 +147,7 @@ def folding(model: Any, k: int = 10, *, users: Any = None,
 
 
 def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
-                   titles: Mapping[Any, str] | Sequence[str] | None = None,
+                   titles: Any = None,
                    relatedness: Relatedness | None = None,
                    n_threads: int | None = None) -> list[SpuriousPair]:
     """List the recommendations that relatedness supports least, worst first.
@@ -157,7 +158,7 @@ def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
         As for `folding`: the pairs are among the k best items of each user.
     n : int >= 1
         Number of pairs; fewer are listed if fewer have q_s > q_r.
-    titles : mapping from item to title, sequence in the order of the items, or None
+    titles : mapping or Series from item id to title, or one title per item, or None
 
     Returns
     -------
@@ -165,10 +166,11 @@ def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
         By decreasing q_s − q_r; ties in the order of the users, then of their lists.
     """
     n = validation.count("n", n)
+    known = titles_of(titles, model.ratings_)
     found = _recommended(model, k, users, relatedness, n_threads)
     gaps = np.nan_to_num(found.score - found.related)
     worst = np.argsort(-gaps, axis=None, kind="stable")[:n]
-    return [_pair(model, found, int(row), int(place), titles)
+    return [_pair(model, found, int(row), int(place), known)
             for row, place in zip(*np.unravel_index(worst, gaps.shape), strict=True)
             if gaps[row, place] > 0]
 
@@ -231,8 +233,7 @@ def _pair(model: Any, found: _Found, row: int, place: int, titles: Any) -> Spuri
     user, item = found.rows[row].item(), found.items[row, place].item()
     names = (user if model.user_ids_ is None else model.user_ids_[user:user + 1].tolist()[0],
              item if model.item_ids_ is None else model.item_ids_[item:item + 1].tolist()[0])
-    title = "" if titles is None else titles.get(names[1], "") \
-        if isinstance(titles, Mapping) else titles[item]
+    title = "" if titles is None else titles.get(names[1], "")
     return SpuriousPair(*names, title, float(found.score[row, place]),
                         float(found.related[row, place]))
 

@@ -24,7 +24,7 @@ from mfcore.models.inputs import aligned_ratings
 from mfcore.models.settings import Rule, array_of, fitted, offers, part_of, setting
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
-from mfcore.objectives.biases import check_scale, rating_scale
+from mfcore.objectives.biases import check_scale, mean_rating, rating_scale
 from mfcore.persistence import NOT_SEEN
 from mfcore.validation import NotFittedError
 
@@ -107,6 +107,23 @@ class Estimator:
     def check_grown(self, ratings: Ratings) -> None:
         """Raise for ratings, old and new together, that a fitted model cannot hold."""
         self.check(ratings)
+
+    def check_size(self, ratings: Ratings) -> None:
+        """Raise DivergenceError for ratings, old and new, that vectors of the fit cannot hold."""
+        data = ratings.by_user.data
+        largest = max(abs(float(data.min(initial=0))), abs(float(data.max(initial=0))))
+        if largest > max(map(abs, self.rating_range_)):         # (else the fit has seen its like)
+            self._scale(ratings, mean_rating(ratings), largest)
+
+    def _scale(self, ratings: Ratings, mean: float, largest: float) -> float:
+        """Return σ of ratings, 1 where they are not predicted; raise for what vectors cannot hold.
+        """
+        if not self.predicts_ratings:
+            return 1.0
+        scale = rating_scale(ratings, mean)
+        if "dtype" in self._parameter_names():                  # (means alone hold any)
+            check_scale(getattr(self, "rating_scale", None) or scale, largest)
+        return scale
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a fit begins, and what improves it."""
@@ -196,12 +213,7 @@ class Estimator:
         self.rating_range_ = (float(data.min()), float(data.max()))
         self.mean_rating_ = mean
         self.users_, self.items_ = sides
-        has_vectors, self.rating_scale_ = "dtype" in self._parameter_names(), 1.0
-        if self.predicts_ratings:
-            self.rating_scale_ = rating_scale(ratings, mean)
-            if has_vectors:
-                check_scale(getattr(self, "rating_scale", None) or self.rating_scale_,
-                            max(map(abs, self.rating_range_)))
+        self.rating_scale_ = self._scale(ratings, mean, max(map(abs, self.rating_range_)))
 
     def remember_shape(self) -> None:
         """Keep the hyper-parameters that say what the learned numbers are."""

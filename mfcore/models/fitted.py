@@ -216,13 +216,18 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     return lists if table is None else table.of_users(asked, users, *lists)
 
 
-def framing(model: Any, as_frame: Any, titles: Any) -> Any:
+def framing(model: Any, as_frame: Any, titles: Any = None) -> Any:
     """Return what makes frames of lists, None where arrays are asked for."""
     if (as_frame is None or as_frame is False) and titles is None:
         return None
     from mfcore.models.answering.table import Framing
 
     return Framing(model, as_frame, titles)
+
+
+def framed(table: Any, side: str, asked: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Any:
+    """Return the neighbours of rows of a side, as a frame where one is asked for."""
+    return (ids, scores) if table is None else table.of_similar(side, asked, ids, scores)
 
 
 def nearest(model: Any, X: np.ndarray, rows: np.ndarray | None, k: int, similarity: str,

@@ -37,7 +37,8 @@ SENTENCES = {
     "fold_in_items": "{name} cannot fold in items: a new item is learned by a fit",
     "partial_fit": "{name} cannot be refitted in part: recommend(ratings=...) serves new rows, "
                    "fit learns them",
-    "new_items": "{name} cannot take new items in: refit it, fit(...), with all ratings; "
+    "new_items": "{name} cannot take new items in or solve them again: refit it, fit(...), with "
+                 "all ratings; "
                  "update(..., unknown='ignore') takes in what is new of the items it knows",
     "forget": "{name} cannot forget users: refit it, fit(...), without their ratings",
     "forget_items": "{name} cannot forget items: recommend(exclude_items=...) leaves them out of "
@@ -65,6 +66,8 @@ REASONS = {
        for name in OF_ITEMS},
     **{(name, "similar_users"): f"{name} learns nothing of users; compare their rows"
        for name in OF_ITEMS},
+    **{(name, "new_items"): f"{name} cannot be refitted in part: fit(...) it with all ratings"
+       for name in ("BayesianMF", "GraphFilter", "Segmented")},
     ("Segmented", "index_vectors"): "Segmented has vectors of each segment: ask "
                                     "model.segment(label).index_vectors()",
     ("RatingAutoencoder", "index_vectors"): "scores are inner products with output='identity' "

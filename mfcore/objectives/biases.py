@@ -83,11 +83,11 @@ def check_scale(scale: float, largest: float) -> None:
     It would end with vectors that say nothing, or not at all.
     """
     if not LEAST <= scale <= MOST:
-        raise DivergenceError(f"epoch 1 would overflow or vanish: ratings must have a standard "
+        raise DivergenceError(f"products would overflow or vanish: ratings must have a standard "
                               f"deviation between {LEAST:g} and {MOST:g}, got {scale:.3g}; rescale "
                               f"the ratings, dividing them by about {scale:.0e}")
     if not largest <= LARGEST:
-        raise DivergenceError(f"epoch 1 would overflow: ratings must be at most {LARGEST:g} in "
+        raise DivergenceError(f"products would overflow: ratings must be at most {LARGEST:g} in "
                               f"size, got {largest:.3g}; rescale the ratings, or subtract a "
                               f"constant")
 

@@ -22,37 +22,41 @@ from mfcore.atomic import owned, replaceable, replacing
 from mfcore.data.chunks import byte_count
 from mfcore.data.journal import Journal, discard
 from mfcore.data.rows_out import Format, format_of
+from mfcore.data.titles import titles_of
+from mfcore.metrics.fitted import NewRows
 from mfcore.metrics.topk import rows_within
-from mfcore.models.answering.table import columns_of, names_of_users, titles_of
+from mfcore.models.answering.table import columns_of, names_of_users
 from mfcore.models.inputs import asked_rows
 from mfcore.models.storage import digest_of
 from mfcore.parallel import thread_count
 from mfcore.progress import progress_bar
 
 VERSION, DOING = 1, "writes lists to it"
-NOT_HERE = {"as_frame", "user_features"}         # of the options of `recommend`
 MOST_ROWS = 1 << 16         # users in a chunk
 ENTRY = 400                 # bytes of an entry of a list besides its row; measured: 70 to 250
 
 
-def write_lists(model: Any, path: Any, k: int, users: Any, ratings: Any, titles: Any,
+def write_lists(model: Any, path: Any, k: int, given: tuple[Any, Any, Any], titles: Any,
                 memory: int | str, verbose: Any, options: dict[str, Any]) -> int:
-    """Write lists to a file and return the number of its rows: see `Recommender.recommend_to`."""
+    """Write lists to a file and return the number of its rows: see `Recommender.recommend_to`.
+
+    given : (users, ratings, user_features)
+    """
     model.check_fitted()
-    for name in NOT_HERE & set(options):
-        raise TypeError(f"recommend_to takes no {name}")
+    if "as_frame" in options:
+        raise TypeError("recommend_to takes no as_frame")
     target = replaceable(path)
     form, k = format_of(target), min(validation.count("k", k), model.n_items_)
-    known = titles_of(titles, model.item_ids_, model.n_items_)
-    asked: Any = asked_rows(model, users, ratings, None, options.get("unknown", "raise"))
-    names = names_of_users(asked, model.ratings_, users)
+    known = titles_of(titles, model.ratings_)
+    asked: Any = asked_rows(model, *given, options.get("unknown", "raise"))
+    names = names_of_users(asked, model.ratings_, given[0])
     bytes_held = byte_count("memory", memory)
 
     def ask(start: int, stop: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         some = {name: value[start:stop] if sp.issparse(value) else value
                 for name, value in options.items()}
         who = {"users": names[start:stop]} if isinstance(asked, np.ndarray) else \
-            {"ratings": asked.ratings.select_users(range(start, stop))}
+            _new_users(asked.select(np.arange(start, stop)))
         found: tuple[np.ndarray, np.ndarray] = model.recommend(k=k, **who, **some)
         return found
 
@@ -75,6 +79,12 @@ def write_lists(model: Any, path: Any, k: int, users: Any, ratings: Any, titles:
             form.finish(work, stream, kinds)
         discard(work)
     return journal.done("rows")
+
+
+def _new_users(asked: NewRows) -> dict[str, Any]:
+    """Return some new users as `recommend` takes them."""
+    return {name: part for name, part in
+            (("ratings", asked.ratings), ("user_features", asked.features)) if part is not None}
 
 
 def _append_all(form: Format, journal: Journal, kinds: Mapping[str, np.dtype], names: np.ndarray,

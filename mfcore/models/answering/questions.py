@@ -16,7 +16,7 @@ from mfcore.data.positions import named
 from mfcore.metrics.fitted import Query
 from mfcore.models import registry
 from mfcore.models.estimator import Estimator
-from mfcore.models.fitted import best_items, nearest, nearest_to_groups
+from mfcore.models.fitted import best_items, framed, framing, nearest, nearest_to_groups
 from mfcore.models.inputs import asked_pairs, item_filters, user_filters
 from mfcore.parallel import Pool
 
@@ -109,7 +109,8 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
 
 
 def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, users: Any = None,
-                 ratings: Any = None, titles: Any = None, memory: int | str = "256MB",
+                 ratings: Any = None, user_features: Any = None, titles: Any = None,
+                 memory: int | str = "256MB",
                  verbose: int | None = None, **options: Any) -> int:
     """Write the k best items of each user to a file, a chunk of users at a time.
 
@@ -121,8 +122,8 @@ def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, use
     k : int, >= 1
     users : ids (row numbers where the ratings had none), one id, or None
         None: all users of the fit, or all rows of `ratings`.
-    ratings : Ratings, scipy sparse, ids of items, {item: rating}, or None
-        New users' rows, folded in; `users` must then be None.
+    ratings, user_features
+        New users, as in `recommend`; `users` must then be None.
     titles : mapping or Series from item id to title, or one title per item, or None
         Makes a column title.
     memory : int (bytes), or str such as "2GB"
@@ -130,7 +131,7 @@ def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, use
     verbose : int or None
         1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
     **options
-        As in `recommend`, without a frame and features: similarity, exclude_seen, items,
+        As in `recommend`, without a frame: similarity, exclude_seen, items,
         exclude_items, unknown, and what the model takes besides.
 
     Returns
@@ -155,7 +156,8 @@ def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, use
     """
     from mfcore.models.answering.lists_out import write_lists
 
-    return write_lists(self, path, k, users, ratings, titles, memory, verbose, options)
+    return write_lists(self, path, k, (users, ratings, user_features), titles, memory, verbose,
+                       options)
 
 
 def recommend_users(self: Estimator, items: Any, k: int = 10, *, similarity: str = "dot",
@@ -248,7 +250,8 @@ def index_vectors(self: Estimator, users: Any = None, *, metric: str = "dot", ra
 
 
 def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "cosine",
-                  items: Any = None, exclude_items: Any = None) -> tuple[np.ndarray, np.ndarray]:
+                  items: Any = None, exclude_items: Any = None,
+                  as_frame: bool | str | None = None, titles: Any = None) -> Any:
     """Return the k items nearest to each given one, without itself, by their vectors.
 
     Parameters
@@ -260,6 +263,9 @@ def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
         The angle between vectors, or their inner product, which favours long vectors.
     items, exclude_items : ids, or CSR (n, n_items), or None
         Only these neighbours; none of these.  The CSR holds one row per given item.
+    as_frame, titles
+        As in `recommend`; the columns are item, similar, score, rank, and the title of the
+        similar item.
 
     Returns
     -------
@@ -275,15 +281,17 @@ def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     """
     self.check_fitted()
     self.require("similar_items")
+    table = framing(self, as_frame, titles)
     columns = self.ratings_.known_items(of)
     filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
     best, scores = nearest(self, self.item_factors_, columns, k, similarity, filters,
                            side=self.items_)
-    return named(best, self.item_ids_), scores
+    return framed(table, "item", columns, named(best, self.item_ids_), scores)
 
 
 def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "cosine",
-                  users: Any = None, exclude_users: Any = None) -> tuple[np.ndarray, np.ndarray]:
+                  users: Any = None, exclude_users: Any = None,
+                  as_frame: bool | str | None = None) -> Any:
     """Return the k users nearest to each given one, without itself: see `similar_items`.
 
     Parameters
@@ -294,6 +302,8 @@ def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     similarity : {"cosine", "dot"}
     users, exclude_users : ids, or CSR (n, n_users), or None
         Only these neighbours; none of these.  The CSR holds one row per given user.
+    as_frame : bool, {"pandas", "polars", "pyarrow"} or None
+        As in `recommend`; the columns are user, similar, score and rank.
 
     Returns
     -------
@@ -301,11 +311,12 @@ def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     """
     self.check_fitted()
     self.require("similar_users")
+    table = framing(self, as_frame)
     rows = self.ratings_.known_users(of)
     filters = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
     best, scores = nearest(self, self.user_factors_, rows, k, similarity, filters,
                            side=self.users_)
-    return named(best, self.user_ids_), scores
+    return framed(table, "user", rows, named(best, self.user_ids_), scores)
 
 
 def similar_groups(self: Estimator, groups: Any, k: int = 10, *, to: str = "groups",

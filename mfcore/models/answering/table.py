@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mfcore import validation
 from mfcore.data.frames_out import frame_of, library_of
-from mfcore.data.ids import as_vector
+from mfcore.data.ids import as_id_array, as_vector
 from mfcore.data.ratings import Ratings
+from mfcore.data.titles import Titles, titles_of
 from mfcore.metrics.fitted import NewRows
-
-Titles = Mapping[Any, Any]
-
-
-def titles_of(titles: Any, item_ids: np.ndarray | None, n_items: int) -> Titles | None:
-    """Return titles by item id, from a mapping, a Series, or one title per item of the fit.
-
-    Raises ValueError for another number of titles, TypeError for what holds none.
-    """
-    if titles is None or isinstance(titles, Mapping):
-        return titles
-    if hasattr(titles, "to_dict") and hasattr(titles, "index"):         # a Series of pandas
-        found: Titles = titles.to_dict()
-        return found
-    if isinstance(titles, str) or not hasattr(titles, "__len__"):
-        raise TypeError(f"titles must be a mapping from item id to title, or one title per item, "
-                        f"got {type(titles).__name__}")
-    if len(titles) != n_items:
-        raise ValueError(f"titles must be {n_items}, one per item of the fit, or a mapping from "
-                         f"item id to title, got {len(titles)}")
-    ids = range(n_items) if item_ids is None else item_ids.tolist()
-    return dict(zip(ids, validation.iterable("titles", titles), strict=True))
 
 
 def columns_of(heads: tuple[str, str], owners: np.ndarray, ids: np.ndarray, scores: np.ndarray,
@@ -71,7 +48,7 @@ class Framing:
         self.library, self.ratings = library_of("as_frame", as_frame), model.ratings_
         if self.library is None:
             raise ValueError("titles go into a frame: ask with as_frame=True")
-        self.titles = titles_of(titles, model.item_ids_, model.n_items_)
+        self.titles = titles_of(titles, model.ratings_)
 
     def of_users(self, asked: Any, given: Any, items: np.ndarray, scores: np.ndarray) -> Any:
         """Return lists of items as a frame: user, item, score, rank, and title."""
@@ -89,6 +66,13 @@ class Framing:
         return frame_of(columns, str(self.library))
 
 
+    def of_similar(self, side: str, asked: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Any:
+        """Return neighbours as a frame: user (or item), similar, score, rank, and its title."""
+        known = self.ratings.user_ids if side == "user" else self.ratings.item_ids
+        return frame_of(columns_of((side, "similar"), asked if known is None else known[asked],
+                                   ids, scores, self.titles), str(self.library))
+
+
 def names_of_users(asked: Any, ratings: Ratings, given: Any = None) -> np.ndarray:
     """Return the ids of rows of the fit, or of new users; of rows of -1 what was asked for."""
     if isinstance(asked, NewRows):
@@ -101,7 +85,7 @@ def _names(places: np.ndarray, ids: np.ndarray | None, given: Any) -> np.ndarray
     names: np.ndarray = places if ids is None else ids[places]
     unknown = places < 0
     if unknown.any():
-        asked = as_vector(given)
+        asked = as_id_array("users", as_vector(given))
         names = names.astype(np.result_type(names, asked))
         names[unknown] = asked[unknown]
     return names

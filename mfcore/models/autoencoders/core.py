@@ -22,7 +22,15 @@ from mfcore import validation
 from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Fitted, Folded, NewRows, Query, Scorer
-from mfcore.models.fitted import Unanswered, answered_unless, cosine_scorer, nearest, rows_of
+from mfcore.models.fitted import (
+    Unanswered,
+    answered_unless,
+    cosine_scorer,
+    framed,
+    framing,
+    nearest,
+    rows_of,
+)
 from mfcore.models.inputs import item_filters
 from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
@@ -166,18 +174,18 @@ class Autoencoder(Recommender):
         return total / np.where(weight > 0, weight, 1)
 
     def similar_items(self, of: Any, k: int = 10, *, similarity: str = "cosine",
-                      items: Any = None, exclude_items: Any = None, embedding: str = "one_hot"
-                      ) -> tuple[np.ndarray, np.ndarray]:
+                      items: Any = None, exclude_items: Any = None, embedding: str = "one_hot",
+                      as_frame: bool | str | None = None, titles: Any = None) -> Any:
         """Return the k items nearest to each given one: see `MatrixFactorization.similar_items`.
 
         `embedding` is the method of `item_embedding`.
         """
         self.check_fitted()
-        columns = self.ratings_.known_items(of)
+        table, columns = framing(self, as_frame, titles), self.ratings_.known_items(of)
         filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
         best, scores = nearest(self, self.item_embedding(embedding), columns, k, similarity,
                                filters)
-        return named(best, self.item_ids_), scores
+        return framed(table, "item", columns, named(best, self.item_ids_), scores)
 
 
 def _n_numbers(network: Any) -> int:

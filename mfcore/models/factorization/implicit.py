@@ -14,6 +14,7 @@ from mfcore.models.recommender import Recommender
 from mfcore.models.settings import TRAINED, fitted, setting, settings
 from mfcore.models.sides import FeaturedSide, Sides
 from mfcore.models.training import Start
+from mfcore.objectives.biases import check_scale
 
 Self = TypeVar("Self", bound="ImplicitMF")
 
@@ -160,6 +161,10 @@ class ImplicitMF(Recommender):
         check_counts(ratings, self.negatives)
         if not (ratings.by_user.data > 0).any():
             raise ValueError("ratings must hold at least one count above 0, got none")
+
+    def check_size(self, ratings: Ratings) -> None:
+        """Raise DivergenceError for counts, old and new, that vectors of the fit cannot hold."""
+        check_scale(1.0, abs(ratings.by_user.data).max() / self.rating_scale_)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
               backend: Backend | None = None) -> Start:

@@ -12,6 +12,7 @@ from mfcore import validation
 from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import top_k
+from mfcore.models.fitted import framed, framing
 from mfcore.models.inputs import item_filters
 from mfcore.models.items.inputs import check_choices, choices, inputs
 from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights
@@ -80,14 +81,14 @@ class Neighbours(Recommender):
         return inputs(ratings, self.values, self.dtype)
 
     def similar_items(self, of: Any, k: int = 10, *, similarity: str = "cosine",
-                      items: Any = None, exclude_items: Any = None
-                      ) -> tuple[np.ndarray, np.ndarray]:
+                      items: Any = None, exclude_items: Any = None,
+                      as_frame: bool | str | None = None, titles: Any = None) -> Any:
         """Return the k items nearest to each given one: see `MatrixFactorization.similar_items`.
 
         An item's vector is its column of `weights_`: how much each other item speaks for it.
         """
         self.check_fitted()
-        columns = self.ratings_.known_items(of)
+        table, columns = framing(self, as_frame, titles), self.ratings_.known_items(of)
         k = validation.count("k", k)
         validation.choice("similarity", similarity, ("cosine", "dot"))
         filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
@@ -98,7 +99,7 @@ class Neighbours(Recommender):
         with Pool(self.n_threads) as pool:
             best, scores = top_k(scorer, k, seen=itself, allowed=filters.allowed,
                                  excluded=filters.excluded, pool=pool)
-        return named(best, self.item_ids_), scores
+        return framed(table, "item", columns, named(best, self.item_ids_), scores)
 
     @property
     def user_factors_(self) -> Any:

@@ -17,6 +17,7 @@ from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.table import requested
+from mfcore.models.fitted import framed, framing
 from mfcore.models.inputs import user_filters
 from mfcore.models.recommender import Recommender
 from mfcore.models.segments.fitting import fit_segments, segments_of
@@ -260,8 +261,8 @@ class Segmented(Recommender):
                       self.segment_labels_, self.n_items_)
 
     def similar_items(self, of: Any, k: int = 10, *, similarity: str = "cosine",
-                      items: Any = None, exclude_items: Any = None, segment: Hashable = None
-                      ) -> tuple[np.ndarray, np.ndarray]:
+                      items: Any = None, exclude_items: Any = None, segment: Hashable = None,
+                      as_frame: bool | str | None = None, titles: Any = None) -> Any:
         """Return the k items nearest to each given one: see `MatrixFactorization.similar_items`.
 
         Parameters
@@ -277,14 +278,15 @@ class Segmented(Recommender):
         self.check_fitted()
         model = self.fallback_ if segment is None else self.segment(segment)
         return model.similar_items(of, k, similarity=similarity, items=items,
-                                   exclude_items=exclude_items)
+                                   exclude_items=exclude_items, as_frame=as_frame, titles=titles)
 
     def similar_users(self, of: Any, k: int = 10, *, similarity: str = "cosine",
-                      users: Any = None, exclude_users: Any = None
-                      ) -> tuple[np.ndarray, np.ndarray]:
+                      users: Any = None, exclude_users: Any = None,
+                      as_frame: bool | str | None = None) -> Any:
         """Return the k nearest users of a user's segment: see `MatrixFactorization.similar_users`.
         """
         self.check_fitted()
+        table = framing(self, as_frame)
         rows, k, routed = self.ratings_.known_users(of), validation.count("k", k), self.answers()
         only, without = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
         kind = np.int64 if self.user_ids_ is None else self.user_ids_.dtype
@@ -295,7 +297,7 @@ class Segmented(Recommender):
                 users=self._filter_in(code, own, only),
                 exclude_users=self._filter_in(code, own, without))
             found[own] = near if self.user_ids_ is not None else routed.rows_of(code, near)
-        return found, scores
+        return framed(table, "user", rows, found, scores)
 
     def _filter_in(self, code: int, own: np.ndarray, mask: Any) -> Any:
         """Return a filter of users as a segment's model takes it, for some of the asked rows."""

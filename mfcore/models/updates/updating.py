@@ -80,6 +80,7 @@ def update(model: Any, ratings: Any, y: Any, plan: Plan, *, sample_weight: Any =
     if found.ratings.shape[1] > model.n_items_:
         model.require("new_items")
     model.check_grown(found.ratings)
+    model.check_size(found.ratings)
     become(model, vars(_updated(model, given, found, plan)))
 
 
