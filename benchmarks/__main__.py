@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import accuracy, claims, gate, growth, report, thirty_days
 from benchmarks.cases import CASES
 from benchmarks.harness import RESULTS, THREADS, compare
+from mfcore.progress import progress_bar
 
 
 def parsed() -> argparse.Namespace:
@@ -33,13 +34,18 @@ def parsed() -> argparse.Namespace:
 
 
 def compare_cases(given: argparse.Namespace) -> None:
-    """Run the cases asked for."""
-    for case in map(CASES.__getitem__, given.case):
-        if given.list:
+    """Run the cases asked for; Ctrl-C leaves the rounds that are measured."""
+    asked = [CASES[name] for name in given.case]
+    if given.list:
+        for case in asked:
             print(f"{case.name:24} {case.title}")
-        elif given.size in case.sizes:
+        return
+    cases = [case for case in asked if given.size in case.sizes]
+    with progress_bar(None, total=len(cases) * given.rounds, desc="rounds") as bar:
+        for number, case in enumerate(cases):
             result = compare(case, given.size, given.rounds, peers=given.peers,
-                             n_threads=given.threads, out=given.out)
+                             n_threads=given.threads, out=given.out, bar=bar)
+            bar.update((number + 1) * given.rounds - bar.n)         # (some were on file)
             print(case.name, json.dumps({key: result[key] for key in (
                 "skipped", "peer's seconds to ours")}), flush=True)
 
@@ -54,7 +60,10 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
         COMMANDS[sys.argv[1]](sys.argv[2:])
     else:
-        compare_cases(parsed())
+        try:
+            compare_cases(parsed())
+        except KeyboardInterrupt:
+            sys.exit("stopped; what is measured is kept, and the same command goes on from it")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 `python -m benchmarks.harness CASE CONTESTANT SIZE THREADS` is one run: it compiles on a few rows
 (the first call, reported apart), runs, and prints one line of JSON.
+
+A contestant may hang, or die.  Each has a limit of time, several times what it took before, and at
+least a minute.  One that fails is tried once more, and then left out with its reason.
 """
 
 from __future__ import annotations
@@ -9,22 +12,31 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.case import CLOCKS, Case, Run, Task
+from benchmarks.case import CLOCKS, Case, Contestant, Run, Task
 from benchmarks.cases import CASES
 from benchmarks.machine import environment, missing, peak_gigabytes, same
 
 RESULTS = Path(__file__).parent / "results"
 THREADS = 2
-Runner = Callable[[str, str, str, int], Run]
+Runner = Callable[[str, str, str, int, float], Run]
+LEAST, FIRST, TIMES = 60.0, 1800.0, 5       # seconds: the least limit, that of a first run; and how
+#                                             many times the longest run so far may take
+TRIES = 2
+
+
+class FailedError(Exception):
+    """A contestant came to no result; the text says why."""
 
 
 def one(case: Case, name: str, size: str, n_threads: int) -> Run:
@@ -43,14 +55,50 @@ def one(case: Case, name: str, size: str, n_threads: int) -> Run:
             "figure": [float(f"{judge(*state):.8g}") for state in task.states]}
 
 
-def apart(case: str, name: str, size: str, n_threads: int) -> Run:
-    """Run one contestant in a process of its own."""
-    found = subprocess.run(
+def apart(case: str, name: str, size: str, n_threads: int, limit: float) -> Run:
+    """Run one contestant in a process of its own; raise FailedError after `limit` seconds."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.harness", case, name, size, str(n_threads)],
         env=os.environ | CASES[case].contestants[name].environ, stdout=subprocess.PIPE,
-        text=True, check=True)
-    run: Run = json.loads(found.stdout.splitlines()[-1])
-    return run
+        stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        out, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise FailedError(f"stopped after {limit:.0f} s") from None
+    finally:
+        with suppress(ProcessLookupError):         # with all that it has started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode:
+        raise FailedError(ended(process.returncode, errors))
+    run: Run = json.loads(out.splitlines()[-1])
+    return run | {"process": round(time.perf_counter() - start, 2)}
+
+
+def ended(status: int, errors: str) -> str:
+    """Return in words how a process ended that failed."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return (errors.strip().splitlines() or [f"exit status {status}"])[-1]
+
+
+def limit_of(name: str, rounds: Sequence[dict[str, Any]]) -> float:
+    """Return the seconds that a contestant may take, from what it took in other rounds."""
+    took = [turn[name]["process"] for turn in rounds if "process" in turn.get(name, ())]
+    return max(LEAST, TIMES * max(took)) if took else FIRST
+
+
+def tried(run: Runner, case: Case, name: str, size: str, n_threads: int, limit: float
+          ) -> Run | str:
+    """Run a contestant, once more if it fails; return why it failed if it does so again."""
+    why = ""
+    for _ in range(TRIES):
+        try:
+            return run(case.name, name, size, n_threads, limit)
+        except FailedError as error:
+            why = str(error)
+    return f"{why}, {TRIES} times"
 
 
 def quartiles(values: Sequence[float]) -> list[float] | None:
@@ -94,25 +142,46 @@ def kept(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(case: Case, size: str, n_rounds: int, *, peers: Collection[str] | None = None,
-            n_threads: int = THREADS, out: Path = RESULTS, run: Runner = apart) -> dict[str, Any]:
-    """Let the contestants take turns; write after each round, and go on from what is there."""
-    asked = {name: each for name, each in case.contestants.items()
-             if size in each.sizes and (peers is None or each.needs in {"mfcore", *peers})}
+            n_threads: int = THREADS, out: Path = RESULTS, run: Runner = apart,
+            bar: Any = None) -> dict[str, Any]:
+    """Let the contestants take turns; write after each round, and go on from what is there.
+
+    One that fails twice takes no further turn, and `skipped` says why.
+    """
+    asked = taking_part(case, size, peers)
     skipped = {name: why for name, each in asked.items() if (why := missing(each.needs))}
-    names = [name for name in asked if name not in skipped]
     path = out / f"{case.name}_{size}.json"
     result = kept(path, {
         "case": case.name, "size": size, "skipped": skipped,
         "command": f"python -m benchmarks --case {case.name} --size {size}",
         "settings": {name: each.settings for name, each in asked.items()},
         "environment": environment(n_threads), "rounds": []})
-    while sum(set(names) <= set(turn) for turn in result["rounds"]) < n_rounds:
-        load = os.getloadavg()[0]
-        turn = {name: run(case.name, name, size, n_threads) for name in names}
-        result["rounds"].append({"load": [round(each, 1) for each in (load, os.getloadavg()[0])],
-                                 **turn})
+    rounds = result["rounds"]
+    while "mfcore" in (names := [name for name in asked if name not in skipped]) \
+            and sum(set(names) <= set(turn) for turn in rounds) < n_rounds:
+        load, turn = os.getloadavg()[0], {}
+        for name in names:
+            if bar is not None:
+                bar.set_postfix_str(f"{case.name}, {name}, round {len(rounds) + 1}")
+            found = tried(run, case, name, size, n_threads, limit_of(name, rounds))
+            if isinstance(found, str):
+                skipped[name] = found
+            else:
+                turn[name] = found
+        if turn:
+            rounds.append({"load": [round(each, 1) for each in (load, os.getloadavg()[0])],
+                           **turn})
         write(path, summarised(case, result))
+        if bar is not None:
+            bar.update(1)
     return summarised(case, result)
+
+
+def taking_part(case: Case, size: str, peers: Collection[str] | None = None
+                ) -> dict[str, Contestant]:
+    """Return the contestants of a size: all, or ours and the peers that are asked for."""
+    return {name: each for name, each in case.contestants.items()
+            if size in each.sizes and (peers is None or each.needs in {"mfcore", *peers})}
 
 
 def summarised(case: Case, result: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import RESULTS
-from benchmarks.tables import Table, read, results
+from benchmarks.tables import SIZES, Table, read, results
 
 # Case, and the peer that it is shown with.
 SPEED = {"als_cg_implicit_64": "implicit", "als_exact_irspack_64": "irspack",
@@ -19,15 +19,15 @@ UNKNOWN = {"none": "no weight on unknown cells", "chosen": "weight chosen on val
 
 
 def headline_speed(folder: Path = RESULTS) -> Table:
-    """Return how many times our seconds a peer takes, for a few cases."""
-    rows = []
+    """Return how many times our seconds a peer takes, for a few cases at every size."""
+    rows: dict[str, list[str]] = {}
     for case, found in results(folder):
         ratio = found["peer's seconds to ours"].get(SPEED.get(case.name, ""))
         if ratio and ratio["cpu"]:
-            rows.append([case.title, found["size"], SPEED[case.name],
-                         *(f"{ratio[clock][1]:.1f} ×" for clock in ("cpu", "wall"))])
-    return Table(["same task, same figure to reach", "data", "peer", "its CPU seconds to ours",
-                  "on the clock"], rows)
+            row = rows.setdefault(case.name, [case.title, SPEED[case.name], *["–"] * len(SIZES)])
+            row[2 + SIZES[::-1].index(found["size"])] = \
+                "{:.1f} ({:.1f})".format(*(ratio[clock][1] for clock in ("cpu", "wall")))
+    return Table(["same task, same figure to reach", "peer", *SIZES[::-1]], list(rows.values()))
 
 
 def headline_accuracy(folder: Path = RESULTS) -> Table:

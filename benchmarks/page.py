@@ -59,7 +59,7 @@ def colours(names: Any) -> dict[str, str]:
 
 def ratios(found: list[Result]) -> str:
     """Draw how many times our CPU seconds each peer takes, with quartiles."""
-    bars = [(f"{case.title}: {peer}", ratio["cpu"], case.goal)
+    bars = [(f"{case.title}, {result['size']}: {peer}", ratio["cpu"], case.goal)
             for case, result in found
             for peer, ratio in result["peer's seconds to ours"].items()
             if ratio["cpu"] and not peer.startswith("mfcore")][::-1]
@@ -94,7 +94,8 @@ def courses(found: list[Result]) -> Iterator[str]:
                 for n, turn in enumerate(each for each in result["rounds"] if name in each):
                     axes.plot(turn[name]["cpu"], turn[name]["figure"], ".-", color=colour,
                               alpha=0.8, lw=1, label=None if n else name)
-            axes.set(xscale="log", title=case.title, xlabel="CPU seconds", ylabel=case.figure)
+            axes.set(xscale="log", title=f"{case.title}, {result['size']}", xlabel="CPU seconds",
+                     ylabel=case.figure)
             if not case.higher:
                 axes.set_yscale("log")
             axes.legend(fontsize=8)

@@ -54,12 +54,11 @@ def read(name: str, folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def results(folder: Path = RESULTS) -> Iterator[Result]:
-    """Yield what was measured of each case, at its largest size."""
+    """Yield what was measured of each case, at every size, the largest first."""
     for case in CASES.values():
         for size in SIZES:
             if (found := read(f"{case.name}_{size}", folder)).get("rounds"):
                 yield Result(case, summarised(case, found))
-                break
 
 
 # ------------------------------------------------------------------------------- speed
@@ -80,7 +79,7 @@ def memory(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def speed_rows(result: Result) -> Iterator[list[str]]:
-    """Yield a row for each peer."""
+    """Yield a row for each peer, and the reason for each that came to no result."""
     case, found = result
     for peer, ratio in found["peer's seconds to ours"].items():
         both = [turn for turn in found["rounds"] if {"mfcore", peer} <= set(turn)]
@@ -90,6 +89,9 @@ def speed_rows(result: Result) -> Iterator[list[str]]:
                *map(memory, runs.values()),
                f"{case.goal:g}" if case.goal and not peer.startswith("mfcore") else "",
                str(ratio["rounds"])]
+    for peer, why in found["skipped"].items():
+        if peer not in found["peer's seconds to ours"]:
+            yield [case.title, found["size"], peer, why, *[""] * 7]
 
 
 def speed(folder: Path = RESULTS) -> Table:
@@ -116,16 +118,17 @@ def behind(folder: Path = RESULTS) -> Table:
                 continue
             middle = ratio["cpu"][1] if ratio["cpu"] else 0.0
             if middle < (case.goal or 1):
-                found.append([case.title, peer, f"{middle:.3g}" if middle else "–",
+                found.append([case.title, result["size"], peer, f"{middle:.3g}" if middle else "–",
                               f"{case.goal or 1:g}", verdict(middle, ratio["reached it"])])
-    return Table(["case", "peer", "CPU seconds, theirs to ours", "goal", ""], found)
+    return Table(["case", "size", "peer", "CPU seconds, theirs to ours", "goal", ""], found)
 
 
 def settings(folder: Path = RESULTS) -> Table:
     """Return what each contestant was told, and what came out at the end."""
-    return Table(["case", "all minimise or answer", "contestant", "settings", "what is judged",
-                  "at the end"],
-                 [[case.title, case.says, name, found["settings"].get(name, ""), case.figure,
+    return Table(["case", "size", "all minimise or answer", "contestant", "settings",
+                  "what is judged", "at the end"],
+                 [[case.title, found["size"], case.says, name,
+                   found["settings"].get(name, ""), case.figure,
                    f"{np.median([turn[name]['figure'][-1] for turn in turns]):.6g}"]
                   for case, found in results(folder) for name in case.contestants
                   if (turns := [turn for turn in found["rounds"] if name in turn])])
@@ -133,15 +136,16 @@ def settings(folder: Path = RESULTS) -> Table:
 
 def first_calls(folder: Path = RESULTS) -> Table:
     """Return seconds of the first call on a few rows, compiled before or never."""
-    rows = [[case.title, f"{np.median([turn['mfcore']['first call'] for turn in turns]):.2g}"]
+    rows = [[case.title, found["size"],
+             f"{np.median([turn['mfcore']['first call'] for turn in turns]):.2g}"]
             for case, found in results(folder)
             if (turns := [turn for turn in found["rounds"] if "mfcore" in turn])]
-    return Table(["case", "first call, wall s"], rows)
+    return Table(["case", "size", "first call, wall s"], rows)
 
 
 def machine(folder: Path = RESULTS) -> str:
     """Return what the figures were measured on."""
-    found = [result["environment"] | {"title": case.title, "load": [
+    found = [result["environment"] | {"title": f"{case.title}, {result['size']}", "load": [
         x for turn in result["rounds"] for x in turn["load"]]} for case, result in results(folder)]
     if not found:
         return "Nothing is measured yet."

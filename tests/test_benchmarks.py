@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_a_missing_peer_is_skipped_with_its_reason(tmp_path):
 def test_contestants_take_turns_and_a_run_goes_on_from_what_is_written(tmp_path):
     calls = []
 
-    def run(case, name, size, n_threads):
+    def run(case, name, *_):
         calls.append(name)
         return points(1)
 
@@ -111,6 +112,65 @@ def test_contestants_take_turns_and_a_run_goes_on_from_what_is_written(tmp_path)
     harness.compare(case_of("peer"), "small", 3, out=tmp_path, run=run)
     assert calls == ["mfcore", "peer"] * 3
     assert len(json.loads((tmp_path / "test_small.json").read_text())["rounds"]) == 3
+
+
+def test_a_contestant_that_fails_is_tried_once_more_and_then_left_out_with_its_reason(tmp_path):
+    calls = []
+
+    def run(case, name, *_):
+        calls.append(name)
+        if name == "peer" or len(calls) == 1:
+            raise harness.FailedError("stopped after 60 s")
+        return points(1)
+
+    result = harness.compare(case_of("peer"), "small", 2, out=tmp_path, run=run)
+    assert calls == ["mfcore", "mfcore", "peer", "peer", "mfcore"]
+    assert result["skipped"] == {"peer": "stopped after 60 s, 2 times"}
+    assert [set(turn) for turn in result["rounds"]] == [{"mfcore", "load"}] * 2
+    assert json.loads((tmp_path / "test_small.json").read_text())["skipped"] == result["skipped"]
+
+
+def test_the_limit_is_five_times_the_longest_run_and_at_least_a_minute():
+    rounds = [{"mfcore": {"process": 3.0}}, {"mfcore": {"process": 30.0}, "peer": {"process": 2.0}}]
+    assert harness.limit_of("mfcore", rounds) == 150
+    assert harness.limit_of("peer", rounds) == 60
+    assert harness.limit_of("other", rounds) == harness.FIRST
+
+
+@pytest.fixture
+def contestant(tmp_path, monkeypatch):
+    """What makes every contestant a shell script."""
+    def become(script):
+        path = tmp_path / "contestant"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o700)
+        monkeypatch.setattr(harness.sys, "executable", str(path))
+        return ("bpr_64", "mfcore", "small", 1)
+
+    return become
+
+
+def test_a_contestant_that_hangs_is_stopped_with_all_that_it_started(contestant, tmp_path):
+    alive = tmp_path / "alive"
+    asked = contestant(f"(sleep 2; touch {alive}) & wait")
+    with pytest.raises(harness.FailedError, match=r"^stopped after 0 s$"):
+        harness.apart(*asked, 0.2)
+    time.sleep(2.2)
+    assert not alive.exists()
+
+
+@pytest.mark.parametrize(("script", "reason"), [
+    ("kill -SEGV $$", "killed by SIGSEGV"), ("exit 3", "exit status 3"),
+    ("echo first >&2; echo 'MemoryError: no room' >&2; exit 1", "MemoryError: no room")])
+def test_a_contestant_that_dies_says_why(contestant, script, reason):
+    with pytest.raises(harness.FailedError, match=f"^{reason}$"):
+        harness.apart(*contestant(script), 60)
+
+
+def test_the_result_is_the_last_line_with_the_seconds_of_the_process(contestant):
+    found = harness.apart(*contestant("echo warning; echo '{\"wall\": [1]}'"), 60)
+    assert found["wall"] == [1]
+    assert found["process"] >= 0
 
 
 def test_rounds_of_other_code_are_measured_anew(tmp_path, monkeypatch):

@@ -56,7 +56,8 @@ def test_a_row_states_ratios_seconds_and_goal(folder):
     (row,) = tables.speed(folder).rows
     assert row == ["implicit ALS by CG, as implicit, k = 64", "medium", "implicit", "2 (2–2)",
                    "2 (2–2)", "4", "8", "0.10", "0.10", "4", "3"]
-    assert tables.behind(folder).rows == [[row[0], "implicit", "2", "4", "short of the goal"]]
+    assert tables.behind(folder).rows == [
+        [row[0], "medium", "implicit", "2", "4", "short of the goal"]]
 
 
 def test_a_figure_that_we_never_reach_is_a_loss(folder):

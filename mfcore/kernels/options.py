@@ -4,6 +4,7 @@
 * `fastmath` is a named subset: sums may be reordered into vector lanes, and products
   fused.  NaN and infinity keep their meaning in single values (`isfinite` of a sum may be
   folded to True: compare with infinity instead).
+* `no_cfunc_wrapper`: nobody calls kernels from C, and what is not made is not compiled.
 * `boundscheck` stays None, so that NUMBA_BOUNDSCHECK=1 can switch it on.
 """
 
@@ -14,7 +15,8 @@ from typing import Any
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 # A kernel.
-KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH,
+                          "no_cfunc_wrapper": True}
 # A helper that must be inlined into the kernel that calls it (constant sizes propagate).
 INLINE: dict[str, Any] = {**KERNEL, "forceinline": True}
 # A kernel whose order of operations is guaranteed.
