@@ -158,3 +158,21 @@ def test_gradcheck_is_the_function_whatever_was_imported_before(first):
 
 def test_gradcheck_can_be_pickled():
     assert pickle.loads(pickle.dumps(mfcore.gradcheck)) is mfcore.gradcheck
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for():
+    recipe = (ROOT / "conda" / "meta.yaml").read_text("utf-8")
+    run = recipe[recipe.index("  run:"):recipe.index("\ntest:")]
+    wanted = {line.strip()[2:].replace(" ", "") for line in run.splitlines()[1:] if line.strip()}
+    options, metadata = setup_cfg()["options"], setup_cfg()["metadata"]
+    assert wanted == {*options["install_requires"].split(), f"python{options['python_requires']}"}
+    assert f'version: "{metadata["version"]}"' in recipe
+    assert f"summary: {metadata['description']}" in recipe
+    assert "http" not in recipe
+
+
+def test_the_workflow_runs_what_contributors_run_on_the_oldest_python():
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
+    assert "- run: bash .ci/run\n" in workflow
+    oldest = setup_cfg()["options"]["python_requires"].removeprefix(">=")
+    assert workflow.count(f'python: ["{oldest}", ') == 2
