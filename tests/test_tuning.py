@@ -253,7 +253,8 @@ def test_the_last_fit_goes_on_from_the_best_model(monkeypatch):
 
     monkeypatch.setattr(halving, "fit_as_planned", watched)
     ratings = likes()
-    found = tune(ImplicitMF(8, n_epochs=60, random_state=0), ratings, {"reg": [1.0]}, budget=2.2)
+    given = ImplicitMF(8, n_epochs=60, reg=7.0, random_state=0)         # (better by each epoch)
+    found = tune(given, ratings, {"reg": [7.0]}, budget=2.2)
     nnz, plan, model = plans[-1]
     assert nnz == ratings.nnz
     assert plan.start.reg == model.reg

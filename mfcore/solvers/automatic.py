@@ -27,8 +27,10 @@ n / (n + λᵇ) of its b is learned from them), and less by as much as vectors l
     λᵇ = s² / v,    v = Σ b² / Σ n/(n + λᵇ),    s² = Σ w e² / (N − Σ_u n/(n + λᵇ) − Σ_i n/(n + λᵇ))
 
 Ranks (w0 > 0).  Held-out cells of a sample of users are ranked among all unknown ones, by fits to
-the others whose λ falls from 0.8 |b| (√ρ + √κ), each starting at the last.  Of those whose NDCG@10
-is not shown to be below the best (by a standard error of the differences), the largest λ is taken.
+the others whose λ falls from 0.9 |b| (√ρ + √κ), each starting at the last, until lists are
+clearly worse.  Of those whose NDCG@10 is not shown to be below the best (by a standard error of
+the differences), the largest λ is taken.  |b| is the mean of |b|^(4/3), to the power of 3/4: a
+few large counts raise the norm, but by less than their squares say.
 
 λ of the sample becomes that of the whole by √ρ + √κ of both.  Constants were chosen on held-out
 ratings of generated and public data of many scales, densities and shapes.
@@ -48,11 +50,12 @@ from mfcore.objectives.factors import Factors, LinearScorer, cell_scores
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
-from mfcore.solvers.als import ALS
+from mfcore.solvers.als import ALS, row_cost
 from mfcore.solvers.sample import of_cells, of_users
 from mfcore.validation import DivergenceError
 
-CELLS, RANKED_CELLS = 200_000, 60_000       # of a sample for errors, and for ranks
+# Of a sample for errors, and for ranks: its cells, and those that its users cost besides.
+CELLS, RANKED_CELLS = 300_000, 120_000
 HELD = 0.1                         # the share of them that is held out
 LEAST = 10                         # held-out cells that say something
 LEAST_NOISE = 1e-3                 # of errors, next to those of biases: less is rounding
@@ -65,8 +68,9 @@ BIAS_SWEEPS, BIAS_REG, RANKED_BIAS_REG, LABEL_BIAS_REG = 5, 4.0, 2.0, 1.0
 BIAS_REGS = 0.01, 1e4
 # Fits for ranks: factors, parts of the norm, sweeps of the first (they begin with random vectors)
 # and of others, users that are measured, and the place up to which.
-RANKED_FACTORS, PARTS = 48, (0.8, 0.57, 0.4, 0.28, 0.2)
-RANKED_FIRST, RANKED_MORE, USERS, PLACES = 5, 2, 1000, 10
+RANKED_FACTORS, PARTS = 32, (0.9, 0.7, 0.54, 0.42, 0.33, 0.26, 0.2)
+RANKED_FIRST, RANKED_MORE, USERS, PLACES = 4, 1, 500, 10
+WORSE = 2.0                                         # standard errors: a part that is the last
 UNTRIED = 0.5                                       # of the norm, where nothing can be held out
 
 
@@ -131,9 +135,9 @@ def _as_squares(problem: Quadratic, at: Factors) -> tuple[Quadratic, Factors]:
 # ------------------------------------------------------------------------ what is tried
 
 def trial_of(problem: Quadratic, at: Factors, k: int, n_cells: int, seed: int) -> Trial:
-    """Hold out a share of the cells of a sample of users, about n_cells in all."""
+    """Hold out a share of the cells of a sample of users, which cost as much as n_cells."""
     random, counts = np.random.default_rng(seed), np.diff(problem.by_user.indptr)
-    share = min(1.0, n_cells / max(int(counts.sum()), 1))
+    share = min(1.0, n_cells / max(float(counts.sum() + row_cost(k) * len(counts)), 1.0))
     rows = np.sort(random.permutation(len(counts))[:int(np.ceil(share * len(counts)))])
     none = np.zeros((1, k), at.P.dtype)
     users, items = (Prior(replace(prior.penalty, means=none))
@@ -293,7 +297,7 @@ class _Bias:
 def _of_ranks(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> float:
     trial = trial_of(problem, at, min(RANKED_FACTORS, at.P.shape[1]), RANKED_CELLS, seed)
     b = np.abs(trial.known.by_user.b)
-    size = float(b.mean()) if b.any() else problem.unit * _mean_weight(problem)
+    size = float(np.mean(b**(4 / 3))**0.75) if b.any() else problem.unit * _mean_weight(problem)
     rows = _ranked_rows(trial, np.random.default_rng(seed + 1))
     part = UNTRIED
     if len(rows) >= LEAST:
@@ -313,8 +317,10 @@ def _ranked_rows(trial: Trial, random: np.random.Generator) -> np.ndarray:
 
 def _tried(trial: Trial, norm: float, rows: np.ndarray, pool: Pool
            ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield parts of the norm, falling, and NDCG of each user; end after two that are worse."""
-    best, worse = -np.inf, 0
+    """Yield parts of the norm, falling, and NDCG of each user; end where it is clearly worse, or
+    twice.
+    """
+    best, worse = np.full(len(rows), -1.0), 0
     for number, part in enumerate(PARTS):
         fit = ALS(trial.known.scaled(part * norm, (1.0, 1.0)), exact=False, cg_steps=1)
         try:
@@ -324,8 +330,9 @@ def _tried(trial: Trial, norm: float, rows: np.ndarray, pool: Pool
         except (DivergenceError, ValueError):         # (the fit itself will say so)
             return
         yield part, values
-        mean = float(values.mean())
-        best, worse = (mean, 0) if mean > best else (best, worse + 1)
+        if _is_below(values, best, WORSE):
+            return
+        best, worse = (values, 0) if values.mean() > best.mean() else (best, worse + 1)
         if worse == 2:
             return
 
@@ -333,13 +340,13 @@ def _tried(trial: Trial, norm: float, rows: np.ndarray, pool: Pool
 def _largest_good(found: list[tuple[float, np.ndarray]]) -> float:
     """Return the first part whose mean is not below the best by more than a standard error."""
     best = found[int(np.argmax([values.mean() for _, values in found]))][1]
+    return next(part for part, values in found if not _is_below(values, best, 1.0))
 
-    def is_good(values: np.ndarray) -> bool:
-        below: np.ndarray = best - values
-        error = np.std(below) / np.sqrt(len(below))
-        return bool(np.mean(below) <= error)
 
-    return next(part for part, values in found if is_good(values))
+def _is_below(values: np.ndarray, best: np.ndarray, errors: float) -> bool:
+    """Whether values are lower than others by more than so many standard errors."""
+    below = best - values
+    return bool(np.mean(below) > errors * np.std(below) / np.sqrt(len(below)))
 
 
 def ranked(trial: Trial, rows: np.ndarray, pool: Pool) -> np.ndarray:
