@@ -11,6 +11,7 @@ the lock of that name in the same way: see `owned`.  Locks belong to a process, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -34,6 +35,7 @@ PREFIX, SUFFIX = ".mfcore-", ".part"
 # is abandoned holds it for a moment, too.
 TRIES, PAUSE = 100, 0.01
 UNKNOWN = "another process works on it"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HELD: set[int] = set()                   # descriptors of the locks of this process
 
 
@@ -41,7 +43,7 @@ _HELD: set[int] = set()                   # descriptors of the locks of this pro
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a new file that replaces `path` at the end, or is removed on error."""
     target = replaceable(path)
-    with _part(target.parent, lambda part: part.touch(exist_ok=False)) as part:
+    with named(path), _part(target.parent, lambda part: part.touch(exist_ok=False)) as part:
         with part.open("wb") as stream:
             yield stream
             stream.flush()
@@ -49,6 +51,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         if target.exists():
             shutil.copymode(target, part)
         os.replace(part, replaceable(target))       # (it may have become something else)
+
+
+@contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let the error of a full disk say what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def name_of(path: Any) -> str:
@@ -94,7 +107,7 @@ def _leads_to_devices(path: Path) -> bool:
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Make a folder to fill that takes the name `path` at the end, or is removed on error."""
     target = absent(path)
-    with _part(target.parent, Path.mkdir) as part:
+    with named(path), _part(target.parent, Path.mkdir) as part:
         yield part
         place_folder(part, target)
 

@@ -1,4 +1,4 @@
-"""Map .npy files from several threads at once.
+"""Write .npy files, and map them from several threads at once.
 
 NumPy reads the header of a .npy file with `ast.literal_eval`.  In CPython 3.10, 3.11 and 3.12
 two threads that parse at once may each get "SystemError: AST constructor recursion depth
@@ -12,7 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from mfcore.atomic import named
+
 TRIES = 20
+
+
+def save(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write an array as `numpy.save` does; an OSError says why it cannot be, and where."""
+    whole = np.ascontiguousarray(array)
+    header = np.lib.format.header_data_from_array_1_0(whole)
+    with named(path), open(path, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(whole.data)
 
 
 def mapped(path: str | os.PathLike[str], mode: Any = "r") -> np.ndarray:

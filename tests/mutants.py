@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from itertools import product
+from os.path import commonprefix
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
 from cosmic_ray.ast import ast_nodes, get_ast
-from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.operators.provider import OperatorProvider
 from parso.python.tree import Operator as Token
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".mutation" / "mutants"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")
 SEED = 20
+HERE = Path(__file__).read_text("utf-8")
 # An operator is replaced by others of its family.
 FAMILIES = ({"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"},
             {"RShift", "LShift", "BitOr", "BitAnd", "BitXor"},
@@ -49,9 +51,9 @@ class Mutant(NamedTuple):
     before: str
     after: str
     ordinal: int
-    operator: str
-    occurrence: int
     lines: tuple[int, int]
+    span: tuple[int, int]
+    put: str
 
     @property
     def key(self) -> str:
@@ -60,10 +62,9 @@ class Mutant(NamedTuple):
         return hashlib.sha256(f"{SEED} {what}".encode()).hexdigest()[:16]
 
     def source(self) -> str:
-        """Return the text of the mutated file."""
-        text: str = mutate_code((ROOT / self.file).read_text("utf-8"), OPERATORS[self.operator](),
-                                self.occurrence)
-        return text
+        """Return the text of the mutated file: `put` in place of the characters of `span`."""
+        text = (ROOT / self.file).read_text("utf-8")
+        return text[:self.span[0]] + self.put + text[self.span[1]:]
 
 
 class ReplaceAugmented(Operator):
@@ -102,7 +103,7 @@ OPERATORS = _operators()
 def mutants_of(file: str) -> list[Mutant]:
     """Return all mutants of a file of the library."""
     text = (ROOT / file).read_text("utf-8")
-    kept = CACHE / (hashlib.sha256(f"{file} {text} {OPERATORS.keys()}".encode()).hexdigest()[:16])
+    kept = CACHE / hashlib.sha256(f"{file} {text} {HERE}".encode()).hexdigest()[:16]
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(list(_mutants(file, text))), "utf-8")
@@ -110,24 +111,26 @@ def mutants_of(file: str) -> list[Mutant]:
 
 
 def _mutants(file: str, text: str) -> Iterator[Mutant]:
-    still, plain = _not_run(text), compiled(text, file)
+    still, plain, functions = _not_run(text), compiled(text, file), _functions(text)
     seen: Counter[tuple[str, ...]] = Counter()
-    for operator, kind in OPERATORS.items():
-        for occurrence, ((start, end), changed) in enumerate(_changes(text, kind())):
-            if any(lo <= start < hi for lo, hi in still) or _says_nothing(changed, file, plain):
-                continue
-            what = (file, _function_at(text, start[0]), *_difference(text, changed))
-            yield Mutant(*what, seen[what], operator, occurrence, (start[0], end[0]))
-            seen[what] += 1
+    for (start, end), changed in _changes(text):
+        if any(lo <= start < hi for lo, hi in still) or _says_nothing(changed, file, plain):
+            continue
+        function = max((each for each in functions if start[0] in each[0]),
+                       key=lambda each: each[0].start, default=(range(0), "module"))[1]
+        what = (file, function, *_difference(text.splitlines(), changed.splitlines()))
+        span, put = _replaced(text, changed)
+        yield Mutant(*what, seen[what], (start[0], end[0]), span, put)
+        seen[what] += 1
 
 
-def _changes(text: str, operator: Operator) -> Iterator[tuple[Any, str]]:
-    """Yield the place and the changed text of each occurrence, as `mutate_code` counts them.
+def _changes(text: str) -> Iterator[tuple[Any, str]]:
+    """Yield the place and the changed text of what each operator would do.
 
-    (That parses the text again for each; here a change of the one tree is taken back.)
+    (cosmic-ray parses the text again for each; here a change of the one tree is taken back.)
     """
     tree = get_ast(text)
-    for node in [*ast_nodes(tree)]:
+    for operator, node in product([kind() for kind in OPERATORS.values()], [*ast_nodes(tree)]):
         for index, place in enumerate([*operator.mutation_positions(node)]):
             below = [*ast_nodes(node)]
             values = [(each, each.value) for each in below if hasattr(each, "value")]
@@ -176,23 +179,30 @@ def _not_run(text: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return spans
 
 
-def _function_at(text: str, line: int) -> str:
-    """Return the dotted name of the function or class that a line belongs to."""
-    def inside(node: ast.AST, names: list[str]) -> list[str]:
+def _functions(text: str) -> list[tuple[range, str]]:
+    """Return the lines and the dotted name of each function and class, decorators included."""
+    def inside(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[range, str]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
                 first = min([child.lineno, *(each.lineno for each in child.decorator_list)])
-                if first <= line <= (child.end_lineno or 0):
-                    return inside(child, [*names, child.name])
-            elif child_names := inside(child, []):
-                return [*names, *child_names]
-        return names
-    return ".".join(inside(ast.parse(text), [])) or "module"
+                own = (*names, child.name)
+                yield range(first, (child.end_lineno or 0) + 1), ".".join(own)
+                yield from inside(child, own)
+            else:
+                yield from inside(child, names)
+    return [*inside(ast.parse(text), ())]
 
 
-def _difference(text: str, changed: str) -> tuple[str, str]:
+def _replaced(text: str, changed: str) -> tuple[tuple[int, int], str]:
+    """Return the span of the characters that differ, and what stands there instead."""
+    start = len(commonprefix([text, changed]))
+    same = len(commonprefix([text[:start - 1:-1], changed[:start - 1:-1]])) if start else 0
+    return (start, len(text) - same), changed[start:len(changed) - same]
+
+
+def _difference(text: list[str], changed: list[str]) -> tuple[str, str]:
     """Return the lines that differ, stripped, before and after."""
-    old, new = ([line.strip() for line in each.splitlines()] for each in (text, changed))
+    old, new = ([line.strip() for line in each] for each in (text, changed))
     shorter = min(len(old), len(new))
     first = next((n for n in range(shorter) if old[n] != new[n]), shorter)
     last = next((n for n in range(shorter - first) if old[-1 - n] != new[-1 - n]),

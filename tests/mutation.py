@@ -1,12 +1,13 @@
 """Mutation testing: would the tests notice a small mistake in the library?
 
     pip install '.[test,mutation]'
-    python tests/mutation.py [PART ...] [--sample N | --all] [--seconds S]
+    python tests/mutation.py [PART ...] [--sample N | --all] [--after N] [--seconds S]
                              [--survivors | --equivalent | --report] [--record]
 
 For each part (default: all five) it draws mutants in a seeded order, runs the tests that execute a
 mutated line, quickest first, until one fails, and keeps each verdict in .mutation/: a run goes on
-where the last one stopped, up to N per part (400) or to the last.  `--survivors` tries those that
+where the last one stopped, up to N per part (400) or to the last.  `--after 400 --sample 100` takes
+the next hundred of the order, for which no test was written.  `--survivors` tries those that
 survived once more; `--report` only prints the score and the survivors; `--record` also keeps the
 score in benchmarks/results/mutation.json.  Mutants in equivalent_mutants.json have a reason there
 why no test can tell them.  They are tried by `--equivalent` alone, which prints what a test tells.
@@ -63,12 +64,13 @@ class Part(NamedTuple):
 
 TESTS = {
     "plain": ("*",),
-    "training": ("als", "automatic", "balance", "bayesian", "bpr", "checkpoints", "features",
-                 "fixed_items", "gradient_solver", "grouped", "groups", "history", "implicit",
-                 "kernels", "line_search", "linear", "logistic", "loop", "matrix_factorization",
-                 "minibatch", "neural", "neural_groups", "numerics", "objectives", "pairwise",
-                 "pointwise", "quadratic", "sample", "sampled", "sgd", "subspace", "validation",
-                 "watching"),
+    "training": ("als", "autoencoders", "automatic", "balance", "bayesian", "bpr", "checkpoints",
+                 "features", "filters", "fixed_items", "gradient_solver", "grouped", "groups",
+                 "history", "implicit", "kernels", "line_search", "linear", "logistic", "loop",
+                 "matrix_factorization", "minibatch", "neighbours", "neural", "neural_groups",
+                 "numerics", "objectives", "overflow", "pairwise", "pointwise", "quadratic",
+                 "sample", "sampled", "sgd", "short", "softmax", "stopping", "subspace",
+                 "updating", "validation", "validation_share", "watching"),
     "reading": ("features", "folder", "id_kinds", "ids", "persistence", "ratings", "readers",
                 "storage", "text", "unusual_input", "validation"),
 }
@@ -112,7 +114,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 class Score(NamedTuple):
-    """What became of the first mutants of a part in the drawn order."""
+    """What became of a span of the mutants of a part in the drawn order."""
 
     mutants: int
     drawn: int
@@ -129,10 +131,10 @@ class Score(NamedTuple):
         return self.killed / max(self.tried - self.equivalent, 1)
 
 
-def score(part: str, count: int) -> tuple[Score, list[Mutant]]:
-    """Return the score of the first `count` mutants of a part, and those that survived."""
+def score(part: str, span: slice) -> tuple[Score, list[Mutant]]:
+    """Return the score of a span of the mutants of a part, and those that survived."""
     verdicts, mutants, reasons = Verdicts(part), drawn(PARTS[part].files), equivalent()
-    sample = mutants[:count]
+    sample = mutants[span]
     others = [each for each in sample if each[:4] not in reasons]
     counts = Counter(verdicts.outcome(each) for each in others)
     killed, same = counts["killed"] + counts["timeout"], len(sample) - len(others)
@@ -142,9 +144,9 @@ def score(part: str, count: int) -> tuple[Score, list[Mutant]]:
             [each for each in others if verdicts.outcome(each) == "survived"])
 
 
-def report(part: str, count: int) -> None:
+def report(part: str, span: slice) -> None:
     """Print the score of a part, and the mutants that survived."""
-    found, survivors = score(part, count)
+    found, survivors = score(part, span)
     print(f"{part}: {found.mutants} mutants, {found.drawn} drawn, {found.tried} tried; "
           f"{found.equivalent} equivalent, {found.killed} of {found.tried - found.equivalent} "
           f"others killed ({found.by_time} by time): {found.share:.1%}, "
@@ -154,11 +156,13 @@ def report(part: str, count: int) -> None:
               f"    - {each.before}\n    + {each.after}")
 
 
-def record(part: str, count: int) -> None:
-    """Put the score of a part into the results."""
+def record(part: str, span: slice) -> None:
+    """Put the score of a part into the results; a later sample stands there as the next one."""
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    found = score(part, count)[0]
-    results[part] = {**found._asdict(), "share": found.share}
+    found = score(part, span)[0]
+    kept = {**found._asdict(), "share": found.share}
+    results.setdefault(part, {}).update({"next": kept} if span.start else kept)
+    results = {each: results[each] for each in PARTS if each in results}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
@@ -492,10 +496,10 @@ def try_in_a_process(part: str, wanted: list[Mutant], most: float) -> None:
     process.join()
 
 
-def chosen(part: str, count: int, asked: str) -> list[Mutant]:
+def chosen(part: str, span: slice, asked: str) -> list[Mutant]:
     """Return the mutants of a sample that were asked for: by default, those without a verdict."""
     verdicts, same = Verdicts(part), equivalent()
-    sample = drawn(PARTS[part].files)[:count]
+    sample = drawn(PARTS[part].files)[span]
     if asked == "equivalent":
         return [each for each in sample if each[:4] in same]
     outcome = "survived" if asked == "survivors" else None
@@ -507,6 +511,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--sample", type=int, default=400, help="mutants per part (400)")
+    parser.add_argument("--after", type=int, default=0, help="leave out the first of the order (0)")
     parser.add_argument("--all", action="store_true", help="all mutants")
     parser.add_argument("--seconds", type=float, default=SECONDS,
                         help="of a processor that the tests of a mutant may take (15)")
@@ -524,13 +529,13 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     STATE.mkdir(exist_ok=True)
-    count = sys.maxsize if given.all else given.sample
+    span = slice(given.after, None if given.all else given.after + given.sample)
     for part in given.parts or PARTS:
         if given.asked != "report":
-            try_in_a_process(part, chosen(part, count, given.asked), given.seconds)
-        report(part, count)
+            try_in_a_process(part, chosen(part, span, given.asked), given.seconds)
+        report(part, span)
         if given.record:
-            record(part, count)
+            record(part, span)
 
 
 if __name__ == "__main__":

@@ -27,16 +27,17 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.atomic import absent, owned, place_folder
+from mfcore.atomic import absent, named, owned, place_folder
 from mfcore.data.canonical import Duplicates, merge, sorted_order
 from mfcore.data.chunks import CELLS
 from mfcore.data.folder import seal
 from mfcore.data.identity import identities, of_file
 from mfcore.data.ids_in_pieces import CollectedIds
-from mfcore.data.journal import Journal, discard, is_over
+from mfcore.data.journal import Journal, append, discard, is_over
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Part, check_parts, parts_of, pieces
+from mfcore.npy import save
 from mfcore.parallel import row_chunks
 from mfcore.progress import progress_bar
 
@@ -269,7 +270,7 @@ class _Sort:
         """Make the arrays of a side out of raw numbers."""
         indptr = np.concatenate([[0], np.cumsum(np.fromfile(counts, np.int64))])
         wanted = self._index_type() if indptr[-1] < 2**31 else np.int64
-        np.save(whole / f"{side}.indptr.npy", indptr.astype(wanted))
+        save(whole / f"{side}.indptr.npy", indptr.astype(wanted))
         _with_head(indices, whole, self._index_type(), wanted)
         for path in values:
             if path.exists():
@@ -294,8 +295,7 @@ def _ranges(counts: np.ndarray, most: int) -> np.ndarray:
 
 
 def _append(path: Path, array: np.ndarray) -> None:
-    with path.open("ab") as stream:
-        np.ascontiguousarray(array).tofile(stream)
+    append(path, np.ascontiguousarray(array).data)
 
 
 def _narrowest(path: Path) -> type:
@@ -308,8 +308,9 @@ def _narrowest(path: Path) -> type:
 def _with_head(raw: Path, whole: Path, stored: type, wanted: type) -> None:
     """Turn raw numbers into a .npy file of the wanted type in a folder, a chunk at a time."""
     size = raw.stat().st_size // np.dtype(stored).itemsize
-    with (whole / raw.name).open("wb") as stream, raw.open("rb") as numbers:
+    target = whole / raw.name
+    with named(target), target.open("wb") as stream, raw.open("rb") as numbers:
         np.lib.format.write_array_header_1_0(stream, {
             "descr": np.dtype(wanted).str, "fortran_order": False, "shape": (size,)})
         for start, stop in row_chunks(size, CELLS):
-            np.fromfile(numbers, stored, stop - start).astype(wanted).tofile(stream)
+            stream.write(np.fromfile(numbers, stored, stop - start).astype(wanted).data)

@@ -26,7 +26,7 @@ from mfcore import persistence, validation
 from mfcore.atomic import new_folder
 from mfcore.data.orientations import check_arrays, check_cells, check_same_cells
 from mfcore.data.positions import named_or_none
-from mfcore.npy import mapped
+from mfcore.npy import mapped, save
 
 FORMAT, VERSION = "mfcore ratings", 1
 HEADER, IDS = "header.json", "ids.mfcore"
@@ -43,7 +43,7 @@ def write(ratings: Any, folder: str | os.PathLike[str]) -> None:
             arrays = {name: getattr(given.by_user, name) for name in ("indptr", "indices", "data")}
             for name, array in {**arrays, "weights": given.weights}.items():
                 if array is not None:
-                    np.save(part / f"{side}.{name}.npy", array)
+                    save(part / f"{side}.{name}.npy", array)
         seal(part, ratings.shape, ratings.user_ids, ratings.item_ids)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mfcore.atomic import PREFIX, remove, replacing
+from mfcore.atomic import PREFIX, named, remove, replacing
 
 NAME = "journal.json"
 
@@ -112,6 +112,12 @@ class Journal:
     def done(self, stage: str) -> int:
         """Return how many steps of a stage are done."""
         return int(self.state.get(stage, 0))
+
+
+def append(path: Path, data: Any) -> None:
+    """Append bytes, or the numbers of an array in one piece, to a file."""
+    with named(path), path.open("ab") as stream:
+        stream.write(data)
 
 
 def is_over(folder: Path, result: str) -> bool:

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.journal import append
 
 PIECE = 1 << 22
 Columns = Mapping[str, np.ndarray]
@@ -64,16 +65,11 @@ def _csv_lines(columns: Columns, head: bool) -> bytes:
 
 
 def _append_csv(folder: Path, number: int, columns: Columns, kinds: Any) -> None:
-    _append(folder / "rows", _csv_lines(columns, number == 0))
+    append(folder / "rows", _csv_lines(columns, number == 0))
 
 
 def _append_gzip(folder: Path, number: int, columns: Columns, kinds: Any) -> None:
-    _append(folder / "rows", gzip.compress(_csv_lines(columns, number == 0), 6, mtime=0))
-
-
-def _append(path: Path, data: Any) -> None:
-    with path.open("ab") as stream:
-        stream.write(data)
+    append(folder / "rows", gzip.compress(_csv_lines(columns, number == 0), 6, mtime=0))
 
 
 def _copy(folder: Path, stream: IO[bytes], kinds: Any) -> None:
@@ -91,7 +87,7 @@ def _append_npy(folder: Path, number: int, columns: Columns, kinds: Mapping[str,
     for name, values in columns.items():
         rows[name] = ["" if value is None else value for value in values.tolist()] \
             if values.dtype == object else values
-    _append(folder / "rows", rows.tobytes())
+    append(folder / "rows", rows.tobytes())
 
 
 def _finish_npy(folder: Path, stream: IO[bytes], kinds: Mapping[str, np.dtype]) -> None:
