@@ -176,11 +176,30 @@ def test_vectors_predict_better_than_biases_and_weighting_the_unknown_ranks_best
     assert best["cross_group_rate@10"] < rows["Popularity"]["cross_group_rate@10"] / 4
 
 
+def test_every_idea_pays_on_the_data_of_the_demo():
+    arguments = build_parser().parse_args(["demo", "--quiet"])
+    steps = demo.climb(mfcore.fetch(arguments.data), arguments).steps
+    assert [step.name for step in steps] == LADDER
+    errors = [step.figures["rmse"] for step in steps[1:5]]
+    assert (np.diff(errors) < -0.005).all()
+    assert errors[-1] < 0.97 * errors[0]
+    ranked = [step.figures["ndcg@10"] for step in steps]
+    assert max(ranked) == ranked[-1] > 1.1 * ranked[0]
+
+
+def test_the_demo_names_the_models_that_predict_and_rank_best(small_demo):
+    text, data = small_demo
+    rated = data["rows"][1:]
+    for line, row in (("To predict ratings", min(rated, key=lambda row: row["rmse"])),
+                      ("To recommend", max(data["rows"], key=lambda row: row["ndcg@10"]))):
+        assert f"{line}: {row['model']}, " in text
+
+
 def test_the_table_of_the_demo_is_aligned_and_explained(small_demo):
     text, data = small_demo
     lines = text.splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("model "))
-    edges = [column.end() for column in re.finditer("-+", lines[start + 1])][:-1]
+    edges = [column.end() for column in re.finditer("-+", lines[start + 1])][:-2]
     for name, line in zip(LADDER, lines[start + 2:start + 8], strict=True):
         assert line.startswith(name)
         for edge in edges[1:]:                      # numbers end where their column does

@@ -1,6 +1,6 @@
 """`mfcore demo`: a ladder of models, what folding is, and recommendations for a few users.
 
-Each of the six models has one idea more than the one before it.  Its settings are those that do
+Each of the six models has one idea that the one before it lacks.  Its settings are those that do
 best on a validation part of the training ratings; the test part is looked at once, at the end.
 Where no rating crosses from one audience to another, a second table shows how a weight on
 unknown cells affects folding.
@@ -36,6 +36,7 @@ FIXED: dict[str, Any] = {"n_factors": 16, "reg_scaling": 0.5, "n_epochs": 15}
 REGS = (0.15, 0.3, 0.6, 1.2, 2.4)
 WEIGHTED_REGS = (0.6, 1.2)
 WEIGHTS = (0.01, 0.03, 0.1, 0.3)
+BIAS_SHARES = (0.5, 0.75, 1.0)
 # For every weight, so that weights alone differ.
 PENALTIES = {"reg": 1.1, "bias_reg": 2.0}
 # Shares of the weight at which all unknown cells together weigh as much as the ratings.
@@ -47,7 +48,11 @@ COLUMNS = {"cross-audience@10": CROSS, "folding@10": FOLDING, "spurious@10": SPU
 PICTURE = "mfcore-folding.png"
 USERS, RATED, RECOMMENDED = 3, 3, 5
 ENOUGH_RATED = 5            # ratings that a user must have to be shown
-SHORT = {"unknown_weight": "w0", "unknown_value": "r0"}
+SHORT = {"unknown_weight": "w0", "unknown_value": "r0", "bias_share": "share"}
+IDEAS = {"Popularity": "what everybody rates", "BiasOnly": "offsets of users and items",
+         "minimal MF": "vectors alone", "mean bias": "vectors, and a share of mean offsets",
+         "learned bias": "offsets learned with the vectors",
+         "weighted unknown": "cells without a rating count a little"}
 Groups = tuple[np.ndarray, np.ndarray]
 
 
@@ -110,6 +115,7 @@ def rungs(lowest: float) -> list[Rung]:
                 for reg, weight, value in product(WEIGHTED_REGS, WEIGHTS, values)]
     plain: list[str | None] = [None, "mean", "learned"]
     minimal, mean, learned = ([{"bias": bias, "reg": reg} for reg in REGS] for bias in plain)
+    mean = [{**each, "bias_share": share} for each, share in product(mean, BIAS_SHARES)]
     return [Rung("Popularity", "Popularity", [{}], RANKING),
             Rung("BiasOnly", "BiasOnly", [{}], RATING),
             Rung("minimal MF", "MatrixFactorization", minimal, RATING),
@@ -312,13 +318,26 @@ def _ladder_text(rows: list[dict[str, Any]]) -> str:
         cross = "; cross-audience: share of recommendations from a foreign catalogue, lower is " \
                 "better"
     cells = [[row["model"], *(number(row.get(key)) for key in columns.values()),
-              number(row["seconds"], 2),
+              number(row["seconds"], 2), IDEAS[row["model"]],
               ", ".join(f"{SHORT.get(name, name)}={value}" for name, value
                         in row["settings"].items() if name != "bias")] for row in rows]
-    head = ["model", *columns, "seconds", "settings"]
-    return (f"{table(head, cells, left=(0, len(columns) + 2))}\n\n"
+    head = ["model", *columns, "seconds", "what it adds", "settings"]
+    return (f"{table(head, cells, left=(0, len(columns) + 2, len(columns) + 3))}\n\n"
             f"RMSE: error of predicted ratings, lower is better; NDCG@10: held-out items among "
-            f"ten recommended, higher is better{cross}.")
+            f"ten recommended, higher is better{cross}.\n\n{_advice(rows)}")
+
+
+def _advice(rows: list[dict[str, Any]]) -> str:
+    """Say which model predicts and which recommends best here, and what a user would take."""
+    rated = [row for row in rows if RATING in row]
+    predicts, base = min(rated, key=lambda row: row[RATING]), rated[0]
+    ranks, popular = max(rows, key=lambda row: row[RANKING]), rows[0]
+    return (f"To predict ratings: {predicts['model']}, RMSE {predicts[RATING]:.4f} against "
+            f"{base[RATING]:.4f} of {base['model']}; "
+            f"MatrixFactorization() has learned biases by default.\n"
+            f"To recommend: {ranks['model']}, NDCG@10 {ranks[RANKING]:.4f} against "
+            f"{popular[RANKING]:.4f} of {popular['model']}; ImplicitMF() weights unknown cells by "
+            f"default.")
 
 
 def _folding_text(rows: list[dict[str, Any]], path: str | None) -> str:

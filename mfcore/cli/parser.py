@@ -91,7 +91,8 @@ def _demo(kinds: Any) -> None:
             mfcore demo
             mfcore demo --data planted-audiences
             mfcore demo --data ml-100k --json""")
-    parser.add_argument("--data", default="planted", metavar="DATA", help=f"{DATA} (planted)")
+    parser.add_argument("--data", default="planted-stars", metavar="DATA",
+                        help=f"{DATA} (planted-stars)")
     parser.add_argument("--seed", type=int, default=0, help="for all random draws (0)")
     parser.add_argument("--titles", metavar="DATA|FILE", help=TITLES)
     parser.add_argument("--picture", default=PICTURE, metavar="FILE",

@@ -69,7 +69,7 @@ SOURCES = {
     "movietweetings-100k": Source(_DAT, _TWEETINGS),
     "online-retail": Source({"online_retail_pairs.csv": formats.online_retail}, _RETAIL),
 }
-NAMES = ("planted", "planted-audiences", *SOURCES)
+NAMES = ("planted", "planted-stars", "planted-audiences", *SOURCES)
 
 
 def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
@@ -79,9 +79,9 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
     Parameters
     ----------
     name : str
-        "planted" and "planted-audiences" (generated), "ml-100k", "ml-1m", "ml-10m", "ml-20m",
-        "ml-25m", "ml-latest-small", "movietweetings-10k", "movietweetings-100k" or
-        "online-retail".
+        "planted", "planted-stars" and "planted-audiences" (generated), "ml-100k", "ml-1m",
+        "ml-10m", "ml-20m", "ml-25m", "ml-latest-small", "movietweetings-10k",
+        "movietweetings-100k" or "online-retail".
     data_dir : path or None
         Where to look and download to; None: look in MFCORE_DATA, then in the cache, and
         download to the cache.
@@ -106,7 +106,8 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
     if name not in SOURCES:
         from mfcore.data import synthetic
 
-        return synthetic.planted() if name == "planted" else synthetic.planted_audiences()
+        return synthetic.planted_audiences() if name == "planted-audiences" else \
+            synthetic.planted(**(synthetic.STARS if name == "planted-stars" else {}))
     places = _places(data_dir)
     remove_abandoned(places[-1])
     archive = _on_this_machine(name, places) or _downloaded(name, places[-1], progress)

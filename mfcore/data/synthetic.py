@@ -15,6 +15,7 @@ what is missing carries information, as in real data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,10 @@ from mfcore.data.ratings import Ratings
 
 LOW, HIGH, MEAN = 1.0, 5.0, 3.0
 USER_BIAS, ITEM_BIAS, TASTE = 0.35, 0.35, 0.9    # standard deviations, in stars
+# Offsets matter as much as taste, and there are few ratings per user, as in real data.
+STARS: dict[str, Any] = {
+    "n_users": 1600, "n_items": 500, "n_factors": 2, "group_share": 0.8, "density": 0.045,
+    "skew": 0.2, "selection": 0.9, "noise": 0.8, "user_bias": 0.65, "item_bias": 0.65, "taste": 0.6}
 ACTIVITY = 0.5                                   # standard deviation of ln n_u
 FEWEST, MOST = 5, 0.8                            # least n_u; greatest share of a catalogue
 YEAR = 31_536_000
@@ -84,6 +89,7 @@ class PlantedDataset(Dataset):
 def planted(n_users: int = 600, n_items: int = 300, n_factors: int = 4, *, n_groups: int = 6,
             group_share: float = 0.5, density: float = 0.35, skew: float = 0.6,
             selection: float = 1.5, noise: float = 0.4, step: float | None = 0.5,
+            user_bias: float = USER_BIAS, item_bias: float = ITEM_BIAS, taste: float = TASTE,
             random_state: int | np.random.Generator | None = 0) -> PlantedDataset:
     """Generate ratings from known factors, biases and groups.
 
@@ -104,6 +110,8 @@ def planted(n_users: int = 600, n_items: int = 300, n_factors: int = 4, *, n_gro
         Standard deviation of what no model can predict, in stars.
     step : float > 0 or None
         Ratings are rounded to multiples of it; None keeps them as float32.
+    user_bias, item_bias, taste : float >= 0
+        Standard deviations of b, b̃ and P·Q, in stars.
     random_state : int, numpy Generator or None
 
     Returns
@@ -115,13 +123,16 @@ def planted(n_users: int = 600, n_items: int = 300, n_factors: int = 4, *, n_gro
     share = validation.real("group_share", group_share, low=0, high=1)
     shape = _checked_shape(n_users, n_items, n_factors)
     habits = _Habits(density, skew, selection, noise, step)
+    spreads = [validation.real(name, value, low=0) for name, value in (
+        ("user_bias", user_bias), ("item_bias", item_bias), ("taste", taste))]
     rng = validation.random_generator("random_state", random_state)
     groups = [rng.integers(0, n_groups, n_rows) for n_rows in shape]
     centres = [rng.normal(size=(n_groups, n_factors)) * share**0.5 for _ in shape]
     X = [centre[group] + rng.normal(size=(n_rows, n_factors)) * (1 - share)**0.5
          for centre, group, n_rows in zip(centres, groups, shape, strict=True)]
-    scale = (TASTE**2 / n_factors) ** 0.25
-    truth = _truth(rng, [scale * x for x in X], [scale * centre for centre in centres], noise)
+    scale = (spreads[2]**2 / n_factors) ** 0.25
+    truth = _truth(rng, [scale * x for x in X], [scale * centre for centre in centres], noise,
+                   spreads[:2])
     counts = _activity(rng, np.full(n_users, density * n_items), n_items)
     matrix = _rated(rng, truth, habits, counts, None)
     names = [str(group) for group in range(n_groups)], _words(GENRES, n_groups)
@@ -199,9 +210,9 @@ def _checked_shape(n_users: int, n_items: int, n_factors: int, low: int = 1) -> 
 
 
 def _truth(rng: np.random.Generator, X: list[np.ndarray], centres: list[np.ndarray],
-           noise: float) -> Planted:
-    return Planted(MEAN, rng.normal(0, USER_BIAS, len(X[0])), rng.normal(0, ITEM_BIAS, len(X[1])),
-                   X[0], X[1], centres[0], centres[1], float(noise))
+           noise: float, spreads: Sequence[float] = (USER_BIAS, ITEM_BIAS)) -> Planted:
+    b_users, b_items = (rng.normal(0, spread, len(x)) for spread, x in zip(spreads, X, strict=True))
+    return Planted(MEAN, b_users, b_items, X[0], X[1], centres[0], centres[1], float(noise))
 
 
 def _activity(rng: np.random.Generator, typical: np.ndarray,
