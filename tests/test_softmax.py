@@ -31,6 +31,7 @@ from mfcore.objectives.softmax import (
 from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam
+from mfcore.solvers.spectral import SpectralStart
 
 LOSSES = {"softmax": Softmax(0.37), "tanh": Surrogate(0.23), "relu": Surrogate(0.31, "relu"),
           "sl@k": TopK(0.41, 0.7, 3), "bpr": Pairs(0.83), "ccl": Contrastive(1.7, 0.13),
@@ -208,6 +209,42 @@ def solver(number=None, popular=False, reg=0.0, features=(None, None)) -> Rankin
     cells.eliminate_zeros()
     return RankingAdam(cells, Ranked(Softmax(0.3), True, reg), Negatives(number, popular), features,
                        Adam(0.1, lazy=True), 16, seed=3)
+
+
+def started(tau=0.5, length=2.0, k=8) -> tuple[sp.csr_array, Vectors]:
+    """Return choices, one item without any, and the start of cosines."""
+    cells, random = audiences(), np.random.default_rng(1)
+    cells = sp.csr_array(cells * (np.arange(60) > 0))
+    cells.eliminate_zeros()
+    at = Vectors(*(1e-9 * random.standard_normal((n, k)) for n in cells.shape))
+    at.Q[7] = 0
+    SpectralStart(cells, tau, length).begin(at, Pool(1))
+    return cells, at
+
+
+def test_cosines_begin_at_the_popularity_of_items():
+    cells, at = started()
+    counts = np.bincount(cells.indices, minlength=60)
+    some = np.flatnonzero((counts > 0) & (np.arange(60) != 7))
+    common = at.P[0, 0] * at.Q[some, 0] / 2.0**2 / 0.5
+    np.testing.assert_allclose(common - common[0], np.log(counts[some] / counts[some[0]]),
+                               atol=1e-6)
+
+
+def test_cosines_begin_at_the_length_and_in_the_directions_of_the_groups():
+    cells, at = started()
+    np.testing.assert_allclose(np.linalg.norm(at.P, axis=1), 2, rtol=1e-6)
+    groups = (np.arange(90) % 3)[:, None] == np.arange(60) // 20
+    rest = at.P[:, 1:] @ at.Q[:, 1:].T
+    known = (np.bincount(cells.indices, minlength=60) > 0) & (np.arange(60) != 7)
+    assert rest[:, known][groups[:, known]].mean() > rest[:, known][~groups[:, known]].mean() + 0.5
+
+
+def test_rows_of_zeros_stay_and_rows_without_choices_lie_where_they_are_least_popular():
+    _, at = started()
+    assert not at.Q[7].any()
+    assert np.argmin(np.delete(at.Q[:, 0], 7)) == 0
+    assert abs(at.Q[0, 1:]).max() < 1e-6
 
 
 def test_an_epoch_visits_every_chosen_cell_once_in_an_order_of_its_own():

@@ -32,6 +32,7 @@ from mfcore.nn.sparse import transposed_times
 from mfcore.objectives.softmax import Batch, Ranked, Slopes, Vectors
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
+from mfcore.solvers.spectral import SpectralStart
 from mfcore.validation import DivergenceError
 
 
@@ -80,6 +81,8 @@ class RankingAdam(Solver):
     optimizer : Adam
     batch_size : int
     seed : int, >= 0
+    start : SpectralStart or None
+        What moves the vectors before the first epoch.
     """
 
     cells: sp.csr_array
@@ -89,6 +92,7 @@ class RankingAdam(Solver):
     optimizer: Adam
     batch_size: int
     seed: int
+    start: SpectralStart | None = None
     done: int = 0
     _parameters: dict[str, Parameter] = field(default_factory=dict, init=False)
 
@@ -96,6 +100,11 @@ class RankingAdam(Solver):
         self._users = np.repeat(np.arange(self.cells.shape[0]), np.diff(self.cells.indptr))
         self._counts = np.bincount(self.cells.indices, minlength=self.cells.shape[1])
         self._place = np.full(self.cells.shape[1], -1, np.int64)
+
+    def begin(self, at: Vectors, pool: Pool) -> None:
+        """Move the vectors to where the first epoch begins."""
+        if self.start is not None:
+            self.start.begin(at, pool)
 
     def epoch(self, at: Vectors, pool: Pool) -> float:
         """Visit every chosen cell once; return the mean loss, before each step."""

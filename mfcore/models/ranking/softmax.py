@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
@@ -32,6 +33,7 @@ from mfcore.objectives.softmax import (
 from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam
+from mfcore.solvers.spectral import SpectralStart
 
 FEW_ITEMS, DRAWN = 1024, 512        # "auto": as many items are all negatives, of more so many
 
@@ -86,7 +88,8 @@ class SoftmaxMF(Recommender):
         a budget of steps (`budget`); where that is fewer than 100 ratings, the steps that do
         without.  An integer holds nothing out, unless `validation` is given.
     init_scale : float, > 0
-        Vectors start normal with standard deviation init_scale / √k.
+        Length of the vectors at the start: of cosines along popularity and the leading directions
+        of the graph of users and items (solvers/spectral.py), of products at random.
     tol : float >= 0, or None
         Stop when the mean loss falls by less than this share in an epoch.
     patience, validation, refit
@@ -139,9 +142,9 @@ class SoftmaxMF(Recommender):
     sampling: str = setting(default="uniform", among=("uniform", "popularity"))
     reg: float = setting(default=0.0, low=0)
     learning_rate: float = setting(default=0.01, low=0, above=0)
-    batch_size: int = setting(default=1024, low=1)
+    batch_size: int = setting(default=256, low=1)
     n_epochs: int | str = setting(default=AUTO, low=1, among=(AUTO,))
-    init_scale: float = setting(default=0.1, low=0, high=1e3, above=0)
+    init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
 
     # Chosen on validation parts: see benchmarks/defaults.py.
     budget = Budget(enough=5000, patience=800, epochs=(5, 60), most=100)
@@ -172,7 +175,7 @@ class SoftmaxMF(Recommender):
         at = Vectors(P, Q, *(side.groups(self.n_factors, real)[0] for side in sides))
         solver = RankingAdam(cells, self._problem(len(Q)), self._negatives(len(Q)),
                              (F, E), Adam(self.learning_rate, lazy=True), self.batch_size,
-                             seed=int(random.integers(2**63)))
+                             seed=int(random.integers(2**63)), start=self._spectral(cells))
 
         def publish(at: Vectors) -> None:
             for side, X, features, G in zip(sides, (at.P, at.Q), (F, E), (at.G, at.H), strict=True):
@@ -181,6 +184,11 @@ class SoftmaxMF(Recommender):
                 side.feature_factors = None if features is None else G
 
         return Start(solver, at, publish)
+
+    def _spectral(self, cells: sp.csr_array) -> SpectralStart | None:
+        if self.similarity == "dot":
+            return None
+        return SpectralStart(cells, self._tau(cells.shape[1]), self.init_scale)
 
     def n_steps(self, ratings: Ratings) -> int:
         """Return the steps of an epoch."""
@@ -214,10 +222,13 @@ class SoftmaxMF(Recommender):
     def _problem(self, n_items: int) -> Ranked:
         return Ranked(self._loss(n_items), self.similarity == "cosine", self.reg)
 
+    def _tau(self, n_items: int) -> float:
+        if not isinstance(self.temperature, str):
+            return self.temperature
+        return temperature_of(n_items) if self.similarity == "cosine" else 1.0
+
     def _loss(self, n_items: int) -> Loss:
-        tau = self.temperature
-        if isinstance(tau, str):
-            tau = temperature_of(n_items) if self.similarity == "cosine" else 1.0
+        tau = self._tau(n_items)
         made: dict[str, Loss] = {
             "softmax": Softmax(tau), "psl": Surrogate(tau), "sl@k": TopK(tau), "bpr": Pairs(tau),
             "ccl": Contrastive(self.negative_weight, self.margin), "warp": Warp(self.margin)}
