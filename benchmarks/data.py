@@ -21,12 +21,18 @@ PARTS = ("data", "indices", "indptr", "shape")
 TEXT = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("generated.py", "data.py"))
 
 
+def kept(name: str) -> Path:
+    """Return where something made by this text is kept, in a folder that is there."""
+    folder = cache_dir() / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, suffix = name.rsplit(".", 1)
+    return folder / f"{stem}-{hashlib.sha256(TEXT).hexdigest()[:8]}.{suffix}"
+
+
 def stored(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return arrays and sparse matrices by name, made at the first call on this machine."""
-    digest = hashlib.sha256(TEXT).hexdigest()[:8]
-    path = cache_dir() / "benchmarks" / f"{name}-{digest}.npz"
+    path = kept(f"{name}.npz")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.npz")
         np.savez(partial, **flat(make()))
         partial.replace(path)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("numpy", "scipy", "numba", "implicit", "irspack", "libmf", "scikit-surprise",
-            "torch", "cmfrec")
+            "torch", "cmfrec", "pandas", "polars", "pyarrow")
 
 
 def peak_gigabytes() -> float:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from benchmarks import data, harness, machine
 from benchmarks.case import Case, Contestant, Task, both_reach, figure_after
-from benchmarks.cases import als, cases
+from benchmarks.cases import als, cases, reading
 
 
 def points(seconds, figures=(9.0, 8.0, 7.0, 6.0, 5.0, 4.0)):
@@ -229,6 +229,7 @@ def test_data_are_made_once(folder):
 def tiny(folder, monkeypatch):
     """The sizes of all cases, small enough for a test."""
     monkeypatch.setattr(data, "SIZES", {"small": (60, 40, 900)})
+    monkeypatch.setattr(reading, "SIZES", data.SIZES)
 
 
 @pytest.mark.parametrize(("name", "contestant"), [

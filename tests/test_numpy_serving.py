@@ -12,12 +12,13 @@ import samples
 
 import mfcore
 from mfcore import persistence, serving
+from mfcore.models.registry import OF_ITEMS
 from mfcore.serving import served as served_by
 from mfcore.serving.served import LINEAR as SERVED
 
 LINEAR = [*samples.CONFIGURATIONS, *samples.IMPLICIT]
 SOLVED = [name for name in LINEAR if samples.model(name).get_params().get("bias") != "mean"]
-OTHERS = [name for name in (*SERVED, "EASE") if name not in
+OTHERS = [name for name in (*SERVED, *OF_ITEMS) if name not in
           ("MatrixFactorization", "ImplicitMF")]
 RATED = {"i5": 4.0, "i1": 2.0, "i6": 0.0}
 
@@ -63,8 +64,11 @@ def test_a_new_user_gets_the_list_of_the_model(name, features, tmp_path):
     same(served(model, tmp_path).recommend(ratings=RATED, k=8), model.recommend(ratings=new, k=8))
 
 
-@pytest.mark.parametrize("made", [mfcore.EASE(values="raw"), mfcore.BiasOnly(),
-                                  mfcore.Popularity()], ids=lambda made: type(made).__name__)
+@pytest.mark.parametrize("made", [
+    mfcore.EASE(values="raw"), mfcore.BiasOnly(), mfcore.Popularity(), mfcore.PureSVD(3),
+    mfcore.ItemKNN(n_neighbors=3, values="raw"), mfcore.RP3Beta(),
+    mfcore.SparseEASE(n_neighbors=3),
+    mfcore.PureSVD(3, values="raw")], ids=repr)
 def test_so_does_one_of_a_model_without_vectors(made, tmp_path):
     model = made.fit(samples.named(samples.counts()))
     new = mfcore.Ratings.from_arrays([0] * len(RATED), list(RATED), list(RATED.values()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.case import Case
-from benchmarks.cases import als, bpr, ease, neural, serving, sgd, softmax, start
+from benchmarks.cases import als, bpr, ease, neural, reading, serving, sgd, softmax, start
 
-FILES = (als, sgd, bpr, softmax, serving, ease, neural, start)
+FILES = (als, sgd, bpr, softmax, serving, ease, neural, reading, start)
 
 
 def cases(widths: Sequence[int] = (64, 128), widest: int = 256) -> dict[str, Case]:

@@ -8,7 +8,7 @@
 It reads the files that `save` writes, and gives the lists of `recommend`.  Scores are
 
     s_u = μ + b_u + b̃ + Q P_u        models with vectors and biases
-    s_u = x_u B                       EASE
+    s_u = x_u B                       EASE, and filters of items
 
 and the vector of a new user solves the row system of the fit (objectives/quadratic.py).
 """

@@ -108,19 +108,19 @@ class Vectors:
 class Items:
     """s_u = x_u B: each score is added up item by item.
 
+    row : row(column) returns places in a row of B, and the weights there
+    n_items, dtype : of B
     has_seen : whether the ratings of users of the fit are in the file
     """
 
-    B: np.ndarray
+    row: Callable[[int], tuple[Any, np.ndarray]]
+    n_items: int
+    dtype: np.dtype
     binary: bool
     indptr: np.ndarray
     indices: np.ndarray
     data: np.ndarray
     has_seen: bool = True
-
-    @property
-    def n_items(self) -> int:
-        return len(self.B)
 
     def known(self, row: int) -> Row:
         if not self.has_seen:
@@ -129,12 +129,13 @@ class Items:
         return self.new(self.indices[cells], self.data[cells])
 
     def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
-        return Row(columns, ((values > 0) if self.binary else values).astype(self.B.dtype))
+        return Row(columns, ((values > 0) if self.binary else values).astype(self.dtype))
 
     def scores(self, user: Row) -> np.ndarray:
-        scores: np.ndarray = np.zeros(self.n_items, self.B.dtype)
+        scores: np.ndarray = np.zeros(self.n_items, self.dtype)
         for column, value in zip(user.p, user.bias, strict=True):
-            scores += value * self.B[column]
+            places, weights = self.row(column)
+            scores[places] += value * weights
         return scores
 
     def rounding(self, user: Row) -> float:

@@ -27,6 +27,9 @@ def row_system(name: str, meta: dict[str, Any], Q: np.ndarray, gamma: np.ndarray
     params, fitted = meta["params"], meta["fitted"]
     if name == "Popularity":
         return lambda columns, values: average
+    if name == "PureSVD":
+        binary = params["values"] == "binary"
+        return lambda columns, values: Row((values > 0 if binary else values) @ Q[columns], 0.0)
     if name == "BiasOnly":
         return lambda columns, values: Row(average.p, np.sum(values - mean - gamma[columns])
                                            / max(len(values) + params["reg_users"], 1e-30))

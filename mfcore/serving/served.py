@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -22,7 +22,8 @@ from mfcore.objectives.scaling import implied_rating
 from mfcore.serving.answers import Answers, Items, Row, Vectors
 from mfcore.serving.new_rows import average_row, row_system
 
-LINEAR = ("MatrixFactorization", "ImplicitMF", "BPR", "BayesianMF", "BiasOnly", "Popularity")
+LINEAR = ("MatrixFactorization", "ImplicitMF", "BPR", "SoftmaxMF", "BayesianMF", "PureSVD",
+          "BiasOnly", "Popularity")
 RATES = ("MatrixFactorization", "BayesianMF", "BiasOnly")      # by `predicts_ratings`
 UNKNOWN = ("raise", "ignore")
 
@@ -69,13 +70,14 @@ def load(path: str | PathLike[str], *, mmap: bool = False, check: bool = True) -
 
 
 def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answers:
-    if name == "EASE":
-        return Items(arrays["weights_"], meta["params"]["values"] == "binary",
+    if name in registry.OF_ITEMS:
+        return Items(*_weights(arrays), meta["params"]["values"] == "binary",
                      arrays["ratings.indptr"], arrays["ratings.indices"], arrays["ratings.data"],
                      bool(meta["fitted"]["has_seen_"]))
     if name not in LINEAR:
-        raise NotImplementedError(f"mfcore.serving answers for {', '.join((*LINEAR, 'EASE'))}; "
-                                  f"mfcore.load serves {name}")
+        raise NotImplementedError(f"mfcore.serving answers for "
+                                  f"{', '.join((*LINEAR, *registry.OF_ITEMS))}; mfcore.load "
+                                  f"serves {name}")
     P, Q = arrays["user_factors_"], arrays["item_factors_"]
     beta, gamma = (arrays.get(f"{side}_bias_", np.zeros(len(X), X.dtype))
                    for side, X in (("user", P), ("item", Q)))
@@ -84,6 +86,20 @@ def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     params = meta["params"]
     is_score = params.get("loss") != "logistic" and params.get("bias", "") is not None
     return Vectors(P, Q, beta, gamma, mean, average, solve, is_score)
+
+
+def _weights(arrays: dict[str, np.ndarray]) -> tuple[Callable[[int], Any], int, np.dtype]:
+    """Return what gives a row of B, dense or CSR, the number of rows, and the type of weights."""
+    if "weights_" in arrays:
+        B = arrays["weights_"]
+        return lambda column: (slice(None), B[column]), len(B), B.dtype
+    indptr, indices, data = (arrays[f"weights_.{part}"] for part in ("indptr", "indices", "data"))
+
+    def row(column: int) -> tuple[np.ndarray, np.ndarray]:
+        cells = slice(indptr[column], indptr[column + 1])
+        return indices[cells], data[cells]
+
+    return row, len(indptr) - 1, data.dtype
 
 
 class Served:
