@@ -111,6 +111,10 @@ RATED = {
                         lambda: rated((600, 300), 0.5, (1, 5), 1, 1.0, 1.0)),
     "one in a thousand": Twin("9,000 × 6,000, 0.1 % rated, 1 to 5, skewed popularity",
                               lambda: rated((9000, 6000), 0.001, (1, 5), 1, 1.0, 1.0, 0.9)),
+    "a panel": Twin("200 × 80, 50 % rated, 0 to 100 in whole numbers",
+                    lambda: rated((200, 80), 0.5, (0, 100), 1, 0.8, 0.6, seed=11)),
+    "no noise": Twin("1,500 × 400, 6 % rated, −10 to 10 with decimals, next to no noise",
+                     lambda: rated((1500, 400), 0.06, (-10, 10), 0, 1.2, 0.02, seed=12)),
 }
 
 CHOSEN = {
@@ -132,4 +136,10 @@ CHOSEN = {
                         "LIBMF's one-class demo", lambda: bought((1575, 1571), 3.3, 40, 0.95)),
     "one purchase": Twin("30,000 × 1,000, a median of 1 per user in 25 groups, best-sellers",
                          lambda: bought((30_000, 1000), 1.0, 25, 0.8, 0.8)),
+    "half of all": Twin("5,000 × 200, 40 to 50 % taken, 10 groups",
+                        lambda: bought((5000, 200), 140, 10, 0.6, 0.4, seed=22)),
+    "hits alone": Twin("4,000 × 1,500, 12 per user by popularity, no taste",
+                       lambda: bought((4000, 1500), 12, 1, 0.5, 1.2, seed=24)),
+    "few users": Twin("250 × 3,000, 40 per user in 8 groups",
+                      lambda: bought((250, 3000), 40, 8, 0.8, 0.8, seed=26)),
 }

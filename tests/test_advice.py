@@ -94,6 +94,15 @@ def test_lists_that_cannot_be_told_from_those_of_popularity_are_not_worse():
     assert not _is_above(np.ones(50), np.full(50, 1 - 1e-15))
 
 
+def test_ratings_without_noise_are_learned_to_the_last_digit_by_a_sound_model():
+    random = np.random.default_rng(0)
+    P, Q = random.standard_normal((300, 2)), random.standard_normal((100, 2))
+    users, items = np.nonzero(random.random((300, 100)) < 0.4)
+    exact = Ratings.from_arrays(users, items, np.einsum("cf,cf->c", P[users], Q[items]))
+    model = MatrixFactorization(8, n_epochs=40, validation=0.1, patience=40, random_state=0)
+    assert told(model, exact) == []
+
+
 def test_the_warning_points_at_the_call_of_fit():
     with pytest.warns(FitWarning) as seen:
         ImplicitMF(4, reg=1e3).fit(even_groups())

@@ -41,7 +41,8 @@ class BPR(Recommender):
     reg : float, >= 0
         λ, penalty weight of the vectors, paid at each draw.
     bias_reg : float >= 0, or None
-        λᵇ, penalty weight of the biases; None: `reg`.
+        λᵇ, penalty weight of the biases; None: `reg`.  As large as `reg`, it keeps lists behind
+        those of Popularity where best-sellers say most.
     learning_rate : float, > 0
         η, length of a step.
     schedule : {"inverse", "constant"}
@@ -84,13 +85,13 @@ class BPR(Recommender):
     sampling: str = setting(default="uniform", among=("uniform", "adaptive"))
     item_bias: bool = True
     reg: float = setting(default=0.01, low=0)
-    bias_reg: float | None = setting(default=None, low=0)
-    learning_rate: float = setting(default=0.1, low=0, above=0)
+    bias_reg: float | None = setting(default=0.002, low=0)
+    learning_rate: float = setting(default=0.2, low=0, above=0)
     schedule: str = setting(default="inverse", among=("constant", "inverse"))
-    decay: float = setting(default=0.2, low=0)
-    n_epochs: int = setting(default=40, low=1)
+    decay: float = setting(default=0.1, low=0)
+    n_epochs: int = setting(default=60, low=1)
     tol: float | None = setting(default=None, low=0)
-    init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
+    init_scale: float = setting(default=0.5, low=0, high=1e3, above=0)
 
     predicts_ratings = False
 
