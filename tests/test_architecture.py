@@ -45,6 +45,7 @@ LAYERS = {
     "precompile": BASE | MIDDLE | {"compiled", "solvers", "models", "registry"},
     "cli": BASE | MIDDLE | {"mfcore", "compiled", "precompile", "solvers", "models", "registry",
                             "plots", "tuning", "cli"},                              # (draws)
+    "testing": {"mfcore", "data", "registry"},                     # (asks what users ask)
     "serving": BASE | {"data", "objectives", "registry", "serving"},
     "__main__": {"cli"},
     "mfcore": {"gradcheck", "registry"},

@@ -44,6 +44,7 @@ from mfcore import (
 from mfcore.metrics import rating
 from mfcore.metrics.fitted import Query
 from mfcore.parallel import Pool
+from mfcore.testing import check_recommender
 from mfcore.validation import NotFittedError
 
 FACTORIZED = [MatrixFactorization, ImplicitMF]
@@ -148,11 +149,8 @@ def test_fit_returns_the_model_and_its_learned_names_end_in_an_underscore(made):
 
 
 @pytest.mark.parametrize("made", samples.EVERY)
-def test_fit_changes_no_parameter(made):
-    model = samples.small(made)
-    before = model.get_params()
-    model.fit(samples.counts())
-    assert model.get_params() == before
+def test_a_model_keeps_the_promises_that_others_can_be_held_to(made):
+    check_recommender(samples.small(made))
 
 
 UNFITTED = {
@@ -438,19 +436,6 @@ def test_a_batch_answers_as_each_of_its_rows_alone(made):
 def same_lists(alone, together):
     for each, wanted in zip(zip(*alone, strict=True), together, strict=True):
         np.testing.assert_array_equal(np.concatenate(each), wanted)
-
-
-@pytest.mark.parametrize("made", samples.SHARED)
-def test_the_order_of_questions_is_the_order_of_answers(made):
-    """That a row's answer is its own is tried above for every model."""
-    model, rows = fitted(made), samples.counts(9, 8, seed=7)
-    order = np.random.default_rng(0).permutation(9)
-    for wanted, got in zip(model.recommend(ratings=rows, k=4),
-                           model.recommend(ratings=rows[order], k=4), strict=True):
-        np.testing.assert_array_equal(got, wanted[order])
-    for wanted, got in zip(model.recommend(range(9), k=4), model.recommend(order, k=4),
-                           strict=True):
-        np.testing.assert_array_equal(got, wanted[order])
 
 
 # ------------------------------------------------------------------------------ new rows

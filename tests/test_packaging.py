@@ -94,7 +94,7 @@ def test_the_wheel_holds_every_module_the_type_marker_and_the_licence(wheel):
 
 def test_the_wheel_holds_nothing_else(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names_in(wheel)} == {"mfcore"}
-    assert not [name for name in names_in(wheel) if Path(name).name.startswith("test")]
+    assert not [name for name in names_in(wheel) if Path(name).name.startswith("test_")]
 
 
 def test_the_wheel_says_what_it_is_and_needs(wheel):
