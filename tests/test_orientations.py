@@ -153,12 +153,16 @@ def test_ids_of_another_number_are_refused(tmp_path):
     refused(folder, "user_ids must have 9 entries, got 8")
 
 
+def with_weights(weights):
+    return {} if weights is None else {"weights": weights}
+
+
 @given(strategies.ratings(), st.integers(1, 9))
 def test_both_orientations_have_one_fingerprint(ratings, piece):
     """Whatever the pieces in which it is taken."""
     def check():
-        orientations.check_same_cells(ratings.by_user, ratings.weights, ratings.by_item,
-                                      ratings.weights_by_item)
+        orientations.check_same_cells(ratings.by_user, with_weights(ratings.weights),
+                                      ratings.by_item, with_weights(ratings.weights_by_item))
     usual = orientations.PIECE
     check()
     orientations.PIECE = piece
@@ -180,4 +184,5 @@ def test_one_other_value_gives_another_fingerprint(ratings, data):
     if changed[place] == 0:
         return
     with pytest.raises(ValueError, match=f"item.{which}.npy"):
-        orientations.check_same_cells(ratings.by_user, ratings.weights, by_item, weights)
+        orientations.check_same_cells(ratings.by_user, with_weights(ratings.weights), by_item,
+                                      with_weights(weights))

@@ -127,8 +127,10 @@ def convert(arguments: Namespace) -> Answer:
     from mfcore.data.convert import convert as sort
     from mfcore.data.layout import Reading
 
+    reading = Reading(timestamp=inputs.column_of(arguments.time_column),
+                      **inputs.columns_of(arguments))
     ratings = sort(arguments.files, arguments.out, memory=byte_count("memory", arguments.memory),
-                   duplicates=arguments.duplicates, reading=Reading(**inputs.columns_of(arguments)),
+                   duplicates=arguments.duplicates, reading=reading,
                    verbose=int(shows_progress(arguments.quiet)))
     return Answer({"out": arguments.out, "users": ratings.shape[0], "items": ratings.shape[1],
                    "ratings": ratings.nnz}, f"{shown(arguments.out)}: {ratings}")

@@ -50,15 +50,20 @@ def read_file(path: str, arguments: Namespace) -> Ratings:
         return mfcore.Ratings.open(path)
     return mfcore.read_ratings(path, duplicates=arguments.duplicates,
                                verbose=int(shows_progress(arguments.quiet)),
+                               time_column=column_of(arguments.time_column),
                                **columns_of(arguments))
+
+
+def column_of(text: str | None) -> int | str | None:
+    """Return a column as it is named on the command line: a number, or a name."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def columns_of(arguments: Namespace) -> dict[str, Any]:
     """Return what the file options say about columns, as `read_ratings` takes it."""
     columns = {"user": arguments.user_column, "item": arguments.item_column,
                "rating": arguments.rating_column}
-    found: dict[str, Any] = {name: int(text) if text.isdecimal() else text
-                             for name, text in columns.items()}
+    found: dict[str, Any] = {name: column_of(text) for name, text in columns.items()}
     if found["rating"] == "none":
         found["rating"] = None
     if arguments.missing is not None:

@@ -355,6 +355,8 @@ def _add_file_options(parser: ArgumentParser) -> None:
         extra = '; "none": every line counts as 1' if name == "rating" else ""
         group.add_argument(f"--{name}-column", default=name, metavar="COLUMN",
                            help=f"name in the header, or number from 0 (the {usual}){extra}")
+    group.add_argument("--time-column", metavar="COLUMN",
+                       help="of the seconds at which ratings were given (no times)")
     group.add_argument("--separator", metavar="TEXT", help="between columns (detected)")
     group.add_argument("--duplicates", choices=("error", "last", "mean", "sum"),
                        default="error", help="what to do if a pair occurs again (error)")

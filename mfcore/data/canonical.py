@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +11,7 @@ from mfcore import validation
 from mfcore.kernels.sorting import counting_order
 
 Duplicates = Literal["error", "last", "mean", "sum"]
+R = TypeVar("R", bound=Any)         # Ratings
 
 
 def no_matrix(name: str, given: Any) -> TypeError:
@@ -129,7 +130,8 @@ def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
           ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Sort cells by (row, column) and merge repeated ones; return indptr, columns, arrays.
 
-    Raises ValueError for repeated cells if `duplicates` is "error".
+    The array "times" keeps the last of repeated cells with "last", else the latest.  Raises
+    ValueError for repeated cells if `duplicates` is "error".
     """
     order = sorted_order(columns, np.arange(len(columns)), shape[1])[0]
     order, indptr = sorted_order(rows, order, shape[0])
@@ -146,7 +148,19 @@ def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
                          f"\"sum\" says how to merge")
     starts = np.flatnonzero(first)
     return np.searchsorted(starts, indptr), columns[starts], {
-        name: _merged(array, starts, duplicates) for name, array in arrays.items()}
+        name: np.maximum.reduceat(array, starts) if name == "times" and duplicates != "last"
+        else _merged(array, starts, duplicates) for name, array in arrays.items()}
+
+
+def order_by_item(by_user: sp.csr_array) -> np.ndarray:
+    """Return where each cell of the transpose is in `by_user`, shape (nnz,)."""
+    order: np.ndarray = numbered(by_user).T.tocsr().data
+    return order
+
+
+def numbered(by_user: sp.csr_array) -> sp.csr_array:
+    """Return the cells with their places as values."""
+    return sp.csr_array((np.arange(by_user.nnz), by_user.indices, by_user.indptr), by_user.shape)
 
 
 def sorted_order(keys: np.ndarray, order: np.ndarray, n_keys: int
@@ -163,6 +177,28 @@ def _merged(array: np.ndarray, starts: np.ndarray, duplicates: Duplicates) -> np
         return np.take(array, starts + counts - 1)
     total = np.add.reduceat(array.astype(np.float64), starts)
     return total / counts if duplicates == "mean" else total
+
+
+def part_of(ratings: R, places: sp.csr_array, users: Any, items: Any) -> R:
+    """Return some cells, named by their places in `by_user` order, with the ids of their rows."""
+    at, weights, times = places.data, ratings.weights, ratings.moments
+    matrix = sp.csr_array((ratings.by_user.data[at], places.indices, places.indptr), places.shape)
+    made: R = type(ratings)(matrix, weights=None if weights is None else weights[at],
+                            user_ids=users, item_ids=items,
+                            times=None if times is None else times.take(at), copy=False)
+    return made
+
+
+def moments(times: Any, size: int, kind: Any = None) -> Any:
+    """Return the checked times of that many cells, `mfcore.data.times.Times`; None for None.
+
+    kind : unit and zone that a file states, or None
+    """
+    if times is None:
+        return None
+    from mfcore.data.times import Times
+
+    return Times.of("times", times if kind is None else Times.stated(times, kind), size)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

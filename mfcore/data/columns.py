@@ -14,7 +14,8 @@ from mfcore.data.ids import Coded
 class Columns(NamedTuple):
     """Columns of a ratings file in the order of its lines; None if not asked for.
 
-    Ids are int64, objects or `Coded`; values and weights float64, timestamps int64.
+    Ids are int64, objects or `Coded`; values and weights float64, timestamps int64 (out of frames
+    and parquet also datetime64).
     """
 
     users: np.ndarray | Coded
@@ -26,10 +27,14 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, name: str, found: Mapping[str, Any]) -> Columns:
         """Return columns by what they are; ValueError if there is not one rating."""
-        if not len(found["user"]):
-            raise ValueError(f"{name} holds no ratings")
         return cls(found["user"], found["item"], found.get("rating"), found.get("weight"),
-                   found.get("timestamp"))
+                   found.get("timestamp")).some(name)
+
+    def some(self, name: str) -> Columns:
+        """Return the columns; ValueError if there is not one rating."""
+        if not len(self.users):
+            raise ValueError(f"{name} holds no ratings")
+        return self
 
 
 def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:

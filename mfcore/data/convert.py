@@ -2,7 +2,7 @@
 
 A distribution sort in four stages.  N cells, memory for M of them at a time:
 
-    read      parse the parts; append (user id, item id, value) to one file; collect the ids
+    read      parse the parts; append (user id, item id, value, ...) to one file; collect the ids
     spread    number users and items by sorted id; append each cell to the file of its range
               of users, ranges of at most M cells
     by user   read a range, sort it, settle repeated pairs, append it to the arrays by user;
@@ -37,6 +37,7 @@ from mfcore.data.journal import Journal, append, discard, is_over
 from mfcore.data.layout import Reading
 from mfcore.data.ratings import Ratings
 from mfcore.data.readers import Part, check_parts, parts_of, pieces
+from mfcore.data.times import Times
 from mfcore.npy import save
 from mfcore.parallel import row_chunks
 from mfcore.progress import progress_bar
@@ -45,9 +46,12 @@ from mfcore.progress import progress_bar
 # anonymous memory by user, the most expensive stage: 158 for 20M cells within 1 GB, 165 for 5M
 # within 256 MB.  The rest is for what the allocator keeps of other stages, 20 MB at least memory.
 CELL_BYTES, LEAST = 240, 1 << 26
+TIME_BYTES = 60             # more where there are times, by their share of a record
 RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
+TIMED = np.dtype([*RAW.descr, ("times", "<i8")])
 VERSION = 2             # of the work folder: another mfcore starts again
 WHOLE, DOING = "whole", "converts to it"
+SIDES = ("user", "item")
 STAGES = ("read", "spread", "by user", "by item")
 
 
@@ -71,9 +75,10 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
         takes for itself, and what a function returns.  A single user or item with more than
         memory / 240 ratings is sorted at once, and takes more.
     duplicates : {"error", "last", "mean", "sum"}
-        What to do with a repeated (user, item) pair.
+        What to do with a repeated (user, item) pair; the time of the last stays with "last",
+        else the latest.
     reading : Reading or None
-        Columns and format of the files.
+        Columns and format of the files; with a `timestamp`, the folder has times.
     verbose : int or None
         1 shows a progress bar, 0 none; None: at a terminal and in a notebook, after half a second.
 
@@ -92,7 +97,8 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     place = Path(os.path.abspath(validation.path("out", out)))
     work = place.with_name(f".{place.name}.converting")
     _tidy_up(place, work)
-    target, reading, cells = absent(out), reading or Reading(), int(memory) // CELL_BYTES
+    target, reading = absent(out), reading or Reading()
+    cells = int(memory) // (CELL_BYTES + (TIME_BYTES if reading.timestamp is not None else 0))
     parts = parts_of(sources)
     check_parts(parts, reading)
     known = identities(parts)
@@ -132,9 +138,13 @@ class _Sort:
     users: CollectedIds = field(init=False)
     items: CollectedIds = field(init=False)
     weighted: bool = field(init=False)
+    kind: Any = field(init=False)   # unit and zone of the times, once they are known
+    raw: np.dtype = field(init=False)
 
     def __post_init__(self) -> None:
         self.weighted = bool(self.journal.state.get("weighted"))
+        self.kind = self.journal.state.get("times")
+        self.raw = RAW if self.reading.timestamp is None else TIMED
 
     def read(self) -> Iterator[float]:
         """Append the cells of each part to cells.raw and collect its ids."""
@@ -149,7 +159,7 @@ class _Sort:
                                  f"complete")
             self.users.save(self._ids("users", number + 1))
             self.items.save(self._ids("items", number + 1))
-            self.journal.note(read=number + 1, weighted=self.weighted, drop=[
+            self.journal.note(read=number + 1, weighted=self.weighted, times=self.kind, drop=[
                 self._ids(side, number) for side in ("users", "items")])
             yield (number + 1) / len(self.parts)
 
@@ -160,11 +170,21 @@ class _Sort:
         for columns in pieces(part, self.reading, self.cells * CELL_BYTES):
             if len(columns.users) == 0:         # whose ids have no type
                 continue
-            _append(self.work / "cells.raw", _records(
+            times = {} if columns.timestamps is None else {"times": self._times(columns.timestamps)}
+            _append(self.work / "cells.raw", self._records(
                 self.users.keys(columns.users), self.items.keys(columns.items),
-                1.0 if columns.values is None else columns.values,
-                1.0 if columns.weights is None else columns.weights))
+                value=1.0 if columns.values is None else columns.values,
+                weight=1.0 if columns.weights is None else columns.weights, **times))
             self.weighted |= columns.weights is not None
+
+    def _times(self, given: np.ndarray) -> np.ndarray:
+        """Return moments as whole numbers of the unit of the first; raise for another kind."""
+        found = Times.of("times", given)
+        self.kind = self.kind or found.kind
+        numbers = Times.stated(np.empty(0, np.int64), self.kind).numbers_of("times", found)
+        if numbers.dtype != np.int64:
+            raise ValueError("times must be whole numbers, or dates and times, in a folder")
+        return numbers
 
     def spread(self) -> Iterator[float]:
         """Append each cell, with its ids numbered, to the file of its range of users."""
@@ -177,8 +197,8 @@ class _Sort:
             yield (number + 1) / len(chunks)
 
     def _numbered(self, start: int, stop: int) -> np.ndarray:
-        cells = np.fromfile(self.work / "cells.raw", RAW, stop - start,
-                            offset=start * RAW.itemsize)
+        cells = np.fromfile(self.work / "cells.raw", self.raw, stop - start,
+                            offset=start * self.raw.itemsize)
         cells["user"] = self.users.numbers(cells["user"])
         cells["item"] = self.items.numbers(cells["item"])
         return cells
@@ -188,7 +208,7 @@ class _Sort:
         kept = self.work / "bounds.npz"
         if not kept.exists():
             raw = self.work / "cells.raw"
-            size = raw.stat().st_size // RAW.itemsize if raw.exists() else 0
+            size = raw.stat().st_size // self.raw.itemsize if raw.exists() else 0
             if size == 0:
                 raise ValueError("sources must hold at least one rating, got none")
             counts = [np.zeros(len(names), np.int64) for names in (self.users, self.items)]
@@ -216,10 +236,10 @@ class _Sort:
         """Sort each range of users, append it, and append its cells to ranges of items."""
         for number in range(self.journal.done("by_user"), len(self.user_bounds) - 1):
             cells, rows, lo, hi = self._range("user", number, self.user_bounds)
-            arrays = {"value": cells["value"], "weight": cells["weight"]}
+            arrays = {name: cells[name] for name in self.raw.names or () if name not in SIDES}
             indptr, columns, arrays = merge(rows, cells["item"], (hi - lo, len(self.items)),
                                             arrays, self.duplicates)
-            merged = _records(np.repeat(np.arange(lo, hi), np.diff(indptr)), columns, **arrays)
+            merged = self._records(np.repeat(np.arange(lo, hi), np.diff(indptr)), columns, **arrays)
             self._write("user", merged, "item", indptr)
             self._deal(merged, "item", self.item_bounds)
             self.journal.note(by_user=number + 1, drop=[self._file("user", number)])
@@ -238,7 +258,7 @@ class _Sort:
                ) -> tuple[np.ndarray, np.ndarray, int, int]:
         lo, hi = int(bounds[number]), int(bounds[number + 1])
         path = self._file(side, number)
-        cells = np.fromfile(path, RAW) if path.exists() else np.empty(0, RAW)
+        cells = np.fromfile(path, self.raw) if path.exists() else np.empty(0, self.raw)
         return cells, cells[side] - lo, lo, hi
 
     def _index_type(self) -> type:
@@ -251,6 +271,8 @@ class _Sort:
         _append(self.work / f"{side}.data.npy", cells["value"])
         if self.weighted:
             _append(self.work / f"{side}.weights.npy", cells["weight"])
+        if self.raw == TIMED:
+            _append(self.work / f"{side}.times.npy", cells["times"])
 
     def finish(self) -> Path:
         """Put heads on the arrays, in a folder of their own; return the folder, sealed."""
@@ -258,12 +280,12 @@ class _Sort:
         whole.mkdir(exist_ok=True)
         for side in ("user", "item"):
             raw = [self.work / f"{side}.{name}.npy"
-                   for name in ("counts", "indices", "data", "weights")]
+                   for name in ("counts", "indices", "data", "weights", "times")]
             if raw[0].exists():             # else this side was done before an interruption
                 self._headed(side, whole, *raw)
                 self.journal.note(drop=raw)
         seal(whole, (len(self.users), len(self.items)), self.users.sorted_ids,
-             self.items.sorted_ids)
+             self.items.sorted_ids, self.kind)
         return whole
 
     def _headed(self, side: str, whole: Path, counts: Path, indices: Path, *values: Path) -> None:
@@ -273,15 +295,16 @@ class _Sort:
         save(whole / f"{side}.indptr.npy", indptr.astype(wanted))
         _with_head(indices, whole, self._index_type(), wanted)
         for path in values:
-            if path.exists():
+            if path.name.endswith(".times.npy") and path.exists():
+                _with_head(path, whole, np.int64, np.int64)
+            elif path.exists():
                 _with_head(path, whole, np.float64, _narrowest(path))
 
-
-def _records(user: Any, item: Any, value: Any, weight: Any) -> np.ndarray:
-    records = np.empty(len(user), RAW)
-    records["user"], records["item"] = user, item
-    records["value"], records["weight"] = value, weight
-    return records
+    def _records(self, user: Any, item: Any, **values: Any) -> np.ndarray:
+        records = np.empty(len(user), self.raw)
+        for name, array in {"user": user, "item": item, **values}.items():
+            records[name] = array
+        return records
 
 
 def _ranges(counts: np.ndarray, most: int) -> np.ndarray:

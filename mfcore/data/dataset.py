@@ -20,7 +20,7 @@ class Dataset:
     ----------
     ratings : Ratings, shape (n_users, n_items)
     timestamps : ndarray of int64, shape (nnz,), or None
-        Seconds since 1970, in `ratings.by_user` order.
+        Seconds since 1970, in `ratings.by_user` order: what `ratings.times` holds too.
     user_features, item_features : Features or None
         Rows aligned with the rows (columns) of the ratings.
     item_titles : ndarray of str objects, shape (n_items,), or None

@@ -4,11 +4,12 @@
     user.indptr.npy, user.indices.npy, user.data.npy          CSR by user
     item.indptr.npy, item.indices.npy, item.data.npy          CSR by item
     user.weights.npy, item.weights.npy                        if there are weights
+    user.times.npy, item.times.npy                            if there are times
     ids.mfcore                                                if rows have names
 
-The header gives the shape, and the size and checksum of every file, and is written last;
-the folder takes its name when all of it is on disk.  Opening it maps the arrays into memory:
-the system reads what is used and drops it again when memory is needed.
+The header gives the shape, the unit and zone of times, and the size and checksum of every file,
+and is written last; the folder takes its name when all of it is on disk.  Opening it maps the
+arrays into memory: the system reads what is used and drops it again when memory is needed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import scipy.sparse as sp
 
 from mfcore import persistence, validation
 from mfcore.atomic import new_folder
+from mfcore.data.canonical import moments
 from mfcore.data.orientations import check_arrays, check_cells, check_same_cells
 from mfcore.data.positions import named_or_none
 from mfcore.npy import mapped, save
@@ -41,22 +43,28 @@ def write(ratings: Any, folder: str | os.PathLike[str]) -> None:
     with new_folder(folder) as part:
         for side, given in (("user", ratings), ("item", ratings.transposed)):
             arrays = {name: getattr(given.by_user, name) for name in ("indptr", "indices", "data")}
-            for name, array in {**arrays, "weights": given.weights}.items():
+            times = given.moments and given.moments.numbers
+            for name, array in {**arrays, "weights": given.weights, "times": times}.items():
                 if array is not None:
                     save(part / f"{side}.{name}.npy", array)
-        seal(part, ratings.shape, ratings.user_ids, ratings.item_ids)
+        seal(part, ratings.shape, ratings.user_ids, ratings.item_ids,
+             ratings.moments and ratings.moments.kind)
 
 
 def seal(part: Path, shape: tuple[int, int], user_ids: np.ndarray | None,
-         item_ids: np.ndarray | None) -> None:
-    """Write ids and header for the arrays that are in a folder."""
+         item_ids: np.ndarray | None, times: list[Any] | None = None) -> None:
+    """Write ids and header for the arrays that are in a folder.
+
+    times : unit and zone of the times, if there are any
+    """
     named = {"user_ids": user_ids, "item_ids": item_ids}
     arrays = {name: ids for name, ids in named.items() if ids is not None}
     if arrays:
         persistence.write(part / IDS, arrays, {})
     files = {path.name: {"bytes": path.stat().st_size, "sha256": persistence.digest_of_file(path)}
              for path in sorted(part.iterdir()) if path.name != HEADER}
-    header = {"format": FORMAT, "version": VERSION, "shape": list(shape), "files": files}
+    header = {"format": FORMAT, "version": VERSION, "shape": list(shape), "files": files,
+              **({} if times is None else {"times": times})}
     text = {"header": header, "sha256": digest_of_header(header)}
     (part / HEADER).write_text(json.dumps(text, sort_keys=True, indent=1))
 
@@ -87,34 +95,39 @@ def _state(place: Path, header: dict[str, Any], verify: bool) -> dict[str, Any]:
             raise RatingsFolderError(f"{place} names a file elsewhere, {name!r}")
         _check_file(place / name, entry, verify)
     n_users, n_items = (validation.integer("shape", size) for size in header["shape"])
-    by_user, weights = _side(place, "user", found, (n_users, n_items), verify)
-    by_item, weights_by_item = _side(place, "item", found, (n_items, n_users), verify)
+    by_user, values = _side(place, "user", found, (n_users, n_items), verify)
+    by_item, values_by_item = _side(place, "item", found, (n_items, n_users), verify)
     if verify:
-        check_same_cells(by_user, weights, by_item, weights_by_item)
+        check_same_cells(by_user, values, by_item, values_by_item)
     ids = persistence.read(place / IDS)[0] if IDS in found else {}
-    return {"folder": str(place.resolve()), "by_user": by_user, "by_item": by_item,
-            "weights": weights, "weights_by_item": weights_by_item,
-            "_users": named_or_none("user_ids", ids.get("user_ids"), n_users),
-            "_items": named_or_none("item_ids", ids.get("item_ids"), n_items)}
+    state = {"folder": str(place.resolve()), "by_user": by_user, "by_item": by_item,
+             "weights": values.get("weights"), "weights_by_item": values_by_item.get("weights"),
+             "_users": named_or_none("user_ids", ids.get("user_ids"), n_users),
+             "_items": named_or_none("item_ids", ids.get("item_ids"), n_items)}
+    if "times" in values:
+        for name, own in (("moments", values), ("moments_by_item", values_by_item)):
+            state[name] = moments(own["times"], by_user.nnz, header["times"])
+    return state
 
 
 def _side(place: Path, side: str, found: Collection[str], shape: tuple[int, int], verify: bool
-          ) -> tuple[sp.csr_array, np.ndarray | None]:
-    """Map the matrix and the weights of one orientation."""
-    weighted = {"user.weights.npy", "item.weights.npy"} & set(found)
+          ) -> tuple[sp.csr_array, dict[str, np.ndarray]]:
+    """Map the matrix, and the weights and times, of one orientation."""
     files = {name: f"{side}.{name}.npy" for name in ("indptr", "indices", "data")}
-    if weighted:
-        files["weights"] = f"{side}.weights.npy"
+    for name in ("weights", "times"):
+        if {f"user.{name}.npy", f"item.{name}.npy"} & set(found):
+            files[name] = f"{side}.{name}.npy"
     for name in files.values():
         if name not in found:
             raise RatingsFolderError(f"{place} has no {name}; write the folder again")
     arrays = {name: np.asarray(mapped(place / file)) for name, file in files.items()}
     check_arrays(side, arrays, shape[0])
-    weights = arrays.pop("weights", None)
+    values: dict[str, np.ndarray] = {name: arrays[name] for name in ("weights", "times")
+                                     if name in arrays}
     matrix = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
     if verify:
-        check_cells(side, matrix, weights)
-    return matrix, weights
+        check_cells(side, matrix, values)
+    return matrix, values
 
 
 def _header(place: Path) -> dict[str, Any]:

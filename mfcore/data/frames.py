@@ -91,14 +91,24 @@ def columns_of(frame: Any, asked: Mapping[str, Column], missing: Sequence[str] =
     if all(len(values) == 0 for _, values in found.values()):           # (of any type)
         nothing = np.empty(0, np.int64)
         return Columns(nothing, nothing, *(nothing if what in found else None
-                                           for what in ("rating", "weight")))
+                                           for what in ("rating", "weight", "timestamp")))
     users, items = (ids_of(*found[what], missing) for what in ("user", "item"))
-    numbers = {what: numbers_of(*found[what]) for what in found if what not in ("user", "item")}
-    lengths: dict[str, Any] = {"users": users, "items": items, **numbers}
+    numbers = {what: numbers_of(*found[what]) for what in found if what in ("rating", "weight")}
+    times: Any = times_in(*found["timestamp"]) if "timestamp" in found else None
+    lengths: dict[str, Any] = {"users": users, "items": items, **numbers,
+                               **({} if times is None else {"times": times})}
     validation.same_length(**lengths)
     if "weight" in numbers:
         validation.nonnegative(found["weight"][0], numbers["weight"])
-    return Columns(users, items, numbers.get("rating"), numbers.get("weight"))
+    return Columns(users, items, numbers.get("rating"), numbers.get("weight"), times)
+
+
+def times_in(name: str, values: Any) -> np.ndarray:
+    """Return a column of moments: numbers, datetime64, or Python's times where they have a zone."""
+    from mfcore.data.times import Times
+
+    Times.of(name, values)
+    return np.asarray(values)
 
 
 def numbers_of(name: str, values: Any) -> np.ndarray:

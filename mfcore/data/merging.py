@@ -6,6 +6,7 @@ is kept in the kind that the others have.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +43,13 @@ class Merged(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """Some cells: row and column of each, value and weight (None: all 1)."""
+    """Some cells: row and column of each, value, weight (None: all 1) and time (None: left out)."""
 
     rows: np.ndarray
     columns: np.ndarray
     values: np.ndarray
     weights: np.ndarray | None
+    times: np.ndarray | None
 
 
 class _Place(NamedTuple):
@@ -61,7 +63,7 @@ class _Place(NamedTuple):
 def merged(old: Ratings, new: Ratings, how: str, duplicates: canonical.Duplicates, *,
            users: Any = None, items: Any = None, enter: tuple[bool, bool] = (False, False),
            names: tuple[str, str] = ("users", "items")) -> Merged:
-    """Return old and new ratings together.
+    """Return old and new ratings together, with times where both have them.
 
     Parameters
     ----------
@@ -83,18 +85,21 @@ def merged(old: Ratings, new: Ratings, how: str, duplicates: canonical.Duplicate
     ------
     ValueError, TypeError
         For ids that repeat or are not one per row (column); for new numbers that do not follow on
-        from the old ones; for text among ids that are integers.
+        from the old ones; for text among ids that are integers; for times of another kind.
     """
+    dated = old.moments is not None and new.moments is not None
     (old_users, old_items), (own_users, own_items) = names_of(old), names_of(new)
     _refuse_transposed(old, new, users, items)
     enters = [(counts > 0) | named for counts, named in zip(_counts(new), enter, strict=True)]
     row = _placed(names[0], old_users, old.shape[0], own_users, users, enters[0])
     column = _placed(names[1], old_items, old.shape[1], own_items, items, enters[1])
     given = _Cells(row.numbers[new.users_of_cells], column.numbers[new.by_user.indices],
-                   new.by_user.data, new.weights)
+                   new.by_user.data, new.weights,
+                   old.moments.numbers_of("times", new.moments) if dated else None)
     kept = old if how == "add" else old.select_cells(~_cells_in(old, row.numbers))
-    matrix, weights = _inserted(kept, given, (row.size, column.size), duplicates)
-    ratings = Ratings(matrix, weights=weights, user_ids=row.ids, item_ids=column.ids, copy=False)
+    matrix, weights, times = _inserted(kept, given, (row.size, column.size), duplicates)
+    ratings = Ratings(matrix, weights=weights, user_ids=row.ids, item_ids=column.ids, copy=False,
+                      times=replace(old.moments, numbers=times) if dated else None)
     changes = np.bincount(given.rows, minlength=row.size), \
         np.bincount(given.columns, minlength=column.size)
     if how == "replace":
@@ -131,10 +136,9 @@ def columns_of(ratings: Ratings, columns: np.ndarray) -> Ratings:
     chosen = np.flatnonzero(rows >= 0)
     places, indptr = canonical.sorted_order(rows[chosen], np.arange(len(chosen)), len(columns))
     order = chosen[places]
-    matrix = sp.csr_array((ratings.by_user.data[order], ratings.users_of_cells[order], indptr),
+    places = sp.csr_array((order, ratings.users_of_cells[order], indptr),
                           shape=(len(columns), ratings.shape[0]))
-    weights = None if ratings.weights is None else ratings.weights[order]
-    return Ratings(matrix, weights=weights, copy=False)
+    return canonical.part_of(ratings, places, None, None)
 
 
 # ------------------------------------------------------------------------- the places
@@ -232,8 +236,9 @@ def _counts(ratings: Ratings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _inserted(old: Ratings, new: _Cells, shape: tuple[int, int],
-              duplicates: canonical.Duplicates) -> tuple[sp.csr_array, np.ndarray | None]:
-    """Return the cells of old ratings and new cells, and the weights of both.
+              duplicates: canonical.Duplicates
+              ) -> tuple[sp.csr_array, np.ndarray | None, np.ndarray | None]:
+    """Return the cells of old ratings and new cells, and the weights and times of both.
 
     New cells are few: they are looked up among the old ones, which stay sorted.
     """
@@ -247,8 +252,8 @@ def _inserted(old: Ratings, new: _Cells, shape: tuple[int, int],
         raise ValueError(f"{again.sum()} of {len(keys)} new ratings are of pairs that have one; "
                          f"duplicates=\"last\", \"mean\" or \"sum\" says how to merge")
 
-    def both(stored: np.ndarray, given: np.ndarray) -> np.ndarray:
-        changed = _changed(stored, at[again], given[order][again], duplicates)
+    def both(stored: np.ndarray, given: np.ndarray, how: str = duplicates) -> np.ndarray:
+        changed = _changed(stored, at[again], given[order][again], how)
         values: np.ndarray = np.insert(changed, at[~again], given[order][~again])
         return values
 
@@ -257,16 +262,19 @@ def _inserted(old: Ratings, new: _Cells, shape: tuple[int, int],
     counts[:old.shape[0]] += np.diff(old.by_user.indptr)
     matrix = sp.csr_array((both(old.by_user.data, new.values), columns,
                            np.concatenate([[0], np.cumsum(counts)])), shape=shape)
+    times = None if new.times is None else both(
+        old.moments.numbers, new.times, duplicates if duplicates == "last" else "latest")
     if old.weights is None and new.weights is None:
-        return matrix, None
+        return matrix, None, times
     weights = [np.ones(size, np.float32) if own is None else own for own, size in
                ((old.weights, old.nnz), (new.weights, len(keys)))]
-    return matrix, both(*weights)
+    return matrix, both(weights[0], weights[1]), times
 
 
-def _changed(stored: np.ndarray, at: np.ndarray, given: np.ndarray,
-             duplicates: canonical.Duplicates) -> np.ndarray:
+def _changed(stored: np.ndarray, at: np.ndarray, given: np.ndarray, duplicates: str) -> np.ndarray:
     """Return stored values with others at some places, in a dtype that holds both."""
+    if duplicates == "latest":
+        given, duplicates = np.maximum(stored[at], given), "last"
     adds_up = len(at) > 0 and duplicates != "last"
     out = stored.astype(np.float64 if adds_up else np.result_type(stored, given))
     total = out[at] + given if adds_up else given

@@ -2,7 +2,7 @@
 
 Somebody may have made the folder up, or copied half of another, and kernels trust what they
 read.  Each side is read once, in chunks.  Whether both hold the same cells is told by sums of
-hashes over the cells (user u, item i) of a side, with rating or weight x:
+hashes over the cells (user u, item i) of a side, with rating, weight or time x:
 
     h(u, i) = mix(u n_items + i + 1)            h(u, i, x) = mix(h(u, i) ^ bits of x)
 
@@ -24,9 +24,10 @@ from mfcore.parallel import row_chunks
 PIECE = 1 << 14         # cells hashed at a time: they stay in the cache
 REALS = np.float32, np.float64
 INTEGERS = np.int32, np.int64
-TYPES = {"indptr": INTEGERS, "indices": INTEGERS, "data": REALS, "weights": REALS}
+TYPES = {"indptr": INTEGERS, "indices": INTEGERS, "data": REALS, "weights": REALS,
+         "times": (np.int64, np.float64)}
 
-Arrays = dict[str, np.ndarray]          # indptr, indices, data and, if there are any, weights
+Arrays = dict[str, np.ndarray]      # indptr, indices, data; weights and times, if there are any
 
 
 def check_arrays(side: str, arrays: Arrays, n_rows: int) -> None:
@@ -52,37 +53,37 @@ def check_arrays(side: str, arrays: Arrays, n_rows: int) -> None:
                              f"ends at {indptr[-1]}")
 
 
-def check_cells(side: str, matrix: sp.csr_array, weights: np.ndarray | None) -> None:
-    """Raise ValueError for cells out of order, or ratings and weights that none may have."""
+def check_cells(side: str, matrix: sp.csr_array, values: Arrays) -> None:
+    """Raise ValueError for cells out of order, or ratings, weights and times that none may have."""
     check_layout(side, matrix)
     for start, stop in row_chunks(matrix.nnz, CELLS):
         after = np.arange(start + 1, min(stop + 1, matrix.nnz))
         falls = after[np.diff(matrix.indices[start:stop + 1]) <= 0]
         if not np.isin(falls, matrix.indptr).all():
             raise ValueError(f"{side}.indices.npy has cells out of order")
-        for name, array in (("data", matrix.data), ("weights", weights)):
-            part = np.zeros(0) if array is None else array[start:stop]
+        for name, array in (("data", matrix.data), *values.items()):
+            part = array[start:stop]
             if not np.isfinite(part).all() or (name == "weights" and part.min(initial=0) < 0):
-                wanted = "finite" if name == "data" else "finite and >= 0"
+                wanted = "finite and >= 0" if name == "weights" else "finite"
                 raise ValueError(f"{side}.{name}.npy must be {wanted}, and is not between cells "
                                  f"{start} and {stop}")
 
 
-def check_same_cells(by_user: sp.csr_array, weights: np.ndarray | None, by_item: sp.csr_array,
-                     weights_by_item: np.ndarray | None) -> None:
+def check_same_cells(by_user: sp.csr_array, values: Arrays, by_item: sp.csr_array,
+                     values_by_item: Arrays) -> None:
     """Raise ValueError, naming the array, if one orientation is not the transpose of the other."""
-    one = _fingerprint(by_user, weights, by_user.shape[1], True)
-    other = _fingerprint(by_item, weights_by_item, by_user.shape[1], False)
+    one = _fingerprint(by_user, values, by_user.shape[1], True)
+    other = _fingerprint(by_item, values_by_item, by_user.shape[1], False)
     for name in one:
         if one[name] != other[name]:
             raise ValueError(f"item.{name}.npy is not the transpose of user.{name}.npy: the two "
                              f"orientations hold different ratings")
 
 
-def _fingerprint(matrix: sp.csr_array, weights: np.ndarray | None, n_items: int, by_user: bool
+def _fingerprint(matrix: sp.csr_array, values: Arrays, n_items: int, by_user: bool
                  ) -> dict[str, int]:
     """Return the number of cells and the sums of their hashes, by array."""
-    sums = {"indices": 0, "data": 0, "weights": 0}
+    sums = dict.fromkeys(("indices", "data", *values), 0)
     for start, stop in row_chunks(matrix.nnz, PIECE):
         part = slice(start, stop)
         rows, columns = rows_of_cells(matrix.indptr, part), matrix.indices[part].astype(np.int64)
@@ -90,8 +91,8 @@ def _fingerprint(matrix: sp.csr_array, weights: np.ndarray | None, n_items: int,
         cells = _mix((users * n_items + items + 1).view(np.uint64))
         sums["indices"] += _total(cells)
         sums["data"] += _total(_mix(cells ^ _bits(matrix.data[part])))
-        if weights is not None:
-            sums["weights"] += _total(_mix(cells ^ _bits(weights[part])))
+        for name, array in values.items():
+            sums[name] += _total(_mix(cells ^ _bits(array[part])))
     return {"indptr": matrix.nnz, **{name: total % 2**64 for name, total in sums.items()}}
 
 
@@ -105,6 +106,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
+    if values.dtype == np.int64:
+        return values.view(np.uint64)
     return (values.astype(np.float64) + 0.0).view(np.uint64)        # (0.0 makes 0 of -0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.columns import Columns, files_in
-from mfcore.data.frames import ids_of, numbers_of
+from mfcore.data.frames import ids_of, numbers_of, times_in
 from mfcore.data.ids import Coded
 from mfcore.data.layout import Reading, find_columns
 from mfcore.data.textfile import PARQUET
@@ -97,9 +97,9 @@ def _column(name: str, what: str, title: str, column: Any, reading: Reading) -> 
     if what in ("user", "item"):
         return _ids(name, column, reading)
     values = np.asarray(column.to_numpy(zero_copy_only=False))
-    if values.dtype.kind == "M":
-        return values.astype("datetime64[s]").astype(np.int64)
-    return numbers_of(name, values).astype(np.int64 if what == "timestamp" else np.float64)
+    if what == "timestamp":
+        return times_in(name, values)
+    return numbers_of(name, values).astype(np.float64)
 
 
 def _ids(name: str, column: Any, reading: Reading) -> Any:

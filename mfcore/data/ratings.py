@@ -1,4 +1,4 @@
-"""`Ratings`: who rated what, by user and by item, with weights and names.
+"""`Ratings`: who rated what, by user and by item, with weights, times and names.
 
 Users are always rows.  A stored zero is a rating of 0 and is never dropped.
 Both orientations are canonical CSR (sorted, no duplicates) and read-only.
@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data import canonical, positions
 from mfcore.data.chunks import cells_of_rows
-from mfcore.data.ids import Ids, factorize_for_fit
+from mfcore.data.ids import Ids
 from mfcore.data.names import MISSING, Column
 
 DUPLICATES = ("error", "last", "mean", "sum")
@@ -34,6 +34,8 @@ class Ratings:
         Weight of each stored cell, finite and >= 0, 1-D in `by_user` order; None: all 1.
     user_ids, item_ids : sequence of distinct integers, strings or hashables, or None
         Names of rows and columns; None: row numbers.
+    times : ndarray of numbers or datetime64, or sequence of dates and times, (nnz,), or None
+        When each stored cell was rated, in `by_user` order.  With time zones: kept in UTC.
     copy : bool
         False shares the memory of a canonical CSR matrix, which must then not change.
 
@@ -43,7 +45,7 @@ class Ratings:
         Dense arrays, objects, complex numbers.
     ValueError
         NaN or infinite ratings, repeated cells, weights of other cells, negative weights,
-        ids that repeat or are not one per row.
+        ids that repeat or are not one per row, times that are missing for some cells.
 
     Notes
     -----
@@ -57,35 +59,40 @@ class Ratings:
     _items: Ids | None
 
     def __init__(self, matrix: Any, *, weights: Any = None, user_ids: Any = None,
-                 item_ids: Any = None, copy: bool = True) -> None:
+                 item_ids: Any = None, times: Any = None, copy: bool = True) -> None:
         by_user = canonical.canonical_csr(matrix, copy)
         self.__setstate__({
             "by_user": by_user, "weights": canonical.aligned_weights(weights, by_user),
             "_users": positions.named_or_none("user_ids", user_ids, by_user.shape[0]),
-            "_items": positions.named_or_none("item_ids", item_ids, by_user.shape[1])})
+            "_items": positions.named_or_none("item_ids", item_ids, by_user.shape[1]),
+            "moments": canonical.moments(times, by_user.nnz)})
 
     # ------------------------------------------------------ other ways to make them
 
     @classmethod
     def from_arrays(cls, users: Any, items: Any, values: Any = None, weights: Any = None, *,
-                    duplicates: canonical.Duplicates = "error") -> Ratings:
+                    times: Any = None, duplicates: canonical.Duplicates = "error") -> Ratings:
         """Build from one pair of ids per rating; distinct ids become rows and columns.
 
         Parameters
         ----------
         users, items : array-like, shape (nnz,)
             Ids: integers, strings or any hashables.
-        values, weights : array-like, shape (nnz,), or None
-            Ratings and weights; None: 1 everywhere.
+        values, weights, times : array-like, shape (nnz,), or None
+            Ratings and weights, None: 1 everywhere; moments: see `Ratings`.
         duplicates : {"error", "last", "mean", "sum"}
-            What to do with a repeated (user, item) pair, and with its weights.
+            What to do with a repeated (user, item) pair and its weights; the time of the last
+            stays with "last", else the latest.
         """
+        from mfcore.data.assembling import assembled
+
         validation.choice("duplicates", duplicates, DUPLICATES)
-        return assembled(users, items, duplicates, values=values, weights=weights)[0]
+        made = assembled(users, items, duplicates, values=values, weights=weights, times=times)
+        return cls(made.matrix, **made.parts, copy=False)
 
     @classmethod
     def from_frame(cls, frame: Any, user: Column = "user", item: Column = "item",
-                   rating: Column = "rating", weight: Column = None, *,
+                   rating: Column = "rating", weight: Column = None, *, time_column: Column = None,
                    duplicates: canonical.Duplicates = "error",
                    missing: Sequence[str] = MISSING) -> Ratings:
         """Build from a frame with a row per rating.
@@ -98,8 +105,9 @@ class Ratings:
             DuckDB relation, and any other object with Arrow's `__arrow_c_stream__`.
         user, item : str or int
             Columns of ids, by name or position; the defaults also find `userId`, `movie_id`, ...
-        rating, weight : str, int or None
-            Columns of numbers; None: every row counts as 1.
+        rating, weight, time_column : str, int or None
+            Columns of numbers, or of dates and times ("timestamp" also finds `time`, `ts`, ...);
+            None: every row counts as 1, without a time.
         duplicates, missing
             As in `read_ratings`.
 
@@ -114,11 +122,9 @@ class Ratings:
         from mfcore.data.layout import Reading
 
         validation.choice("duplicates", duplicates, DUPLICATES)
-        reading = Reading(user, item, rating, weight, missing=missing)
-        found = columns_of(frame, reading.checked().asked, missing)
-        if not len(found.users):
-            raise ValueError("the frame holds no ratings")
-        return cls.from_arrays(*found[:4], duplicates=duplicates)
+        reading = Reading(user, item, rating, weight, timestamp=time_column, missing=missing)
+        found = columns_of(frame, reading.checked().asked, missing).some("the frame")
+        return cls.from_arrays(*found[:4], times=found.timestamps, duplicates=duplicates)
 
     # -------------------------------------------------------------------- on disk
 
@@ -158,9 +164,8 @@ class Ratings:
 
     def __reduce__(self) -> Any:
         """Pickle opened ratings as the name of their folder, which another process maps."""
-        if self.folder is not None:
-            return partial(Ratings.open, verify=False), (self.folder,)
-        return _from_state, (self.__dict__,)
+        return (_from_state, (self.__dict__,)) if self.folder is None else \
+            (partial(Ratings.open, verify=False), (self.folder,))
 
     # -------------------------------------------------------------- what it holds
 
@@ -198,27 +203,36 @@ class Ratings:
     @cached_property
     def weights_by_item(self) -> np.ndarray | None:
         """The weights in `by_item` order, or None."""
-        if self.weights is None:
-            return None
-        return canonical.read_only(self._weight_matrix().T.tocsr().data)
+        return None if self.weights is None else canonical.read_only(
+            self.weights[canonical.order_by_item(self.by_user)])
 
-    def _weight_matrix(self) -> sp.csr_array:
-        cells = self.by_user
-        return sp.csr_array((self.weights, cells.indices, cells.indptr), cells.shape)
+    @property
+    def times(self) -> np.ndarray | None:
+        """Moments of cells, numbers or datetime64, or None; `transposed` has them by item."""
+        return None if self.moments is None else self.moments.values
+
+    @cached_property
+    def moments_by_item(self) -> Any:
+        return self.moments and self.moments.take(canonical.order_by_item(self.by_user))
+
+    @cached_property
+    def moments(self) -> Any:
+        """The times as numbers of one unit, `mfcore.data.times.Times`, or None."""
+        return (other := self.__dict__.get("_exchanged")) and other.moments_by_item
 
     @cached_property
     def users_of_cells(self) -> np.ndarray:
         """Row number of each stored cell in `by_user` order, shape (nnz,)."""
-        counts = np.diff(self.by_user.indptr)
         rows = np.arange(self.shape[0], dtype=self.by_user.indices.dtype)
-        return canonical.read_only(np.repeat(rows, counts))
+        return canonical.read_only(np.repeat(rows, np.diff(self.by_user.indptr)))
 
     @property
     def transposed(self) -> Ratings:
         """The same cells with users and items exchanged; shares memory."""
         return _from_state({"by_user": self.by_item, "by_item": self.by_user,
                             "weights": self.weights_by_item, "weights_by_item": self.weights,
-                            "_users": self._items, "_items": self._users})
+                            "_users": self._items, "_items": self._users,
+                            "_exchanged": self.moments and self})
 
     def user_positions(self, users: Any) -> np.ndarray:
         """Return the row of each user, -1 if unknown.
@@ -235,7 +249,7 @@ class Ratings:
         return positions.positions_of("items", items, self._items, self.shape[1])
 
     def known_users(self, users: Any) -> np.ndarray:
-        """Return what `user_positions` does; KeyError or IndexError for an unknown id or number."""
+        """Return what `user_positions` does; KeyError or IndexError for unknown users."""
         return positions.known_positions("users", users, self._users, self.shape[0])
 
     def known_items(self, items: Any) -> np.ndarray:
@@ -269,11 +283,8 @@ class Ratings:
         if chosen.dtype != bool:
             raise TypeError(f"chosen must be booleans, got dtype {chosen.dtype}")
         kept = np.concatenate([[0], np.cumsum(chosen)])[self.by_user.indptr]
-        matrix = sp.csr_array((self.by_user.data[chosen], self.by_user.indices[chosen], kept),
-                              shape=self.shape)
-        weights = None if self.weights is None else self.weights[chosen]
-        return Ratings(matrix, weights=weights, user_ids=self._users, item_ids=self._items,
-                       copy=False)
+        cells = np.flatnonzero(chosen), self.by_user.indices[chosen], kept
+        return canonical.part_of(self, sp.csr_array(cells, self.shape), self._users, self._items)
 
     def select_users(self, rows: Any) -> Ratings:
         """Return some users' rows, with all items.
@@ -284,10 +295,8 @@ class Ratings:
             Row numbers, in the order wanted.
         """
         rows = validation.positions("rows", rows, self.shape[0])
-        weights = None if self.weights is None else self._weight_matrix()[rows].data
         ids = None if self._users is None else self._users.select(rows)
-        return Ratings(self.by_user[rows], weights=weights, user_ids=ids, item_ids=self._items,
-                       copy=False)
+        return canonical.part_of(self, canonical.numbered(self.by_user)[rows], ids, self._items)
 
     def filter(self, *, min_per_user: int = 1, min_per_item: int = 1) -> Ratings:
         """Return the users and items with enough ratings of each other (Seidman 1983: a k-core).
@@ -302,11 +311,24 @@ class Ratings:
         rows, columns = canonical.core(
             self.by_user, validation.integer("min_per_user", min_per_user),
             validation.integer("min_per_item", min_per_item))
-        weights = None if self.weights is None else self._weight_matrix()[rows][:, columns].data
-        return Ratings(self.by_user[rows][:, columns], weights=weights,
-                       user_ids=rows if self.user_ids is None else self.user_ids[rows],
-                       item_ids=columns if self.item_ids is None else self.item_ids[columns],
-                       copy=False)
+        return canonical.part_of(self, canonical.numbered(self.by_user)[rows][:, columns],
+                       rows if self.user_ids is None else self.user_ids[rows],
+                       columns if self.item_ids is None else self.item_ids[columns])
+
+    def decayed(self, half_life: Any, now: Any = None) -> Ratings:
+        """Return the same with weights that fall with age: w · 2^(−(now − t) / half_life).
+
+        Parameters
+        ----------
+        half_life : str such as "30D" or "12h", timedelta, or number > 0
+            A number is in the units of numeric times, which "30D" takes for Unix times.
+        now : number, date or time, or None
+            Not before the last rating, for which None stands.
+        """
+        from mfcore.data.times import decay
+
+        return Ratings(self.by_user, weights=decay(self, half_life, now), user_ids=self._users,
+                       item_ids=self._items, times=self.moments, copy=False)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X (nnz, 2), user and item of each stored cell, and y (nnz,), as `fit` takes them.
@@ -342,8 +364,9 @@ class Ratings:
 
     def __repr__(self) -> str:
         n_users, n_items = self.shape
-        weighted = "" if self.weights is None else ", weighted"
-        return f"Ratings({n_users:,} users × {n_items:,} items, {self.nnz:,} stored{weighted})"
+        has = ("" if self.weights is None else ", weighted") + \
+            ("" if self.moments is None else ", with times")
+        return f"Ratings({n_users:,} users × {n_items:,} items, {self.nnz:,} stored{has})"
 
 
 def names_of(ratings: Ratings) -> tuple[Ids | None, Ids | None]:
@@ -355,27 +378,6 @@ def _from_state(state: dict[str, Any]) -> Ratings:
     made = object.__new__(Ratings)
     made.__setstate__(state)
     return made
-
-
-def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, values: Any,
-              **others: Any) -> tuple[Ratings, dict[str, np.ndarray]]:
-    """Return Ratings as `Ratings.from_arrays`, and all columns but ids in `by_user` order.
-
-    Of the `others`, "weights" become those of the ratings; None is left out.
-    """
-    user_ids, rows = factorize_for_fit("users", users)
-    item_ids, columns = factorize_for_fit("items", items)
-    validation.same_length(users=rows, items=columns)
-    given = {"values": np.ones(len(rows), np.float32) if values is None else values, **others}
-    arrays = {name: validation.vector(name, array, len(rows))
-              for name, array in given.items() if array is not None}
-    for name, array in arrays.items():
-        validation.refuse_missing(name, array)
-    shape = (len(user_ids), len(item_ids))
-    indptr, columns, merged = canonical.merge(rows, columns, shape, arrays, duplicates)
-    matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
-    return Ratings(matrix, weights=merged.get("weights"), user_ids=user_ids, item_ids=item_ids,
-                   copy=False), merged
 
 
 def as_ratings(name: str, given: Any, duplicates: canonical.Duplicates = "error") -> Ratings:

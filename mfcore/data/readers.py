@@ -19,6 +19,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data import frames, parquet
+from mfcore.data.assembling import assembled
 from mfcore.data.blocks import opened
 from mfcore.data.canonical import Duplicates
 from mfcore.data.columns import Columns, files_in
@@ -27,7 +28,7 @@ from mfcore.data.dialect import LineError
 from mfcore.data.layout import Reading
 from mfcore.data.names import MISSING, Column
 from mfcore.data.parsing import parse
-from mfcore.data.ratings import Ratings, assembled
+from mfcore.data.ratings import Ratings
 from mfcore.data.textfile import TextFile, load_text
 
 FilePath = str | os.PathLike[str]
@@ -42,7 +43,7 @@ _PARTS = (".csv", ".tsv", ".dat", ".txt", ".gz", ".parquet", ".pq")
 
 
 def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item",
-                 rating: Column = "rating", weight: Column = None,
+                 rating: Column = "rating", weight: Column = None, time_column: Column = None,
                  separator: str | None = None, header: bool | None = None,
                  duplicates: Duplicates = "error", encoding: str = "utf-8",
                  text_ids: bool = False, quoting: bool | int = True,
@@ -61,6 +62,9 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
         `userId`, `movie_id`, `score` and the like, and without a header, but only then, the
         first three columns.  `rating=None`: every line counts as 1.  `weight=None`: no
         weights.
+    time_column : int, str or None
+        The column of the times, in whole seconds (parquet: numbers, or dates and times);
+        "timestamp" also finds `time`, `ts` and the like, and without a header the fourth column.
     separator : str or None
         "," ";" "|" a tab, "::", any other text, or " " for runs of spaces and tabs.  None: found
         from the first lines, or from a line `sep=;` above them.
@@ -111,10 +115,11 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     the header, or than the first line, are refused.
     """
     reading = Reading(user, item, rating, weight, separator, header, encoding, text_ids,
-                      quoting=quoting, comment=comment, skip_lines=skip_lines, missing=missing)
+                      timestamp=time_column, quoting=quoting, comment=comment,
+                      skip_lines=skip_lines, missing=missing)
     columns = read_columns(path, reading, n_threads, verbose)
     return Ratings.from_arrays(columns.users, columns.items, columns.values, columns.weights,
-                               duplicates=duplicates)
+                               times=columns.timestamps, duplicates=duplicates)
 
 
 def read_dataset(path: FilePath, *, timestamp: Column = "timestamp", **options: Any) -> Dataset:
@@ -157,10 +162,12 @@ def _naming(name: str) -> Iterator[None]:
 
 def dataset_of(columns: Columns) -> Dataset:
     """Build a Dataset, timestamps in the order of its ratings; ValueError for a repeated pair."""
-    ratings, cells = assembled(
+    made = assembled(
         columns.users, columns.items, "error", values=columns.values, weights=columns.weights,
-        timestamps=columns.timestamps, file_order=np.arange(len(columns.users), dtype=np.int64))
-    return Dataset(ratings, timestamps=cells.get("timestamps"), file_order=cells["file_order"])
+        times=columns.timestamps, file_order=np.arange(len(columns.users), dtype=np.int64))
+    ratings = Ratings(made.matrix, **made.parts, copy=False)
+    return Dataset(ratings, timestamps=ratings.moments and ratings.moments.seconds,
+                   file_order=made.columns["file_order"])
 
 
 # ------------------------------------------------------------- several files, in pieces

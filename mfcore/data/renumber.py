@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore.data.canonical import part_of
 from mfcore.data.ratings import Ratings, names_of
 
 
@@ -30,6 +31,4 @@ def renumber_items(ratings: Ratings, columns: np.ndarray, n_items: int, item_ids
     indptr = np.concatenate([[0], np.cumsum(cells >= 0)])[old.indptr]
     moved = sp.csr_array((kept, cells[kept], indptr), shape=(old.shape[0], n_items))
     moved.sort_indices()
-    matrix = sp.csr_array((old.data[moved.data], moved.indices, indptr), shape=moved.shape)
-    weights = None if ratings.weights is None else ratings.weights[moved.data]
-    return Ratings(matrix, weights=weights, user_ids=user_ids, item_ids=item_ids, copy=False)
+    return part_of(ratings, moved, user_ids, item_ids)

@@ -27,6 +27,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings, as_ratings
+from mfcore.data.times import times_of
 
 Seed = int | np.random.Generator | None
 
@@ -121,44 +122,46 @@ def per_user_split(ratings: Any, test_size: float = 0.2,
     return _cut(ratings, _drawn_of_each_user(ratings, sizes, rng))
 
 
-def leave_last_out(ratings: Any, timestamps: Any, n: int = 1) -> tuple[Ratings, Ratings]:
+def leave_last_out(ratings: Any, timestamps: Any = None, n: int = 1
+                   ) -> tuple[Ratings, Ratings]:
     """Hold out the `n` latest cells of each user who has more than `n`.
 
     Parameters
     ----------
-    timestamps : array-like of numbers or datetime64, shape (nnz,)
-        Moment of each cell, in `by_user` order; of two cells at the same moment, the one in
-        the higher column is the later.
+    timestamps : array-like of numbers, or of dates and times, shape (nnz,), or None
+        Moment of each cell, in `by_user` order; None: `ratings.times`.  Of two cells at the same
+        moment, the one in the higher column is the later.
     n : int >= 1
         Cells to hold out per user.  Users with `n` or fewer cells are only trained on.
     """
     ratings = as_ratings("ratings", ratings)
     n = validation.count("n", n)
-    moments = _moments(ratings, timestamps)
+    moments = times_of(ratings, timestamps).numbers
     counts = np.diff(ratings.by_user.indptr)
     first_held = np.where(counts > n, counts - n, counts)
     return _cut(ratings, _places(ratings, moments) >= first_held[ratings.users_of_cells])
 
 
-def time_split(ratings: Any, timestamps: Any, test_size: float = 0.2, *, at: Any = None
+def time_split(ratings: Any, timestamps: Any = None, test_size: float = 0.2, *, at: Any = None
                ) -> tuple[Ratings, Ratings]:
     """Hold out all cells from a moment on, so that training never sees the future.
 
     Parameters
     ----------
-    timestamps : array-like of numbers or datetime64, shape (nnz,)
-        Moment of each cell, in `by_user` order.
+    timestamps : array-like of numbers, or of dates and times, shape (nnz,), or None
+        Moment of each cell, in `by_user` order; None: `ratings.times`.
     test_size : float in (0, 1)
         Share of the cells to hold out; more if several cells share the moment of the
         cut, which all go to the test part.
-    at : number or datetime, like the timestamps, or None
+    at : number, date or time, like the timestamps, or text such as "2020-01-31", or None
         Hold out the cells from this moment on, in place of a share.
     """
     ratings = as_ratings("ratings", ratings)
+    times = times_of(ratings, timestamps)
+    moments = times.numbers
     if at is not None:
-        return _cut(ratings, _moments(ratings, timestamps) >= _moment(at, timestamps))
+        return _cut(ratings, moments >= times.moment("at", at))
     size = round(validation.share("test_size", test_size) * ratings.nnz)
-    moments = _moments(ratings, timestamps)
     cut = np.partition(moments, -size)[-size] if size > 0 else np.inf
     return _cut(ratings, moments >= cut)
 
@@ -253,25 +256,3 @@ def _order_by_user(users: np.ndarray, key: np.ndarray) -> np.ndarray:
             key = users.astype(np.int64) * (high - low + 1) + (key.astype(np.int64) - low)
             return np.argsort(key, kind="stable")
     return np.lexsort((key, users))
-
-
-def _moment(at: Any, timestamps: Any) -> float:
-    """Return a moment as `_moments` has those of cells; the first not before it."""
-    dtype = np.asarray(timestamps).dtype
-    if dtype.kind != "M":
-        return validation.real("at", at)
-    try:
-        given = np.datetime64(at)
-    except (TypeError, ValueError):
-        raise TypeError(f"at must be a date or time, as the timestamps are, got {at!r}") from None
-    rounded = given.astype(dtype)
-    return int(rounded.astype(np.int64)) + int(rounded < given)
-
-
-def _moments(ratings: Ratings, timestamps: Any) -> np.ndarray:
-    moments = np.asarray(timestamps)
-    if moments.dtype.kind == "M":
-        if np.isnat(moments).any():
-            raise ValueError("timestamps must not hold NaT; drop these cells first")
-        moments = moments.astype(np.int64)
-    return validation.finite("timestamps", validation.vector("timestamps", moments, ratings.nnz))

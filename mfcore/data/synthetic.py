@@ -260,8 +260,9 @@ def _described(rng: np.random.Generator, matrix: sp.csr_array, truth: Planted,
     user_features, item_features = (
         one_hot([known[group] for group in numbers], prefix, categories=known)
         for prefix, numbers, known in zip(("group", "genre"), groups, names, strict=True))
+    moments += 1_600_000_000
     return PlantedDataset(
-        ratings=Ratings(matrix, copy=False), truth=truth, timestamps=1_600_000_000 + moments,
+        ratings=Ratings(matrix, times=moments, copy=False), truth=truth, timestamps=moments,
         user_features=user_features, item_features=item_features,
         item_titles=_titles(groups[1], names[1]), user_groups=groups[0], item_groups=groups[1],
         file_order=order, licence="Generated numbers: free for any use.")

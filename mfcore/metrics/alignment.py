@@ -84,13 +84,15 @@ class Alignment:
         test, model = self.test, self.model
         users, columns = test.users_of_cells, test.by_user.indices
         items = _names(test.item_ids, model.item_ids_, columns)
+        timed = {} if test.times is None or getattr(model, "periods_", None) is None else \
+            {"times": test.moments}
         if self.new is None:
             return np.asarray(model.predict(_names(test.user_ids, model.user_ids_, users),
-                                            items))
+                                            items, **timed))
         rated, place = np.unique(users, return_inverse=True)
         known = self.new.select(rated)
         features = {} if known.features is None else {"user_features": known.features}
-        return np.asarray(model.predict(place, items, ratings=known.ratings, **features))
+        return np.asarray(model.predict(place, items, ratings=known.ratings, **features, **timed))
 
 
 def warn_of_strangers(name: str, ids: np.ndarray | None, found: np.ndarray, used: np.ndarray

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
 from mfcore.models.fitted import Linear
@@ -126,6 +127,16 @@ class BiasOnly(Recommender):
                        biases(self.user_bias_, self.reg_items))
 
 
+def _check_half_life(name: str, given: Any) -> None:
+    """Raise for what is no length of time."""
+    if not isinstance(given, str):
+        validation.real(name, given, above=0)
+        return
+    from mfcore.data.times import seconds_of
+
+    seconds_of(name, given)
+
+
 @settings("n_threads", "verbose")
 class Popularity(Recommender):
     """Recommend what most users have rated; the score is the (weighted) number of ratings.
@@ -134,18 +145,29 @@ class Popularity(Recommender):
 
     Parameters
     ----------
+    half_life : str such as "30D" or "12h", number > 0 in the units of numeric times, or None
+        After which a rating counts half, from the last rating of the fit backwards: what is popular
+        lately.  The ratings need times.  None: all count alike.
     n_threads, verbose
         As in `MatrixFactorization`.
     """
 
+    half_life: float | str | None = setting(default=None, check=_check_half_life)
+
     predicts_ratings = False
+
+    def check(self, ratings: Ratings) -> None:
+        """Raise ValueError for a half-life of ratings without times."""
+        self._counted(ratings)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where counting begins, and what counts."""
         self.global_mean_ = 0.0
 
+        counted = self._counted(ratings)
+
         def improve(at: Biases) -> float:
-            at.item[:] = np.bincount(ratings.by_user.indices, ratings.weights,
+            at.item[:] = np.bincount(ratings.by_user.indices, counted.weights,
                                      minlength=ratings.shape[1])
             return 0.0
 
@@ -154,5 +176,9 @@ class Popularity(Recommender):
     def answers(self) -> Means:
         """Return what is asked of the fitted model."""
         return answers(self, lambda ratings: np.zeros(ratings.shape[0]),
-                       lambda ratings: np.bincount(ratings.users_of_cells, ratings.weights,
+                       lambda ratings: np.bincount(ratings.users_of_cells,
+                                                   self._counted(ratings).weights,
                                                    minlength=ratings.shape[0]))
+
+    def _counted(self, ratings: Ratings) -> Ratings:
+        return ratings if self.half_life is None else ratings.decayed(self.half_life)

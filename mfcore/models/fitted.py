@@ -193,13 +193,14 @@ def _warn_of_strangers(known: Ratings, users: np.ndarray, items: np.ndarray) -> 
 def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
                exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
                ratings: Any = None, user_features: Any = None, unknown: str = "raise",
-               as_frame: Any = None, titles: Any = None) -> Any:
+               as_frame: Any = None, titles: Any = None, times: Any = None) -> Any:
     """Return the k best items of each user under a query: see `Recommender.recommend`."""
     model.check_fitted()
     table = framing(model, as_frame, titles)
     k = validation.count("k", k)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
+    drift = None if times is None else drift_for(model, query.similarity)
     asked, known = asked_rows(model, users, ratings, user_features, unknown), model.ratings_
     n_rows = asked.n_rows if isinstance(asked, NewRows) else len(asked)
     allowed, excluded = item_filters(known, n_rows, items, exclude_items, unknown)
@@ -211,9 +212,25 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
             known.by_user.indptr, known.by_user.indices, asked)
     with Pool(model.n_threads) as pool:
         scorer = model.answers().scorer(asked, query, pool)
+        scorer = scorer if drift is None else drift.on(scorer, asked, times)
         best, scores = top_k(scorer, k, seen=seen, allowed=allowed, excluded=excluded, pool=pool)
     lists = named(best, known.item_ids), scores
     return lists if table is None else table.of_users(asked, users, *lists)
+
+
+def drift_for(model: Any, similarity: str = "dot") -> Any:
+    """Return the effects of periods of a model that is asked with times.
+
+    Raises ValueError for a model without, and for angles, which have no effects in them.
+    """
+    found = getattr(model.answers(), "drift", None)
+    if found is None:
+        raise ValueError(f"times must be None: this {type(model).__name__} has learned nothing of "
+                         f"time; MatrixFactorization and BayesianMF do, with user_periods=... or "
+                         f"item_periods=...")
+    if similarity != "dot":
+        raise ValueError("times must be None with similarity='cosine': angles know none")
+    return found
 
 
 def framing(model: Any, as_frame: Any, titles: Any = None) -> Any:

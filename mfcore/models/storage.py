@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from mfcore import persistence, validation
 from mfcore.atomic import name_of
-from mfcore.data.canonical import canonical_csr
+from mfcore.data.canonical import canonical_csr, moments
 from mfcore.data.chunks import column_counts
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
@@ -38,13 +38,15 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "prior_precision": "sample unknown",
             "stale": "row"}.items()}
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user",
-            user_degrees_="user", item_degrees_="item", singular_values_="factor")
+            user_degrees_="user", item_degrees_="item", singular_values_="factor",
+            user_drift_="user_effect entry", item_drift_="item_effect entry")
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
-# What files of 0.1.0 have not, and what it was then.
+# What older files have not, and what it was then.
 ADDED: dict[str, Callable[[Any], Any]] = {
     "rating_scale_": lambda model: 1.0, "reg_": lambda model: float(model.reg),
-    "bias_reg_": lambda model: [float(_bias_reg(model))] * 2}
+    "bias_reg_": lambda model: [float(_bias_reg(model))] * 2,
+    **dict.fromkeys(("periods_", "user_drift_", "item_drift_"), lambda model: None)}
 PAIRS = {"rating_range_", "bias_reg_"}
 BOUNDS: dict[str, dict[str, float]] = {
     "rating_scale_": {"above": 0}, "scale_": {"above": 0}, "reg_": {"low": 0},
@@ -55,9 +57,10 @@ WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_u
 
 def save(model: Any, path: persistence.Place, *, seen: bool = True) -> None:
     """Write a fitted model to `path`, atomically, or to an open stream."""
-    arrays, meta = _parts(model, seen)
+    (arrays, meta), times = _parts(model, seen), model.ratings_.moments
     arrays.update(_ratings_arrays(model.ratings_, seen))
-    persistence.write(path, arrays, {**meta, "shape": list(model.ratings_.shape)})
+    meta |= {"shape": list(model.ratings_.shape), **({"times": times.kind} if times else {})}
+    persistence.write(path, arrays, meta)
 
 
 def digest_of(model: Any) -> str:
@@ -169,7 +172,7 @@ def load(path: persistence.Place) -> Any:
         raise persistence.ModelFileError(f"{name_of(path)} holds a model of unknown "
                                          f"class {name!r}")
     try:
-        model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"]))
+        model = _model_of(arrays, meta, _ratings_of(arrays, meta["shape"], meta.get("times")))
         model.validate()
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
             RecursionError) as error:
@@ -278,8 +281,7 @@ def _check_numbers(model: Any, declared: dict[str, str]) -> None:
                                                  **BOUNDS.get(name, {})))
     low, high = (validation.real("rating_range_", bound) for bound in model.rating_range_)
     if low > high:
-        raise ValueError(f"rating_range_ must be the least and the largest rating, got {low} and "
-                         f"{high}")
+        raise ValueError(f"rating_range_ must be the least and the largest rating: {low}, {high}")
     user, item = getattr(model, "bias_reg_", (0.0, 0.0))
     for number in (user, item):
         validation.real("bias_reg_", number, low=0)
@@ -311,7 +313,8 @@ def _ratings_arrays(ratings: Ratings, seen: bool) -> dict[str, np.ndarray]:
     matrix = kept.by_user
     arrays = {"ratings.data": matrix.data, "ratings.indices": matrix.indices,
               "ratings.indptr": matrix.indptr, "ratings.weights": kept.weights,
-              "ratings.user_ids": kept.user_ids, "ratings.item_ids": kept.item_ids}
+              "ratings.user_ids": kept.user_ids, "ratings.item_ids": kept.item_ids,
+              "ratings.times": kept.moments and kept.moments.numbers}
     return {name: array for name, array in arrays.items() if array is not None}
 
 
@@ -376,17 +379,18 @@ def _restored_features(arrays: dict[str, np.ndarray], fitted: dict[str, Any],
     return found
 
 
-def _ratings_of(arrays: dict[str, np.ndarray], shape: Any) -> Ratings:
+def _ratings_of(arrays: dict[str, np.ndarray], shape: Any, kind: Any) -> Ratings:
     """Take the parts of the ratings out of `arrays` and return them as Ratings."""
     counted = [len(arrays[f"{side}_counts_"]) for side in ("user", "item")]
     if list(shape) != counted:              # before anything as large as the shape is made
         raise ValueError(f"the shape {shape} is not that of the counts, {counted}")
     part = {name: arrays.pop(f"ratings.{name}", None)
-            for name in ("data", "indices", "indptr", "weights", "user_ids", "item_ids")}
+            for name in ("data", "indices", "indptr", "weights", "times", "user_ids", "item_ids")}
     _check_pointers(part["indices"], part["indptr"])
     matrix = sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=tuple(shape))
+    times = moments(part["times"], matrix.nnz, kind)
     return Ratings(matrix, weights=part["weights"], user_ids=part["user_ids"],
-                   item_ids=part["item_ids"], copy=False)
+                   item_ids=part["item_ids"], times=times, copy=False)
 
 
 def _check_pointers(*arrays: np.ndarray | None) -> None:

@@ -355,7 +355,8 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
                          f"integer as random_state, got {params}")
     found = Checkpoint(path, validation.integer("every", every, low=1), {
         "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
-        "checksum of the ratings": checksum_of_matrix(ratings.by_user, ratings.weights),
+        "checksum of the ratings": checksum_of_matrix(
+            ratings.by_user, ratings.weights, ratings.moments and ratings.moments.numbers),
         "checksums of the features": [checksum_of_features(side.features) for side in sides],
         **{f"checksum of {name}": checksum(value, ratings) for name, value in others.items()}},
         stays)

@@ -48,7 +48,7 @@ class Factors:
                 for name, block in vars(self).items()}
         for name, block in vars(self).items():
             made[name][...] = block
-        return Factors(**made)
+        return type(self)(**made)
 
     @property
     def of_users(self) -> Side:

@@ -122,10 +122,11 @@ def checksum_of_features(features: Features | None) -> int:
                                                  checksum_of_matrix(features.matrix))
 
 
-def checksum_of_matrix(matrix: sp.csr_array, weights: np.ndarray | None = None) -> int:
-    """Return the checksum of the arrays of a matrix, and of its weights."""
+def checksum_of_matrix(matrix: sp.csr_array, weights: np.ndarray | None = None,
+                       times: np.ndarray | None = None) -> int:
+    """Return the checksum of the arrays of a matrix, and of its weights and times."""
     checksum = 0
-    for array in (matrix.indptr, matrix.indices, matrix.data, weights):
+    for array in (matrix.indptr, matrix.indices, matrix.data, weights, times):
         if array is not None:
             checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return checksum

@@ -14,9 +14,8 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.positions import named
 from mfcore.metrics.fitted import Query
-from mfcore.models import registry
+from mfcore.models import fitted, registry
 from mfcore.models.estimator import Estimator
-from mfcore.models.fitted import best_items, framed, framing, nearest, nearest_to_groups
 from mfcore.models.inputs import asked_pairs, item_filters, user_filters
 from mfcore.parallel import Pool
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = None,
-            user_features: Any = None, unknown: str | None = None) -> np.ndarray:
+            user_features: Any = None, times: Any = None, unknown: str | None = None
+            ) -> np.ndarray:
     """Return the scores of pairs, float64, shape (n_pairs,), not clipped to a range.
 
     Parameters
@@ -37,6 +37,8 @@ def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = No
         New users' rows, or one new user's items, folded in; `users` then number these rows.
     user_features : Features, scipy sparse or lists of names, or None
         Features of new users, alone or row by row with `ratings`.
+    times : moment, or one per pair, or None
+        Adds the effects of periods that a model has learned with user_periods or item_periods.
     unknown : {"raise", "ignore"} or None
         What to do with an id that the fit did not have: raise KeyError (IndexError for a
         row number), or fall back.  "ignore" also leaves unknown items out of `ratings`,
@@ -50,15 +52,19 @@ def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = No
     and users and items without ratings unless unknown cells have a weight.
     """
     self.check_fitted()
+    drift = None if times is None else fitted.drift_for(self)
     asked = asked_pairs(self, users, items, ratings, user_features, unknown)
+    effects: np.ndarray | float = 0.0 if drift is None else drift.of_pairs(*asked, times)
     with Pool(self.n_threads) as pool:
-        return self.answers().pairs(*asked, pool)
+        scores: np.ndarray = self.answers().pairs(*asked, pool)
+    return scores if drift is None else scores + effects
 
 
 def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: str = "dot",
               exclude_seen: bool = True, items: Any = None, exclude_items: Any = None,
-              ratings: Any = None, user_features: Any = None, unknown: str = "raise",
-              as_frame: bool | str | None = None, titles: Any = None) -> Any:
+              ratings: Any = None, user_features: Any = None, times: Any = None,
+              unknown: str = "raise", as_frame: bool | str | None = None, titles: Any = None
+              ) -> Any:
     """Return the k best items of each user, best first.
 
     Parameters
@@ -78,6 +84,8 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
     user_features : Features, scipy sparse or lists of names, or None
         Features of new users: alone, where no rating of theirs is known, or row by row
         with `ratings`; `users` must be None.
+    times : moment, or one per user, or None
+        When the lists are for: see `predict`.
     unknown : {"raise", "ignore"}
         What to do with an id that the fit did not have.  "ignore" answers an unknown user
         like one without ratings or features, and leaves unknown items out of `ratings` and
@@ -104,8 +112,8 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
     ImportError
         For a frame of a library that is not installed.
     """
-    return best_items(self, Query(similarity), users, k, exclude_seen, items, exclude_items,
-                      ratings, user_features, unknown, as_frame, titles)
+    return fitted.best_items(self, Query(similarity), users, k, exclude_seen, items, exclude_items,
+                             ratings, user_features, unknown, as_frame, titles, times)
 
 
 def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, users: Any = None,
@@ -281,12 +289,12 @@ def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     """
     self.check_fitted()
     self.require("similar_items")
-    table = framing(self, as_frame, titles)
+    table = fitted.framing(self, as_frame, titles)
     columns = self.ratings_.known_items(of)
     filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
-    best, scores = nearest(self, self.item_factors_, columns, k, similarity, filters,
-                           side=self.items_)
-    return framed(table, "item", columns, named(best, self.item_ids_), scores)
+    best, scores = fitted.nearest(self, self.item_factors_, columns, k, similarity, filters,
+                                  side=self.items_)
+    return fitted.framed(table, "item", columns, named(best, self.item_ids_), scores)
 
 
 def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "cosine",
@@ -311,12 +319,12 @@ def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     """
     self.check_fitted()
     self.require("similar_users")
-    table = framing(self, as_frame)
+    table = fitted.framing(self, as_frame)
     rows = self.ratings_.known_users(of)
     filters = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
-    best, scores = nearest(self, self.user_factors_, rows, k, similarity, filters,
-                           side=self.users_)
-    return framed(table, "user", rows, named(best, self.user_ids_), scores)
+    best, scores = fitted.nearest(self, self.user_factors_, rows, k, similarity, filters,
+                                  side=self.users_)
+    return fitted.framed(table, "user", rows, named(best, self.user_ids_), scores)
 
 
 def similar_groups(self: Estimator, groups: Any, k: int = 10, *, to: str = "groups",
@@ -350,7 +358,7 @@ def similar_groups(self: Estimator, groups: Any, k: int = 10, *, to: str = "grou
     self.check_fitted()
     if self.lacks("user_features"):
         raise NotImplementedError(registry.sentence(type(self), "similar_groups"))
-    return nearest_to_groups(self, groups, k, to, side, similarity)
+    return fitted.nearest_to_groups(self, groups, k, to, side, similarity)
 
 
 def explain(self: Estimator, user: Any, item: Any, k: int = 10

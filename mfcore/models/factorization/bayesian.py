@@ -9,6 +9,7 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Query
+from mfcore.models.factorization.core import WITHOUT_TIMES, check_periods, has_periods
 from mfcore.models.factorization.observations import check_target, observe, observed_by
 from mfcore.models.factorization.samples import (
     Sampled,
@@ -41,8 +42,8 @@ class BayesianMF(Recommender):
         Length k of the vectors of one sample.
     bias : {"learned", "mean", None}
         As in `MatrixFactorization`.
-    bias_share, unknown_weight, unknown_value
-        As in `MatrixFactorization`.
+    bias_share, unknown_weight, unknown_value, user_periods, item_periods
+        As in `MatrixFactorization`; how large effects of periods are, is drawn too.
     n_epochs : int, >= 1
         Sweeps.
     burn_in : int in [0, n_epochs)
@@ -66,7 +67,7 @@ class BayesianMF(Recommender):
     `item_factors_` hold the samples' vectors side by side, divided by √keep, and biases are
     means.  `noise_precision_` holds the τ of each sample.  A new user's vector is drawn under
     each sample, with noise that is the same for every row and cancels in pairs of samples.
-    Times of ratings are features of cells, not of users: there is no place for them here.
+    Scores with `times` add the mean of the effects of periods over the kept sweeps.
 
     References
     ----------
@@ -79,12 +80,18 @@ class BayesianMF(Recommender):
     bias_share: float = setting(default=0.5, low=0, high=1)
     unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
     unknown_value: float | str = setting(default=0.0, among=("bias",))
+    user_periods: int | str | None = setting(default=None, check=check_periods)
+    item_periods: int | str | None = setting(default=None, check=check_periods)
     n_epochs: int = setting(default=300, low=1)
     burn_in: int = 50
     keep: int = 125
 
     unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
     origin_: float = fitted(doc="The rating that the objective measures from.")
+    periods_: dict[str, Any] | None = fitted(doc="Periods of users and of items, or None.")
+    user_drift_: np.ndarray | None = fitted(
+        doc="Row, period and mean effect of users' periods, shape (n_effects, 3), or None.")
+    item_drift_: np.ndarray | None = fitted(doc="The same of items.")
     noise_precision_: np.ndarray = fitted(doc="τ of each sample, shape (S,).")
 
     side_type = SampledSide
@@ -112,6 +119,10 @@ class BayesianMF(Recommender):
         """Return what is asked of the fitted model."""
         return answers_of(self, observed_by(self))
 
+    def lacks(self, ability: str) -> bool:
+        """Return whether the model cannot do something: with periods, forget."""
+        return super().lacks(ability) or (ability in WITHOUT_TIMES and has_periods(self))
+
     def widths(self) -> dict[str, int]:
         """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
         return {"factor": self.n_samples_ * self.n_factors}
@@ -132,7 +143,14 @@ class BayesianMF(Recommender):
         return_std : bool
             Return (scores, std): the standard deviation of the score over the samples.  A
             rating spreads by sqrt(std² + 1/τ), τ the mean of `noise_precision_`.
+
+        Raises
+        ------
+        ValueError
+            For return_std with times, and as `MatrixFactorization.predict`.
         """
+        if return_std and options.get("times") is not None:
+            raise ValueError("return_std knows no times: samples of effects are not kept")
         scores = super().predict(users, items, **options)
         if not validation.boolean("return_std", return_std):
             return scores
@@ -168,7 +186,13 @@ class BayesianMF(Recommender):
         optimism : float
             Rank by mean + optimism · standard deviation of the score: above 0 to explore
             what is uncertain, below 0 to be cautious.
+
+        Raises
+        ------
+        ValueError
+            For optimism with times, and as `MatrixFactorization.recommend`.
         """
-        validation.real("optimism", optimism)
+        if validation.real("optimism", optimism) and options.get("times") is not None:
+            raise ValueError("optimism must be 0 with times: samples of effects are not kept")
         query = Query(options.pop("similarity", "dot"), float(optimism))
         return best_items(self, query, users, k, **options)

@@ -77,6 +77,7 @@ class Core:
     observed: Observation
     penalties: Penalties
     n_factors: int
+    drift: Any = None           # effects of periods, of a fitted model that has them
 
     def penalty(self, ratings: Ratings, n_others: int, side: str) -> Penalty:
         """Return the penalty of the rows of a side, "user" or "item", without features."""
@@ -180,6 +181,8 @@ class Core:
         fixed = observed.row_bias(ratings)
         own = np.zeros(n) if fixed is None else fixed
         cells = observed.cells(ratings, own, gamma if other.bias is None else other.bias)
+        if self.drift is not None:
+            cells = self.drift.shifted(cells, ratings, side.name, observed.w0)
         held = observed.held(fixed, start, n)
         penalty = side.shifted(self.penalty(ratings, len(Q), side.name),
                                side.completed(features, ratings))
@@ -211,14 +214,57 @@ def begin(model: Any, observed: Observation, ratings: Ratings, sides: Sides,
     core = Core(observed, Penalties.of(model), model.n_factors)
     at = core.drawn(sides, random, model.init_scale, backend)
     problem, seed = core.problem(ratings, sides), int(random.integers(2**62))
+    drift = periods_to_learn(model, ratings, backend) if hasattr(model, "user_periods") else None
     if "auto" in (model.reg, getattr(model, "bias_reg", None)):
-        problem = find_penalties(model, observed, problem, at)
+        shown = problem if drift is None else drift.shifted(problem)
+        problem = find_penalties(model, observed, problem, shown, at)
         core = replace(core, penalties=Penalties.of(model))
     solver = solver_of(model, problem, seed) if backend is None else \
         backend.solver(core, sides, problem, seed)
-    return Start(solver, at, lambda at: core.publish(at, sides),
-                 lambda at: core.averaged(ratings, at, sides, model.n_threads),
-                 go_on=partial(core.go_on, at) if model.solver in ALTERNATING else None)
+    start = Start(solver, at, lambda at: core.publish(at, sides),
+                  lambda at: core.averaged(ratings, at, sides, model.n_threads),
+                  go_on=partial(core.go_on, at) if model.solver in ALTERNATING else None)
+    return start if drift is None else drift.start(model, start)
+
+
+# ------------------------------------------------------------------ effects of periods
+
+# What a model with effects of periods cannot do.
+WITHOUT_TIMES = ("partial_fit", "new_items", "forget", "forget_items", "explain", "objective")
+
+
+def has_periods(model: Any) -> bool:
+    """Return whether a model has effects of periods."""
+    return getattr(model, "user_periods", None) is not None or \
+        getattr(model, "item_periods", None) is not None
+
+
+def check_periods(name: str, given: Any) -> None:
+    """Raise for what cuts no time: see `mfcore.data.periods`."""
+    from mfcore.data import periods
+
+    periods.check_periods(name, given)
+
+
+def periods_to_learn(model: Any, ratings: Ratings, backend: Backend | None = None) -> Any:
+    """Return the effects of periods that a model asks for, to be learned; None for none."""
+    model.periods_ = model.user_drift_ = model.item_drift_ = None
+    if not has_periods(model):
+        return None
+    if backend is not None:
+        raise ValueError("user_periods and item_periods must be None on a cluster")
+    from mfcore.models.factorization.drift import Learning
+
+    return Learning.of(model, ratings)
+
+
+def drift_of(model: Any) -> Any:
+    """Return the effects of periods of a fitted model, or None."""
+    if getattr(model, "periods_", None) is None:
+        return None
+    from mfcore.models.factorization import drift
+
+    return drift.drift_of(model)
 
 
 def state_penalties(model: Any) -> None:
@@ -229,12 +275,15 @@ def state_penalties(model: Any) -> None:
     model.bias_reg_ = stated, stated
 
 
-def find_penalties(model: Any, observed: Observation, problem: Quadratic, at: Factors
-                   ) -> Quadratic:
-    """Find penalties that a model leaves to the ratings, and return the problem with them."""
+def find_penalties(model: Any, observed: Observation, problem: Quadratic, shown: Quadratic,
+                   at: Factors) -> Quadratic:
+    """Find penalties that a model leaves to the ratings, and return the problem with them.
+
+    `shown` is the problem in which they are looked for, maybe without effects of periods.
+    """
     seed = model.random_state if isinstance(model.random_state, int) else 0
     with Pool(model.n_threads) as pool:
-        found = observed.found(problem, at, seed, pool)
+        found = observed.found(shown, at, seed, pool)
     reg = found.reg if model.reg == "auto" else 1.0
     bias_reg: Any = getattr(model, "bias_reg", 1.0)
     bias_reg = found.bias_reg if bias_reg == "auto" else (reg, reg) if bias_reg is None else (1, 1)
@@ -257,6 +306,11 @@ class Factorized(Linear):
     core: Any = None
 
     waits: ClassVar[bool] = True
+
+    @property
+    def drift(self) -> Any:
+        """Effects of periods, or None."""
+        return self.core.drift
 
     def fold_in_items(self, model: Any, ratings: Any, item_features: Any, unknown: str
                       ) -> Folded:
@@ -301,7 +355,7 @@ class Factorized(Linear):
 
 def answers_of(model: Any, observed: Observation) -> Factorized:
     """Return the answers of a fitted factorization."""
-    core = Core(observed, Penalties.of(model), model.n_factors)
+    core = Core(observed, Penalties.of(model), model.n_factors, drift_of(model))
     users, items = model.users_, model.items_
 
     def fold(new: NewRows, pool: Pool) -> Folded:

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from mfcore.data.ratings import Ratings
-from mfcore.models.factorization.core import Backend, Factorized, answers_of, begin
+from mfcore.models.factorization.core import (
+    WITHOUT_TIMES,
+    Backend,
+    Factorized,
+    answers_of,
+    begin,
+    check_periods,
+    has_periods,
+)
 from mfcore.models.factorization.observations import (
     check_label_parameters,
     check_labels,
@@ -15,15 +23,21 @@ from mfcore.models.factorization.observations import (
     observe,
     observed_by,
 )
-from mfcore.models.factorization.solvers import SCHEDULES, SOLVERS
+from mfcore.models.factorization.solvers import ALTERNATING, SCHEDULES, SOLVERS
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import TRAINED, fitted, setting, settings
 from mfcore.models.sides import FeaturedSide, Sides
 from mfcore.models.training import Start
 
 
-def check_schedule(model: Any) -> None:
-    """Raise for a schedule that does not go with the solver."""
+def check_solver(model: Any) -> None:
+    """Raise for a schedule, or for periods, that do not go with the solver, loss or features."""
+    if model.user_periods is not None or model.item_periods is not None:
+        wanted = {"loss": ("squared",), "features": ("learned",), "solver": ALTERNATING}
+        for name, values in wanted.items():
+            if getattr(model, name) not in values:
+                raise ValueError(f"user_periods and item_periods need {name} "
+                                 f"{' or '.join(map(repr, values))}, got {getattr(model, name)!r}")
     if model.solver == "adam" and model.schedule == "adagrad":
         raise ValueError("schedule='adagrad' goes with solver='sgd'; 'adam' has rates of its own")
 
@@ -93,6 +107,13 @@ class MatrixFactorization(Recommender):
     features : {"learned", "average"}
         Vectors of features are learned with the rest, as prior means of the rows that have
         them; or are the mean of their members' vectors, found after a fit without them.
+    user_periods, item_periods : int >= 1, str such as "1D", or None
+        Periods of time in which each user, each item, has an effect of its own, learned with the
+        rest from `ratings.times`: that many with equal numbers of ratings, or of that length
+        (s, min, h, D, W, Y).  `predict(times=...)` and `recommend(times=...)` add the effects of
+        their moments; without times, or in a period that the row had no ratings in, the row alone
+        answers.  They need an alternating solver.  How large effects are, is found from the
+        ratings (`mfcore/objectives/drift.py`).  See docs/study/time.
     solver : {"cg", "cholesky", "subspace", "sgd", "adam", "lbfgs"}
         Alternating least squares by conjugate gradient, with exact rows, or by blocks of
         factors (iALS++); stochastic
@@ -170,6 +191,8 @@ class MatrixFactorization(Recommender):
     feature_reg: float = setting(default=1000.0, above=0)
     history_reg: float = setting(default=100.0, above=0)
     features: str = setting(default="learned", among=("learned", "average"))
+    user_periods: int | str | None = setting(default=None, check=check_periods)
+    item_periods: int | str | None = setting(default=None, check=check_periods)
     solver: str = setting(default="cg", among=tuple(SOLVERS))
     n_epochs: int = setting(default=15, low=1)
     tol: float | None = setting(default=None, low=0)
@@ -187,9 +210,13 @@ class MatrixFactorization(Recommender):
     reg_: float = fitted(doc="Penalty weight of the vectors.")
     bias_reg_: tuple[float, float] = fitted(doc="Penalty weights of users' and items' biases.")
     origin_: float = fitted(doc="The rating that the objective measures from.")
+    periods_: dict[str, Any] | None = fitted(doc="Periods of users and of items, or None.")
+    user_drift_: np.ndarray | None = fitted(
+        doc="Row, period and effect of users' periods, shape (n_effects, 3), or None.")
+    item_drift_: np.ndarray | None = fitted(doc="The same of items.")
 
     side_type = FeaturedSide
-    together = (check_target, check_schedule, check_label_parameters)
+    together = (check_target, check_solver, check_label_parameters)
 
     def check(self, ratings: Ratings) -> None:
         """Raise for labels that the logistic loss cannot take."""
@@ -207,4 +234,5 @@ class MatrixFactorization(Recommender):
 
     def lacks(self, ability: str) -> bool:
         """Return whether the model cannot do something: with the logistic loss, explain."""
-        return ability == "explain" and self.loss == "logistic"
+        return (ability == "explain" and self.loss == "logistic") or \
+            (ability in WITHOUT_TIMES and has_periods(self))

@@ -18,7 +18,7 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
-from mfcore.models.factorization.core import Core, Penalties
+from mfcore.models.factorization.core import Core, Penalties, drift_of, periods_to_learn
 from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.fitted import Linear
 from mfcore.models.sides import FeaturedSide, Row, Sides
@@ -116,7 +116,8 @@ def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
         sides.items.publish([sample.at.of_items for sample in samples],
                             [sample.items for sample in samples], learns, 0.0)
 
-    return Start(gibbs, at, publish)
+    start, drift = Start(gibbs, at, publish), periods_to_learn(model, ratings)
+    return start if drift is None else drift.start(model, start)
 
 
 def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], seed: int) -> Gibbs:
@@ -131,7 +132,8 @@ def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], s
 
 def answers_of(model: Any, observed: ExplicitRatings) -> Sampled:
     """Return the answers of a fitted model."""
-    return Sampled(Core(observed, Penalties(), model.n_factors), model.users_, model.items_,
+    drift = None if model.periods_ is None else drift_of(model)
+    return Sampled(Core(observed, Penalties(), model.n_factors, drift), model.users_, model.items_,
                    model.noise_precision_)
 
 
@@ -146,6 +148,11 @@ class Sampled:
     users: SampledSide
     items: SampledSide
     tau: np.ndarray
+
+    @property
+    def drift(self) -> Any:
+        """Effects of periods, or None."""
+        return self.core.drift
 
     @property
     def mean(self) -> Linear:
@@ -200,7 +207,10 @@ class Sampled:
         observed, tau, n = self.core.observed, float(self.tau[number]), ratings.shape[0]
         own = np.zeros(n, observed.real) if fixed is None else fixed.astype(observed.real)
         Q, gamma = self._sample(self.items, number)
-        rows = RowSystems(observed.cells(ratings, own, gamma), penalty, Q,
+        cells = observed.cells(ratings, own, gamma)
+        if self.core.drift is not None:
+            cells = self.core.drift.shifted(cells, ratings, "user", observed.w0)
+        rows = RowSystems(cells, penalty, Q,
                           observed.held(gamma, 0.0, len(Q)), observed.w0, observed.learns_bias)
         held = observed.held(fixed, observed.start, n)
         prior = RowPrior(self.users.prior_mean[number], self.users.prior_precision[number])

@@ -61,7 +61,8 @@ def _of_users(eval_set: Ratings | None, training: Ratings, rows: np.ndarray) -> 
     part = eval_set.select_users(own)
     ids = places[own] if training.user_ids is None else training.user_ids[rows][places[own]]
     return None if not part.nnz else Ratings(
-        part.by_user, weights=part.weights, user_ids=ids, item_ids=part.item_ids, copy=False)
+        part.by_user, weights=part.weights, user_ids=ids, item_ids=part.item_ids,
+        times=part.moments, copy=False)
 
 
 def fit_segments(estimator: Any, segments: Callable[[], Iterator[Segment]], **given: Any

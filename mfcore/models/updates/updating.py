@@ -118,7 +118,7 @@ def _merged(model: Any, given: Given, plan: Plan) -> Merged:
                       enter=enter)
     if given.items is not None:
         new = Ratings(new.by_user, weights=new.weights, user_ids=names_of(new)[0],
-                      item_ids=given.items, copy=False)
+                      item_ids=given.items, times=new.moments, copy=False)
     return merged(old, aligned_ratings(new, model, plan.unknown), plan.how, duplicates,
                   users=given.users, enter=enter)
 

@@ -1,0 +1,84 @@
+"""Periods: time cut into numbered pieces, of equal numbers of ratings or of equal length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mfcore import validation
+from mfcore.data.times import Times, seconds_of
+
+MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The periods of some ratings.
+
+    Parameters
+    ----------
+    kind : [unit, aware]
+        Of the moments: see `Times`.
+    edges : list of numbers
+        The first moment of each period but the first; the first and the last are open.
+    width : number, or None
+        Of all periods, which then begin at multiples of it; `edges` is empty.
+    first : int
+        Number of the first multiple.
+    count : int
+        Number of periods.
+    """
+
+    kind: list[Any]
+    edges: list[float]
+    width: float | None
+    first: int
+    count: int
+
+    @classmethod
+    def cut(cls, given: int | str, times: Times) -> Periods:
+        """Return periods of equal numbers of ratings, or of a stated length.
+
+        given : number of periods (fewer where many ratings share a moment), or a length such as
+            "1D", whose periods begin at multiples of it since 1970, in UTC: days at midnight
+        """
+        numbers = times.numbers
+        if isinstance(given, str):
+            width = times.span("periods", given)
+            first, last = (int(edge // width) for edge in (numbers.min(), numbers.max()))
+            return cls(times.kind, [], width, first, last - first + 1)
+        ranks = np.arange(1, given) * len(numbers) // given
+        edges = np.unique(np.partition(numbers, ranks)[ranks]) if given > 1 else numbers[:0]
+        edges = edges[edges > numbers.min()]
+        return cls(times.kind, edges.tolist(), None, 0, len(edges) + 1)
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the period of each moment, a number of the unit of the fit; -1 for none.
+
+        Only periods of a stated length have an end.
+        """
+        if self.width is None:
+            places: np.ndarray = np.searchsorted(np.asarray(self.edges), numbers, side="right")
+            return places
+        found = np.floor_divide(numbers, self.width).astype(np.int64) - self.first
+        return np.where((found >= 0) & (found < self.count), found, -1)
+
+
+def check_periods(name: str, given: Any) -> None:
+    """Raise for what cuts no time: TypeError for another type, ValueError out of range."""
+    if isinstance(given, str):
+        seconds_of(name, given)
+    else:
+        validation.integer(name, given, low=1, high=MOST)
+
+
+def moments_of(kind: list[Any], given: Any, size: int) -> np.ndarray:
+    """Return moments that are asked about as numbers of the unit of the fit; one is for all."""
+    times = Times.stated(np.empty(0, np.int64), kind)
+    if isinstance(given, Times):
+        return times.numbers_of("times", given, size)
+    if isinstance(given, str) or np.ndim(given) == 0:
+        return np.full(size, times.moment("times", given))
+    return times.numbers_of("times", given, size)

@@ -1,0 +1,180 @@
+"""Effects of periods in a fitted factorization: see mfcore/objectives/drift.py."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mfcore.data.periods import Periods, moments_of
+from mfcore.data.ratings import Ratings
+from mfcore.data.times import times_of
+from mfcore.metrics.fitted import Asked, NewRows
+from mfcore.models.training import Start
+from mfcore.objectives.drift import (
+    Context,
+    Drifted,
+    Shifting,
+    context_of,
+    first_effects,
+    residuals_of_biases,
+)
+from mfcore.objectives.factors import LinearScorer
+from mfcore.objectives.quadratic import Cells, Quadratic
+from mfcore.solvers.drifting import Drifting, SampledDrift
+
+SIDES = ("user", "item")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The effects of one side.
+
+    periods : Periods
+    keys : ndarray of int64, shape (m,), row · n_periods + period, ascending
+    values : ndarray, shape (m,)
+    """
+
+    periods: Periods
+    keys: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, periods: Periods, table: np.ndarray) -> Effects:
+        """Return the effects in a table of rows, periods and effects."""
+        keys = table[:, 0].astype(np.int64) * periods.count + table[:, 1].astype(np.int64)
+        order = np.argsort(keys, kind="stable")
+        return cls(periods, keys[order], table[order, 2])
+
+    def at(self, rows: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """Return the effect of each row at its moment; 0 where the fit knows none."""
+        return self.in_periods(rows, self.periods.of(moments))
+
+    def in_periods(self, rows: np.ndarray, periods: np.ndarray) -> np.ndarray:
+        """Return the effect of each row in a period; 0 where the fit knows none."""
+        if not len(self.keys):
+            return np.zeros(len(rows))
+        keys = np.where((rows < 0) | (periods < 0), -1,
+                        rows.astype(np.int64) * self.periods.count + periods)
+        places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, self.values[places], 0.0)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a model knows of time: effects of users and of items, None where there are none."""
+
+    users: Effects | None
+    items: Effects | None
+
+    @property
+    def kind(self) -> list[Any]:
+        """Unit and zone of the times of the fit."""
+        side = self.users or self.items
+        return ["s", False] if side is None else side.periods.kind
+
+    def of_pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, times: Any
+                 ) -> np.ndarray:
+        """Return what times add to the scores of pairs; new users have no effects."""
+        moments = moments_of(self.kind, times, len(rows))
+        total = np.zeros(len(rows))
+        if self.users is not None and new is None:
+            total += self.users.at(rows, moments)
+        if self.items is not None:
+            total += self.items.at(columns, moments)
+        return total
+
+    def on(self, scorer: Any, asked: Asked, times: Any) -> LinearScorer:
+        """Return the scorer of users at their moments: one more coordinate per period asked."""
+        n_rows = asked.n_rows if isinstance(asked, NewRows) else len(asked)
+        moments, linear = moments_of(self.kind, times, n_rows), scorer.linear()
+        P, Q, beta = linear.P, linear.Q, linear.beta
+        if self.users is not None and not isinstance(asked, NewRows):
+            effects = self.users.at(asked, moments)
+            beta = effects if beta is None else beta + effects
+        if self.items is not None:
+            periods, place = np.unique(self.items.periods.of(moments), return_inverse=True)
+            n_items = len(Q)
+            effects = np.column_stack([
+                self.items.in_periods(np.arange(n_items), np.full(n_items, period))
+                for period in periods]) if len(periods) else np.zeros((n_items, 0))
+            P = np.hstack([P, np.eye(len(periods), dtype=P.dtype)[place]])
+            Q = np.hstack([Q, effects.astype(Q.dtype)])
+        return LinearScorer(P, Q, beta, linear.gamma, linear.mean)
+
+    def shifted(self, cells: Cells, ratings: Ratings, side: str, w0: float) -> Cells:
+        """Return the cells of new rows of a side, without the effects of their columns.
+
+        Ratings without times stay as they are.
+        """
+        effects = self.items if side == "user" else self.users
+        if effects is None or ratings.moments is None:
+            return cells
+        moments = moments_of(self.kind, ratings.moments, ratings.nnz)
+        pull = cells.b - (cells.a + w0) * effects.at(ratings.by_user.indices, moments)
+        return cells._replace(y=pull.astype(cells.y.dtype),
+                              line=np.array([*cells.line[:2], 1.0, 0.0]))
+
+
+def drift_of(model: Any) -> Drift | None:
+    """Return the effects of a fitted model; None for a model without."""
+    if model.periods_ is None:
+        return None
+    found = [Effects.of(Periods(**model.periods_[side]), table) if table is not None else None
+             for side, table in zip(SIDES, (model.user_drift_, model.item_drift_), strict=True)]
+    return Drift(*found)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Effects of periods that a fit is to learn.
+
+    cuts : dict of Periods, by side
+    contexts : tuple of Context, one for each of them
+    """
+
+    cuts: dict[str, Periods]
+    contexts: tuple[Context, ...]
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, model: Any, ratings: Ratings) -> Learning:
+        """Return the effects that a model asks for, as the residuals of biases show them.
+
+        Raises ValueError for ratings without times.
+        """
+        times, given = times_of(ratings), (model.user_periods, model.item_periods)
+        cuts = {side: Periods.cut(cut, times)
+                for side, cut in zip(SIDES, given, strict=True) if cut is not None}
+        rows = {"user": ratings.users_of_cells, "item": ratings.by_user.indices}
+        residuals = residuals_of_biases(ratings)
+        contexts = tuple(context_of(rows[side], periods.of(times.numbers), periods.count, residuals)
+                         for side, periods in cuts.items())
+        return cls(cuts, contexts, first_effects(contexts, residuals))
+
+    def shifted(self, problem: Quadratic) -> Quadratic:
+        """Return a problem without these effects."""
+        return Shifting(problem, self.contexts).at(self.first)
+
+    def start(self, model: Any, start: Start) -> Start:
+        """Return a start of the same solver, with the effects."""
+        inner: Any = start.solver
+        shifting = Shifting(inner.problem, self.contexts)
+        kind = SampledDrift if hasattr(inner, "kept_sweeps") else Drifting
+        solver = kind(inner, shifting)
+        model.periods_ = {side: asdict(periods) for side, periods in self.cuts.items()}
+
+        def publish(at: Any) -> None:
+            start.publish(at)
+            effects = solver.effects(at)
+            tables = {side: _table(context, periods.count, effects[part])
+                      for (side, periods), context, part in
+                      zip(self.cuts.items(), self.contexts, shifting.parts, strict=True)}
+            model.user_drift_, model.item_drift_ = tables.get("user"), tables.get("item")
+
+        return Start(solver, Drifted(**vars(start.at), drift=self.first.copy()), publish)
+
+
+def _table(context: Context, n_periods: int, effects: np.ndarray) -> np.ndarray:
+    return np.column_stack([*np.divmod(context.keys, n_periods), effects])

@@ -1,0 +1,138 @@
+"""A solver with effects of periods: it moves the effects, and then the factors, in turn.
+
+The solver inside sees a problem whose targets have the effects taken off (objectives/drift.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mfcore.objectives.bayesian import NU
+from mfcore.objectives.drift import Drifted, Shifting
+from mfcore.parallel import Pool
+from mfcore.solvers.loop import Solver
+
+NOTHING = np.zeros(0)
+DRIFT = 2                       # in the keys of random numbers, where 0 and 1 are the sides
+
+
+@dataclass
+class Drifting(Solver):
+    """Alternate between the closed form of the effects and a solver of the factors.
+
+    Effects come first in an epoch, so that it ends as the solver inside ends one; in the first
+    epoch, in which factors are random, they stay as they are.
+
+    Parameters
+    ----------
+    inner : Solver
+        With an attribute `problem`, which is replaced in each epoch.
+    shifting : Shifting
+    """
+
+    inner: Any
+    shifting: Shifting
+    _begins: bool = False
+
+    def begin(self, at: Drifted, pool: Pool) -> None:
+        """Prepare the factors as the solver inside does."""
+        self._begins = True
+        self.inner.problem = self.shifting.at(at.drift)
+        self.inner.begin(at.factors, pool)
+
+    def epoch(self, at: Drifted, pool: Pool) -> float:
+        """Move the effects, and run an epoch of the solver inside; return its loss."""
+        penalty = 0.0 if self._begins else self.move(at, pool)
+        self._begins = False
+        self.inner.problem = self.shifting.at(at.drift)
+        loss: float = self.inner.epoch(at.factors, pool)
+        return loss + penalty
+
+    def move(self, at: Drifted, pool: Pool) -> float:
+        """Move the effects; return their penalty."""
+        regs = [context.reg for context in self.shifting.contexts]
+        self.shifting.move(at, regs, [NOTHING] * len(regs), pool)
+        return sum(reg * float(at.drift[part] @ at.drift[part])
+                   for reg, part in zip(regs, self.shifting.parts, strict=True))
+
+    def effects(self, at: Drifted) -> np.ndarray:
+        """Return the effects that the model has at a point."""
+        return at.drift
+
+    def finish(self, at: Drifted, pool: Pool) -> None:
+        """Finish the factors, given the effects."""
+        self.inner.problem = self.shifting.at(at.drift)
+        self.inner.finish(at.factors, pool)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the state of the solver inside."""
+        return dict(self.inner.state())
+
+    def resume(self, at: Drifted, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+        self.inner.resume(at.factors, state)
+
+    def go_back(self, n_epochs: int) -> None:
+        """Forget the epoch after the first `n_epochs`."""
+        self.inner.go_back(n_epochs)
+
+    def sums(self) -> Iterable[np.ndarray]:
+        """Return the sums of the solver inside."""
+        sums: Iterable[np.ndarray] = self.inner.sums()
+        return sums
+
+
+class SampledDrift(Drifting):
+    """Draw effects, and their precisions, in the sweeps of a Gibbs sampler.
+
+    `precisions` are the Λ_d; `total` adds up the effects of the sweeps that are kept.
+    """
+
+    def __init__(self, inner: Any, shifting: Shifting) -> None:
+        super().__init__(inner, shifting)
+        self.precisions = np.array([1 / each.variance for each in shifting.contexts])
+        self.total = np.zeros(shifting.size)
+        self._before = self.precisions, self.total
+
+    def epoch(self, at: Drifted, pool: Pool) -> float:
+        """Draw everything once; return what the sampler does."""
+        self._before = self.precisions, self.total
+        loss = super().epoch(at, pool)
+        if self.inner.sweeps_done in self.inner.kept_sweeps:
+            self.total = self.total + at.drift
+        return loss
+
+    def move(self, at: Drifted, pool: Pool) -> float:
+        """Draw the effects and their precisions; the loss of a sampler has no penalty."""
+        inner, contexts = self.inner, self.shifting.contexts
+        random = np.random.default_rng([inner.seed, inner.sweeps_done, DRIFT])
+        noise = [random.standard_normal(len(each.keys)) / np.sqrt(inner.tau) for each in contexts]
+        self.shifting.move(at, (self.precisions / inner.tau).tolist(), noise, pool)
+        self.precisions = np.array([
+            random.gamma((len(each.keys) + NU) / 2)
+            / ((at.drift[part] @ at.drift[part] + NU * each.variance) / 2)
+            for each, part in zip(contexts, self.shifting.parts, strict=True)])
+        return 0.0
+
+    def effects(self, at: Drifted) -> np.ndarray:
+        """Return the mean of the kept effects; those of the point where none is kept yet."""
+        kept = sum(sweep <= self.inner.sweeps_done for sweep in self.inner.kept_sweeps)
+        return self.total / kept if kept else at.drift
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the state of the sampler, with precisions and sums."""
+        return {**super().state(), "drift.precisions": self.precisions, "drift.total": self.total}
+
+    def resume(self, at: Drifted, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+        self.precisions, self.total = state["drift.precisions"], state["drift.total"]
+        super().resume(at, state)
+
+    def go_back(self, n_epochs: int) -> None:
+        """Forget the sweep after the first `n_epochs`, if one has begun."""
+        self.precisions, self.total = self._before
+        super().go_back(n_epochs)

@@ -1,0 +1,324 @@
+"""Effects of periods: what users and items do within a time, next to what they do always."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import mfcore
+from mfcore import BayesianMF, MatrixFactorization, Popularity, Ratings, evaluate
+from mfcore.data.periods import Periods
+from mfcore.data.times import Times
+from mfcore.objectives.drift import Drifted, Shifting, components, context_of
+from mfcore.objectives.factors import Factors
+from mfcore.objectives.penalty import Penalty, Prior
+from mfcore.objectives.quadratic import Cells, Quadratic
+from mfcore.parallel import Pool
+
+DAY = 86_400
+FEW = {"n_factors": 4, "random_state": 0, "n_threads": 1}
+SHORT = {**FEW, "n_epochs": 8, "burn_in": 2, "keep": 4}
+
+
+def planted(drift: float, seed: int = 0, n: tuple[int, int] = (300, 150), nnz: int = 9000
+            ) -> tuple[Ratings, Ratings]:
+    """Return ratings of ten days, whose users and items drift, and the true scores of others."""
+    rng = np.random.default_rng(seed)
+    users, items = np.divmod(rng.choice(n[0] * n[1], 2 * nnz, replace=False), n[1])
+    times = rng.integers(0, 10 * DAY, len(users))
+    d, e = (drift * rng.normal(size=(rows, 10)) for rows in n)
+    P, Q = (0.5 * rng.normal(size=(rows, 3)) for rows in n)
+    score = np.sum(P[users] * Q[items], axis=1) + d[users, times // DAY] + e[items, times // DAY]
+    noisy = score + 0.5 * rng.normal(size=len(users))
+    parts = (slice(nnz), noisy), (slice(nnz, None), score)
+    train, test = (Ratings.from_arrays(users[part], items[part], values[part],
+                                       times=times[part].astype("M8[s]")) for part, values in parts)
+    return train, test
+
+
+def error(model: object, test: Ratings) -> float:
+    """Return the RMSE of scores against the planted ones, with times where a model knows them."""
+    timed = {} if model.periods_ is None else {"times": test.times}
+    scores = model.predict(test.user_ids[test.users_of_cells],
+                           test.item_ids[test.by_user.indices], **timed)
+    return float(np.sqrt(np.mean((scores - test.by_user.data) ** 2)))
+
+
+@pytest.mark.parametrize(("model", "gain"), [
+    (MatrixFactorization(**FEW), 0.05),
+    (BayesianMF(**{**FEW, "n_epochs": 60, "burn_in": 20, "keep": 20}), 0.1)],
+    ids=["ALS", "Gibbs"])
+@pytest.mark.parametrize("drift", [0.0, 0.5])
+def test_a_planted_drift_is_found_and_none_does_no_harm(model, gain, drift):
+    train, test = planted(drift)
+    without = error(model.set_params(user_periods=None, item_periods=None).fit(train), test)
+    found = error(model.set_params(user_periods="1D", item_periods="1D").fit(train), test)
+    assert found < (1 - gain) * without if drift else found < 1.01 * without
+
+
+def problem(seed: int = 0) -> tuple[Quadratic, Shifting, Drifted, np.ndarray]:
+    """Return a problem with weights, w0 > 0 and two kinds of effects, and its dense cells."""
+    rng = np.random.default_rng(seed)
+    cells = sp.csr_array(sp.random_array((7, 5), density=0.6, rng=rng))
+    turned = sp.csr_array((np.arange(cells.nnz), cells.indices, cells.indptr),
+                          shape=(7, 5)).T.tocsr()
+    w, t, w0 = rng.uniform(0.3, 2, cells.nnz), rng.normal(size=cells.nnz), 0.1
+    line = np.array([1.0, -w0, 1.0, 0.0])
+    by_user = Cells(cells.indptr, cells.indices, w, w * t, line)
+    order = turned.data
+    by_item = Cells(turned.indptr, turned.indices, w[order], (w * t)[order], line)
+    priors = [Prior(Penalty(np.ones(n), np.ones(n), np.zeros((1, 3)), np.zeros(1)))
+              for n in (7, 5)]
+    made = Quadratic(by_user, by_item, *priors, w0, True, float(w @ t ** 2))
+    users = np.repeat(np.arange(7), np.diff(cells.indptr))
+    periods = rng.integers(0, 3, cells.nnz)
+    contexts = [context_of(rows, periods, 3, t) for rows in (users, cells.indices)]
+    shifting = Shifting(made, contexts)
+    at = Drifted(rng.normal(size=(7, 3)), rng.normal(size=(5, 3)), rng.normal(size=7),
+                 rng.normal(size=5), drift=rng.normal(size=shifting.size))
+    return made, shifting, at, np.column_stack([users, cells.indices, w, t])
+
+
+def dense(shifting: Shifting, at: Drifted, table: np.ndarray, drift: np.ndarray) -> float:
+    """Return the loss of the formula, written out: known cells with effects, unknown without."""
+    users, items, w, t = table.T
+    users, items, total = users.astype(int), items.astype(int), 0.0
+    scores = at.P @ at.Q.T + at.beta[:, None] + at.gamma
+    known = np.zeros(scores.shape, bool)
+    for cell, (u, i) in enumerate(zip(users, items, strict=True)):
+        o = sum(drift[part][context.codes[cell]] for part, context in
+                zip(shifting.parts, shifting.contexts, strict=True))
+        total += w[cell] * (t[cell] - o - scores[u, i]) ** 2
+        known[u, i] = True
+    return total + shifting.problem.w0 * float(np.sum(scores[~known] ** 2))
+
+
+@pytest.mark.kernel
+def test_a_shifted_problem_has_the_value_of_the_formula():
+    _, shifting, at, table = problem()
+    with Pool(1) as pool:
+        loss = shifting.at(at.drift).value(at.factors, pool)
+    assert loss.known + loss.unknown == pytest.approx(dense(shifting, at, table, at.drift))
+
+
+@pytest.mark.kernel
+def test_effects_are_moved_to_their_minimum_kind_by_kind():
+    _, shifting, at, table = problem()
+    regs = [0.7, 1.3]
+    with Pool(1) as pool:
+        shifting.move(at, regs, [np.zeros(0)] * 2, pool)
+    last = shifting.parts[1]                # of the kind moved last the gradient is zero
+    penalty = regs[1]
+
+    def value(drift):
+        return dense(shifting, at, table, drift) + penalty * float(drift[last] @ drift[last])
+
+    for place in range(last.start, last.stop):
+        step = np.zeros(len(at.drift))
+        step[place] = 1e-4
+        assert value(at.drift + step) - value(at.drift - step) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.kernel
+def test_draws_of_effects_have_the_moments_of_their_conditional():
+    _, shifting, at, table = problem()
+    shifting = Shifting(shifting.problem, shifting.contexts[:1])
+    at = replace(at, drift=at.drift[:shifting.size])
+    users, items, w, t = table.T
+    scores = at.P @ at.Q.T + at.beta[:, None] + at.gamma
+    left, codes, tau = t - scores[users.astype(int), items.astype(int)], \
+        shifting.contexts[0].codes, 2.5
+    weight = np.bincount(codes, w)
+    mean = np.bincount(codes, w * left) / (weight + 0.8)
+    rng = np.random.default_rng(0)
+    draws = []
+    with Pool(1) as pool:
+        for _ in range(2000):
+            shifting.move(at, [0.8], [rng.standard_normal(shifting.size) / np.sqrt(tau)], pool)
+            draws.append(at.drift.copy())
+    spread = 1 / np.sqrt(tau * (weight + 0.8))
+    np.testing.assert_array_less(np.abs(np.mean(draws, axis=0) - mean), 5 * spread / np.sqrt(2000))
+    np.testing.assert_allclose(np.std(draws, axis=0), spread, rtol=0.08)
+
+
+def test_components_of_variance_are_those_planted():
+    rng = np.random.default_rng(0)
+    owners = np.repeat(np.arange(400), 5)
+    codes = rng.integers(0, 2000, 30_000)
+    y = rng.normal(size=400)[owners[codes]] + 0.6 * rng.normal(size=2000)[codes] \
+        + 1.5 * rng.normal(size=len(codes))
+    noise, variance = components(y, owners, codes)
+    assert noise == pytest.approx(1.5 ** 2, rel=0.03)
+    assert variance == pytest.approx(0.6 ** 2, rel=0.1)
+
+
+@pytest.mark.parametrize("codes", [np.arange(5), np.zeros(5, int)], ids=["alone", "one"])
+def test_periods_that_tell_nothing_have_effects_near_zero(codes):
+    noise, variance = components(np.arange(5.0), np.zeros(codes.max() + 1, int), codes)
+    assert 0 < variance < 1e-5 * noise
+
+
+@pytest.mark.parametrize("make", [
+    lambda: MatrixFactorization(**FEW, n_epochs=8), lambda: BayesianMF(**SHORT)],
+    ids=["ALS", "Gibbs"])
+def test_a_fit_goes_on_to_the_same_bits_on_any_number_of_threads(make, tmp_path):
+    train = planted(0.5)[0]
+    whole = make().set_params(user_periods="1D", item_periods=5)
+    wanted = whole.fit(train)
+    path = tmp_path / "checkpoint"
+
+    def stop(model, record):
+        return record["epoch"] == 5
+
+    stopped = make().set_params(user_periods="1D", item_periods=5, n_threads=8)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(train, checkpoint=path, callbacks=[
+            lambda model, record: (_ for _ in ()).throw(KeyboardInterrupt)
+            if record["epoch"] == 6 else False])
+    found = make().set_params(user_periods="1D", item_periods=5, n_threads=2).fit(
+        train, checkpoint=path)
+    for name in ("user_factors_", "item_factors_", "user_bias_", "user_drift_", "item_drift_"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> BayesianMF:
+    return BayesianMF(**SHORT, user_periods="1D", item_periods=5).fit(planted(0.5)[0])
+
+
+def test_unknown_moments_users_and_items_fall_back_on_the_row(fitted):
+    user, item = fitted.user_ids_[3], fitted.item_ids_[4]
+    base = fitted.predict([user], [item])
+    far = np.datetime64("2030-01-01")
+    by_item = fitted.predict([user], [item], times=far) - base      # (the last period is open)
+    table = fitted.item_drift_
+    rows = table[(table[:, 0] == 4) & (table[:, 1] == 4)]
+    assert by_item == pytest.approx(rows[0, 2] if len(rows) else 0.0)
+    stranger = fitted.predict(["nobody"], [item], unknown="ignore", times=far) \
+        if fitted.user_ids_.dtype == object else fitted.predict([10**6], [item], times=far)
+    assert np.isfinite(stranger).all()
+
+
+def test_lists_have_the_scores_that_pairs_have(fitted):
+    users = fitted.user_ids_[:6]
+    times = (np.arange(6) * DAY * 2).astype("M8[s]")
+    items, scores = fitted.recommend(users, 4, times=times)
+    for user, moment, listed, score in zip(users, times, items, scores, strict=True):
+        np.testing.assert_allclose(score, fitted.predict(user, listed, times=moment), rtol=1e-5)
+        others = fitted.predict(user, fitted.item_ids_, times=moment)
+        seen = fitted.ratings_.cells_of(fitted.ratings_.known_users([user])).indices
+        assert score[-1] >= np.delete(others, seen)[
+            ~np.isin(np.delete(fitted.item_ids_, seen), listed)].max() - 1e-5
+    alone = fitted.recommend(users[2], 4, times=times[2])
+    np.testing.assert_array_equal(alone[0][0], items[2])
+
+
+def test_new_users_are_solved_without_the_effects_of_items():
+    train, test = planted(0.8)
+    model = MatrixFactorization(**FEW, item_periods="1D", n_epochs=5).fit(train)
+    shown, asked = test.select_users(range(60)), planted(0.8)[1].select_users(range(60))
+    undated = Ratings(shown.by_user, item_ids=shown.item_ids)
+    dated = Ratings(shown.by_user, item_ids=shown.item_ids, times=shown.times)
+    pairs = asked.users_of_cells, asked.item_ids[asked.by_user.indices]
+    errors = [np.mean((model.predict(*pairs, ratings=given, times=asked.times)
+                       - asked.by_user.data) ** 2) for given in (undated, dated)]
+    assert errors[1] < errors[0]
+
+
+def test_a_model_file_keeps_the_effects(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    loaded = mfcore.load(tmp_path / "model")
+    pairs, when = (fitted.user_ids_[:9], fitted.item_ids_[:9]), np.datetime64(3 * DAY, "s")
+    np.testing.assert_array_equal(loaded.predict(*pairs, times=when),
+                                  fitted.predict(*pairs, times=when))
+
+
+def test_measures_ask_with_the_times_of_the_test_set(fitted):
+    test = planted(0.5)[1]
+    bare = Ratings(test.by_user, user_ids=test.user_ids, item_ids=test.item_ids)
+    dated, undated = (evaluate(fitted, part, metrics="rmse")["rmse"] for part in (test, bare))
+    assert dated < undated
+    history = BayesianMF(**SHORT, user_periods="1D", item_periods=5).fit(
+        planted(0.5)[0], eval_set=test).history_
+    assert history[-1]["rmse"] == pytest.approx(dated)
+
+
+@pytest.mark.parametrize(("given", "count", "numbers"), [
+    (3, 3, [0, 0, 1, 1, 2, 2]), (1, 1, [0] * 6), (100, 6, [0, 1, 2, 3, 4, 5]),
+    ("1D", 6, [0, 1, 2, 3, 4, 5]), ("2D", 3, [0, 0, 1, 1, 2, 2]), ("1W", 1, [0] * 6)])
+def test_time_is_cut_into_periods(given, count, numbers):
+    times = Times.of("times", np.arange(6).astype("M8[D]"))
+    periods = Periods.cut(given, times)
+    assert (periods.count, periods.of(times.numbers).tolist()) == (count, numbers)
+
+
+def test_moments_outside_belong_to_the_open_periods_and_to_none_of_a_stated_length():
+    times = Times.of("times", np.arange(6).astype("M8[D]"))
+    outside = np.array([-9, 9]) * DAY
+    assert Periods.cut(3, times).of(outside).tolist() == [0, 2]
+    assert Periods.cut("1D", times).of(outside).tolist() == [-1, -1]
+
+
+def test_a_period_without_ratings_leaves_the_row():
+    times = np.array([0, 0, 5 * DAY, 5 * DAY]).astype("M8[s]")
+    train = Ratings(sp.csr_array(np.array([[1.0, 5], [4, 2]])), times=times)
+    model = MatrixFactorization(1, n_epochs=2, user_periods="1D", n_threads=1).fit(train)
+    assert model.predict([0], [0], times=np.datetime64(2 * DAY, "s")) == model.predict([0], [0])
+
+
+TRAIN = planted(0.5)[0]
+BARE = Ratings(TRAIN.by_user)
+
+
+@pytest.mark.parametrize(("model", "ratings", "error", "message"), [
+    (MatrixFactorization(user_periods="1D"), BARE, ValueError, "the ratings have no times"),
+    (BayesianMF(item_periods=0), TRAIN, ValueError, "item_periods must be in"),
+    (BayesianMF(item_periods="soon"), TRAIN, ValueError, "item_periods must be a length of time"),
+    (BayesianMF(user_periods=2.5), TRAIN, TypeError, "user_periods must be an integer"),
+    (MatrixFactorization(user_periods=3, solver="sgd"), TRAIN, ValueError,
+     "user_periods and item_periods need solver 'cg' or 'cholesky' or 'subspace', got 'sgd'"),
+    (Popularity(half_life="30D"), BARE, ValueError, "the ratings have no times"),
+    (Popularity(half_life=-1), TRAIN, ValueError, "half_life must be finite and > 0")])
+def test_periods_that_cannot_be_are_refused(model, ratings, error, message):
+    with pytest.raises(error, match=message):
+        model.fit(ratings)
+
+
+@pytest.mark.parametrize(("ask", "error", "message"), [
+    (lambda m: m.predict([0, 1], [0, 1], times=DAYS3), ValueError, r"times must have shape \(2,\)"),
+    (lambda m: m.predict([0], [0], times=5), TypeError, "times must be a date or time"),
+    (lambda m: m.predict([0], [0], times=[float("nan")]), ValueError, "times must be finite"),
+    (lambda m: m.recommend([0], times="yesterday"), TypeError, "times must be a date or time"),
+    (lambda m: m.recommend([0], times="1970-01-02", similarity="cosine"), ValueError, "cosine"),
+    (lambda m: m.predict([0], [0], times="1970-01-02", return_std=True), ValueError, "return_std"),
+    (lambda m: m.recommend([0], times="1970-01-02", optimism=1.0), ValueError, "optimism"),
+    (lambda m: m.forget(users=[0]), NotImplementedError, "forget"),
+    (lambda m: MatrixFactorization(2, n_epochs=1).fit(BARE).predict([0], [0], times=0), ValueError,
+     "times must be None: this MatrixFactorization has learned nothing of time")])
+def test_times_that_cannot_be_asked_are_refused(fitted, ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(fitted)
+
+
+DAYS3 = np.arange(3).astype("M8[D]")
+
+
+@pytest.mark.parametrize("half_life", ["1D", DAY / 1.0])
+def test_what_is_popular_lately_differs_from_what_is_popular(half_life):
+    old, new = np.zeros(5, int), np.full(3, 4 * DAY)
+    ratings = Ratings.from_arrays(np.arange(8), np.r_[old, new > 0], times=np.r_[old, new])
+    assert Popularity().fit(ratings).recommend([0], 1, exclude_seen=False)[0][0, 0] == 0
+    model = Popularity(half_life=half_life).fit(ratings)
+    assert model.recommend([0], 1, exclude_seen=False)[0][0, 0] == 1
+    np.testing.assert_allclose(model.item_bias_, [5 / 16, 3])
+
+
+def test_effects_of_factors_copied_stay_effects():
+    at = problem()[2]
+    copied = at.copy()
+    assert type(copied) is Drifted
+    assert type(at.factors) is Factors
+    assert not np.shares_memory(copied.drift, at.drift)
