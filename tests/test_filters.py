@@ -252,3 +252,25 @@ def test_a_graph_is_what_it_says():
     R, transposed = graph.normalised(np.dtype(float))
     np.testing.assert_array_equal(R.toarray(), transposed.toarray().T)
     assert np.linalg.svd(R.toarray())[1][0] == pytest.approx(1)
+
+
+# ------------------------------------------------------------------------ how many vectors
+
+def chosen(own, n_groups=24):
+    """Return choices of 900 users among 600 items, counts of 1 to 5, more of the own group."""
+    random, same = np.random.default_rng(0), np.arange(900)[:, None] % n_groups \
+        == np.arange(600) % n_groups
+    cells = random.random(same.shape) < np.where(same, own, 0.02)
+    return Ratings(sp.csr_array(cells * random.integers(1, 6, same.shape)))
+
+
+@pytest.mark.parametrize("values", ["binary", "raw"])
+def test_singular_values_of_choices_without_taste_are_those_of_chance(values):
+    model = GraphFilter(9, values=values, n_epochs=30, random_state=0, n_threads=1).fit(
+        chosen(0.02))
+    assert model.singular_values_[1] == pytest.approx(model._graph().of_chance, rel=0.08)
+
+
+def test_as_many_vectors_are_kept_as_there_are_groups_to_tell_apart():
+    model = GraphFilter(random_state=0, n_threads=1).fit(chosen(0.6))
+    assert model.item_factors_.shape == (600, 24)

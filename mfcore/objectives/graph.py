@@ -15,6 +15,12 @@ Laplacian of the items, and its eigenvectors of small eigenvalue 1 − σ² chan
 
 so that no weight is learned: the first reads neighbours at hand, the second what all of them say.
 
+How many directions.  Without taste, E X = d dᵀ/S with S = Σ x, which is the leading pair, and the
+rest of R is noise, of the same variance everywhere:
+
+    Var R_ui = Var X_ui / (d_u d_i) ≈ (Σ x² / S) (d_u d_i / S) / (d_u d_i) = Σ x² / S²
+    singular values up to (√n_users + √n_items) √(Σ x²) / S                       rows with choices
+
 As it is computed.  With q_i = d_i^1/2 V_i, p_u = α Σ_j x_uj q_j / d_j:
 
     s_ui = d_i^-1/2 Σ_v X_vi / d_v Σ_j X_vj x_uj d_j^-1/2  +  p_u·q_i
@@ -22,8 +28,8 @@ As it is computed.  With q_i = d_i^1/2 V_i, p_u = α Σ_j x_uj q_j / d_j:
 two sparse products that never make items × items, and a product of vectors.  σ_1 = 1 bounds the
 first part by ‖x_u‖ (with it, rounding).
 
-Source: Shen, Wu, Zhang, Shan, Zhang, Letaief, Li 2021 (GF-CF: "How powerful is graph convolution
-for recommendation?", equations 12 to 14).
+Sources: Shen, Wu, Zhang, Shan, Zhang, Letaief, Li 2021 (GF-CF: "How powerful is graph convolution
+for recommendation?", equations 12 to 14); Chung, Lu, Vu 2003 (singular values of chance).
 """
 
 from __future__ import annotations
@@ -78,6 +84,15 @@ class Graph:
         u, i = (power(d, ROOT, np.dtype(float)) for d in (self.user_degrees, self.item_degrees))
         return (_scaled(self.by_user, u, i, self.weighted, dtype),
                 _scaled(self.by_item, i, u, self.weighted, dtype))
+
+    @property
+    def of_chance(self) -> float:
+        """The largest singular value but one of R if users chose at random; 0 without choices."""
+        n, m = (np.count_nonzero(d) for d in (self.user_degrees, self.item_degrees))
+        squares = np.sum(self.by_user.data**2, dtype=np.float64) if self.weighted else \
+            self.by_user.nnz
+        total = float(np.sum(self.user_degrees))
+        return (n**0.5 + m**0.5) * float(squares)**0.5 / total if total else 0.0
 
     def vectors(self, rows: sp.csr_array, Q: np.ndarray, share: float) -> sp.csr_array:
         """Return the rows of x D_i⁻¹ α, whose product with Q is p."""

@@ -12,6 +12,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.models.fitted import cosine_scorer
 from mfcore.models.items.inputs import (
+    FEWEST_VECTORS,
     check_choices,
     check_vectors,
     choices,
@@ -28,8 +29,9 @@ from mfcore.objectives.graph import Graph, GraphScorer, degrees
 from mfcore.parallel import Pool
 from mfcore.solvers.singular import Basis, SubspaceIteration, drawn
 
-# Rows of the smaller side of the ratings per vector.
-PER_VECTOR = 16
+# Rows of the smaller side of the ratings per vector, and the share of what chance alone makes of
+# singular values that a vector's must exceed.
+PER_VECTOR, OF_CHANCE = 16, 0.9
 
 
 @settings("dtype", "random_state", "n_threads", "verbose")
@@ -47,8 +49,10 @@ class GraphFilter(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1, or "auto"
-        Columns of V.  "auto": one per 16 rows of the smaller side of the ratings, from 16 to 512
-        (but no more than half of it).  Beyond that side there are none, and columns are zeros.
+        Columns of V.  "auto": as many as have singular values above 0.9 of those that choices made
+        at random would have (objectives/graph.py), from 16 on, but at most one per 16 rows of the
+        smaller side of the ratings, and 512.  Beyond that side there are none, and columns are
+        zeros.
     share : float, >= 0
         Weight of the second part; 0 leaves the walk alone.
     values : {"binary", "raw"}
@@ -116,8 +120,12 @@ class GraphFilter(Recommender):
         solver = SubspaceIteration(*self._graph().normalised(real), k)
         scale = np.sqrt(self.item_degrees_).astype(real)
 
+        least = (OF_CHANCE * self._graph().of_chance) ** 2
+
         def publish(at: Basis) -> None:
-            self.singular_values_, sides.items.factors = leading(at, k, scale)
+            kept = k if self.n_factors != "auto" else \
+                min(max(int((at.theta > least).sum()), FEWEST_VECTORS), k)
+            self.singular_values_, sides.items.factors = leading(at, kept, scale)
 
         return Start(solver, drawn(k, ratings.shape, real, random), publish)
 
