@@ -398,6 +398,26 @@ def test_full_batches_reach_a_stationary_point_by_l_bfgs():
     assert np.abs(gradient).max() < 1e-5
 
 
+def test_the_gradient_of_full_batches_is_that_of_their_value_with_the_penalty():
+    from mfcore.solvers.rows import RowLBFGS
+
+    model = samples.small(RatingAutoencoder, optimizer="lbfgs", n_epochs=1, reg=3.0,
+                          dtype="float64", hidden=(3,)).fit(CELLS)
+    network, rows = model.learned(), corrupted(model, model.ratings_)
+    solver = RowLBFGS(network, rows.whole(), CELLS.nnz, 3.0)
+    _, g = solver.value_and_gradient(Run().pool)
+    weights = [parameter.value for parameter in network.parameters()]
+    steps = np.split(g, np.cumsum([W.size for W in weights])[:-1])
+
+    def value(t):
+        for W, step in zip(weights, steps, strict=True):
+            W += t * step.reshape(W.shape)
+        return solver.value_and_gradient(Run().pool)[0]
+
+    h = 1e-4
+    assert (value(h) - value(-2 * h)) / (2 * h) == pytest.approx(g @ g, rel=1e-5)
+
+
 def test_tied_weights_are_one_matrix():
     tied, apart = rated("tied"), rated("deep")
     assert tied.weights_.size == apart.weights_.size - 17 * 6 - 6 * 4

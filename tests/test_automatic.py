@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import naive
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from mfcore.data.split import random_split
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Cells
 from mfcore.parallel import Pool
+from mfcore.solvers import automatic
 from mfcore.solvers.automatic import Trial, ranked
 
 AUTO = {"reg": "auto", "bias_reg": "auto", "random_state": 0}
@@ -131,3 +134,131 @@ def test_there_is_one_where_known_cells_ask_for_nothing(r, w):
     given = Ratings.from_arrays(np.repeat(range(5), 4), np.arange(20) % 7, np.full(20, r), w)
     model = MatrixFactorization(**AUTO, unknown_weight=0.1).fit(given)
     assert 0.01 < model.reg_ < 100
+
+
+# ------------------------------------------------------------------------- the formulas
+
+def weighed(n_users=40, n_items=30, **options):
+    """A problem of weighted cells, each with g = √(its row's cells), and a point."""
+    dense, at = naive.random_problem(3, n_users, n_items, 4, weighted=True, **options)
+    users, items = (replace(side, reg=np.sqrt(np.maximum(dense.stored.sum(axis), 1)))
+                    for axis, side in ((1, dense.users), (0, dense.items)))
+    return naive.problem(replace(dense, users=users, items=items)), at
+
+
+@pytest.mark.parametrize(("n_users", "n_items"), [(40, 40), (90, 10)])
+@pytest.mark.parametrize("density", [1.0, 0.3])
+def test_the_norm_of_noise_depends_on_the_shape_and_not_on_the_density(n_users, n_items, density):
+    problem, _ = weighed(n_users, n_items, density=density)
+    wanted = (n_items / n_users) ** 0.25 + (n_users / n_items) ** 0.25
+    assert automatic.noise_norm(problem) == pytest.approx(wanted, rel=1e-9 if density == 1 else 0.1)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.999, 0.98, 0.3])
+@pytest.mark.parametrize("learns_bias", [False, True])
+def test_the_penalty_goes_with_the_error_and_with_what_vectors_explain(share, learns_bias,
+                                                                     monkeypatch):
+    problem, at = weighed(learns_bias=learns_bias)
+
+    def error(trial, start, pool):
+        assert not start.P.any()
+        assert not start.Q.any()
+        return 3.0
+
+    monkeypatch.setattr(automatic, "_error", error)
+    monkeypatch.setattr(automatic, "_settled", lambda *_: share * 3.0)
+    monkeypatch.setattr(automatic, "_bias_regs", lambda trial: (5.0, 7.0))
+    found = automatic._of_errors(problem, at, 0, None)
+    c = 0.7 + 0.3 * np.exp(-(1 - share) / 0.01)
+    assert found.reg == pytest.approx(c * np.sqrt(3 * share) * automatic.noise_norm(problem))
+    wanted = (5.0, 7.0) if learns_bias else (1.0, 1.0)
+    assert found.bias_reg == pytest.approx([share * each for each in wanted])
+
+
+def test_where_too_little_is_held_out_the_penalty_has_the_unit_of_ratings_and_weights():
+    problem, at = weighed(5, 4)
+    problem = replace(problem, unit=1.7)
+    w = problem.by_user.a
+    weight = w.sum() / np.count_nonzero(w)
+    assert weight != pytest.approx(1)
+    with Pool(1) as pool:
+        found = automatic._of_errors(problem, at, 0, pool)
+    assert found.reg == pytest.approx(0.7 * weight * 1.7 * automatic.noise_norm(problem))
+    assert found.bias_reg == pytest.approx((4 * weight, 4 * weight))
+
+
+def test_an_error_that_keeps_falling_is_followed_until_it_settles(monkeypatch):
+    problem, at = weighed()
+    with Pool(1) as pool:
+        trial = automatic.trial_of(problem, at, 2, 10**6, 0)
+        norm, told, epochs = automatic.noise_norm(trial.known), iter((4.0, 2.0, 1.9)), []
+
+        class Fit:
+            def __init__(self, scaled, exact):
+                reg = scaled.users.penalty.reg / trial.known.users.penalty.reg
+                epochs.append([float(reg.mean()), 0])
+
+            def epoch(self, *_):
+                epochs[-1][1] += 1
+
+        monkeypatch.setattr(automatic, "ALS", Fit)
+        monkeypatch.setattr(automatic, "_error", lambda *_: next(told))
+        assert automatic._settled(trial, 16.0, (1.0, 1.0), pool) == 1.9
+    assert [n for _, n in epochs] == [3, 2, 2]
+    np.testing.assert_allclose([reg for reg, _ in epochs],
+                               0.5 * norm * np.sqrt([16.0, 4.0, 2.0]))
+
+
+def test_the_sample_holds_out_a_tenth_of_whole_users_and_starts_at_their_biases():
+    problem, at = weighed(400, 60)
+    problem = replace(problem, unit=4.0)
+    n = len(problem.by_user.indices)
+    trial = automatic.trial_of(problem, at, 3, n / 2, 0)
+    counts = [np.diff(cells.indptr) for cells in (trial.known.by_user, trial.held)]
+    held, whole = counts[1].sum(), sum(counts).sum()
+    assert 0.08 < held / whole < 0.12
+    assert whole < 0.6 * n
+    given = set(np.diff(problem.by_user.indptr).tolist())
+    assert set(sum(counts).tolist()) <= given
+    assert trial.at.P.std() == pytest.approx(np.sqrt(4.0 / 3), rel=0.1)
+    assert not trial.at.Q.any()
+    assert set(trial.at.beta) <= set(at.beta)
+
+
+def test_cells_are_drawn_evenly_and_alike_if_items_come_in_another_order():
+    dense, _ = naive.random_problem(3, 200, 50, 2)
+    order = np.random.default_rng(0).permutation(50)
+    drawn = []
+    for columns in (np.arange(50), order):
+        problem = naive.problem(replace(dense, R=dense.R[:, columns], w=dense.w[:, columns],
+                                        stored=dense.stored[:, columns],
+                                        items=dense.items.take(columns)))
+        numbers = np.zeros((200, 50))
+        numbers[np.nonzero(dense.stored[:, columns])] = automatic._drawn(problem, 5)
+        drawn.append(numbers)
+    np.testing.assert_array_equal(drawn[0][:, order], drawn[1])
+    values = drawn[0][dense.stored]
+    assert len(set(values)) == len(values)
+    np.testing.assert_allclose(np.histogram(values, 5, (0, 1))[0] / len(values), 0.2, atol=0.02)
+
+
+def test_penalties_of_biases_are_noise_over_spread():
+    random, shape = np.random.default_rng(0), (600, 400)
+    dense, at = naive.random_problem(3, *shape, 1, density=0.1, learns_bias=True)
+    biases = [random.normal(0, sd, n) for sd, n in zip((1.0, 0.5), shape, strict=True)]
+    R = dense.users.bias_mean + np.add.outer(*biases) + random.normal(0, 0.8, shape)
+    users, items = (replace(side, bias_reg=np.ones(n))
+                    for side, n in zip((dense.users, dense.items), shape, strict=True))
+    known = naive.problem(replace(dense, R=R, users=users, items=items))
+    found = automatic._bias_regs(Trial(known, None, at))
+    assert found == pytest.approx([0.8 ** 2 / np.mean(b ** 2) for b in biases], rel=0.08)
+    for b, learned in zip(biases, (at.beta - dense.users.bias_mean, at.gamma), strict=True):
+        assert np.corrcoef(b, learned)[0, 1] > 0.9
+
+
+def test_of_parts_that_are_not_shown_to_be_worse_the_first_is_taken():
+    best, noise = np.tile([0.4, 0.6], 50), np.tile([0.1, -0.1], 50)
+    error = 0.1 / np.sqrt(100)              # of the mean of what a part is below the best
+    worse, even = (best + noise - times * error for times in (1.1, 0.9))
+    assert automatic._largest_good([(0.9, worse), (0.7, even), (0.5, best)]) == 0.7
+    assert automatic._largest_good([(0.9, worse), (0.5, best)]) == 0.5

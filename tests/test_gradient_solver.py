@@ -253,6 +253,18 @@ def test_float32_factors_hold_the_rounded_float64_fit():
                                       getattr(exact, name).astype(np.float32))
 
 
+def test_ratings_in_another_unit_take_the_same_steps():
+    dense, at = low_rank_problem(learns_bias=True)
+    c = 9.0
+    users, items = (replace(side, reg=c * side.reg, bias_mean=c * side.bias_mean)
+                    for side in (dense.users, dense.items))
+    scaled = replace(dense, R=c * dense.R, r0=c * dense.r0, users=users, items=items)
+    there = replace(at, P=c ** 0.5 * at.P, Q=c ** 0.5 * at.Q, beta=c * at.beta, gamma=c * at.gamma)
+    _, wanted = fitted(LBFGS(problem(dense)), at, 6)
+    _, losses = fitted(LBFGS(replace(problem(scaled), unit=c)), there, 6)
+    np.testing.assert_allclose(losses, np.multiply(c ** 2, wanted), rtol=1e-4)
+
+
 def test_the_bits_do_not_depend_on_the_threads(monkeypatch):
     monkeypatch.setattr("mfcore.parallel.CHUNK_CELLS", 60)
     monkeypatch.setattr("mfcore.parallel.GRAM_ROWS", 7)

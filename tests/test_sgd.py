@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import naive
 import numpy as np
@@ -174,6 +175,18 @@ def test_rows_without_cells_end_at_their_prior_unless_unknown_cells_count(w0):
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("schedule", ["constant", "adagrad"])
+def test_of_a_large_penalty_a_first_step_takes_a_row_half_of_the_way(schedule):
+    dense, at = random_problem(3, reg=1e9, learns_bias=True)
+    solver = sgd(replace(problem(dense), unit=5.0), 0.01, schedule)
+    with Pool(1) as pool:
+        solver._prepare(at, pool)
+    for (reg, bias_reg), squares in zip(solver._shares, solver._squares, strict=True):
+        rate = solver._rate / (np.sqrt(squares) if schedule == "adagrad" else 1)
+        np.testing.assert_allclose(2 * rate * reg, 0.5)
+        np.testing.assert_allclose(2 * 0.01 * bias_reg, 0.5)
+
+
 def test_with_the_inverse_schedule_a_third_epoch_steps_half_as_far():
     dense, at = random_problem(3)
     steps = []
