@@ -242,9 +242,12 @@ class Map:
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Return the tests that execute a mutated line, quickest first."""
-        lines = range(mutant.lines[0], mutant.lines[1] + 1)
+        return self.of_lines(mutant.file, range(mutant.lines[0], mutant.lines[1] + 1))
+
+    def of_lines(self, file: str, lines: Iterable[int]) -> list[str]:
+        """Return the tests that execute one of some lines, quickest first."""
         return self._quickest(test for test, files in self.lines.items()
-                              if not set(files.get(mutant.file, ())).isdisjoint(lines))
+                              if not set(files.get(file, ())).isdisjoint(lines))
 
     def near(self, mutant: Mutant, most: float) -> list[str]:
         """Return the quickest tests that execute anything in the file, for so many seconds."""
@@ -386,6 +389,10 @@ class Session:
         """Run the tests of a mutant; return the outcome and the test that told."""
         changed = changed_inside(self.plain[mutant.file], compiled(mutant.source(), mutant.file))
         tests = self.map.tests(mutant)
+        if changed and not tests:           # (of a signature: no test runs it, but the function)
+            old = codes(self.plain[mutant.file])
+            tests = self.map.of_lines(mutant.file, {
+                line for path in changed for *_, line in old[path].co_lines() if line})
         if changed and not tests:
             return "survived", "no test executes it"
         functions = self._patches(mutant, changed) if changed else []

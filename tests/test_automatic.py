@@ -187,6 +187,39 @@ def test_where_too_little_is_held_out_the_penalty_has_the_unit_of_ratings_and_we
     assert found.bias_reg == pytest.approx((4 * weight, 4 * weight))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_labels_ask_for_half_of_what_squares_do_and_for_biases_by_the_slope(share, monkeypatch):
+    log_odds = np.log(share / (1 - share))
+    problem, at = weighed(learns_bias=True)
+    users = replace(problem.users, penalty=replace(problem.users.penalty,
+                                                   bias_means=np.array([log_odds])))
+    at.beta[:] = log_odds
+
+    def squares(given, start, seed, pool):
+        assert given.unit == pytest.approx(np.sqrt(share * (1 - share)))
+        np.testing.assert_allclose(given.users.penalty.bias_means, share)
+        np.testing.assert_allclose(start.beta, share)
+        return automatic.Found(4.0, (2.0, 6.0))
+
+    monkeypatch.setattr(automatic, "_of_errors", squares)
+    found = automatic.found_for_labels(replace(problem, users=users), at, 0, None)
+    assert found.reg == 2.0
+    assert found.bias_reg == pytest.approx(np.multiply(share * (1 - share) / 2, (2.0, 6.0)))
+
+
+def test_labels_with_weight_on_the_unknown_ask_for_half_of_the_errors_of_a_constant():
+    problem, at = weighed(w0=0.4, learns_bias=True)
+    with Pool(1) as pool:
+        found = automatic.found_for_labels(problem, at, 0, pool)
+    cells = problem.by_user
+    w = cells.a + 0.4
+    s = np.repeat(at.beta, np.diff(cells.indptr)) + at.gamma[cells.indices]
+    e = w / (1 + np.exp(-s)) - cells.b
+    assert found.reg == pytest.approx(
+        0.35 * np.sqrt(np.mean(e ** 2)) * automatic.noise_norm(problem))
+    assert found.bias_reg == pytest.approx((w.sum() / np.count_nonzero(w),) * 2)
+
+
 def test_an_error_that_keeps_falling_is_followed_until_it_settles(monkeypatch):
     problem, at = weighed()
     with Pool(1) as pool:
@@ -195,18 +228,20 @@ def test_an_error_that_keeps_falling_is_followed_until_it_settles(monkeypatch):
 
         class Fit:
             def __init__(self, scaled, exact):
-                reg = scaled.users.penalty.reg / trial.known.users.penalty.reg
-                epochs.append([float(reg.mean()), 0])
+                now, given = scaled.users.penalty, trial.known.users.penalty
+                epochs.append([float(np.mean(now.reg / given.reg)),
+                               float(np.mean(now.bias_reg / given.bias_reg)), 0])
 
             def epoch(self, *_):
-                epochs[-1][1] += 1
+                epochs[-1][-1] += 1
 
         monkeypatch.setattr(automatic, "ALS", Fit)
         monkeypatch.setattr(automatic, "_error", lambda *_: next(told))
-        assert automatic._settled(trial, 16.0, (1.0, 1.0), pool) == 1.9
-    assert [n for _, n in epochs] == [3, 2, 2]
-    np.testing.assert_allclose([reg for reg, _ in epochs],
-                               0.5 * norm * np.sqrt([16.0, 4.0, 2.0]))
+        assert automatic._settled(trial, 16.0, (3.0, 1.0), pool) == 1.9
+    reg, bias_reg, n = zip(*epochs, strict=True)
+    assert n == (3, 2, 2)
+    np.testing.assert_allclose(reg, 0.5 * norm * np.sqrt([16.0, 4.0, 2.0]))
+    np.testing.assert_allclose(bias_reg, np.multiply(3 / 16, [16.0, 4.0, 2.0]))
 
 
 def test_the_sample_holds_out_a_tenth_of_whole_users_and_starts_at_their_biases():

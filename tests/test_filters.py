@@ -12,7 +12,13 @@ from mfcore import GraphFilter, PureSVD, Ratings
 from mfcore.kernels import graph as kernels
 from mfcore.objectives.graph import Graph, degrees
 from mfcore.parallel import Pool
-from mfcore.solvers.singular import Basis, SubspaceIteration, drawn, orthonormal
+from mfcore.solvers.singular import (
+    Basis,
+    SubspaceIteration,
+    bytes_needed,
+    drawn,
+    orthonormal,
+)
 
 CELLS = samples.counts(40, 17)
 PARTS = samples.random_array((300, 200), density=0.05, rng=np.random.default_rng(4), format="csr")
@@ -274,3 +280,12 @@ def test_singular_values_of_choices_without_taste_are_those_of_chance(values):
 def test_as_many_vectors_are_kept_as_there_are_groups_to_tell_apart():
     model = GraphFilter(random_state=0, n_threads=1).fit(chosen(0.6))
     assert model.item_factors_.shape == (600, 24)
+
+
+def test_the_memory_of_a_fit_is_that_of_its_blocks_and_of_the_ratings_in_both_orders():
+    w, parts = 64 + 32, 1                   # columns, and chunks whose Grams are added
+    users, items, nnz = 300, 200, 5000
+    blocks = users + 3 * items + parts * w
+    for size in (4, 8):
+        assert bytes_needed(64, (users, items), nnz, size) == \
+            size * w * blocks + 2 * (size + 4) * nnz

@@ -180,6 +180,25 @@ def test_the_best_epoch_is_restored_also_where_the_epochs_run_out():
     assert at.x[0] == 2
 
 
+@pytest.mark.parametrize(("higher", "values", "best"), [
+    (True, [0.5, 0.52, 0.54], 0), (True, [0.5, 0.52, 0.56], 2), (False, [0.5, 0.48, 0.46], 0),
+    (False, [0.5, 0.48, 0.44], 2), (True, [-0.5, -0.48, -0.46], 0),
+    (True, [-0.5, -0.48, -0.44], 2)])
+def test_an_epoch_must_be_better_than_a_model_without_any_by_a_margin(higher, values, best):
+    simple = State(np.full(2, 9.0), np.zeros(1))
+    monitor = Monitor(evaluate=scoring(values), metric="quality", higher_is_better=higher,
+                      patience=5, simple=lambda: simple, margin=0.1)
+    at, monitor = fit(Scripted(1.0, 1.0), monitor)
+    assert monitor.best_epoch == best
+    assert at.x[0] == (best or 9.0)
+    assert len(monitor.history) == 2
+
+
+def test_without_epochs_the_model_without_any_is_left():
+    simple = State(np.full(2, 9.0), np.zeros(1))
+    assert fit(Scripted(), Monitor(simple=lambda: simple))[0].x[0] == 9.0
+
+
 def test_patience_without_a_metric_watches_the_loss():
     at, monitor = fit(Scripted(3.0, 1.0, 2.0, 2.0, 0.5), Monitor(patience=2))
     assert at.x[0] == 2

@@ -94,6 +94,10 @@ def weighted(m=3, w0=0.37):
     return TrainingCells(cells, y, np.random.default_rng(1).uniform(0.5, 2, cells.nnz), m, w0)
 
 
+def test_without_weight_no_unknown_cells_are_drawn():
+    assert TrainingCells(samples.matrix(), samples.matrix().data, n_drawn=3).n_drawn == 0
+
+
 @pytest.mark.parametrize("m", [1, 4])
 def test_drawn_unknown_cells_give_the_formula_and_its_gradient_in_expectation(m):
     cells, random = weighted(m), np.random.default_rng(0)

@@ -175,6 +175,22 @@ def test_rows_without_cells_end_at_their_prior_unless_unknown_cells_count(w0):
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("schedule", ["constant", "inverse", "adagrad"])
+def test_ratings_in_another_unit_take_the_same_steps(schedule):
+    dense, at = random_problem(3, r0=1.3, learns_bias=True)
+    c, losses = 9.0, []
+    users, items = (replace(side, reg=c * side.reg, bias_mean=c * side.bias_mean)
+                    for side in (dense.users, dense.items))
+    scaled = replace(dense, R=c * dense.R, r0=c * dense.r0, users=users, items=items)
+    there = replace(at, P=c ** 0.5 * at.P, Q=c ** 0.5 * at.Q, beta=c * at.beta, gamma=c * at.gamma)
+    for objective, point in ((problem(dense), at), (replace(problem(scaled), unit=c), there)):
+        monitor, point = Monitor(), point.copy()
+        with Pool(1) as pool:
+            run(sgd(objective, 0.01, schedule, 0.5), point, pool, 4, monitor)
+        losses.append([record["loss"] for record in monitor.history])
+    np.testing.assert_allclose(losses[1], np.multiply(c ** 2, losses[0]), rtol=1e-9)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "adagrad"])
 def test_of_a_large_penalty_a_first_step_takes_a_row_half_of_the_way(schedule):
     dense, at = random_problem(3, reg=1e9, learns_bias=True)

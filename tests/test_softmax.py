@@ -29,7 +29,7 @@ from mfcore.objectives.softmax import (
     Warp,
 )
 from mfcore.parallel import Pool
-from mfcore.solvers.ranked_rows import fold_in_by_ranking
+from mfcore.solvers.ranked_rows import _first, fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam
 from mfcore.solvers.spectral import SpectralStart
 
@@ -432,3 +432,10 @@ def test_what_cannot_be_learned_by_is_refused_before_any_work(changes, message):
 def test_ratings_without_a_chosen_cell_are_refused():
     with pytest.raises(ValueError, match="at least one value above 0, got none: SoftmaxMF"):
         small().fit(sp.csr_array(-np.eye(3)))
+
+
+def test_a_new_row_first_steps_a_quarter_of_its_length_and_at_most_its_gradient():
+    u, g = np.array([3.0, 4.0]), np.array([0.0, 10.0])
+    assert _first(u, g) * np.linalg.norm(g) == pytest.approx(np.linalg.norm(u) / 4)
+    assert _first(u, 0.01 * g) == 1.0
+    assert _first(0 * u, g) * np.linalg.norm(g) == 0.25

@@ -162,7 +162,7 @@ class SGD(Solver):
             known += self._diagonal(grid, wide, runs, shift, rates, pool)
         if wide.P is not at.P:
             at.P[:], at.Q[:] = wide.P[:, :k], wide.Q[:, :k]
-        self._pull_unrated(at, rates)
+        self._pull_unrated(at, (self._first_rate / slower, rates[1]))
         self.problem.solve_groups(at)
         self.epochs_done += 1
         return self.problem.constant + known + self._whole(at, pool) + self.problem.penalty(at)
@@ -172,6 +172,11 @@ class SGD(Solver):
         """The rate of vectors; that over √h, with h in the unit of the gradient's square, σ³."""
         unit = self.problem.unit
         return self.learning_rate * (np.sqrt(unit) if self.schedule == "adagrad" else 1 / unit)
+
+    @property
+    def _first_rate(self) -> float:
+        """The rate of vectors without a gradient so far."""
+        return self._rate / (self._spread ** 1.5 if self.schedule == "adagrad" else 1.0)
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Give rows without cells exactly their prior, unless unknown cells have a weight."""
@@ -216,9 +221,8 @@ class SGD(Solver):
         sides = ((self.problem.users.penalty, self.problem.by_user),
                  (self.problem.items.penalty, self.problem.by_item))
         counts = [np.maximum(np.diff(cells.indptr), 1) for _, cells in sides]
-        fastest = self._rate / (self._spread ** 1.5 if self.schedule == "adagrad" else 1.0)
         most, most_bias = (MOST_PULL / max(rate, np.finfo(float).tiny)
-                           for rate in (fastest, self.bias_learning_rate))
+                           for rate in (self._first_rate, self.bias_learning_rate))
         self._shares = [(np.minimum(penalty.reg / n, most),
                          np.minimum(penalty.bias_reg / n, most_bias))
                         for (penalty, _), n in zip(sides, counts, strict=True)]
