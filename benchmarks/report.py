@@ -2,8 +2,8 @@
 
     python -m benchmarks report [--results FOLDER] [--page FILE]
 
-Both README.md keep their text; what stands between `<!-- table: NAME -->` and `<!-- end -->` is
-made from the result files.
+Pages keep their text; what stands between `<!-- table: NAME -->`, or `<!-- figure: NAME -->` within
+a line, and `<!-- end -->` is made from the result files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.figures import FIGURES
 from benchmarks.harness import RESULTS
 from benchmarks.headline import folding_picture, headline_accuracy, headline_speed
 from benchmarks.standings import accuracy, unmeasured
@@ -34,7 +35,9 @@ from mfcore.atomic import replaceable
 
 README = Path(__file__).with_name("README.md")
 FRONT = README.parents[1] / "README.md"
-PICTURE = FRONT.with_name("docs") / "_static" / "folding.svg"
+DOCS = FRONT.with_name("docs")
+PICTURE = DOCS / "_static" / "folding.svg"
+PAGES = [README, FRONT, *sorted(DOCS.glob("*.md")), *sorted((DOCS / "results").glob("*.md"))]
 PAGE = RESULTS / "report.html"
 TABLES: dict[str, Callable[[Path], str]] = {
     "machine": machine,
@@ -46,15 +49,17 @@ TABLES: dict[str, Callable[[Path], str]] = {
                     unmeasured, headline_speed, headline_accuracy,
                     thirty_days)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+INLINE = re.compile(r"(<!-- figure: (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str, folder: Path = RESULTS) -> str:
-    """Return the text with its tables made again."""
-    return PLACE.sub(lambda match: f"{match[1]}{TABLES[match[2]](folder)}\n{match[3]}", text)
+    """Return the text with its tables and its figures made again."""
+    text = PLACE.sub(lambda match: f"{match[1]}{TABLES[match[2]](folder)}\n{match[3]}", text)
+    return INLINE.sub(lambda match: f"{match[1]}{FIGURES[match[2]](folder)}{match[3]}", text)
 
 
 def main(arguments: list[str]) -> None:
-    """Write both."""
+    """Write all."""
     from benchmarks.page import page
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks report", description=__doc__,
@@ -62,7 +67,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", type=replaceable, default=PAGE)
     given = parser.parse_args(arguments)
-    for page_of_tables in (README, FRONT):
+    for page_of_tables in PAGES:
         page_of_tables.write_text(filled(page_of_tables.read_text("utf-8"), given.results), "utf-8")
     PICTURE.write_text(folding_picture(given.results), "utf-8")
     given.page.write_text(page(given.results), "utf-8")

@@ -62,7 +62,7 @@ class GradientError(ValueError):
         self.result = result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientCheck:
     """What `gradcheck` measured, per block: the worst of all directions.
 
@@ -81,6 +81,12 @@ class GradientCheck:
     slopes: dict[str, float]
     relative_errors: dict[str, float]
     ok: bool
+
+    def __repr__(self) -> str:
+        """Return a line per block, such as "P: slope 2.00, right"."""
+        return "\n".join(
+            f"{name}: slope {slope:.2f}, {'right' if slope >= LEAST_SLOPE else 'wrong'}"
+            for name, slope in self.slopes.items())
 
 
 class _Finding(NamedTuple):

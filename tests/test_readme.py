@@ -321,14 +321,3 @@ def test_the_tables_of_what_masks_and_refeeding_do_are_those_in_the_result_file(
                            for name in ("held_out_rmse", "fixed_point_gap", "code_rank"))
         assert f"| {refeed} | {rate:g} | {len(hidden)} | {rmse:.4f} | {gap:.3f} | {rank:.1f} |" \
             in written()
-
-
-def test_the_figures_of_disentanglement_are_those_in_the_result_file():
-    first, *_, last = (row["mean"] for row in result("disentanglement")["rows"])
-    text = " ".join(written().split())
-    assert f"falls from {first['independence'][0]:.4f} to {last['independence'][0]:.4f}" in text
-    genre, chance = zip(first["gap, genre"], last["gap, genre"], strict=True)
-    assert f"genres from {genre[0]:.4f} to {genre[1]:.4f}, where chance is {chance[0]:.4f}" in text
-    for name in ("gender", "age"):
-        a, b = (row[f"gap, {name}"][0] for row in (first, last))
-        assert re.search(f"against {name} (it is )?{a:.4f} and {b:.4f}", text)

@@ -33,12 +33,15 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_tables_of_the_readme_are_those_of_the_result_files():
-    found = set()
-    for page in (report.README, report.FRONT):
+    found, figures = set(), set()
+    for page in report.PAGES:
         text = page.read_text("utf-8")
         assert report.filled(text) == text, "run python -m benchmarks report"
         found |= set(re.findall("<!-- table: (.*) -->", text))
+        figures |= set(re.findall("<!-- figure: (.*?) -->", text))
+        assert not re.search("^<!-- figure: ", text, re.M)       # a line of its own would be HTML
     assert found == set(report.TABLES)
+    assert figures == set(report.FIGURES)
 
 
 def test_the_front_page_is_short():

@@ -13,24 +13,46 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.statistics import TOO_FEW
+from benchmarks.claims.statistics import LEAST, SAME, TOO_FEW, TOO_SMALL, least_of
 from benchmarks.claims.study import RESULTS, judged
 from benchmarks.harness import write
 
 Result = dict[str, Any]
-MARKS = {"shown": "o", "refuted": "X", "not shown": "D", TOO_FEW: "."}
+MARKS = {"shown": "o", "refuted": "X", "not shown": "D", SAME: "s", TOO_SMALL: "v", TOO_FEW: "."}
+LEGEND = ("right of 0: in favour of the sentence   ● shown   ✖ refuted   ◆ not shown   "
+          "■ the same   ▼ space too small")
+COLUMNS = {"generated": "planted", "MovieLens 100K": "ml-100k", "MovieTweetings": "movietweetings",
+           "Online Retail": "online-retail"}       # of the overview: how their data's names begin
 HEAD = """# The claims study
 
 Thirteen claims about factorization and its relatives, each tried in the same way: for every arm and
 fold as many settings drawn and compared on validation data, the best tested once; differences
-paired by fold. An interval holds the mean difference with 95 %, by a bootstrap widened for few
-folds; positive is in favour of the sentence. "Not shown" is a verdict: the interval holds 0.
-Folds of real data share training ratings, so an interval speaks of that data set alone; generated
-data are drawn for each fold. Many sentences are tried, and no interval is corrected for that.
+paired by fold, positive in favour of the sentence, with Student's 95 % interval. Generated data are
+drawn anew for each fold. Real data are split anew (MovieLens 100K rated: its five published folds),
+and splits share ratings: the interval "of splits" allows for that, after Nadeau and Bengio (2003).
+
+| verdict | what it means |
+|---|---|
+| shown, refuted | the interval lies on one side of 0 |
+| not shown | it holds 0, and effects that would matter |
+| the same | it lies within the smallest effect of interest: SMALLEST |
+| space too small | an arm that could turn it takes an end of its search space, and that end pays |
+| too few to tell | fewer than five folds or twenty trials |
+
+An end counts where more than a third of the folds chose it, and no trial away from it came within
+the smallest effect: what lies beyond was not tried (`claims/edges.py`).
+
+Holm's p is corrected for the number of sentences of the claim (those that are the claim, and the
+rest, apart); a verdict with p of 0.05 or more does not stand among them, and has its p in brackets.
 
 `python -m benchmarks claims [NAME]` runs what is missing, `python -m benchmarks claims --report`
 makes this page. Search spaces, settings chosen, all trials and the environment are in the result
 files.
+
+"""
+FOOT = """
+Sentences in italics are not the claim: conditions, and controls. Size is the mean difference in
+standard deviations of the differences.
 
 """
 
@@ -45,24 +67,24 @@ def results(folder: Path = RESULTS) -> list[Result]:
 
 
 def table(found: Sequence[Result]) -> str:
-    """Return a row per claim: verdict, the effect that decides with its interval, and figure."""
-    lines = ["| claim | verdict | effect in its first sentence, and interval | figure |",
-             "|---|---|---|---|"]
+    """Return a row per claim: what was found, and the verdicts on each kind of data."""
+    lines = ["| claim | what was found | " + " | ".join(COLUMNS) + " |", "|---" * 6 + "|"]
     for result in found:
         rows = [row for row in result["comparisons"] if row["decides"]]
-        effects = "<br>".join(f"{row['data']}: {interval(row, result)}" for row in rows
-                              if row["says"] == rows[0]["says"])
-        lines.append(f"| [{result['says']}](#{result['claim']}) | {counted(rows)} | {effects} | "
-                     f"[figure](results/claims/{result['claim']}.svg) |")
+        cells = [counted([row for row in rows if row["data"].startswith(start)])
+                 for start in COLUMNS.values()]
+        lines.append(f"| [{result['says']}](#{result['claim']}) | {result['answer']} | "
+                     + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def counted(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the verdict, or how often each was reached where it depends."""
-    verdicts = [row["verdict"] for row in rows if row["verdict"] != TOO_FEW] or [TOO_FEW]
+    """Return how often each verdict was reached, the most frequent first; a dash for no rows."""
+    verdicts = [row["verdict"] for row in rows if row["verdict"] != TOO_FEW]
+    if not verdicts:
+        return TOO_FEW if rows else "–"
     kinds = sorted(dict.fromkeys(verdicts), key=lambda kind: -verdicts.count(kind))
-    return kinds[0] if len(kinds) == 1 else "it depends: " + ", ".join(
-        f"{kind} {verdicts.count(kind)}" for kind in kinds)
+    return ", ".join(f"{kind} {verdicts.count(kind)}" for kind in kinds)
 
 
 def interval(row: dict[str, Any], result: Result) -> str:
@@ -82,48 +104,66 @@ def section(result: Result) -> str:
     """Return all comparisons of a claim as Markdown."""
     lines = [f'<a id="{result["claim"]}"></a>', "", f"## {result['says']}", "",
              f"Hypothesis: {result['hypothesis']}", ""]
-    if result["found"]:
-        lines += [f"Found: {result['found']}", ""]
+    if result["answer"]:
+        lines += [f"Found: {' '.join(filter(None, (result['answer'], result['found'])))}", ""]
     data = dict.fromkeys(row["data"] for row in result["comparisons"])
     lines += [f"{result['trials']} trials an arm and fold, {result['folds']} folds of "
               f"{' and of '.join(data)}; `{result['command']}`.", "",
-              "| sentence | data | first | second | difference | size | verdict |",
-              "|---|---|---|---|---|---|---|"]
+              "| sentence | data | first | second | difference | of splits | size | verdict |",
+              "|---|---|---|---|---|---|---|---|"]
     for row in result["comparisons"]:
         size = "–" if row["size"] is None else f"{row['size']:+.1f}"
         says = row["says"] if row["decides"] else f"*{row['says']}*"
         lines.append(f"| {says} | {row['data']} | {row['first'][1]:.4f} | {row['second'][1]:.4f} | "
-                     f"{interval(row, result)} | {size} | {row['verdict']} |")
+                     f"{interval(row, result)} | {of_splits(row)} | {size} | {reason(row)} |")
     return "\n".join(lines) + "\n"
+
+
+def of_splits(row: dict[str, Any]) -> str:
+    """Return the interval that allows for splits that share ratings; a dash for generated data."""
+    return "–" if row["of_splits"] is None else "{:+.4f} to {:+.4f}".format(*row["of_splits"])
+
+
+def reason(row: dict[str, Any]) -> str:
+    """Return a verdict, with what opens it, or with Holm's p where it does not stand."""
+    if row["ends"]:
+        return f"{row['verdict']} ({', '.join(row['ends'])})"
+    told = row["verdict"] in ("shown", "refuted") and row["holm"] >= 0.05
+    least = f" within {least_of(row['metric']):g}" if row["verdict"] == SAME else ""
+    return f"{row['verdict']}{least}" + (f" ({row['holm']:.2f})" if told else "")
 
 
 def markdown(found: Sequence[Result]) -> str:
     """Return the whole page."""
-    return HEAD + table(found) + "\nSentences in italics are not the claim: conditions, and " \
-        "controls. Size is the mean difference in\nstandard deviations of the differences.\n\n" + \
-        "\n".join(map(section, found))
+    smallest = ", ".join(f"{least:g} {name}" for name, least in LEAST.items())
+    return HEAD.replace("SMALLEST", smallest) + table(found) + FOOT + "\n".join(map(section, found))
 
 
 # --------------------------------------------------------------------------- figures
 
 
-def figure(result: Result) -> str:
-    """Return effects with their intervals as SVG, one panel a metric, readable in grey."""
+def figure(result: Result, *, decisive: bool = False) -> str:
+    """Return effects with their intervals as SVG, one panel a metric, readable in grey.
+
+    decisive : whether to leave out conditions and controls
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    metrics = list(dict.fromkeys(row["metric"].split(",")[0] for row in result["comparisons"]))
-    panels = [[row for row in result["comparisons"] if row["metric"].split(",")[0] == metric]
+    rows = [row for row in result["comparisons"] if row["decides"] or not decisive]
+    metrics = list(dict.fromkeys(row["metric"].split(",")[0] for row in rows))
+    panels = [[row for row in rows if row["metric"].split(",")[0] == metric]
               for metric in metrics]
     style = {"svg.fonttype": "none", "svg.hashsalt": "claims", "font.size": 8}
     with matplotlib.rc_context(style):
-        height = sum(map(len, panels)) * 0.24 + 0.9 * len(panels)
+        height = sum(map(len, panels)) * 0.24 + 0.6 * len(panels) + 0.3
         drawn = Figure((9, height), layout="constrained")
         axes = drawn.subplots(len(panels), 1, squeeze=False,
                               height_ratios=[len(panel) + 1 for panel in panels])[:, 0]
         for ax, metric, panel in zip(axes, metrics, panels, strict=True):
-            forest(ax, panel, f"difference in {metric}, {unit(metric, result)}; right of 0: "
-                              f"in favour of the sentence")
+            forest(ax, panel, f"{metric}, {unit(metric, result)}")
+        axes[-1].annotate(LEGEND, (1, 0), (0, -34), xycoords="axes fraction",
+                          textcoords="offset points", ha="right", va="top")
         buffer = io.StringIO()
         drawn.savefig(buffer, format="svg", metadata={"Date": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
@@ -139,7 +179,7 @@ def forest(ax: Any, rows: Sequence[dict[str, Any]], label: str) -> None:
                 markerfacecolor="0.1" if row["decides"] else "1")
     ax.set_yticks(range(len(rows)), [f"{row['says']}  [{row['data']}]" for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel(label)
+    ax.set_xlabel(label, loc="right")
 
 
 def pages(found: Sequence[Result]) -> str:
@@ -150,7 +190,8 @@ def pages(found: Sequence[Result]) -> str:
 def page(result: Result) -> str:
     """Return the HTML of a claim: texts, figure, and the table of its arms."""
     picture = base64.b64encode(figure(result).encode()).decode()
-    texts = [("Hypothesis", result["hypothesis"]), ("Found", result["found"]),
+    texts = [("Hypothesis", result["hypothesis"]), ("Found", result["answer"]),
+             ("At length", result["found"]),
              ("Verdict", counted([row for row in result["comparisons"] if row["decides"]]))]
     parts = [f'<section id="{result["claim"]}"><h2>{html.escape(result["says"])}</h2>',
              *(f"<p><b>{name}.</b> {html.escape(text)}</p>" for name, text in texts if text),
@@ -187,6 +228,7 @@ def publish(out: Path | None) -> None:
     for result in found:
         write(RESULTS / f"{result['claim']}.json", result)
         (RESULTS / f"{result['claim']}.svg").write_text(figure(result))
+        (RESULTS / f"{result['claim']}_decisive.svg").write_text(figure(result, decisive=True))
     (RESULTS.parents[1] / "CLAIMS.md").write_text(markdown(found))
     if out is not None:
         out.write_text(f'<!doctype html><meta charset="utf-8"><title>Claims</title>'

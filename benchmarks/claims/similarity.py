@@ -73,5 +73,5 @@ CLAIM = Claim(
     comparisons=[Comparison(f"{name}: cosine ranks better than dot", f"{name}, cosine",
                             f"{name}, dot", "ndcg@10") for name in MODELS],
     units={"ndcg@10": "0 to 1"},
-    found="The dot product ranks better with every model, with and without biases, on generated "
-          "data, on ML-100K, on MovieTweetings and on Online Retail.")
+    answer="No: the dot product ranks better with every model on all data. (BPR wanted "
+           "more epochs than it got.)")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Space = dict[str, Any]
+END = 0.05                     # share of a range that is its end
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,23 @@ class OneOf:
 
     def __str__(self) -> str:
         return " | ".join(map(str, self.values))
+
+
+def end_of(each: Any, value: Any) -> str:
+    """Return "lowest" or "highest" where a value lies at that end of its space, else "".
+
+    The ends of a range are a twentieth of it wide; nothing lies beyond 0.  Of two numbers the
+    larger is an end.  What is fixed, and a choice of other things than numbers, has none.
+    """
+    if isinstance(each, Between):
+        low, high, value = map(math.log if each.log else float, (each.low, each.high, value))
+        place = (value - low) / (high - low)
+        return "lowest" if place < END and each.low > 0 else "highest" if place > 1 - END else ""
+    if not isinstance(each, OneOf) or not all(type(one) in (int, float) for one in each.values):
+        return ""
+    if value == max(each.values):
+        return "highest"
+    return "lowest" if value == min(each.values) != 0 and len(each.values) > 2 else ""
 
 
 def one_of(*values: Any) -> OneOf:

@@ -21,8 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.claims.edges import opened, pressed
 from benchmarks.claims.space import Space, drawn, is_free, written
-from benchmarks.claims.statistics import effect, together, verdict
+from benchmarks.claims.statistics import (
+    OVERLAP,
+    TOO_FEW,
+    TOO_SMALL,
+    effect,
+    holm,
+    least_of,
+    together,
+    verdict,
+)
 from benchmarks.harness import write
 from benchmarks.machine import environment, same
 from mfcore.data.datasets import is_here
@@ -93,7 +103,8 @@ class Claim:
     folds: int = 5
     trials: int = 20
     units: dict[str, str] = field(default_factory=dict)
-    found: str = ""                                 # what the results say, in words
+    answer: str = ""                                # what was found, in one sentence
+    found: str = ""                                 # and at length
     also: tuple[str, ...] = ()
     asked: tuple[str, ...] = ("ml-1m",)
 
@@ -216,15 +227,32 @@ def is_lower(metric: str) -> bool:
 
 def judged(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
     """Add to the result the claim's texts and what its finished arms say, and return it."""
-    found = [row for comparison in claim.comparisons for row in compared(comparison, result)]
+    ends = lru_cache(maxsize=None)(lambda arm, data: ends_of(claim, result, arm, data))
+    found = [row for comparison in claim.comparisons
+             for row in compared(comparison, result, ends)]
+    for decides in True, False:
+        some = [row for row in found if row["decides"] is decides]
+        for row, p in zip(some, holm([row["p"] for row in some]), strict=True):
+            row["holm"] = rounded(p)
     decisive = [row["verdict"] for row in found if row["decides"]]
-    result |= {"says": claim.says, "hypothesis": claim.hypothesis, "found": claim.found,
+    result |= {"says": claim.says, "hypothesis": claim.hypothesis, "answer": claim.answer,
+               "found": claim.found,
                "verdict": together(decisive) if decisive else "not run",
                "units": claim.units, "comparisons": found}
     return result
 
 
-def compared(comparison: Comparison, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def ends_of(claim: Claim, result: dict[str, Any], arm: str, data: str) -> list[str]:
+    """Return the ends of its space that an arm presses against on some data."""
+    space, metric = claim.arms[arm].space, claim.arms[arm].metric
+    folds = [(list(searched(space, result["trials"], int(key.rpartition(" ")[2]))), cell)
+             for key, cell in result["arms"][arm]["folds"].items()
+             if key.rpartition(" ")[0] == data and "test" in cell]
+    return pressed(space, folds, least_of(metric), is_lower(metric))
+
+
+def compared(comparison: Comparison, result: dict[str, Any],
+             ends: Callable[[str, str], list[str]]) -> Iterator[dict[str, Any]]:
     """Yield, for each data set, the effect of one comparison over the folds that both have."""
     one, other = (result["arms"].get(arm, {"folds": {}})["folds"]
                   for arm in (comparison.first, comparison.second))
@@ -239,13 +267,18 @@ def compared(comparison: Comparison, result: dict[str, Any]) -> Iterator[dict[st
             sign = -1 if lower else 1
             differences = [sign * (a - b) for a, b in pairs]
             seen = effect(differences)
+            of_splits = None if data.startswith("planted") else effect(differences, OVERLAP)
+            said = verdict(seen, len(pairs), result["trials"], least_of(metrics[0]))
+            cut = [] if said == TOO_FEW else opened(said, ends(comparison.first, data),
+                                                    ends(comparison.second, data))
             means = [float(np.mean(each)) for each in zip(*pairs, strict=True)]
             yield {"says": comparison.says, "data": data, "metric": comparison.metric,
                    "first": [comparison.first, *map(rounded, means[:1])],
                    "second": [comparison.second, *map(rounded, means[1:])],
                    "differences": list(map(rounded, differences)),
                    **{name: rounded(value) for name, value in seen._asdict().items()},
-                   "verdict": verdict(seen, len(pairs), result["trials"]),
+                   "of_splits": of_splits and [rounded(of_splits.low), rounded(of_splits.high)],
+                   "verdict": TOO_SMALL if cut else said, "ends": cut,
                    "decides": comparison.decides}
 
 

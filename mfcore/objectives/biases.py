@@ -3,7 +3,9 @@
     B_ui = μ + c (b_u + b̃_i)
 
 μ is the (weighted) mean rating, b_u the mean of user u's ratings less μ, and b̃_i that of item
-i's; both are 0 without ratings.  With c = ½ the two together count a rating about once.
+i's; both are 0 without ratings.  The mean of few ratings is mostly noise, and c = ½ shrinks it, for
+vectors to explain the rest; without vectors c = 1 is better.  A learned bias is shrunk by its
+penalty, according to how much is known of a row.
 
 The standard deviation σ of the ratings is the unit of penalties, starts and learning rates.  Where
 a rating r becomes c r + d, μ becomes c μ + d, and σ becomes c σ: so do scores that rest on them.
