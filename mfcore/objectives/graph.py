@@ -89,7 +89,7 @@ class Graph:
     def of_chance(self) -> float:
         """The largest singular value but one of R if users chose at random; 0 without choices."""
         n, m = (np.count_nonzero(d) for d in (self.user_degrees, self.item_degrees))
-        squares = np.sum(self.by_user.data**2, dtype=np.float64) if self.weighted else \
+        squares = np.sum(np.square(self.by_user.data, dtype=np.float64)) if self.weighted else \
             self.by_user.nnz
         total = float(np.sum(self.user_degrees))
         return (n**0.5 + m**0.5) * float(squares)**0.5 / total if total else 0.0
