@@ -17,11 +17,11 @@ KEPT = 3                    # one of three settings goes on to the next rung
 LEAST_CELLS = 20_000        # of a sample of users: less says too little
 LEAST_SWEEPS = 6            # of an alternating fit: fewer prefer weak penalties
 GEMM = 30                   # multiplications of a dense product in the time of a sparse one
-# An alternating sweep over rows of c cells takes (c + ROW) k + k² / GRAM multiplications for each,
-# a fit ENDS more sweeps and FIXED multiplications, and penalties that are found a share AUTO of a
-# fit: measured with 2 to 55 cells per row, and 32 to 256 factors.  (FIXED is a tenth of a fit at
-# most: nobody waits for smaller ones.)
-ROW, GRAM, ENDS, FIXED, AUTO = 25.0, 6.0, 2.0, 2.5e7, 0.2
+# An alternating sweep over rows of c cells takes (c + ROW)(k + WIDE) + k² / GRAM multiplications,
+# a fit ENDS more sweeps and FIXED multiplications, keeping its state to go on from SAVE k for each
+# row, and penalties that are found a share AUTO of a fit: measured with 2 to 55 cells per row, and
+# 32 to 256 factors.  (FIXED is a tenth of a fit at most: nobody waits for smaller ones.)
+ROW, WIDE, GRAM, ENDS, FIXED, SAVE, AUTO = 25.0, 24.0, 6.0, 2.0, 2.5e7, 30.0, 0.2
 
 
 class Rung(NamedTuple):
@@ -88,7 +88,7 @@ class Costs:
         if not self.goes_on:
             return self.size(params) * users * rung.epochs
         done = before.epochs if before.users == rung.users else 0.0
-        return self._fits(params, users, rung.epochs - done)
+        return self._fits(params, users, rung.epochs - done, saved=rung.users == 1)
 
     def last(self, params: Mapping[str, Any], rung: Rung) -> float:
         """Return what the fit to all ratings costs, for a setting that has come to a rung.
@@ -97,7 +97,8 @@ class Costs:
         """
         return self._fits(params, 1.0, self.left(rung)) if self.alternates else self.size(params)
 
-    def _fits(self, params: Mapping[str, Any], users: float, share: float) -> float:
+    def _fits(self, params: Mapping[str, Any], users: float, share: float, *,
+              saved: bool = False) -> float:
         """Return what a fit of a share of the epochs costs: it has to begin and to finish, too."""
         size, n = self.size(params), self.n_epochs
         if not self.alternates:
@@ -107,8 +108,9 @@ class Costs:
         def start(reg: Any) -> float:
             return begins + (AUTO * n if reg == "auto" else 0.0)
 
-        given = getattr(self.given, "reg", None)
-        return float((size * users * (share * n + ENDS) + start(params.get("reg", given)))
+        given, k = getattr(self.given, "reg", None), params.get("n_factors", self.given.n_factors)
+        ends = ENDS + saved * SAVE * k / self._width(k)
+        return float((size * users * (share * n + ends) + start(params.get("reg", given)))
                      / (n + ENDS + start(given)))
 
     def left(self, rung: Rung) -> float:
@@ -133,7 +135,7 @@ class Costs:
     def _width(self, k: int) -> float:
         """Return what k factors cost in each row."""
         cells = 2 * self.known.nnz / sum(self.known.shape)
-        return k * (cells + ROW) + k**2 / GRAM if self.alternates else float(k)
+        return (k + WIDE) * (cells + ROW) + k**2 / GRAM if self.alternates else float(k)
 
     def search(self, n: int, params: Mapping[str, Any]) -> float:
         """Return what a search over n settings of a size costs."""

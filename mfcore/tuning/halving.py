@@ -7,7 +7,8 @@ better than a default.  Where only epochs grow, a fit goes on from the state tha
 library's checkpoints.  Alternating fits take their few epochs on samples, too: shorter ones prefer
 weak penalties.  Sizes of vectors are doubled after that, from a small one, as long as the held-out
 ratings gain at the last rung but one.  Larger models start from scratch: from
-padded vectors of a smaller one they are behind after as many epochs.
+padded vectors of a smaller one they are behind after as many epochs.  What is left of the budget
+goes to settings next to the best one, in a neighbourhood that shrinks.
 
 The last fit, to all ratings, goes on from the vectors of the best model, where the solver
 alternates between users and items: others would lose their pace.
@@ -26,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -39,32 +40,16 @@ from mfcore.models.stopping import Plan, epochs_of, held_out, searches
 from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import alone, progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung, kept
-from mfcore.tuning.spaces import Doubling, checked_space, drawn
+from mfcore.tuning.spaces import Doubling, at_points, checked_space, drawn, near
+from mfcore.tuning.trials import Trial, Tuned, framed
 from mfcore.validation import DivergenceError
 
 LEAST_GAIN = 1e-4           # by which a doubled size must be better, relative
 FOR_SIZES = 0.6             # of a budget, for doubled sizes and the last fit
 MOST = 1000                 # settings
+# Of a neighbourhood: its first width, as a share of the space, and how much of it a miss leaves.
+WIDTH, SHRINKS = 0.4, 0.85
 JUDGES = 1000               # users, at least, whose rankings say how good a setting is
-
-
-class Tuned(NamedTuple):
-    """The model that was found, fitted, and a line per fit of the search."""
-
-    model: Any
-    table: Any
-
-
-@dataclass
-class Trial:
-    """A setting, and how far it has come."""
-
-    number: int
-    params: dict[str, Any]
-    score: float = -math.inf            # larger is better
-    rung: Rung = Rung()
-    epochs: int = 0
-    early: float = -math.inf            # its score at the last rung but one
 
 
 def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
@@ -145,7 +130,7 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
         best = search.best_model
     finally:
         progress.close()
-    return Tuned(best, _framed(search.lines))
+    return Tuned(best, framed(search.lines))
 
 
 def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: float,
@@ -223,10 +208,12 @@ class Search:
         n = 1
         while n < MOST and self.costs.search(n + 1, small) + later <= budget:
             n += 1
-        settings = [{}, *drawn(self.given, self.space, n - 1, self.random)]
+        points = drawn(self.space, n - 1, self.random)
+        settings = zip([None, *points], [{}, *at_points(self.given, self.space, points)],
+                       strict=True)
         self.budget = budget
-        self.trials = [Trial(number, {**small, **params})
-                       for number, params in enumerate(settings)]
+        self.trials = [Trial(number, {**small, **params}, point)
+                       for number, (point, params) in enumerate(settings)]
         for trial in self.trials:
             self._made(trial.params).validate()
 
@@ -244,7 +231,7 @@ class Search:
     # ----------------------------------------------------------------------- the search
 
     def run(self) -> None:
-        """Halve the settings rung by rung; then double the sizes."""
+        """Halve the settings rung by rung; double the sizes; then look around the best."""
         going = self.trials
         for rung in self.costs.rungs:
             for trial in going:
@@ -255,13 +242,14 @@ class Search:
         for name, each in self.space.items():
             if isinstance(each, Doubling):
                 self._double(name, each.high)
+        self._look_around()
 
     def _double(self, name: str, most: int) -> None:
         """Double a size while it gains at the last rung but one."""
         best = self.best
         while best is not None and 2 * best.params[name] <= most:
             params = {**best.params, name: 2 * best.params[name]}
-            trial, early = Trial(len(self.trials), params), self.costs.early
+            trial, early = Trial(len(self.trials), params, best.point), self.costs.early
             if self.spent + self._early(params) + self._last(params, early) > self.budget:
                 return
             self.trials.append(trial)
@@ -270,6 +258,28 @@ class Search:
                 return
             trial.epochs = best.epochs
             best, self.best, self.best_model = trial, trial, model
+
+    def _look_around(self) -> None:
+        """Try settings next to the best one for what is left, and go on with those that gain."""
+        width, early = WIDTH, self.costs.early
+        while (best := self.best) is not None and len(self.trials) < MOST:
+            point = near(self.space, best.point, width, self.random)
+            params = {**best.params, **at_points(self.given, self.space, [point])[0]}
+            cost = self._early(params) + self._last(params, best.rung)
+            if best.rung != early:
+                cost += self.costs.step(params, early, best.rung)
+            if not len(point) or self.spent + cost > self.budget:
+                return
+            trial = Trial(len(self.trials), params, point)
+            self.trials.append(trial)
+            self._made(params).validate()
+            self._fit(trial, early)
+            if best.rung != early and trial.early > best.early:
+                self._fit(trial, best.rung)
+            if self.best is not trial:
+                width *= SHRINKS
+            elif trial.rung == early:
+                trial.epochs = best.epochs
 
     def _fit(self, trial: Trial, rung: Rung) -> Any:
         """Fit a setting as far as a rung goes, score it, keep it if it is the best; return it."""
@@ -316,7 +326,7 @@ class Search:
         if self.costs.goes_on and rung.users == 1:           # (samples are not gone on from)
             plan = Plan(n_epochs, None, checkpoint=(self.folder / str(trial.number), n_epochs),
                         stays=True)
-        if self._stops:
+        if searches(self.given):
             plan = plan._replace(patience=model.patience or epochs_of(model, known).patience,
                                  eval_set=self._held(rows))
         return fit_as_planned(model, known, plan, item_features=self.features[1],
@@ -324,10 +334,6 @@ class Search:
 
     def _made(self, params: Mapping[str, Any]) -> Any:
         return type(self.given)(**{**self.given.get_params(deep=False), **params})
-
-    @property
-    def _stops(self) -> bool:
-        return searches(self.given)
 
     def _held(self, rows: np.ndarray | None) -> Any:
         fold_in, test = self.held
@@ -377,7 +383,7 @@ class Search:
         done = self.best_model.n_epochs_ if self.costs.goes_on else epochs
         if self.whole is None and epochs == done:
             return self.best_model
-        if self.costs.goes_on and not self._stops:
+        if self.costs.goes_on and not searches(self.given):
             params = {**params, "n_epochs": epochs}
         model, plan, learned = self._made(params), Plan(epochs, None), self.whole
         if learned is None:
@@ -390,11 +396,3 @@ class Search:
         fit_as_planned(model, learned, plan, user_features=self.features[0],
                        item_features=self.features[1])
         return model
-
-
-def _framed(lines: list[dict[str, Any]]) -> Any:
-    try:
-        import pandas as pd
-    except ImportError:
-        return lines
-    return pd.DataFrame(lines)

@@ -7,7 +7,7 @@ maps numbers in (0, 1) to values: `LogRange` and `Range` here, or any of `scipy.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,24 +111,41 @@ def _check(name: str, each: Any) -> None:
         raise ValueError(f"space[{name!r}] holds no value")
 
 
-def drawn(model: Any, space: Mapping[str, Any], n: int, random: np.random.Generator
-          ) -> list[dict[str, Any]]:
-    """Return n settings spread evenly over a space.
+def _names(space: Mapping[str, Any]) -> list[str]:
+    return [name for name, each in space.items() if not isinstance(each, Doubling)]
+
+
+def drawn(space: Mapping[str, Any], n: int, random: np.random.Generator) -> np.ndarray:
+    """Return n points spread evenly over a space, in [0, 1), shape (n, d); sizes apart.
 
     Point m is (start + m (1/φ, 1/φ², ...)) mod 1, where φ solves φ^(d+1) = φ + 1 for d parameters
     (Roberts 2018, a generalised golden ratio).
     """
-    names = [name for name, each in space.items() if not isinstance(each, Doubling)]
-    if not names:
-        return []
+    d = len(_names(space))
     phi = 2.0
     for _ in range(30):
-        phi = (1 + phi) ** (1 / (len(names) + 1))
-    steps = phi ** -np.arange(1.0, len(names) + 1)
-    points = (random.random(len(names)) + np.arange(n)[:, None] * steps) % 1
+        phi = (1 + phi) ** (1 / (d + 1))
+    points: np.ndarray = (random.random(d) + np.arange(n if d else 0)[:, None]
+                          * phi ** -np.arange(1.0, d + 1)) % 1
+    return points
+
+
+def near(space: Mapping[str, Any], point: np.ndarray | None, width: float,
+         random: np.random.Generator) -> np.ndarray:
+    """Draw a point within width / 2 of another one, reflected at the bounds; None: anywhere."""
+    drawn = random.random(len(_names(space)))
+    if point is None:
+        return drawn
+    moved = np.abs(point + width * (drawn - 0.5))
+    return np.where(moved > 1, 2 - moved, moved)
+
+
+def at_points(model: Any, space: Mapping[str, Any], points: Sequence[np.ndarray] | np.ndarray
+              ) -> list[dict[str, Any]]:
+    """Return the settings at points of a space."""
     types = inspect.signature(type(model)).parameters
     return [{name: _value(space[name], share, str(types[name].annotation))
-             for name, share in zip(names, point, strict=True)} for point in points]
+             for name, share in zip(_names(space), point, strict=True)} for point in points]
 
 
 def _value(each: Any, share: float, kind: str) -> Any:

@@ -1,0 +1,40 @@
+"""What a search tries, and what it returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mfcore.tuning.costs import Rung
+
+
+class Tuned(NamedTuple):
+    """The model that was found, fitted, and a line per fit of the search."""
+
+    model: Any
+    table: Any
+
+
+@dataclass
+class Trial:
+    """A setting, its point in the space (None: as given), and how far it has come."""
+
+    number: int
+    params: dict[str, Any]
+    point: np.ndarray | None = None
+    score: float = -math.inf            # larger is better
+    rung: Rung = Rung()
+    epochs: int = 0
+    early: float = -math.inf            # its score at the last rung but one
+
+
+def framed(lines: list[dict[str, Any]]) -> Any:
+    """Return lines as a pandas DataFrame, where pandas is installed."""
+    try:
+        import pandas as pd
+    except ImportError:
+        return lines
+    return pd.DataFrame(lines)
