@@ -19,12 +19,14 @@ from benchmarks.headline import folding_picture, headline_accuracy, headline_spe
 from benchmarks.standings import accuracy, unmeasured
 from benchmarks.tables import (
     behind,
+    closed_forms,
     defaults,
     first_calls,
     growth,
     latency,
     limits,
     machine,
+    ranking,
     seeds,
     settings,
     speed,
@@ -45,8 +47,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tuning": lambda folder: tuning(folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, seeds, latency, behind, settings, first_calls, growth, limits, accuracy,
-                    unmeasured, headline_speed, headline_accuracy,
+       for each in (speed, seeds, latency, ranking, closed_forms, behind, settings, first_calls,
+                    growth, limits, accuracy, unmeasured, headline_speed, headline_accuracy,
                     thirty_days)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 INLINE = re.compile(r"(<!-- figure: (\w+) -->).*?(<!-- end -->)", re.DOTALL)

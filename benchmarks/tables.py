@@ -287,6 +287,32 @@ def seeds(folder: Path = RESULTS) -> Table:
                    str(task["planted called"])] for task in found.get("tasks", ())])
 
 
+def ranking(folder: Path = RESULTS) -> Table:
+    """Return figures of tuned models on choices, and how their NDCG@20 differs from SoftmaxMF's."""
+    rows = []
+    for name, found in read("ranking", folder).get("data", {}).items():
+        differences = {each["first"]: each for each in found["differences"]
+                       if each["metric"] == "ndcg@20"}
+        for model, values in sorted(found["values"].items(), key=lambda one: -one[1]["ndcg@20"]):
+            each, seconds = differences.get(model), found["cpu_seconds"].get(model)
+            rows.append([name, model, f"{values['ndcg@20']:.4f}", f"{values['recall@20']:.4f}",
+                         "" if each is None else f"{each['difference']:+.4f} ({each['low']:+.4f} "
+                                                 f"to {each['high']:+.4f})",
+                         "" if each is None else each["verdict"],
+                         "–" if seconds is None else f"{seconds:.1f}"])
+    return Table(["data", "model", "NDCG@20", "Recall@20", "NDCG@20 less that of SoftmaxMF", "",
+                  "CPU seconds"], rows)
+
+
+def closed_forms(folder: Path = RESULTS) -> Table:
+    """Return CPU-seconds of closed forms on large generated choices, and figures."""
+    return Table(["data", "model", "fit, CPU s", "lists of all users, CPU s", "NDCG@20"],
+                 [[name, model, f"{row['fit']:.1f}", f"{row['lists']:.1f}",
+                   f"{row['ndcg@20']:.4f}"]
+                  for name, found in read("closed_forms", folder).get("data", {}).items()
+                  for model, row in found.items()])
+
+
 def defaults(metric: str, folder: Path = RESULTS) -> Table:
     """Return figures of defaults on test parts, and seconds of a fit next to those of 0.1.0."""
     data = read("defaults", folder).get("data", {}).get(metric, {})

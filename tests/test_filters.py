@@ -244,6 +244,8 @@ def test_ratings_that_are_no_choices_are_refused():
                                          "values='binary' takes those above 0 as chosen"):
         fitted(cells, values="raw")
     assert (fitted(cells).graph_.by_user.data > 0).all()
+    with pytest.raises(ValueError, match="too large for float32 with values='raw', up to 2e[+]38"):
+        fitted(sp.csr_array(np.full((2, 2), 2e38)), values="raw", dtype="float32")
     cells.data[:] = 0
     with pytest.raises(ValueError, match="at least one value above 0, got none"):
         fitted(cells)

@@ -67,7 +67,7 @@ class EASE(Recommender):
         n, size = ratings.shape[1], np.dtype(self.dtype).itemsize
         needed = size * n * (n + 4 * TILE) / 1e9
         if needed > self.memory:
-            raise ValueError(f"memory must be at least {needed:.2f} gigabytes for {n} items in "
+            raise ValueError(f"memory must be at least {needed:.4g} gigabytes for {n} items in "
                              f"{self.dtype}, got {self.memory:g}; leave out rare items, raise "
                              f"memory, or take SparseEASE")
 

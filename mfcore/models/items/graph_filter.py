@@ -106,7 +106,7 @@ class GraphFilter(Recommender):
 
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings without choices, too many vectors, or more than the memory holds."""
-        check_choices(ratings, self.values)
+        check_choices(ratings, self.values, self.dtype)
         check_vectors(ratings, n_vectors(self.n_factors, ratings.shape, PER_VECTOR), self.memory,
                       self.dtype)
 

@@ -41,9 +41,12 @@ def row_of_each(model: Any, values: str, dtype: str) -> Callable[[Asked], sp.csr
     return rows_of
 
 
-def check_choices(ratings: Ratings, values: str) -> None:
+def check_choices(ratings: Ratings, values: str, dtype: str) -> None:
     """Raise for ratings that cannot be taken as choices, as they are or as those above 0."""
     data = ratings.by_user.data
+    if values == "raw" and data.sum(dtype=np.float64) > np.finfo(dtype).max:
+        raise ValueError(f"ratings are too large for {dtype} with values='raw', up to "
+                         f"{data.max():g}; rescale them, or take values='binary'")
     if values == "raw" and data.min(initial=0) < 0:
         raise ValueError(f"ratings must be >= 0 with values='raw', got {data.min():g}; "
                          f"values='binary' takes those above 0 as chosen")

@@ -49,7 +49,7 @@ class Neighbours(Recommender):
 
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings that are not choices, and for more than the memory holds."""
-        check_choices(ratings, self.values)
+        check_choices(ratings, self.values, self.dtype)
         size, n = np.dtype(self.dtype).itemsize, ratings.shape[1]
         needed, least = (bytes_needed(n, k, ratings.nnz, size) / 1e9 for k in (self.n_neighbors, 1))
         if needed > self.memory:
