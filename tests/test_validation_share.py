@@ -31,6 +31,20 @@ def test_the_fit_is_that_to_all_ratings_for_the_epochs_that_were_found():
     assert found.n_epochs == 40
 
 
+# Epochs are draws of a posterior, or steps towards a closed form: none is one too many.
+NEVER_TOO_MANY = {"BayesianMF", "BiasOnly", "GraphFilter", "PureSVD"}
+WITH_EPOCHS = [made for made in samples.EVERY if made.__name__ not in NEVER_TOO_MANY
+               and "n_epochs" in samples.default(made).get_params()]
+
+
+@pytest.mark.parametrize("made", WITH_EPOCHS, ids=lambda made: made.__name__)
+def test_every_model_with_epochs_holds_out_a_share(made):
+    ratings = samples.matrix(40, 20)
+    model = samples.small(made, validation=0.2, n_epochs=2).fit(ratings)
+    assert 1 <= len(model.validation_history_) <= 2
+    assert model.ratings_.nnz == ratings.nnz
+
+
 def test_without_refit_the_stopped_model_stays_as_an_eval_set_would_leave_it():
     model = MatrixFactorization(**OVERFITTING, validation=0.2, refit=False, patience=3)
     found = model.fit(noisy())
