@@ -13,10 +13,13 @@ sys.path.append(str(HERE.parent))              # the benchmarks, which are not i
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_lib"), os.environ.get("PYTHONPATH", "")])
 
 # They are told to keep to errors: they warn of every page that what they say among themselves, on
-# this machine, is not encrypted.
+# this machine, is not encrypted.  And to show no progress: pages are read, not watched, and a slow
+# machine would fill them with bars.
 settings = Path(tempfile.mkdtemp(prefix="mfcore-guide-")) / "profile_default"
 settings.mkdir()
-(settings / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40\n")
+(settings / "ipython_kernel_config.py").write_text(
+    "app = get_config().IPKernelApp\napp.log_level = 40\n"
+    "app.exec_lines = ['from mfcore import progress', 'progress.is_shown = bool']\n")
 os.environ["IPYTHONDIR"] = str(settings.parent)
 
 project = "mfcore"
@@ -25,7 +28,7 @@ project_copyright = author
 version = release = version_of("mfcore")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims",
-              "registered", "days"]
+              "registered", "days", "solution"]
 exclude_patterns = ["_build", "_lib", "jupyter_execute"]
 nitpicky = False
 

@@ -93,8 +93,30 @@ def test_a_claim_shows_its_figure_and_says_what_is_on_it(monkeypatch):
     for page in PAGES:
         for name in re.findall(r"```\{claim\} (\S+)", page.read_text(encoding="utf-8")):
             result = json.loads((claims.RESULTS / f"{name}.json").read_text())
-            assert (claims.RESULTS / f"{name}.svg").exists()
-            assert all(row["says"] in claims.said(result) for row in result["comparisons"])
+            assert (claims.RESULTS / f"{name}_decisive.svg").exists()
+            assert all(row["says"] in claims.said(result) for row in result["comparisons"]
+                       if row["decides"])
+
+
+def test_the_page_of_the_study_holds_every_claim_with_its_figure(monkeypatch):
+    pytest.importorskip("sphinx", reason="needs sphinx")
+    monkeypatch.syspath_prepend(DOCS / "_lib")
+    import claims
+
+    source = [(DOCS / "results" / "claims.md").read_text(encoding="utf-8")]
+    claims.study(types.SimpleNamespace(srcdir=str(DOCS)), claims.PAGE, source)
+    names = [result["claim"] for result in claims.report.results()]
+    assert len(names) == 13
+    for name in names:
+        assert f"(claim-{name})=" in source[0]
+        assert f"](#claim-{name})" in source[0]
+        assert f"claims/{name}.svg" in source[0]
+
+
+def test_every_small_model_is_shown_whole_by_a_page():
+    included = "".join(page.read_text(encoding="utf-8") for page in PATH)
+    for path in sorted((DOCS / "small").glob("*.py")):
+        assert f"{{literalinclude}} ../small/{path.name}" in included, path.name
 
 
 def test_the_table_of_models_says_what_the_registry_says(monkeypatch):
@@ -291,7 +313,7 @@ def test_every_picture_of_a_claim_has_its_text(built):
     for page in PATH:
         text = (built / "path" / f"{page.stem}.html").read_text(encoding="utf-8")
         names = re.findall(r"```\{claim\} (\S+)", page.read_text(encoding="utf-8"))
-        assert all(re.search(rf'<img alt="Differences [^>]*/{name}\.svg"', text)
+        assert all(re.search(rf'<img alt="Differences [^>]*/{name}_decisive\.svg"', text)
                    for name in names), page.stem
 
 
@@ -299,11 +321,11 @@ def test_every_picture_of_a_claim_has_its_text(built):
 def test_the_slider_moves_the_picture(built):
     page = (built / "folding.html").as_uri()
     places = [re.findall(r'transform="(translate\([^"]*)"', dom_of(f"{page}#weight={step}"))
-              for step in (0, 12)]
+              for step in (0, 18)]
     assert len(places[0]) == len(places[1]) > 100
     assert sum(a != b for a, b in zip(*places, strict=True)) > 90
     rates = [re.search(r'id="rate">([^<]*)<', dom_of(f"{page}#weight={step}")).group(1)
-             for step in (0, 12)]
+             for step in (0, 18)]
     assert float(rates[0].split()[0]) > float(rates[1].split()[0])
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy import stats
 
 from mfcore.gradcheck import GradientCheck, gradcheck
 from mfcore.objectives.factors import Factors
@@ -44,6 +45,18 @@ def stored(R: np.ndarray, W: np.ndarray, known: np.ndarray, w0: float) -> Cells:
     indptr = np.append(0, np.cumsum(known.sum(axis=1)))
     return Cells(indptr, np.nonzero(known)[1].astype(np.int32), W[known], (W * R)[known],
                  np.array([1.0, -w0, 1.0, 0.0]))
+
+
+def paid(idea: list[float], without: list[float], unit: str, *, more: bool = False) -> str:
+    """Return whether an idea pays, from figures of the same draws with it and without.
+
+    more : whether more is better
+    """
+    d = (np.subtract(idea, without) if more else np.subtract(without, idea))
+    half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / len(d) ** 0.5
+    low, high = d.mean() - half, d.mean() + half
+    says = "pays" if low > 0 else "costs" if high < 0 else "no difference shown"
+    return f"{says}: {d.mean():+.3f} ({low:+.3f} to {high:+.3f}) {unit}, {len(d)} draws"
 
 
 def checked(problem: Quadratic, at: Factors, blocks: str = "P Q") -> GradientCheck:

@@ -19,7 +19,7 @@ from mfcore.metrics.folding import cross_group_rate
 from mfcore.plots import principal_plane
 
 WEIGHTS = [0.0, *np.geomspace(0.0003, 0.1, 20).round(5)]
-ANCHOR = 12                    # the step whose principal plane is shown
+ANCHOR = 18                    # the step whose principal plane is shown
 MARKS = ["circle", "square", "cross", "triangle"]
 PAGE = Template("""
 <figure class="slider" style="margin:0">
@@ -73,8 +73,8 @@ PAGE = Template("""
 def figure() -> str:
     """Fit a model for each weight and return the figure."""
     data = planted_audiences(600, 300, 4, 10, 8, random_state=1)
-    fits = [MatrixFactorization(4, bias=None, reg=0.3, unknown_weight=weight, random_state=0
-                                ).fit(data.ratings) for weight in WEIGHTS]
+    fits = [MatrixFactorization(8, unknown_weight=weight, random_state=0).fit(data.ratings)
+            for weight in WEIGHTS]
     rates = [cross_group_rate(model.recommend(k=10)[0], data.user_groups, data.item_groups)
              for model in fits]
     names, groups = np.unique(data.item_groups, return_inverse=True)
