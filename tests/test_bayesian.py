@@ -27,6 +27,7 @@ from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_varia
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
+from mfcore.objectives.ridge import Design, Shifted
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows
@@ -95,17 +96,25 @@ def moments(draw, n=4000):
     return drawn.mean(0), np.cov(drawn.reshape(n, -1).T)
 
 
-@pytest.mark.parametrize("most_dense", [256, 1])
-def test_groups_are_drawn_from_their_ridge_posterior(monkeypatch, most_dense):
-    monkeypatch.setattr(bayesian, "MOST_DENSE", most_dense)
+def block_of(F, most_dense=256):
+    return Shifted(Design.of(F, np.dtype(float)), most_dense)
+
+
+@pytest.mark.parametrize(("F", "most_dense", "budget"), [
+    (F, 256, 1e9), (F, 1, 1e9), (F[:3], 1, 1e9), (F, 1, 0)],
+    ids=["factored", "band, tall", "band, wide", "search"])
+def test_groups_are_drawn_from_their_ridge_posterior(monkeypatch, pool, F, most_dense, budget):
+    monkeypatch.setattr("mfcore.objectives.ridge.BAND_BYTES", budget)
     random = np.random.default_rng(0)
-    Y, lam, K = random.normal(size=(12, 2)), np.array([0.8, 2.5]), random.uniform(0.4, 2, 4)
-    mean, covariance = moments(lambda rng: bayesian.draw_groups(F, Y, lam, K, np.zeros((4, 2)),
-                                                                rng))
+    Y, lam = random.normal(size=(F.shape[0], 2)), np.array([0.8, 2.5])
+    K = random.uniform(0.4, 2, 4) if most_dense > 1 else np.full(4, 0.7)
+    block = block_of(F, most_dense)
+    mean, covariance = moments(lambda rng: bayesian.draw_groups(block, Y, lam, K, np.zeros((4, 2)),
+                                                                rng, pool))
     B = (F.T @ F).toarray() + np.diag(K)
     np.testing.assert_allclose(mean, np.linalg.solve(B, F.T @ Y), atol=0.06)
     expected = np.kron(np.linalg.inv(B), np.diag(1 / lam))
-    np.testing.assert_allclose(covariance, expected, atol=0.06)
+    np.testing.assert_allclose(covariance, expected, atol=0.06 * expected.max() / 0.8)
 
 
 def test_a_mean_is_drawn_about_the_rows_and_one_more_at_zero():
@@ -163,21 +172,22 @@ def test_precisions_are_gammas_of_the_squares_about_the_best_mean():
 
 
 @pytest.mark.parametrize("most_dense", [256, 1])
-def test_means_and_groups_move_with_their_noise_as_far_as_their_spread(monkeypatch, most_dense):
-    monkeypatch.setattr(bayesian, "MOST_DENSE", most_dense)
+def test_means_and_groups_move_with_their_noise_as_far_as_their_spread(pool, most_dense):
     random = np.random.default_rng(3)
-    D, lam, K = random.normal(size=(12, 2)), np.array([0.5, 4.0]), random.uniform(0.4, 2, 4)
+    D, lam = random.normal(size=(12, 2)), np.array([0.5, 4.0])
+    K = random.uniform(0.4, 2, 4) if most_dense > 1 else np.full(4, 0.7)
     one, rows, groups = (random.normal(size=(n, 2)) for n in (1, 12, 4))
     np.testing.assert_allclose(bayesian.draw_mean(D, lam, Told(one)),
                                D.sum(0) / 13 + one[0] / np.sqrt(13 * lam), rtol=1e-12)
-    G = bayesian.draw_groups(F, D, lam, K, np.zeros((4, 2)), Told(groups, rows))
+    G = bayesian.draw_groups(block_of(F, most_dense), D, lam, K, np.zeros((4, 2)),
+                             Told(groups, rows), pool)
     dense, spread = F.toarray(), 1 / np.sqrt(lam)
     left = np.vstack([dense, np.diag(np.sqrt(K))])          # least squares on rows and on groups
     right = np.vstack([D + rows * spread, groups * spread])
     np.testing.assert_allclose(G, np.linalg.lstsq(left, right, rcond=None)[0], atol=1e-7)
 
 
-def test_a_prior_starts_from_its_guesses_and_its_draws_rest_on_one_another():
+def test_a_prior_starts_from_its_guesses_and_its_draws_rest_on_one_another(pool):
     random = np.random.default_rng(4)
     hyper = Hyper(np.array([0.5, 4.0]), F, FIELDS)
     start, Z, G = hyper.start(), random.normal(size=(12, 2)), random.normal(size=(4, 2))
@@ -187,16 +197,37 @@ def test_a_prior_starts_from_its_guesses_and_its_draws_rest_on_one_another():
     assert Hyper(np.ones(1), None, np.zeros(0, int)).start().field_precision.tolist() == []
     one, rows, groups = (random.normal(size=(n, 2)) for n in (1, 12, 4))
     start = replace(start, field_precision=np.array([0.6, 1.7]))
-    prior, drawn = hyper.draw(start, Z, G, Told(one, groups, rows))
+    prior, drawn, means = hyper.draw(start, Z, G, Told(one, groups, rows), pool)
     K = np.array([0.6, 0.6, 0.6, 1.7])
     lam = hyper.draw_precision(Z - F @ G, G, K, Told())
     mean = bayesian.draw_mean(Z - F @ G, lam, Told(one))
-    np.testing.assert_array_equal(prior.precision, lam)
-    np.testing.assert_array_equal(prior.mean, mean)
-    expected = bayesian.draw_groups(F, Z - mean, lam, K, G, Told(groups, rows))
-    np.testing.assert_array_equal(drawn, expected)
-    np.testing.assert_array_equal(prior.field_precision, bayesian.draw_field_precisions(
-        expected, lam, FIELDS, Told()))
+    np.testing.assert_allclose(prior.precision, lam, rtol=1e-12)
+    np.testing.assert_allclose(prior.mean, mean, rtol=1e-12)
+    expected = bayesian.draw_groups(block_of(F), Z - mean, lam, K, G, Told(groups, rows), pool)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-9)
+    np.testing.assert_allclose(means, F @ drawn, rtol=1e-9)
+    np.testing.assert_allclose(prior.field_precision, bayesian.draw_field_precisions(
+        expected, lam, FIELDS, Told()), rtol=1e-9)
+
+
+def test_small_fields_are_drawn_together_and_a_large_one_given_the_others(pool, monkeypatch):
+    monkeypatch.setattr(Shifted, "most_dense", 3)
+    random = np.random.default_rng(6)
+    wide = sp.csr_array(random.normal(size=(12, 8)))
+    hyper = Hyper(np.ones(2), wide, np.array([0, 0, 1, 2, 2, 2, 2, 3]))
+    Z, G, drawn = random.normal(size=(12, 2)), random.normal(size=(8, 2)), []
+    monkeypatch.setattr(bayesian, "draw_groups", lambda block, Y, precision, K, G, *rest: (
+        drawn.append((block.design.rows.toarray(), Y)), G + 1)[1])
+    prior, moved, means = hyper.draw(hyper.start(), Z, G.copy(), random, pool)
+    parts = [[0, 1, 2], [3, 4, 5, 6], [7]]
+    now = G.copy()
+    for (F, Y), columns in zip(drawn, parts, strict=True):
+        np.testing.assert_array_equal(F, wide.toarray()[:, columns])
+        others = np.delete(np.arange(8), columns)
+        np.testing.assert_allclose(Y, Z - prior.mean - wide[:, others] @ now[others])
+        now[columns] += 1
+    np.testing.assert_array_equal(moved, now)
+    np.testing.assert_allclose(means, wide @ now)
 
 
 def test_samples_beside_each_other_score_their_mean_and_come_back():
@@ -224,12 +255,14 @@ def test_fields_are_what_stands_before_the_equals_sign():
 # -------------------------------------------------------------------------- Geweke's test
 
 USERS, ITEMS, WIDTH, VARIANCE = 5, 4, 2, 1.0
-GROUPS = one_hot([0, 1, 0, 1, 0], "g").matrix
+GROUPS, GROUP_FIELDS = one_hot([0, 1, 0, 1, 0], "g").matrix, np.zeros(2, int)
+BAG = sp.csr_array(np.random.default_rng(8).random((USERS, 6)) < 0.6) / np.sqrt(3)
 
 
 def hypers():
     variances = guessed_variances(VARIANCE, WIDTH, True)
-    return Hyper(variances, GROUPS, np.zeros(2, int)), Hyper(variances, None, np.zeros(0, int))
+    return (Hyper(variances, GROUPS, GROUP_FIELDS),
+            Hyper(variances, None, np.zeros(0, int)))
 
 
 def from_the_prior(random: np.random.Generator):
@@ -240,9 +273,9 @@ def from_the_prior(random: np.random.Generator):
     parts = []
     for hyper, n in zip(hypers(), (USERS, ITEMS), strict=True):
         m, d = len(hyper.fields), WIDTH + 1
-        lam, kappa = gamma(hyper.variances, d), gamma(1.0, int(m > 0))
+        lam, kappa = gamma(hyper.variances, d), gamma(1.0, hyper.fields.max(initial=-1) + 1)
         mean = random.normal(size=d) / np.sqrt(lam)
-        G = random.normal(size=(m, d)) / np.sqrt(lam * np.repeat(kappa, m)[:, None])
+        G = random.normal(size=(m, d)) / np.sqrt(lam * kappa[hyper.fields][:, None])
         Z = mean + random.normal(size=(n, d)) / np.sqrt(lam)
         parts.append((Z if hyper.features is None else Z + hyper.features @ G, G,
                       RowPrior(mean, lam, kappa)))
@@ -300,6 +333,14 @@ def geweke(n: int, chains: int, pool: Pool) -> float:
 
 
 def test_the_joint_distribution_is_left_as_it_is(pool):
+    assert geweke(120, 30, pool) < 4.5
+
+
+def test_the_joint_distribution_is_left_as_it_is_with_history_too(pool, monkeypatch):
+    given = globals()
+    monkeypatch.setitem(given, "GROUPS", sp.csr_array(sp.hstack([GROUPS, BAG])))
+    monkeypatch.setitem(given, "GROUP_FIELDS", np.repeat([0, 1], [2, 6]))
+    monkeypatch.setattr(Shifted, "most_dense", 1)       # (each field alone, the bag by a band)
     assert geweke(120, 30, pool) < 4.5
 
 

@@ -11,13 +11,17 @@ import samples
 import scipy.sparse as sp
 from naive import problem, random_problem, scores
 
+from mfcore.objectives import ridge as ridges
+from mfcore.objectives.band import Band
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.penalty import Penalty, Prior, averages, ridge_solver
+from mfcore.objectives.penalty import Penalty, Prior, averages
+from mfcore.objectives.ridge import Design, Shifted, ridge_solver
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS
 from mfcore.solvers.gradient import LBFGS
 from mfcore.solvers.minibatch import Adam
 from mfcore.solvers.sgd import SGD
+from mfcore.validation import DivergenceError, FitWarning
 
 CASES = {
     "learned bias": random_problem(1, learns_bias=True, n_features=(3, 2)),
@@ -49,7 +53,7 @@ def one_hot(groups_of_rows: np.ndarray, n_groups: int) -> sp.csr_array:
 def test_solving_for_the_groups_zeroes_their_gradient(case, pool):
     dense, at = case
     here = at.copy()
-    problem(dense).solve_groups(here)
+    problem(dense).solve_groups(here, pool)
     gradient = dense.gradient(here)
     for name in ("G", "H", "g", "h") if dense.learns_bias else ("G", "H"):
         np.testing.assert_allclose(getattr(gradient, name), 0, atol=1e-10, err_msg=name)
@@ -59,7 +63,7 @@ def test_solving_for_the_groups_zeroes_their_gradient(case, pool):
 def test_where_biases_are_fixed_groups_have_none(pool):
     dense, at = CASES["fixed bias"]
     here = at.copy()
-    problem(dense).solve_groups(here)
+    problem(dense).solve_groups(here, pool)
     np.testing.assert_array_equal(here.g, at.g)
     np.testing.assert_array_equal(here.h, at.h)
 
@@ -89,7 +93,7 @@ def test_a_group_vector_is_the_shrunken_mean_of_its_members(pool):
     P, reg = random.normal(size=(6, 4)), random.uniform(0.5, 3, 6)
     prior = Prior(Penalty(reg, reg, np.zeros((1, 4)), np.zeros(1)), one_hot(of, 3), 1.3, 0.8)
     G, g = np.ones((3, 4)), np.ones(3)
-    prior.solve(P, P[:, 0].copy(), G, g, True)
+    prior.solve(P, P[:, 0].copy(), G, g, True, pool)
     for group in range(3):
         members = of == group
         total = reg[members].sum()
@@ -152,23 +156,110 @@ def test_after_an_epoch_of_a_stochastic_solver_group_vectors_are_at_their_minimu
     np.testing.assert_allclose(gradient.H, 0, atol=1e-10)
 
 
-def test_conjugate_gradient_and_cholesky_agree_on_many_features():
-    random = np.random.default_rng(1)
-    F = samples.random_array((40, 25), density=0.3, rng=random, format="csr")
-    weights, Y = random.uniform(0.1, 4, 40), random.normal(size=(40, 3))
-    exact = ridge_solver(F, weights, 0.7)(Y, np.zeros((25, 3)))
-    solve = ridge_solver(F, weights, 0.7, most_dense=10)
-    np.testing.assert_allclose(solve(Y, np.zeros((25, 3))), exact, atol=1e-7)
-    np.testing.assert_allclose(solve(Y[:, 0], np.zeros(25)), exact[:, 0], atol=1e-7)
-    np.testing.assert_array_equal(solve(0 * Y, np.zeros((25, 3))), 0)
+FEATURES = {"tall": (70, 25), "wide": (25, 70)}
 
 
-def test_collinear_features_share_what_one_would_have():
+@pytest.fixture(params=FEATURES)
+def ridge(request):
+    """F, weights of rows, penalties of features and Y, and the solution of the dense system."""
+    random, (n, m) = np.random.default_rng(1), FEATURES[request.param]
+    F = samples.random_array((n, m), density=0.3, rng=random, format="csr")
+    weights, reg = random.uniform(0.1, 4, n), random.uniform(0.5, 2, m)
+    Y = random.normal(size=(n, 3))
+    dense = F.toarray()
+    A = (dense.T * weights) @ dense + np.diag(reg)
+    return F, weights, reg, Y, np.linalg.solve(A, dense.T @ (weights[:, None] * Y))
+
+
+def test_groups_are_solved_as_the_dense_system_says(ridge, pool):
+    F, weights, reg, Y, exact = ridge
+    solve = ridge_solver(Design.of(F, np.dtype(float)), weights, reg)
+    np.testing.assert_allclose(solve(Y, 0 * exact, 0 * Y, pool), exact, atol=1e-12)
+
+
+def test_steps_from_where_groups_are_end_within_their_tolerance(ridge, pool, monkeypatch):
+    F, weights, reg, Y, exact = ridge
+    monkeypatch.setattr("mfcore.objectives.ridge.MOST_DENSE", 10)
+    monkeypatch.setattr("mfcore.objectives.ridge.RITZ", 5)
+    solve = ridge_solver(Design.of(F, np.dtype(float)), weights, reg)
+
+    def energy(X):
+        return np.sum(weights[:, None] * (F @ X) ** 2) + np.sum(reg[:, None] * X ** 2)
+
+    found = solve(Y, 0 * exact, 0 * Y, pool)
+    assert 1e-8 < energy(found - exact) / energy(exact) < 4 * ridges.FIXED ** 2
+    again = solve(Y, found, F @ found, pool)                # a step at least
+    assert energy(again - exact) < 0.5 * energy(found - exact)
+    np.testing.assert_array_equal(solve(0 * Y, 0 * exact, 0 * Y, pool), 0)
+
+
+def test_steps_that_are_too_few_are_told_and_those_that_overflow_refused(ridge, pool, monkeypatch):
+    F, weights, reg, Y, exact = ridge
+    monkeypatch.setattr("mfcore.objectives.ridge.MOST_DENSE", 10)
+    monkeypatch.setattr("mfcore.objectives.ridge.RITZ", 2)
+    monkeypatch.setattr("mfcore.objectives.ridge.CG_STEPS", 1)
+    solve = ridge_solver(Design.of(F, np.dtype(float)), weights, 1e-3 * reg)
+    with pytest.warns(FitWarning, match=f"vectors of {F.shape[1]} features are not solved"):
+        solve(Y, 0 * exact, 0 * Y, pool)
+    with pytest.raises(DivergenceError, match="vectors of features overflow"), \
+            np.errstate(over="ignore", invalid="ignore"):
+        solve(1e300 * Y, 0 * exact, 0 * Y, pool)
+
+
+@pytest.mark.parametrize("width", [4, 64])
+@pytest.mark.parametrize("p", [1, 4, 5, 9, 67])
+def test_a_band_solves_every_shift_of_a_matrix(p, width, pool):
+    random = np.random.default_rng(p)
+    X, C = random.normal(size=(p, p + 2)), random.normal(size=(p, 3))
+    band = Band.of(X @ X.T, pool, width)
+    for shift in (0.3, 7.0):
+        np.testing.assert_allclose(band.solve(C, shift, pool),
+                                   np.linalg.solve(X @ X.T + shift * np.eye(p), C), atol=1e-9)
+    np.testing.assert_allclose(band.Q.T @ band.Q, np.eye(p), atol=1e-13)
+
+
+@pytest.mark.parametrize("how", ["factored", "band", "search", "one each"])
+@pytest.mark.parametrize("shape", FEATURES.values(), ids=list(FEATURES))
+def test_shifted_groups_are_solved_as_the_dense_system_says(how, shape, pool, monkeypatch):
+    random = np.random.default_rng(2)
+    F = samples.random_array(shape, density=0.3, rng=random, format="csr")
+    if how == "one each":
+        F = sp.csr_array((random.normal(size=shape[0]), random.integers(0, shape[1], shape[0]),
+                          np.arange(shape[0] + 1)), shape=shape)
+    monkeypatch.setattr("mfcore.objectives.ridge.BAND_BYTES", 0 if how == "search" else 1e9)
+    block = Shifted(Design.of(F, np.dtype(float)), 100 if how == "factored" else 1)
+    Y, dense = random.normal(size=(shape[0], 2)), F.toarray()
+    for kappa in (0.4, 3.0):
+        exact = np.linalg.solve(dense.T @ dense + kappa * np.eye(shape[1]), dense.T @ Y)
+        found = block.solve(Y, 0 * exact, np.full(shape[1], kappa), pool)
+        np.testing.assert_allclose(found, exact, atol=1e-4 if how == "search" else 1e-10)
+
+
+def test_solutions_have_the_same_bits_for_any_number_of_threads(monkeypatch):
+    random = np.random.default_rng(4)
+    F = samples.random_array((900, 700), density=0.05, rng=random, format="csr")
+    Y, start = random.normal(size=(900, 5)), np.zeros((700, 5))
+    monkeypatch.setattr("mfcore.objectives.ridge.MOST_DENSE", 10)
+    monkeypatch.setattr("mfcore.objectives.band.TILE", 100)
+    monkeypatch.setattr("mfcore.parallel.GRAM_ROWS", 64)
+
+    def found(n_threads):
+        design = Design.of(F, np.dtype("float32"))
+        with Pool(n_threads) as pool:
+            return (ridge_solver(design, np.ones(900), 0.5)(Y, start, 0 * Y, pool),
+                    Shifted(design).solve(Y, start, np.full(700, 2.0), pool))
+
+    for several in (found(2), found(8)):
+        for one, other in zip(found(1), several, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_collinear_features_share_what_one_would_have(pool):
     F = np.repeat(np.eye(3)[[0, 1, 2, 0, 1]], 2, axis=1)              # every column twice
     prior = Prior(Penalty(np.ones(5), np.ones(5), np.zeros((1, 2)), np.zeros(1)),
                   sp.csr_array(F), 0.5)
     G = np.zeros((6, 2))
-    prior.solve(np.arange(10.0).reshape(5, 2), np.zeros(5), G, np.zeros(6), False)
+    prior.solve(np.arange(10.0).reshape(5, 2), np.zeros(5), G, np.zeros(6), False, pool)
     np.testing.assert_allclose(G[::2], G[1::2])
     np.testing.assert_allclose(2 * G[0], np.array([0 + 6, 1 + 7]) / (2 + 0.5 / 2))
 

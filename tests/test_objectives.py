@@ -10,11 +10,10 @@ import scipy.sparse as sp
 from naive import problem, random_problem
 
 from mfcore import Ratings
-from mfcore.objectives import penalty
 from mfcore.objectives.bayesian import OptimisticScorer
 from mfcore.objectives.biases import fitted_biases, mean_size, rating_scale
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.penalty import Penalty, Prior, ridge_solver
+from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.scaling import score_rounding
 from mfcore.parallel import Pool
 
@@ -63,21 +62,12 @@ def test_the_scale_of_ratings_is_their_weighted_deviation_and_1_where_all_that_c
     assert scale([1.0, 2.0, 0.0, 3.0], 3.5) == pytest.approx(0.5)
 
 
-def test_more_features_than_are_factored_are_solved_by_steps_from_the_start(monkeypatch):
-    F = sp.csr_array(np.random.default_rng(0).normal(size=(5, 20)))
-    Y, start = np.ones(5), np.arange(20.0)
-    exact = np.linalg.solve((F.T @ F).toarray() + np.eye(20), F.T @ Y)
-    monkeypatch.setattr(penalty, "CG_STEPS", 0)
-    np.testing.assert_allclose(ridge_solver(F, np.ones(5), 1.0, 20)(Y, start), exact)
-    np.testing.assert_array_equal(ridge_solver(F, np.ones(5), 1.0, 19)(Y, start), start)
-
-
 def test_biases_of_features_are_a_ridge_on_the_biases_of_their_members():
     F, lam = np.array([[1.0, 0], [1, 1], [0, 2]]), np.array([0.5, 2.0, 3.0])
     prior = Prior(Penalty(np.ones(3), lam, np.zeros((1, 1)), np.array([0.7])), sp.csr_array(F),
                   1.0, 1.5)
     g, beta = np.zeros(2), np.array([1.0, -2.0, 0.5])
-    prior.solve(np.zeros((3, 1)), beta, np.zeros((2, 1)), g, True)
+    prior.solve(np.zeros((3, 1)), beta, np.zeros((2, 1)), g, True, Pool(1))
     expected = np.linalg.solve(F.T @ (lam[:, None] * F) + 1.5 * np.eye(2),
                                F.T @ (lam * (beta - 0.7)))
     np.testing.assert_allclose(g, expected)

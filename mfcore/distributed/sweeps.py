@@ -134,9 +134,9 @@ class BlockALS(Solver):
         problem = self.problem
         balance(problem, at, pool)
         rows = {side: self._begin(side, at) for side in OTHER}
-        problem.items.solve(*at.of_items, problem.learns_bias)
+        problem.items.solve(*at.of_items, problem.learns_bias, pool)
         rows["item"], users, _ = self._half("item", at, rows, steps)
-        problem.users.solve(*at.of_users, problem.learns_bias)
+        problem.users.solve(*at.of_users, problem.learns_bias, pool)
         around = problem.constant + problem.penalty(at)
         rows["user"], items, known = self._half("user", at, rows, steps)
         if problem.w0:

@@ -27,11 +27,13 @@ of the m features.  With the mean integrated out, column by column,
     λ_f ~ Gamma( (n + m + ν)/2, rate (T_f + ν v_f)/2 )
     μ_f ~ N( t_f/(n + 1), 1/((n + 1) λ_f) )                                  given λ_f
 
-Groups.  Ridge regression on F.  E and E' hold rows of N(0, Λ⁻¹), so that what they add to the
-right-hand side gives the solution the covariance of the conditional:
+Groups.  Ridge regression on F, all columns at once, for some fields at a time: F and Z are then
+theirs and what the others leave.  E and E' hold rows of N(0, Λ⁻¹), so that what they add gives
+the solution the covariance of the conditional (objectives/ridge.py solves it):
 
     −2 ln p(G | rest) = Σ_f λ_f [ ‖Z_f − μ_f − F G_f‖² + Σ K G_f² ] + ...
-    G = (FᵀF + K)⁻¹ ( Fᵀ(Z − μ + E) + √K E' )                                one system, all columns
+    G = (FᵀF + K)⁻¹ ( Fᵀ(Z − μ + E) + √K E' )
+      = N + (FᵀF + K)⁻¹ Fᵀ(Z − μ + E − F N)                                  N = K^−½ E'
     κ_φ ~ Gamma( (d m_φ + ν)/2, rate (Σ_{g∈φ} G_g Λ G_gᵀ + ν)/2 )            m_φ features in φ
 
 The v_f are weak guesses from the variance v of the ratings: a score is a sum of k products of
@@ -46,15 +48,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore.objectives.factors import LinearScorer
-from mfcore.objectives.penalty import ridge_solver
+from mfcore.objectives.ridge import Design, Shifted
+from mfcore.parallel import Pool
 
 NU = 1.0
-MOST_DENSE = 256       # up to this many features, a matrix that changes each sweep is factored
 
 
 @dataclass(frozen=True)
@@ -77,30 +81,73 @@ class Hyper:
     features : csr_array (n_rows, n_features), or None
     fields : ndarray of int, shape (n_features,)
         Field φ of each feature.
+    real : dtype
+        Precision of G, and of products with F.
     """
 
     variances: np.ndarray
     features: sp.csr_array | None
     fields: np.ndarray
+    real: np.dtype = np.dtype(np.float64)
 
     def start(self) -> RowPrior:
         """Return the prior that the guesses give."""
         n_fields = int(self.fields.max(initial=-1)) + 1
         return RowPrior(np.zeros(len(self.variances)), 1 / self.variances, np.ones(n_fields))
 
-    def draw(self, prior: RowPrior, Z: np.ndarray, G: np.ndarray,
-             random: np.random.Generator) -> tuple[RowPrior, np.ndarray]:
-        """Draw Λ, μ, G and κ in turn; return the prior and G (n_features, d)."""
+    def draw(self, prior: RowPrior, Z: np.ndarray, G: np.ndarray, random: np.random.Generator,
+             pool: Pool) -> tuple[RowPrior, np.ndarray, np.ndarray]:
+        """Draw Λ, μ, G and κ in turn; return the prior, G (n_features, d) and F G."""
         K = prior.field_precision[self.fields]
-        D = Z if self.features is None else Z - self.features @ G
+        parts = self._parts(G, pool)
+        D = Z - sum(parts) if parts else Z
         precision = self.draw_precision(D, G, K, random)
         mean = draw_mean(D, precision, random)
         prior = replace(prior, mean=mean, precision=precision)
-        if self.features is None:
-            return prior, G
-        G = draw_groups(self.features, Z - mean, precision, K, G, random)
+        if not parts:
+            return prior, G, np.zeros((1, len(mean)))
+        G = G.copy()
+        for number, (chosen, block) in enumerate(self._blocks):
+            others = sum(parts[:number] + parts[number + 1:])
+            drawn = draw_groups(block, Z - mean - others, precision, K[chosen], G[chosen], random,
+                                pool)
+            G[chosen] = drawn.astype(self.real)
+            parts[number] = block.design.times(G[chosen], pool).astype(np.float64)
+        self._kept["parts"] = G, parts
         kappa = draw_field_precisions(G, precision, self.fields, random)
-        return replace(prior, field_precision=kappa), G
+        return replace(prior, field_precision=kappa), G, np.asarray(sum(parts))
+
+    def _parts(self, G: np.ndarray, pool: Pool) -> list[np.ndarray]:
+        """Return F G of each block, those of the G that was drawn last without a product."""
+        drawn, parts = self._kept.get("parts", (None, []))
+        if drawn is not None and np.array_equal(drawn, G):
+            return list(parts)
+        return [block.design.times(G[chosen], pool).astype(np.float64)
+                for chosen, block in self._blocks]
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _blocks(self) -> list[tuple[np.ndarray, Shifted]]:
+        """The features that are drawn together, and what solves for them.
+
+        Small fields share a block, whose matrix is factored in each sweep; a large one has its own.
+        """
+        if self.features is None:
+            return []
+        packs: list[list[int]] = []
+        room = 0
+        for number, size in enumerate(np.bincount(self.fields)):
+            if size > room:
+                packs.append([])
+                room = Shifted.most_dense
+            packs[-1].append(number)
+            room -= size
+        columns = [np.flatnonzero(np.isin(self.fields, pack)) for pack in packs]
+        return [(chosen, Shifted(Design.of(self.features[:, chosen], self.real)))
+                for chosen in columns]
 
     def draw_precision(self, D: np.ndarray, G: np.ndarray, K: np.ndarray,
                        random: np.random.Generator) -> np.ndarray:
@@ -126,14 +173,14 @@ def draw_mean(D: np.ndarray, precision: np.ndarray, random: np.random.Generator)
     return mean
 
 
-def draw_groups(F: sp.csr_array, Y: np.ndarray, precision: np.ndarray, K: np.ndarray,
-                G: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def draw_groups(block: Shifted, Y: np.ndarray, precision: np.ndarray, K: np.ndarray,
+                G: np.ndarray, random: np.random.Generator, pool: Pool) -> np.ndarray:
     """Draw G (n_features, d) given Y = Z − μ; a search for it starts at `G`."""
+    F = block.design
     n_rows, n_features = F.shape
     noise = normal_rows(n_features, precision, random) / np.sqrt(K)[:, None]
     target = Y + normal_rows(n_rows, precision, random)
-    solve = ridge_solver(F, np.ones(n_rows), K, MOST_DENSE)
-    drawn: np.ndarray = solve(target - F @ noise, G - noise) + noise
+    drawn: np.ndarray = block.solve(target - F.times(noise, pool), G - noise, K, pool) + noise
     return drawn
 
 

@@ -23,7 +23,8 @@ members' vectors:
 
     G_g = Σ_{u∈g} λ_u (P_u − m) / ( Σ_{u∈g} λ_u + λ_g )
 
-So at a minimum of L the group vectors are averages, however they were found.
+So at a minimum of L the group vectors are averages, however they were found.  objectives/ridge.py
+solves these systems.
 
 Units.  If r becomes c r, the loss becomes c² times as large, and the same model is the minimum if
 biases become c times as large, vectors of both sides √c times, and
@@ -38,24 +39,15 @@ Rendle, Krichene, Zhang, Koren 2021 (λ by the number of ratings).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from mfcore.data.chunks import CELLS, rows_of_cells
 from mfcore.data.ratings import Ratings
-from mfcore.parallel import Pool, gram, row_chunks
-
-DENSE_FEATURES = 2048        # up to here FᵀΛF is factored once; beyond, conjugate gradient
-CG_STEPS = 50
-CG_TOLERANCE = 1e-8
-
-Solve = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from mfcore.parallel import Pool, gram, row_chunks, tiled_product
 
 
 @dataclass(frozen=True)
@@ -119,6 +111,22 @@ class Prior:
     features: sp.csr_array | None = None
     feature_reg: float | np.ndarray = 1.0
     feature_bias_reg: float | np.ndarray = 1.0
+    # F in both orders, what solves its systems, and F G of the last G: each is made once.
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "kept": {}}
+
+    def scaled(self, share: float) -> Prior:
+        """Return the prior with all its penalties times a number: G is solved as before."""
+        return replace(self, penalty=self.penalty.scaled(share, share),
+                       feature_reg=share * self.feature_reg,
+                       feature_bias_reg=share * self.feature_bias_reg)
+
+    def with_penalty(self, penalty: Penalty) -> Prior:
+        """Return the prior with another penalty of its rows."""
+        kept = {key: made for key, made in self.kept.items() if key[0] == "design"}
+        return replace(self, penalty=penalty, kept=kept)
 
     def at(self, G: np.ndarray, g: np.ndarray) -> Penalty:
         """Return the penalty of the rows with the means that G and g give them."""
@@ -128,11 +136,35 @@ class Prior:
         return replace(self.penalty, means=(self.penalty.means + means).astype(G.dtype),
                        bias_means=self.penalty.bias_means + bias_means)
 
-    def mean_shift(self, G: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return F G and F g in float64; zeros (1, k) and (1,) without features."""
+    def mean_shift(self, G: np.ndarray, g: np.ndarray, pool: Pool | None = None
+                   ) -> tuple[np.ndarray, np.ndarray]:
+        """Return F G, in G's precision, and F g in float64; zeros (1, k) and (1,) without features.
+
+        Those of the G and g of last time are not computed again.
+        """
         if self.features is None:
             return np.zeros((1, G.shape[1])), np.zeros(1)
-        return self.features @ G.astype(np.float64), self.features @ g.astype(np.float64)
+        before = self.kept.get(("shift",))
+        if before is None or not (before[0].dtype == G.dtype and np.array_equal(before[0], G)
+                                  and np.array_equal(before[1], g)):
+            before = (G.copy(), g.copy(), self._design(G.dtype).times(G, pool or Pool(1)),
+                      self.features @ g.astype(np.float64))
+            self.kept["shift",] = before
+        return before[2], before[3]
+
+    def turn_groups(self, G: np.ndarray, g: np.ndarray, M: np.ndarray, pool: Pool) -> None:
+        """Overwrite G with G M; F G turns with it."""
+        shift, bias_shift = self.mean_shift(G, g, pool)
+        tiled_product(G, M, pool, out=G)
+        self.kept["shift",] = G.copy(), g.copy(), tiled_product(shift, M, pool), bias_shift
+
+    def _design(self, real: np.dtype) -> Any:
+        from mfcore.objectives.ridge import Design
+
+        key = "design", real.name
+        if key not in self.kept:
+            self.kept[key] = Design.of(self.features, real)
+        return self.kept[key]
 
     def value(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
               learns_bias: bool) -> float:
@@ -166,22 +198,28 @@ class Prior:
         return 2 * dG, 2 * dg if learns_bias else np.zeros_like(g)
 
     def solve(self, P: np.ndarray, beta: np.ndarray, G: np.ndarray, g: np.ndarray,
-              learns_bias: bool) -> None:
+              learns_bias: bool, pool: Pool) -> None:
         """Overwrite G, and g if biases are learned, with the closed form."""
         if self.features is None:
             return
-        prior = self.penalty
-        G[...] = self._solve_vectors(prior.reg[:, None] * (P - prior.means), G)
+        prior, design = self.penalty, self._design(P.dtype)
+        solve = self._solver("vectors", design, prior.reg, self.feature_reg)
+        shift, bias_shift = self.mean_shift(G, g, pool)
+        G[...] = solve(P - prior.means, G, shift, pool)
         if learns_bias:
-            g[...] = self._solve_biases(prior.bias_reg * (beta - prior.bias_means), g)
+            solve = self._solver("biases", design, prior.bias_reg, self.feature_bias_reg)
+            away = (beta - prior.bias_means).astype(P.dtype)
+            before = bias_shift[:, None].astype(P.dtype)
+            g[...] = solve(away[:, None], g[:, None], before, pool)[:, 0]
+        self.mean_shift(G, g, pool)
 
-    @cached_property
-    def _solve_vectors(self) -> Solve:
-        return ridge_solver(self.features, self.penalty.reg, self.feature_reg)
+    def _solver(self, name: str, design: Any, reg: np.ndarray, feature_reg: Any) -> Any:
+        from mfcore.objectives.ridge import ridge_solver
 
-    @cached_property
-    def _solve_biases(self) -> Solve:
-        return ridge_solver(self.features, self.penalty.bias_reg, self.feature_bias_reg)
+        key = name, design.rows.dtype.name
+        if key not in self.kept:
+            self.kept[key] = ridge_solver(design, reg, feature_reg)
+        return self.kept[key]
 
 
 def averages(features: sp.csr_array, X: np.ndarray) -> np.ndarray:
@@ -194,51 +232,3 @@ def averages(features: sp.csr_array, X: np.ndarray) -> np.ndarray:
     share = np.divide(1.0, weight, out=np.zeros_like(weight), where=weight > 0)
     mean: np.ndarray = (total.T * share).T
     return mean
-
-
-def ridge_solver(F: sp.csr_array, weights: np.ndarray, reg: float | np.ndarray,
-                 most_dense: int = DENSE_FEATURES) -> Solve:
-    """Return a function that solves (FᵀΛF + diag(reg)) X = FᵀY for X, given Y and a start.
-
-    It uses Cholesky up to `most_dense` features, and conjugate gradient beyond.  Y is (n_rows,)
-    or (n_rows, k); X and the start are (n_features,) or (n_features, k).
-    """
-    if not F.shape[1]:                    # (old versions of LAPACK refuse an empty system)
-        return lambda Y, start: np.zeros((0, *Y.shape[1:]))
-    weighted = sp.csr_array(F * weights[:, None])
-    reg = np.broadcast_to(np.asarray(reg, np.float64), F.shape[1])
-    if F.shape[1] <= most_dense:
-        factor = scipy.linalg.cho_factor((F.T @ weighted).toarray() + np.diag(reg), lower=True)
-        return lambda Y, start: np.asarray(scipy.linalg.cho_solve(factor, F.T @ Y))
-    diagonal = np.asarray((weighted.multiply(F)).sum(axis=0)).ravel() + reg
-
-    def times(X: np.ndarray) -> np.ndarray:
-        product: np.ndarray = weighted.T @ (F @ X) + (reg * X.T).T
-        return product
-
-    return lambda Y, start: conjugate_gradient(times, F.T @ Y, start, diagonal)
-
-
-def conjugate_gradient(times: Callable[[np.ndarray], np.ndarray], C: np.ndarray,
-                       start: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """Solve A X = C for every column at once, from `start`, preconditioned by A's diagonal.
-
-    `times(X)` returns A X.  It stops when every residual is 1e-8 of its right-hand side.
-    """
-    scale = diagonal if C.ndim == 1 else diagonal[:, None]
-    X = start.astype(np.float64)
-    R = C - times(X)
-    D = Z = R / scale
-    rz = np.sum(R * Z, axis=0)
-    goal = CG_TOLERANCE ** 2 * np.sum(C * C / scale, axis=0)
-    for _ in range(CG_STEPS):
-        if (rz <= goal).all():
-            break
-        AD = times(D)
-        length = rz / np.maximum(np.sum(D * AD, axis=0), np.finfo(float).tiny)
-        X = X + length * D
-        R = R - length * AD
-        Z = R / scale
-        old, rz = rz, np.sum(R * Z, axis=0)
-        D = Z + rz / np.maximum(old, np.finfo(float).tiny) * D
-    return X

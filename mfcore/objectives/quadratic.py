@@ -270,7 +270,7 @@ class Quadratic:
 
     def scaled(self, reg: float, bias_reg: tuple[float, float]) -> Quadratic:
         """Return the problem with λ of rows times `reg`, λᵇ of users and of items times theirs."""
-        users, items = (replace(prior, penalty=prior.penalty.scaled(reg, own))
+        users, items = (prior.with_penalty(prior.penalty.scaled(reg, own))
                         for prior, own in zip((self.users, self.items), bias_reg, strict=True))
         return replace(self, users=users, items=items)
 
@@ -283,10 +283,10 @@ class Quadratic:
         """Return the penalties of users and of items, with the means that `at` gives."""
         return self.users.at(at.G, at.g), self.items.at(at.H, at.h)
 
-    def solve_groups(self, at: Factors) -> None:
+    def solve_groups(self, at: Factors, pool: Pool) -> None:
         """Overwrite the group vectors and biases with their closed form."""
-        self.users.solve(*at.of_users, self.learns_bias)
-        self.items.solve(*at.of_items, self.learns_bias)
+        self.users.solve(*at.of_users, self.learns_bias, pool)
+        self.items.solve(*at.of_items, self.learns_bias, pool)
 
     def gradient(self, at: Factors, pool: Pool) -> Factors:
         """Return the derivatives by every block of `at` (zeros if biases are fixed)."""

@@ -229,9 +229,9 @@ class Alternating(Solver):
         """
         problem = self.problem
         balance(problem, at, pool)
-        problem.items.solve(*at.of_items, problem.learns_bias)
+        problem.items.solve(*at.of_items, problem.learns_bias, pool)
         self._half(problem.item_rows(at), at.Q, at.gamma, pool)
-        problem.users.solve(*at.of_users, problem.learns_bias)
+        problem.users.solve(*at.of_users, problem.learns_bias, pool)
         around = problem.constant + problem.penalty(at)
         if problem.w0:
             around += problem.w0 * problem.whole_square(at, pool, self._sums)

@@ -86,8 +86,7 @@ class Gibbs(Solver):
         self.sweeps_done += 1
         random = np.random.default_rng([self.seed, self.sweeps_done])
         for side in ("items", "users"):
-            self._draw_prior(side, at, random)
-            self._draw_rows(side, at, pool)
+            self._draw_rows(side, at, pool, self._draw_prior(side, at, random, pool))
         loss = self.problem.value(at, pool)
         squares = loss.known + loss.unknown
         if not np.isfinite(squares):
@@ -102,7 +101,9 @@ class Gibbs(Solver):
         """Return the present state."""
         return Sample(at.copy(), self.tau, self._priors["users"], self._priors["items"])
 
-    def _draw_prior(self, side: str, at: Factors, random: np.random.Generator) -> None:
+    def _draw_prior(self, side: str, at: Factors, random: np.random.Generator, pool: Pool
+                    ) -> np.ndarray:
+        """Draw the prior of a side and its group vectors; return F G, biases last."""
         X, bias, G, g = at.of_users if side == "users" else at.of_items
         base = getattr(self.problem, side).penalty
         hyper: Hyper = getattr(self, side)
@@ -110,17 +111,19 @@ class Gibbs(Solver):
         if self.problem.learns_bias:
             Z = np.column_stack([Z, bias.astype(np.float64) - base.bias_means])
             ZG = np.column_stack([ZG, g])
-        self._priors[side], ZG = hyper.draw(self._priors[side], Z, ZG, random)
+        self._priors[side], ZG, means = hyper.draw(self._priors[side], Z, ZG, random, pool)
         G[...] = ZG[:, :X.shape[1]]
         if self.problem.learns_bias:
             g[...] = ZG[:, -1]
+        return means
 
-    def _draw_rows(self, side: str, at: Factors, pool: Pool) -> None:
-        X, bias, G, g = at.of_users if side == "users" else at.of_items
+    def _draw_rows(self, side: str, at: Factors, pool: Pool, means: np.ndarray) -> None:
+        X, bias, _, _ = at.of_users if side == "users" else at.of_items
         rows = self.problem.without_groups.user_rows(at) if side == "users" else \
             self.problem.without_groups.item_rows(at)
-        means, bias_means = getattr(self.problem, side).mean_shift(G, g)
-        systems = sampled_rows(rows, self._priors[side], self.tau, means, bias_means)
+        k = X.shape[1]
+        bias_means = means[:, k] if self.problem.learns_bias else np.zeros(1)
+        systems = sampled_rows(rows, self._priors[side], self.tau, means[:, :k], bias_means)
         noise = row_noise((len(X), systems.n_free), (self.seed, self.sweeps_done,
                                                      SIDES.index(side)), X.dtype, pool)
         noise /= X.dtype.type(np.sqrt(self.tau))

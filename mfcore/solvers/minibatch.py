@@ -164,7 +164,7 @@ class Adam(Solver):
         for number, cells in enumerate(self.batches()):
             self._step(at, self.gradients(at, number, cells, grams, pool), grams, rate, pool)
         if self.free == "both":
-            self.problem.solve_groups(at)
+            self.problem.solve_groups(at, pool)
         self._epochs += 1
         loss = self.problem.value(at, pool).total
         if not np.isfinite(loss):

@@ -59,15 +59,12 @@ def of_users(problem: Quadratic, rows: np.ndarray) -> Quadratic:
     users, items = problem.users, problem.items
     means, bias_means = users.penalty.means_of(rows)
     chosen = Penalty(users.penalty.reg[rows], users.penalty.bias_reg[rows], means, bias_means)
-    lighter = replace(items.penalty, reg=share * items.penalty.reg,
-                      bias_reg=share * items.penalty.bias_reg)
     return replace(
         problem, by_user=by_user, constant=0.0,
         by_item=_turned(by_user, len(problem.by_item.indptr) - 1),
         users=Prior(chosen, None if users.features is None else users.features[rows],
                     share * users.feature_reg, share * users.feature_bias_reg),
-        items=replace(items, penalty=lighter, feature_reg=share * items.feature_reg,
-                      feature_bias_reg=share * items.feature_bias_reg))
+        items=items.scaled(share))
 
 
 def of_cells(problem: Quadratic, kept: np.ndarray) -> Quadratic:

@@ -163,7 +163,7 @@ class SGD(Solver):
         if wide.P is not at.P:
             at.P[:], at.Q[:] = wide.P[:, :k], wide.Q[:, :k]
         self._pull_unrated(at, (self._first_rate / slower, rates[1]))
-        self.problem.solve_groups(at)
+        self.problem.solve_groups(at, pool)
         self.epochs_done += 1
         return self.problem.constant + known + self._whole(at, pool) + self.problem.penalty(at)
 

@@ -125,7 +125,8 @@ def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], s
     variance = core.observed.unit ** 2
     guesses = guessed_variances(variance, core.n_factors, core.observed.learns_bias)
     users, items = (Hyper(guesses, None if side.features is None else side.features.matrix,
-                          fields_of(side.feature_names or ())) for side in sides)
+                          fields_of(side.feature_names or ()), core.observed.real)
+                    for side in sides)
     n_cells = float(np.prod(ratings.shape)) if w0 > 0 else float(counted_cells(ratings).sum())
     return Gibbs(core.problem(ratings, sides), users, items, n_cells, variance, kept, seed)
 
