@@ -259,6 +259,8 @@ def test_blocks_of_a_diagonal_share_no_user_and_no_item_and_an_epoch_meets_every
     assert met == set(zip(*positives.nonzero(), strict=True))
     cells = [np.diff(positives.indptr)[users].sum() for users in plan.users]
     assert max(cells) < 1.3 * min(cells)
+    draws = plan.starts[plan.users[0], 1].sum() - plan.starts[plan.users[0], 0].sum()
+    assert len(plan.portions(0, 0)) == np.ceil(draws / (8 * np.log(8 + 1)))
 
 
 @pytest.mark.usefixtures("cut")

@@ -67,6 +67,7 @@ def test_the_iteration_finds_the_leading_singular_vectors(dtype):
     assert (np.diff(losses) < tolerance * losses[0]).all()
     overlap = np.linalg.svd(at.Q[:, :k].T @ Vt[:k].T)[1]
     np.testing.assert_allclose(overlap, 1, atol=max(tolerance, 1e-5))
+    assert (at.Q.max(axis=0) >= -at.Q.min(axis=0)).all()        # (whatever the start)
 
 
 def test_the_nearest_orthonormal_matrix_has_orthonormal_columns_and_keeps_columns_of_zeros():

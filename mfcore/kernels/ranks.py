@@ -170,5 +170,5 @@ def _count_from(values: np.ndarray, bound: float) -> np.int64:
 def _has_nan(values: np.ndarray) -> np.int32:
     found = np.int32(0)
     for t in range(values.size):
-        found |= np.int32(values[t] != values[t])
+        found += np.int32(values[t] != values[t])
     return found
