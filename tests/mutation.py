@@ -419,7 +419,7 @@ class Session:
         for test, following in zip(tests, [*tests[1:], None], strict=True):
             if time.process_time() - start > self.most:
                 break
-            limit(3 + 10 * self.map.seconds[test])
+            limit(20 + 10 * self.map.seconds[test])      # (it may have to compile)
             if failure_of(self.items[test], following and self.items[following]):
                 return test
         return ""
