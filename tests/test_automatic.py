@@ -220,6 +220,14 @@ def test_labels_with_weight_on_the_unknown_ask_for_half_of_the_errors_of_a_const
     assert found.bias_reg == pytest.approx((w.sum() / np.count_nonzero(w),) * 2)
 
 
+def test_biases_of_a_fit_to_ranks_have_twice_the_mean_weight(monkeypatch):
+    problem, at = weighed(w0=0.4, learns_bias=True)
+    monkeypatch.setattr(automatic, "_of_ranks", lambda *_: 3.0)
+    w = problem.by_user.a + 0.4
+    weight = w.sum() / np.count_nonzero(w)
+    assert automatic.found_penalties(problem, at, 0, None) == (3.0, (2 * weight, 2 * weight))
+
+
 def test_an_error_that_keeps_falling_is_followed_until_it_settles(monkeypatch):
     problem, at = weighed()
     with Pool(1) as pool:
