@@ -147,6 +147,7 @@ class Shifting:
         self.problem, self.contexts = problem, contexts
         cells = problem.by_user
         self.w, self.pull = cells.a + problem.w0, cells.b
+        self.weights = [np.bincount(each.codes, self.w, len(each.keys)) for each in contexts]
         ends = np.cumsum([0, *(len(each.keys) for each in contexts)]).tolist()
         self.parts = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
         self.size = ends[-1]
@@ -182,8 +183,8 @@ class Shifting:
         cells, drift = self.problem.by_user, at.drift
         s = cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
         left = self.pull - self.w * (s + self.offsets(drift))           # w (t − s − o)
-        for part, context, reg, z in zip(self.parts, self.contexts, regs, noise, strict=True):
-            weight = np.bincount(context.codes, self.w, len(context.keys))
+        for part, context, weight, reg, z in zip(self.parts, self.contexts, self.weights, regs,
+                                                 noise, strict=True):
             old = drift[part].copy()
             sums = np.bincount(context.codes, left, len(old)) + weight * old
             drift[part] = sums / (weight + reg)
