@@ -30,7 +30,7 @@ from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.objectives.ridge import Design, Shifted
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
-from mfcore.solvers.gibbs import LIFT, Gibbs, _lifted, row_noise, sampled_rows
+from mfcore.solvers.gibbs import LIFT, Gaussian, Gibbs, Noise, _lifted, row_noise, sampled_rows
 from mfcore.validation import DivergenceError
 
 
@@ -319,13 +319,14 @@ def geweke(n: int, chains: int, pool: Pool) -> float:
     means = []
     for chain in range(chains):
         at, users, items, tau = from_the_prior(random)
-        gibbs = Gibbs(full_problem(data_given(at, tau, random)), *hypers(), USERS * ITEMS,
-                      VARIANCE, frozenset(), 100 + chain)
-        gibbs._priors, gibbs.tau, seen = {"users": users, "items": items}, tau, []
+        gibbs = Gibbs(full_problem(data_given(at, tau, random)), *hypers(),
+                      Gaussian(USERS * ITEMS, VARIANCE), frozenset(), 100 + chain)
+        gibbs._priors, gibbs.noise, seen = {"users": users, "items": items}, Noise(tau), []
         for _ in range(n):
             gibbs.epoch(at, pool)
-            seen.append(statistics(at, gibbs._priors["users"], gibbs._priors["items"], gibbs.tau))
-            gibbs.problem = full_problem(data_given(at, gibbs.tau, random))
+            seen.append(statistics(at, gibbs._priors["users"], gibbs._priors["items"],
+                                   gibbs.noise.tau))
+            gibbs.problem = full_problem(data_given(at, gibbs.noise.tau, random))
         means.append(np.mean(seen, axis=0))
     chain_error = np.std(means, axis=0, ddof=1) / np.sqrt(chains)
     error = np.sqrt(chain_error ** 2 + direct.var(0) / len(direct))
@@ -619,7 +620,7 @@ def test_a_row_without_a_factor_is_drawn_once_more_and_named_by_its_side(pool, m
 
     monkeypatch.setattr("mfcore.solvers.gibbs.solve_exactly", failing)
     hyper = Hyper(guessed_variances(1.0, 3, True), None, np.zeros(0, int))
-    gibbs = Gibbs(problem_of(dense), hyper, hyper, 9, 1.0, frozenset(), 0)
+    gibbs = Gibbs(problem_of(dense), hyper, hyper, Gaussian(9, 1.0), frozenset(), 0)
     with pytest.raises(DivergenceError, match="no finite draw of the items; rescale"):
         gibbs.epoch(at.copy(), pool)
     lift = calls[1].common - calls[0].common

@@ -66,11 +66,13 @@ class Query(NamedTuple):
     similarity : "dot", the model's score; "cosine", the angle between the vectors alone
     optimism : standard deviations to add to the score, for models with a posterior
     sample : Generator that draws each user's vector from its posterior; None: its mean
+    at_least : level whose probability, or that of more, is the score; None: the expected rating
     """
 
     similarity: str = "dot"
     optimism: float = 0.0
     sample: Any = None
+    at_least: float | None = None
 
 
 class Scorer(Protocol):

@@ -72,6 +72,8 @@ REASONS = {
                                     "model.segment(label).index_vectors()",
     ("RatingAutoencoder", "index_vectors"): "scores are inner products with output='identity' "
                                             "alone: ask recommend",
+    ("BayesianMF", "index_vectors"): "with likelihood='ordinal' items are ranked by expected "
+                                     "ratings, which are no inner products: ask recommend",
     ("MatrixFactorization", "explain"): "with loss='logistic' a score is no sum over ratings, so "
                                         "that explain has nothing to show",
     **{("RatingAutoencoder", ability): "with orientation='item' the network has a size for each "
@@ -122,7 +124,8 @@ MODELS = {each.name: each for each in (
           BASIC | FEATURES | LINEAR | ROWS | {"forget_items"}),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
           "ratings, by the mean of many factorizations", "ratings",
-          BASIC | FEATURES | LINEAR | {"weights", "forget", "forget_items"}),
+          BASIC | FEATURES | LINEAR | {"weights", "forget", "forget_items"},
+          {"index_vectors": "with likelihood='gaussian'", "weights": "with likelihood='gaussian'"}),
     Model("NeuralMF", "mfcore.models.pairs.neural", "neural",
           "ratings or choices, by a network on vectors",
           "ratings with loss='squared', scores with loss='logistic'",

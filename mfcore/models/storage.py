@@ -39,20 +39,20 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "stale": "row"}.items()}
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user",
             user_degrees_="user", item_degrees_="item", singular_values_="factor",
-            user_drift_="user_effect entry", item_drift_="item_effect entry")
+            user_drift_="user_effect entry", item_drift_="item_effect entry", levels_="level",
+            cut_points_="sample cut")
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
 # What older files have not, and what it was then.
 ADDED: dict[str, Callable[[Any], Any]] = {
     "rating_scale_": lambda model: 1.0, "reg_": lambda model: float(model.reg),
-    "bias_reg_": lambda model: [float(_bias_reg(model))] * 2,
-    **dict.fromkeys(("periods_", "user_drift_", "item_drift_"), lambda model: None)}
+    "bias_reg_": lambda model: [float(_bias_reg(model))] * 2, **dict.fromkeys(
+        ("periods_", "user_drift_", "item_drift_", "levels_", "cut_points_"), lambda _: None)}
 PAIRS = {"rating_range_", "bias_reg_"}
-BOUNDS: dict[str, dict[str, float]] = {
-    "rating_scale_": {"above": 0}, "scale_": {"above": 0}, "reg_": {"low": 0},
-    "unknown_weight_": {"low": 0}}
-WHOLE_NUMBERS = {"user_counts_", "item_counts_", "segment_of_user_", "place_of_user_",
-                 "user_stale_", "item_stale_"}
+BOUNDS: dict[str, dict[str, float]] = {"rating_scale_": {"above": 0}, "scale_": {"above": 0},
+                                       "reg_": {"low": 0}, "unknown_weight_": {"low": 0}}
+WHOLE_NUMBERS = {*(f"{side}_{name}_" for side in ("user", "item") for name in ("counts", "stale")),
+                 "segment_of_user_", "place_of_user_"}
 
 
 def save(model: Any, path: persistence.Place, *, seen: bool = True) -> None:

@@ -78,6 +78,10 @@ def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
         raise NotImplementedError(f"mfcore.serving answers for "
                                   f"{', '.join((*LINEAR, *registry.OF_ITEMS))}; mfcore.load "
                                   f"serves {name}")
+    if meta["params"].get("likelihood") == "ordinal":
+        raise NotImplementedError("mfcore.serving answers by one score per pair, and "
+                                  "likelihood='ordinal' by an average over samples; mfcore.load "
+                                  "serves it")
     P, Q = arrays["user_factors_"], arrays["item_factors_"]
     beta, gamma = (arrays.get(f"{side}_bias_", np.zeros(len(X), X.dtype))
                    for side, X in (("user", P), ("item", Q)))

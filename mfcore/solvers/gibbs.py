@@ -1,7 +1,8 @@
 """Gibbs sampling of the Bayesian factorization: the exact solver, plus noise.
 
 A sweep draws, for items and then for users, the prior of the side (precisions, mean, groups)
-given its rows, and then every row given the other side; last the noise precision.  The
+given its rows, and then every row given the other side.  What ratings are, given scores, is a
+likelihood: `Gaussian` draws the noise precision last, solvers/ordinal.py first what it needs.  The
 conditionals are derived in objectives/bayesian.py.  That of a row is N(A⁻¹ c, (τ A)⁻¹) with the A
 and c of its least squares system, so that `solve_exactly` with noise draws it.
 
@@ -17,6 +18,7 @@ Random numbers are keyed by (seed, sweep, side, chunk of rows), so that threads 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -36,12 +38,64 @@ NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 
 
+class Noise(NamedTuple):
+    """What a likelihood draws: τ, and the cut points of levels, if it has any."""
+
+    tau: float
+    cuts: np.ndarray = np.zeros(0)
+
+
+class Likelihood(Protocol):
+    """How ratings are distributed about the scores."""
+
+    def start(self) -> Noise:
+        """Return what a chain begins with."""
+
+    def before(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
+               pool: Pool, *, is_exact: bool) -> tuple[Quadratic, Noise]:
+        """Return the problem whose rows a sweep draws, and what it draws first.
+
+        is_exact : False while the chain only has to find its way
+        """
+
+    def after(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
+              pool: Pool) -> tuple[float, Noise]:
+        """Return a loss of the sweep, and what it draws last."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """r ~ N(s, 1/(τ w)); n_cells : N; variance : v, the variance of the ratings."""
+
+    n_cells: float
+    variance: float
+
+    def start(self) -> Noise:
+        """Return 1/v."""
+        return Noise(1 / self.variance)
+
+    def before(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
+               pool: Pool, *, is_exact: bool) -> tuple[Quadratic, Noise]:
+        """Return what is given."""
+        return problem, noise
+
+    def after(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
+              pool: Pool) -> tuple[float, Noise]:
+        """Return Σ w (r − s)², and a draw of τ."""
+        loss = problem.value(at, pool)
+        squares = loss.known + loss.unknown
+        if not np.isfinite(squares):
+            raise DivergenceError(f"the squared error is {squares}; rescale the ratings and "
+                                  f"weights, or use dtype='float64'")
+        return squares, Noise(draw_noise_precision(self.n_cells, squares, self.variance, random))
+
+
 @dataclass
 class Sample:
-    """One kept state of the chain: a point, τ, and the priors of users and of items."""
+    """One kept state of the chain: a point, the noise, and the priors of users and of items."""
 
     at: Factors
-    tau: float
+    noise: Noise
     users: RowPrior
     items: RowPrior
 
@@ -56,8 +110,7 @@ class Gibbs(Solver):
         Its penalties hold the means that biases are measured from; their λ are not used.
     users, items : Hyper
         Hyperpriors, from which the priors are drawn.
-    n_cells, variance : float
-        N, the number of cells that count, and v.
+    likelihood : Likelihood
     kept_sweeps : frozenset of int
         Sweeps, from 1, whose states are kept in `samples`.
     seed : int
@@ -66,40 +119,42 @@ class Gibbs(Solver):
     problem: Quadratic
     users: Hyper
     items: Hyper
-    n_cells: float
-    variance: float
+    likelihood: Likelihood
     kept_sweeps: frozenset[int]
     seed: int
     sweeps_done: int = 0
-    tau: float = 0.0
+    noise: Noise = Noise(0.0)
     samples: list[Sample] = field(default_factory=list)
     _priors: dict[str, RowPrior] = field(default_factory=dict)
-    _before: tuple[float, dict[str, RowPrior]] = (0.0, {})          # τ and priors, a sweep ago
+    _before: tuple[Noise, dict[str, RowPrior]] = (Noise(0.0), {})   # noise, priors, a sweep ago
 
     def __post_init__(self) -> None:
-        self.tau = 1 / self.variance
+        self.noise = self.likelihood.start()
         self._priors = {"users": self.users.start(), "items": self.items.start()}
 
+    @property
+    def tau(self) -> float:
+        """The noise precision."""
+        return self.noise.tau
+
     def epoch(self, at: Factors, pool: Pool) -> float:
-        """Draw everything once; return Σ w (r − s)² of the new state."""
-        self._before = self.tau, dict(self._priors)
+        """Draw everything once; return what the likelihood calls its loss."""
+        self._before = self.noise, dict(self._priors)
         self.sweeps_done += 1
         random = np.random.default_rng([self.seed, self.sweeps_done])
+        is_exact = 2 * self.sweeps_done >= min(self.kept_sweeps, default=0)
+        self.problem, self.noise = self.likelihood.before(self.problem, at, self.noise, random,
+                                                          pool, is_exact=is_exact)
         for side in ("items", "users"):
             self._draw_rows(side, at, pool, self._draw_prior(side, at, random, pool))
-        loss = self.problem.value(at, pool)
-        squares = loss.known + loss.unknown
-        if not np.isfinite(squares):
-            raise DivergenceError(f"the squared error is {squares}; rescale the ratings and "
-                                  f"weights, or use dtype='float64'")
-        self.tau = draw_noise_precision(self.n_cells, squares, self.variance, random)
+        loss, self.noise = self.likelihood.after(self.problem, at, self.noise, random, pool)
         if self.sweeps_done in self.kept_sweeps:
             self.samples.append(self.sample(at))
-        return squares
+        return loss
 
     def sample(self, at: Factors) -> Sample:
         """Return the present state."""
-        return Sample(at.copy(), self.tau, self._priors["users"], self._priors["items"])
+        return Sample(at.copy(), self.noise, self._priors["users"], self._priors["items"])
 
     def _draw_prior(self, side: str, at: Factors, random: np.random.Generator, pool: Pool
                     ) -> np.ndarray:
@@ -123,10 +178,10 @@ class Gibbs(Solver):
             self.problem.without_groups.item_rows(at)
         k = X.shape[1]
         bias_means = means[:, k] if self.problem.learns_bias else np.zeros(1)
-        systems = sampled_rows(rows, self._priors[side], self.tau, means[:, :k], bias_means)
+        systems = sampled_rows(rows, self._priors[side], self.noise.tau, means[:, :k], bias_means)
         noise = row_noise((len(X), systems.n_free), (self.seed, self.sweeps_done,
                                                      SIDES.index(side)), X.dtype, pool)
-        noise /= X.dtype.type(np.sqrt(self.tau))
+        noise /= X.dtype.type(np.sqrt(self.noise.tau))
         try:
             solve_exactly(systems, X, bias, pool, noise)
         except DivergenceError:                # once more, with a little more on the diagonal
@@ -141,7 +196,7 @@ class Gibbs(Solver):
         """Forget the sweep after the first `n_epochs`, if one has begun."""
         if n_epochs < self.sweeps_done:
             self.sweeps_done = n_epochs
-            self.tau, self._priors = self._before
+            self.noise, self._priors = self._before
             del self.samples[sum(sweep <= n_epochs for sweep in self.kept_sweeps):]
 
     def finish(self, at: Factors, pool: Pool) -> None:
@@ -151,13 +206,14 @@ class Gibbs(Solver):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the counters, the priors and all kept samples."""
-        now = Sample(Factors(*(np.empty((0, 1)),) * 2, np.empty(0), np.empty(0)), self.tau,
+        now = Sample(Factors(*(np.empty((0, 1)),) * 2, np.empty(0), np.empty(0)), self.noise,
                      self._priors["users"], self._priors["items"])
         arrays = {"counters": np.array([self.seed, self.sweeps_done, len(self.samples)])}
         for number, sample in enumerate([now, *self.samples]):
             arrays |= {f"{number}.{name}.{part}": array for name in ("at", *SIDES)
                        for part, array in vars(getattr(sample, name)).items()}
-            arrays[f"{number}.tau"] = np.array(sample.tau)
+            arrays[f"{number}.tau"] = np.array(sample.noise.tau)
+            arrays[f"{number}.cuts"] = sample.noise.cuts
         return arrays
 
     def resume(self, at: Factors, state: dict[str, np.ndarray]) -> None:
@@ -165,7 +221,7 @@ class Gibbs(Solver):
         self.seed, self.sweeps_done, n_samples = (int(value) for value in state["counters"])
         now, *self.samples = (_sample(group(state, str(number)))
                               for number in range(n_samples + 1))
-        self.tau, self._priors = now.tau, {"users": now.users, "items": now.items}
+        self.noise, self._priors = now.noise, {"users": now.users, "items": now.items}
 
 
 def sampled_rows(rows: RowSystems, prior: RowPrior, tau: float, means: np.ndarray,
@@ -205,5 +261,5 @@ def row_noise(shape: tuple[int, int], key: tuple[int, ...], dtype: np.dtype, poo
 
 
 def _sample(parts: dict[str, np.ndarray]) -> Sample:
-    return Sample(Factors(**group(parts, "at")), float(parts["tau"]),
+    return Sample(Factors(**group(parts, "at")), Noise(float(parts["tau"]), parts["cuts"]),
                   RowPrior(**group(parts, "users")), RowPrior(**group(parts, "items")))

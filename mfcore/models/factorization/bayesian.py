@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Query
 from mfcore.models.factorization.core import WITHOUT_TIMES, check_periods, has_periods
+from mfcore.models.factorization.levels import (
+    check_levels,
+    check_likelihood,
+    is_ordinal,
+    observe_levels,
+    scores_of_levels,
+)
 from mfcore.models.factorization.observations import check_target, observe, observed_by
 from mfcore.models.factorization.samples import (
     Sampled,
@@ -40,6 +48,14 @@ class BayesianMF(Recommender):
     ----------
     n_factors : int, >= 1
         Length k of the vectors of one sample.
+    likelihood : {"gaussian", "ordinal"}
+        "ordinal" takes ratings for levels, whatever their distances: ordered probit, z ~ N(s, 1)
+        between cut points that are drawn too.  `predict` is then the expected rating, and
+        `predict_proba` says how probable each level is.  It needs learned biases, and no weights.
+        Take it where probabilities count, or levels are uneven.
+    levels : sequence of float, or None
+        The levels, ascending; each must be given by someone.  None: the values of the ratings,
+        of which there may be 64.
     bias : {"learned", "mean", None}
         As in `MatrixFactorization`.
     bias_share, unknown_weight, unknown_value, user_periods, item_periods
@@ -71,11 +87,13 @@ class BayesianMF(Recommender):
 
     References
     ----------
-    Salakhutdinov, Mnih 2008; Rendle 2013; Rendle, Zhang, Koren 2019.  The conditionals are
-    derived in objectives/bayesian.py.
+    Salakhutdinov, Mnih 2008; Rendle 2013; Rendle, Zhang, Koren 2019; Albert, Chib 1993.  The
+    conditionals are derived in objectives/bayesian.py and objectives/ordinal.py.
     """
 
     n_factors: int = setting(default=32, low=1, kw_only=False)
+    likelihood: str = setting(default="gaussian", among=("gaussian", "ordinal"))
+    levels: Any = None
     bias: str | None = setting(default="learned", among=("mean", "learned", None))
     bias_share: float = setting(default=0.5, low=0, high=1)
     unknown_weight: float | str = setting(default=0.0, low=0, among=("balanced",))
@@ -93,9 +111,11 @@ class BayesianMF(Recommender):
         doc="Row, period and mean effect of users' periods, shape (n_effects, 3), or None.")
     item_drift_: np.ndarray | None = fitted(doc="The same of items.")
     noise_precision_: np.ndarray = fitted(doc="τ of each sample, shape (S,).")
+    levels_: Any = fitted(doc="Levels of ordinal ratings, shape (K,), or None.")
+    cut_points_: Any = fitted(doc="Cut points between them by sample, shape (S, K - 1), or None.")
 
     side_type = SampledSide
-    together = (check_target, check_sweeps)
+    together = (check_target, check_sweeps, check_likelihood)
     may_change = ("n_threads", "verbose")       # the sweeps to keep rest on n_epochs
 
     user_bias_samples_ = part_of("users_", "bias_samples", "Biases of users by sample, or None.")
@@ -109,19 +129,29 @@ class BayesianMF(Recommender):
     user_prior_precision_ = part_of("users_", "prior_precision", "Λ of users by sample.")
     item_prior_precision_ = part_of("items_", "prior_precision", "Λ of items by sample.")
 
+    def check(self, ratings: Ratings) -> None:
+        """Raise for ratings that are no levels, where they have to be."""
+        if is_ordinal(self):
+            check_levels(ratings, self.levels)
+
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a chain begins, and what draws it."""
         kept = np.linspace(self.n_epochs, self.burn_in + 1, self.keep).round().astype(int)
-        return begin(self, observe(self, ratings, sides), ratings, sides, random,
-                     frozenset(kept.tolist()))
+        self.levels_ = None
+        look = observe_levels if is_ordinal(self) else observe
+        observed = look(self, ratings, sides)
+        return begin(self, observed, ratings, sides, random, frozenset(kept.tolist()),
+                     self.levels_)
 
     def answers(self) -> Sampled:
         """Return what is asked of the fitted model."""
-        return answers_of(self, observed_by(self))
+        return answers_of(self, scores_of_levels(self) if is_ordinal(self) else observed_by(self))
 
     def lacks(self, ability: str) -> bool:
-        """Return whether the model cannot do something: with periods, forget."""
-        return super().lacks(ability) or (ability in WITHOUT_TIMES and has_periods(self))
+        """Return whether the model cannot do something: by levels, or with periods."""
+        by_levels = ability in ("index_vectors", "weights") and is_ordinal(self)
+        with_periods = ability in WITHOUT_TIMES and has_periods(self)
+        return by_levels or with_periods or super().lacks(ability)
 
     def widths(self) -> dict[str, int]:
         """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""
@@ -141,8 +171,9 @@ class BayesianMF(Recommender):
         Parameters
         ----------
         return_std : bool
-            Return (scores, std): the standard deviation of the score over the samples.  A
-            rating spreads by sqrt(std² + 1/τ), τ the mean of `noise_precision_`.
+            Return (scores, std): the standard deviation of the score over the samples, or of
+            the expected rating where ratings are ordinal.  A rating spreads by
+            sqrt(std² + 1/τ), τ the mean of `noise_precision_`; see `predict_interval`.
 
         Raises
         ------
@@ -158,6 +189,44 @@ class BayesianMF(Recommender):
                                                                    "unknown")))
         with Pool(self.n_threads) as pool:
             return scores, self.answers().spread(*asked, pool)
+
+    def predict_proba(self, users: Any, items: Any = None, *, ratings: Any = None,
+                      user_features: Any = None, unknown: str | None = None) -> np.ndarray:
+        """Return the probability of each level, shape (n_pairs, K), in the order of `levels_`.
+
+        It is the mean over the samples.  The arguments are those of `predict`.  Raises
+        NotImplementedError for likelihood="gaussian".
+        """
+        self.check_fitted()
+        if not is_ordinal(self):
+            raise NotImplementedError("predict_proba needs likelihood='ordinal'; with 'gaussian' "
+                                      "a rating is any number: see predict_interval")
+        asked = asked_pairs(self, users, items, ratings, user_features, unknown)
+        with Pool(self.n_threads) as pool:
+            return self.answers().probabilities(*asked, pool)
+
+    def predict_interval(self, users: Any, items: Any = None, *, coverage: float = 0.8,
+                         **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lower and upper ends of intervals that hold ratings with a probability.
+
+        Parameters
+        ----------
+        users, items, **options
+            As in `predict`.
+        coverage : float in (0, 1)
+            An interval leaves out at most half of the rest on either side.  Those of levels hold
+            more than that: their ends are levels.
+        """
+        coverage = validation.real("coverage", coverage, above=0, high=1 - 1e-9)
+        outside = (1 - coverage) / 2
+        if not is_ordinal(self):
+            scores, std = self.predict(users, items, return_std=True, **options)
+            reach = -ndtri(outside) * np.sqrt(std ** 2 + np.mean(1 / self.noise_precision_))
+            return scores - reach, scores + reach
+        up_to = np.cumsum(self.predict_proba(users, items, **options), axis=1)
+        ends = ((up_to < end).sum(axis=1) for end in (outside, 1 - outside))
+        low, high = (self.levels_[np.minimum(end, len(self.levels_) - 1)] for end in ends)
+        return low, high
 
     def score_draws(self, users: Any, items: Any) -> np.ndarray:
         """Return the score of pairs of the fit in each sample, shape (n_samples, n_pairs).
@@ -178,7 +247,7 @@ class BayesianMF(Recommender):
             return self.answers().draws(rows, columns, pool)
 
     def recommend(self, users: Any = None, k: int = 10, *, optimism: float = 0.0,
-                  **options: Any) -> Any:
+                  at_least: float | None = None, **options: Any) -> Any:
         """Return the k best items of each user: see `MatrixFactorization.recommend`.
 
         Parameters
@@ -186,6 +255,9 @@ class BayesianMF(Recommender):
         optimism : float
             Rank by mean + optimism · standard deviation of the score: above 0 to explore
             what is uncertain, below 0 to be cautious.
+        at_least : float, or None
+            Rank by the probability of this level or more, which is then the score; for ordinal
+            ratings.  None: by the expected rating.
 
         Raises
         ------
@@ -194,5 +266,8 @@ class BayesianMF(Recommender):
         """
         if validation.real("optimism", optimism) and options.get("times") is not None:
             raise ValueError("optimism must be 0 with times: samples of effects are not kept")
-        query = Query(options.pop("similarity", "dot"), float(optimism))
+        if at_least is not None and not is_ordinal(self):
+            raise ValueError("at_least needs likelihood='ordinal'")
+        level = None if at_least is None else float(validation.real("at_least", at_least))
+        query = Query(options.pop("similarity", "dot"), float(optimism), at_least=level)
         return best_items(self, query, users, k, **options)

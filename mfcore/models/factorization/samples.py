@@ -4,7 +4,8 @@ With S samples of vectors P_s, Q_s the mean score is itself a factorization, of 
 
     (1/S) Σ_s P_s·Q_s = [P_1 | ... | P_S]/√S · [Q_1 | ... | Q_S]/√S
 
-so that what serves one factorization serves many.  Only the spread needs them one by one.
+so that what serves one factorization serves many.  Only the spread needs them one by one, and
+ordinal ratings: what is averaged there is not the score but the rating expected at it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from mfcore.objectives.penalty import Penalty, counted_cells
 from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
-from mfcore.solvers.gibbs import Gibbs, row_noise, sampled_rows
+from mfcore.solvers.gibbs import Gaussian, Gibbs, Likelihood, row_noise, sampled_rows
 
 INIT_SCALE = 1.0
 
@@ -101,15 +102,17 @@ def check_sweeps(model: Any) -> None:
 
 
 def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
-          random: np.random.Generator, kept: frozenset[int]) -> Start:
-    """Return where a chain begins, and what draws it."""
+          random: np.random.Generator, kept: frozenset[int], levels: Any = None) -> Start:
+    """Return where a chain begins, and what draws it; levels (K,) of ratings, or None."""
     core = Core(observed, Penalties(), model.n_factors)
     at = core.drawn(sides, random, INIT_SCALE, None)
-    gibbs = _sampler(core, ratings, sides, kept, int(random.integers(2**62)))
+    gibbs = _sampler(core, ratings, sides, kept, int(random.integers(2**62)), levels)
 
     def publish(at: Any) -> None:
         samples = gibbs.samples or [gibbs.sample(at)]
-        model.noise_precision_ = np.array([sample.tau for sample in samples])
+        model.noise_precision_ = np.array([sample.noise.tau for sample in samples])
+        model.cut_points_ = None if levels is None else np.array([sample.noise.cuts
+                                                                  for sample in samples])
         learns, start = observed.learns_bias, observed.start
         sides.users.publish([sample.at.of_users for sample in samples],
                             [sample.users for sample in samples], learns, start)
@@ -120,7 +123,8 @@ def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
     return start if drift is None else drift.start(model, start)
 
 
-def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], seed: int) -> Gibbs:
+def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], seed: int,
+             levels: Any) -> Gibbs:
     w0 = core.observed.w0
     variance = core.observed.unit ** 2
     guesses = guessed_variances(variance, core.n_factors, core.observed.learns_bias)
@@ -128,14 +132,25 @@ def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], s
                           fields_of(side.feature_names or ()), core.observed.real)
                     for side in sides)
     n_cells = float(np.prod(ratings.shape)) if w0 > 0 else float(counted_cells(ratings).sum())
-    return Gibbs(core.problem(ratings, sides), users, items, n_cells, variance, kept, seed)
+    problem = core.problem(ratings, sides)
+    likelihood: Likelihood = Gaussian(n_cells, variance)
+    if levels is not None:
+        from mfcore.solvers.ordinal import Ordinal
+
+        likelihood = Ordinal.of(problem.by_user, ratings.shape[1], levels)
+    return Gibbs(problem, users, items, likelihood, kept, seed)
 
 
 def answers_of(model: Any, observed: ExplicitRatings) -> Sampled:
     """Return the answers of a fitted model."""
+    levels = None
+    if model.cut_points_ is not None:
+        from mfcore.objectives.ordinal import Levels
+
+        levels = Levels(model.levels_, model.cut_points_)
     drift = None if model.periods_ is None else drift_of(model)
     return Sampled(Core(observed, Penalties(), model.n_factors, drift), model.users_, model.items_,
-                   model.noise_precision_)
+                   model.noise_precision_, levels)
 
 
 @dataclass(frozen=True)
@@ -143,12 +158,14 @@ class Sampled:
     """The answers of samples side by side; see the head of the file.
 
     tau : ndarray, shape (S,), the noise precision of each sample
+    levels : Levels of ordinal ratings, or None
     """
 
     core: Core
     users: SampledSide
     items: SampledSide
     tau: np.ndarray
+    levels: Any = None
 
     @property
     def drift(self) -> Any:
@@ -167,16 +184,30 @@ class Sampled:
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:
-        """Return the mean scores of pairs."""
-        return self.mean.pairs(rows, columns, new, pool)
+        """Return the mean scores of pairs, or the ratings expected."""
+        if self.levels is None:
+            return self.mean.pairs(rows, columns, new, pool)
+        return mean_and_std(self._of_samples(rows, columns, new, pool))[0]
+
+    def probabilities(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
+                      ) -> np.ndarray:
+        """Return the probability of each level, shape (n_pairs, K)."""
+        return mean_and_std(
+            self.levels.probabilities(number, self._pair_scores_of(number, rows, columns, *sample,
+                                                                   pool))
+            for number, sample in enumerate(self._each(new, pool)))[0]
 
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
         """Return what scores users against all items: by the mean, or with optimism."""
-        if query.optimism == 0 or query.similarity != "dot":
+        if query.similarity != "dot" or (query.optimism == 0 and self.levels is None):
             return self.mean.scorer(asked, query, pool)
         mean = self.core.observed.real.type(self.core.observed.mean)
-        return OptimisticScorer([LinearScorer(P, Q, beta + mean, gamma) for P, beta, Q, gamma
-                                 in self._each(asked, pool)], query.optimism)
+        scorers: list[Any] = [LinearScorer(P, Q, beta + mean, gamma) for P, beta, Q, gamma
+                              in self._each(asked, pool)]
+        if self.levels is not None:
+            scorers = [self.levels.scorer(number, scorer, query.at_least)
+                       for number, scorer in enumerate(scorers)]
+        return OptimisticScorer(scorers, query.optimism)
 
     # ------------------------------------------------------------------------ new rows
 
@@ -219,6 +250,11 @@ class Sampled:
         noise = self._noise(self.users, number, systems.n_free, pool) \
             / observed.real.type(np.sqrt(tau))
         P = np.zeros((n, Q.shape[1]), observed.real)
+        if self.levels is not None:
+            from mfcore.solvers.ordinal import latent_rows
+
+            levels = self.levels.numbers_of(ratings.by_user.data)
+            systems = latent_rows(systems, levels, self.levels.cuts[number], number, P, held, pool)
         solve_exactly(systems, P, held, pool, np.repeat(noise, n, axis=0))
         return P, held - observed.real.type(observed.start) if observed.learns_bias else own
 
@@ -244,15 +280,18 @@ class Sampled:
     def spread(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
                ) -> np.ndarray:
         """Return the standard deviation of the scores of pairs over the samples."""
-        return mean_and_std(self._pair_scores_of(number, rows, columns, *sample, pool)
-                            for number, sample in enumerate(self._each(new, pool)))[1]
+        return mean_and_std(self._of_samples(rows, columns, new, pool))[1]
+
+    def _of_samples(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
+                    ) -> Iterator[np.ndarray]:
+        """Yield the scores of pairs in each sample, or the ratings expected in it."""
+        for number, sample in enumerate(self._each(new, pool)):
+            s = self._pair_scores_of(number, rows, columns, *sample, pool)
+            yield s if self.levels is None else self.levels.expected(number, s)
 
     def draws(self, rows: np.ndarray, columns: np.ndarray, pool: Pool) -> np.ndarray:
         """Return the scores of pairs of the fit in each sample, shape (S, n_pairs)."""
-        draws: np.ndarray = self.core.observed.mean + np.array([
-            pair_scores(rows, columns, P, Q, beta, gamma, pool)
-            for P, beta, Q, gamma in self._each(None, pool)])
-        return draws
+        return self.core.observed.mean + np.array(list(self._of_samples(rows, columns, None, pool)))
 
     def _pair_scores_of(self, number: int, rows: np.ndarray, columns: np.ndarray,
                         P: np.ndarray, beta: np.ndarray, Q: np.ndarray, gamma: np.ndarray,
@@ -281,7 +320,8 @@ class Sampled:
         for number in range(len(self.tau)):
             P, beta = self._sample(self.users, number) if drawn is None else drawn[number]
             if asked is not None and drawn is None:
-                P, beta = P[asked], beta[asked]
+                P, beta = self._with_nobody(self.users, number, P, beta, pool)
+                P, beta = P[asked], beta[asked]                 # (-1: nobody, the last)
             yield P, beta, *self._sample(self.items, number)
 
     def _sample(self, side: SampledSide, number: int) -> tuple[np.ndarray, np.ndarray]:
