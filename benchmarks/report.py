@@ -47,9 +47,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tuning": lambda folder: tuning(folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, seeds, latency, ranking, closed_forms, behind, settings, first_calls,
-                    growth, limits, accuracy, unmeasured, headline_speed, headline_accuracy,
-                    thirty_days)}}
+       for each in (speed, seeds, latency, ranking, closed_forms, behind, settings,
+                    first_calls, growth, limits, accuracy, unmeasured, headline_speed,
+                    headline_accuracy, thirty_days)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 INLINE = re.compile(r"(<!-- figure: (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 

@@ -59,14 +59,14 @@ class Masks:
         self._drop = [_cells(name, mask, shape) for name, mask in
                       (("seen", seen), ("excluded", excluded)) if _is_rows(mask)]
         self._keep = [_cells("allowed", allowed, shape)] if sp.issparse(allowed) else []
-        items = np.ones(shape[1], bool)
-        if allowed is not None and not sp.issparse(allowed):
-            items &= _items("allowed", allowed, shape[1])
+        items = [] if allowed is None or sp.issparse(allowed) else \
+            [_items("allowed", allowed, shape[1])]
         if excluded is not None and not _is_rows(excluded):
-            items &= ~_items("excluded", excluded, shape[1])
+            items.append(~_items("excluded", excluded, shape[1]))
         if seen is not None and not _is_rows(seen):
             raise TypeError(f"seen must be a scipy sparse matrix, got {type(seen).__name__}")
-        self._columns = None if items.all() else np.flatnonzero(items).astype(np.int64)
+        left = np.logical_and.reduce(items) if items else None
+        self._columns = None if left is None or left.all() else np.flatnonzero(left)
 
     def apply(self, scores: np.ndarray, start: int) -> None:
         """Set the masked cells of a block, rows from `start` on, to -inf in place."""

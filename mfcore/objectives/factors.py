@@ -9,7 +9,7 @@ Q̂ = [Q | 1 | γ], the 1 of one side meeting the bias of the other (objectives/
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -136,9 +136,11 @@ class LinearScorer:
 
     @cached_property
     def _rounding(self) -> np.ndarray:
-        beta, gamma = self._biases
-        size = lengths(self.P) * self.longest + abs(self.mean) \
-            + np.abs(beta) + np.abs(gamma).max(initial=0)
+        size = lengths(self.P) * self.longest + abs(self.mean)
+        if self.beta is not None:
+            size += np.abs(self.beta)
+        if self.gamma is not None:
+            size += np.abs(self.gamma).max(initial=0)
         return score_rounding(size, self.P.shape[1], self._real)
 
     @cached_property
@@ -148,7 +150,13 @@ class LinearScorer:
     @cached_property
     def _biases(self) -> tuple[np.ndarray, np.ndarray]:
         return (np.zeros(self.n_rows) if self.beta is None else self.beta,
-                np.zeros(self.n_items) if self.gamma is None else self.gamma)
+                _no_bias(self.n_items) if self.gamma is None else self.gamma)
+
+
+@lru_cache(2)
+def _no_bias(n: int) -> np.ndarray:
+    """Return zeros, made once: for one request they would cost as much as its list."""
+    return np.zeros(n)
 
 
 def lengths(X: np.ndarray) -> np.ndarray:
