@@ -194,7 +194,7 @@ class BayesianMF(Recommender):
                       user_features: Any = None, unknown: str | None = None) -> np.ndarray:
         """Return the probability of each level, shape (n_pairs, K), in the order of `levels_`.
 
-        It is the mean over the samples.  The arguments are those of `predict`.  Raises
+        It is the mean over the samples.  For the arguments see `predict`.  Raises
         NotImplementedError for likelihood="gaussian".
         """
         self.check_fitted()
@@ -211,11 +211,13 @@ class BayesianMF(Recommender):
 
         Parameters
         ----------
-        users, items, **options
-            As in `predict`.
+        users, items : ids, or row numbers, shape (n_pairs,)
+            As `predict` takes them.
         coverage : float in (0, 1)
             An interval leaves out at most half of the rest on either side.  Those of levels hold
             more than that: their ends are levels.
+        **options : ratings, user_features, unknown
+            As `predict` takes them.
         """
         coverage = validation.real("coverage", coverage, above=0, high=1 - 1e-9)
         outside = (1 - coverage) / 2
