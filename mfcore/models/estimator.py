@@ -121,7 +121,7 @@ class Estimator:
         if not self.predicts_ratings:
             return 1.0
         scale = rating_scale(ratings, mean)
-        if "dtype" in self._parameter_names():                  # (means alone hold any)
+        if hasattr(self, "dtype"):                              # (means alone hold any)
             check_scale(getattr(self, "rating_scale", None) or scale, largest)
         return scale
 

@@ -13,8 +13,7 @@ from mfcore.metrics.fitted import Query
 from mfcore.models.factorization.core import WITHOUT_TIMES, check_periods, has_periods
 from mfcore.models.factorization.levels import (
     check_levels,
-    check_likelihood,
-    is_ordinal,
+    check_ordinal,
     observe_levels,
     scores_of_levels,
 )
@@ -33,6 +32,14 @@ from mfcore.models.settings import fitted, part_of, setting, settings
 from mfcore.models.sides import Sides
 from mfcore.models.training import Start
 from mfcore.parallel import Pool
+
+
+def check_likelihood(model: Any) -> None:
+    """Raise ValueError for levels that are not asked for, or that do not go with the rest."""
+    if model.is_ordinal:
+        check_ordinal(model)
+    elif model.levels is not None:
+        raise ValueError("levels go with likelihood='ordinal'")
 
 
 @settings("eval_metric", "dtype", "random_state", "n_threads", "verbose")
@@ -129,27 +136,32 @@ class BayesianMF(Recommender):
     user_prior_precision_ = part_of("users_", "prior_precision", "Λ of users by sample.")
     item_prior_precision_ = part_of("items_", "prior_precision", "Λ of items by sample.")
 
+    @property
+    def is_ordinal(self) -> bool:
+        """Whether ratings are levels."""
+        return bool(self.likelihood == "ordinal")
+
     def check(self, ratings: Ratings) -> None:
         """Raise for ratings that are no levels, where they have to be."""
-        if is_ordinal(self):
+        if self.is_ordinal:
             check_levels(ratings, self.levels)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a chain begins, and what draws it."""
         kept = np.linspace(self.n_epochs, self.burn_in + 1, self.keep).round().astype(int)
         self.levels_ = None
-        look = observe_levels if is_ordinal(self) else observe
+        look = observe_levels if self.is_ordinal else observe
         observed = look(self, ratings, sides)
         return begin(self, observed, ratings, sides, random, frozenset(kept.tolist()),
                      self.levels_)
 
     def answers(self) -> Sampled:
         """Return what is asked of the fitted model."""
-        return answers_of(self, scores_of_levels(self) if is_ordinal(self) else observed_by(self))
+        return answers_of(self, scores_of_levels(self) if self.is_ordinal else observed_by(self))
 
     def lacks(self, ability: str) -> bool:
         """Return whether the model cannot do something: by levels, or with periods."""
-        by_levels = ability in ("index_vectors", "weights") and is_ordinal(self)
+        by_levels = ability in ("index_vectors", "weights") and self.is_ordinal
         with_periods = ability in WITHOUT_TIMES and has_periods(self)
         return by_levels or with_periods or super().lacks(ability)
 
@@ -198,7 +210,7 @@ class BayesianMF(Recommender):
         NotImplementedError for likelihood="gaussian".
         """
         self.check_fitted()
-        if not is_ordinal(self):
+        if not self.is_ordinal:
             raise NotImplementedError("predict_proba needs likelihood='ordinal'; with 'gaussian' "
                                       "a rating is any number: see predict_interval")
         asked = asked_pairs(self, users, items, ratings, user_features, unknown)
@@ -221,7 +233,7 @@ class BayesianMF(Recommender):
         """
         coverage = validation.real("coverage", coverage, above=0, high=1 - 1e-9)
         outside = (1 - coverage) / 2
-        if not is_ordinal(self):
+        if not self.is_ordinal:
             scores, std = self.predict(users, items, return_std=True, **options)
             reach = -ndtri(outside) * np.sqrt(std ** 2 + np.mean(1 / self.noise_precision_))
             return scores - reach, scores + reach
@@ -268,7 +280,7 @@ class BayesianMF(Recommender):
         """
         if validation.real("optimism", optimism) and options.get("times") is not None:
             raise ValueError("optimism must be 0 with times: samples of effects are not kept")
-        if at_least is not None and not is_ordinal(self):
+        if at_least is not None and not self.is_ordinal:
             raise ValueError("at_least needs likelihood='ordinal'")
         level = None if at_least is None else float(validation.real("at_least", at_least))
         query = Query(options.pop("similarity", "dot"), float(optimism), at_least=level)

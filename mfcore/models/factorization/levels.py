@@ -17,17 +17,8 @@ from mfcore.objectives.ordinal import listed
 MOST_LEVELS = 64
 
 
-def is_ordinal(model: Any) -> bool:
-    """Return whether a model's ratings are levels."""
-    return bool(model.likelihood == "ordinal")
-
-
-def check_likelihood(model: Any) -> None:
+def check_ordinal(model: Any) -> None:
     """Raise ValueError for parameters that have no meaning with ordinal ratings."""
-    if not is_ordinal(model):
-        if model.levels is not None:
-            raise ValueError("levels go with likelihood='ordinal'")
-        return
     if model.levels is not None:
         levels = validation.finite("levels", validation.vector("levels", model.levels))
         if len(levels) < 2 or len(levels) > MOST_LEVELS or not (np.diff(levels) > 0).all():
