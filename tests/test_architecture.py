@@ -60,6 +60,7 @@ KERNEL_EXCEPTIONS = {
                               "scipy.linalg.cython_lapack"},
     "mfcore.kernels.prefetch": {"llvmlite", "numba", "numba.core", "numba.extending"},
     "mfcore.kernels.bpr": {"mfcore.kernels.draws"},
+    "mfcore.kernels.ordinal": {"mfcore.kernels.draws"},
     "mfcore.kernels.neighbours": {"mfcore.kernels.lapack", "mfcore.kernels.topk"},
     "mfcore.kernels.logistic": {"mfcore.kernels.draws", "mfcore.kernels.sgd"},
     "mfcore.kernels.sgd": {"mfcore.kernels.prefetch"},

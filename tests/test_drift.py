@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
+from mfcore.solvers.drifting import LatentDrift
+from mfcore.solvers.gibbs import Noise
 
 DAY = 86_400
 FEW = {"n_factors": 4, "random_state": 0, "n_threads": 1}
 SHORT = {**FEW, "n_epochs": 8, "burn_in": 2, "keep": 4}
+ORDINAL = {"likelihood": "ordinal"}
 
 
 def planted(drift: float, seed: int = 0, n: tuple[int, int] = (300, 150), nnz: int = 9000
@@ -37,6 +41,15 @@ def planted(drift: float, seed: int = 0, n: tuple[int, int] = (300, 150), nnz: i
     train, test = (Ratings.from_arrays(users[part], items[part], values[part],
                                        times=times[part].astype("M8[s]")) for part, values in parts)
     return train, test
+
+
+def in_levels(ratings: Ratings) -> Ratings:
+    """Return the same ratings as five levels, whose distances tell nothing."""
+    data = ratings.by_user.data
+    levels = np.array([1, 2, 3, 7, 8])[np.digitize(data, np.quantile(data, [0.1, 0.3, 0.6, 0.9]))]
+    return Ratings(sp.csr_array((levels, ratings.by_user.indices, ratings.by_user.indptr),
+                                ratings.shape), user_ids=ratings.user_ids,
+                   item_ids=ratings.item_ids, times=ratings.times)
 
 
 def error(model: object, test: Ratings) -> float:
@@ -122,6 +135,28 @@ def test_effects_are_moved_to_their_minimum_kind_by_kind():
         assert value(at.drift + step) - value(at.drift - step) == pytest.approx(0, abs=1e-9)
 
 
+def test_targets_are_drawn_about_scores_with_effects_and_rows_see_them_without():
+    made, shifting, at, table = problem()
+    users, items = table[:, :2].T.astype(int)
+    s = np.sum(at.P[users] * at.Q[items], axis=1) + at.beta[users] + at.gamma[items]
+    z, asked, held = np.random.default_rng(1).normal(size=len(s)), [], []
+
+    def drawn(scores, noise, *_, is_exact):
+        asked.append(scores)
+        return z.copy(), noise
+
+    likelihood = SimpleNamespace(drawn=drawn, after=None,
+                                 holding=lambda problem, targets, pool: held.append(targets))
+    inner = SimpleNamespace(likelihood=likelihood, seed=3, sweeps_done=2, tau=1.0)
+    drifting, before = LatentDrift(inner, shifting), at.drift.copy()
+    with Pool(1) as pool:
+        drifting._shift(at, pool)
+        inner.likelihood.before(made, at.factors, Noise(1.0), None, pool, is_exact=True)
+    np.testing.assert_allclose(asked[0], s + shifting.offsets(before))
+    np.testing.assert_allclose(held[0], z - shifting.offsets(at.drift))
+    assert (at.drift != before).all()
+
+
 @pytest.mark.kernel
 def test_draws_of_effects_have_the_moments_of_their_conditional():
     _, shifting, at, table = problem()
@@ -161,17 +196,27 @@ def test_periods_that_tell_nothing_have_effects_near_zero(codes):
     assert 0 < variance < 1e-5 * noise
 
 
+def test_a_drift_of_levels_is_found_and_none_does_no_harm():
+    for drift, gain in ((0.0, -0.02), (0.5, 0.05)):
+        train, test = planted(drift)
+        pairs, agreement = (test.user_ids[test.users_of_cells],
+                            test.item_ids[test.by_user.indices]), []
+        for periods in ({}, {"user_periods": "1D", "item_periods": "1D"}):
+            model = BayesianMF(**{**FEW, **ORDINAL, "n_epochs": 60, "burn_in": 20, "keep": 20},
+                               **periods).fit(in_levels(train))
+            found = model.predict(*pairs, times=test.times if periods else None)
+            agreement.append(np.corrcoef(found, test.by_user.data)[0, 1])
+        assert agreement[1] - agreement[0] > gain
+
+
 @pytest.mark.parametrize("make", [
-    lambda: MatrixFactorization(**FEW, n_epochs=8), lambda: BayesianMF(**SHORT)],
-    ids=["ALS", "Gibbs"])
+    lambda: MatrixFactorization(**FEW, n_epochs=8), lambda: BayesianMF(**SHORT),
+    lambda: BayesianMF(**SHORT, **ORDINAL)], ids=["ALS", "Gibbs", "levels"])
 def test_a_fit_goes_on_to_the_same_bits_on_any_number_of_threads(make, tmp_path):
-    train = planted(0.5)[0]
+    train = in_levels(planted(0.5)[0])
     whole = make().set_params(user_periods="1D", item_periods=5)
     wanted = whole.fit(train)
     path = tmp_path / "checkpoint"
-
-    def stop(model, record):
-        return record["epoch"] == 5
 
     stopped = make().set_params(user_periods="1D", item_periods=5, n_threads=8)
     with pytest.raises(KeyboardInterrupt):
@@ -180,13 +225,20 @@ def test_a_fit_goes_on_to_the_same_bits_on_any_number_of_threads(make, tmp_path)
             if record["epoch"] == 6 else False])
     found = make().set_params(user_periods="1D", item_periods=5, n_threads=2).fit(
         train, checkpoint=path)
-    for name in ("user_factors_", "item_factors_", "user_bias_", "user_drift_", "item_drift_"):
+    for name in ("user_factors_", "item_factors_", "user_bias_", "user_drift_", "item_drift_",
+                 *(["cut_points_"] if isinstance(wanted, BayesianMF) else [])):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 
 @pytest.fixture(scope="module")
 def fitted() -> BayesianMF:
     return BayesianMF(**SHORT, user_periods="1D", item_periods=5).fit(planted(0.5)[0])
+
+
+@pytest.fixture(scope="module")
+def leveled() -> BayesianMF:
+    return BayesianMF(**SHORT, **ORDINAL, user_periods="1D", item_periods=5).fit(
+        in_levels(planted(0.5)[0]))
 
 
 def test_unknown_moments_users_and_items_fall_back_on_the_row(fitted):
@@ -202,7 +254,9 @@ def test_unknown_moments_users_and_items_fall_back_on_the_row(fitted):
     assert np.isfinite(stranger).all()
 
 
-def test_lists_have_the_scores_that_pairs_have(fitted):
+@pytest.mark.parametrize("kind", ["fitted", "leveled"])
+def test_lists_have_the_scores_that_pairs_have(kind, request):
+    fitted = request.getfixturevalue(kind)
     users = fitted.user_ids_[:6]
     times = (np.arange(6) * DAY * 2).astype("M8[s]")
     items, scores = fitted.recommend(users, 4, times=times)
@@ -214,6 +268,27 @@ def test_lists_have_the_scores_that_pairs_have(fitted):
             ~np.isin(np.delete(fitted.item_ids_, seen), listed)].max() - 1e-5
     alone = fitted.recommend(users[2], 4, times=times[2])
     np.testing.assert_array_equal(alone[0][0], items[2])
+
+
+def test_levels_in_time_are_expected_by_their_probabilities(leveled):
+    pairs, when = (leveled.user_ids_[:9], leveled.item_ids_[:9]), np.datetime64(3 * DAY, "s")
+    p = leveled.predict_proba(*pairs, times=when)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    np.testing.assert_allclose(p @ leveled.levels_, leveled.predict(*pairs, times=when), atol=1e-4)
+    assert np.abs(p - leveled.predict_proba(*pairs)).max() > 0.01
+
+
+def test_known_rows_of_levels_are_folded_in_without_the_effects_of_items():
+    train = in_levels(planted(1.0)[0])
+    model = BayesianMF(**{**SHORT, "n_epochs": 40, "burn_in": 20, "keep": 20}, **ORDINAL,
+                       item_periods="1D").fit(train)
+    users, items = (each.ravel()[:4000] for each in np.indices(train.shape))
+    trained = model.predict(model.user_ids_[users], model.item_ids_[items])
+    dated = Ratings(train.by_user, item_ids=train.item_ids, times=train.times)
+    undated = Ratings(train.by_user, item_ids=train.item_ids)
+    away = [np.mean((model.predict(users, model.item_ids_[items], ratings=given) - trained) ** 2)
+            for given in (dated, undated)]
+    assert away[0] < 0.8 * away[1]
 
 
 def test_new_users_are_solved_without_the_effects_of_items():

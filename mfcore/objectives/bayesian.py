@@ -46,7 +46,7 @@ Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (setti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -217,9 +217,13 @@ def fields_of(names: Sequence[str]) -> np.ndarray:
 class OptimisticScorer:
     """Scores of blocks of rows: the mean over samples plus `optimism` standard deviations."""
 
-    def __init__(self, samples: Sequence[LinearScorer], optimism: float) -> None:
+    def __init__(self, samples: Sequence[Any], optimism: float) -> None:
         self.samples, self.optimism = samples, optimism
         self.n_rows, self.n_items = samples[0].n_rows, samples[0].n_items
+
+    def moved(self, change: Callable[[LinearScorer], LinearScorer]) -> OptimisticScorer:
+        """Return the same of samples whose linear scores a change moves."""
+        return OptimisticScorer([each.moved(change) for each in self.samples], self.optimism)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the scores of rows start..stop, shape (stop - start, n_items)."""

@@ -8,6 +8,7 @@ Q̂ = [Q | 1 | γ], the 1 of one side meeting the bias of the other (objectives/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -124,6 +125,10 @@ class LinearScorer:
     def linear(self) -> LinearScorer:
         """Return the scorer itself."""
         return self
+
+    def moved(self, change: Callable[[LinearScorer], LinearScorer]) -> LinearScorer:
+        """Return what a change makes of it."""
+        return change(self)
 
     def of_items(self, columns: np.ndarray) -> LinearScorer:
         """Return a scorer of some items."""

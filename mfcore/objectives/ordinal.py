@@ -30,6 +30,7 @@ Sources: Albert, Chib 1993; Cowles 1996; Qi, Minka 2002 (Hessian-based proposals
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,6 +191,10 @@ class LevelScorer:
                  ) -> None:
         self.scorer, self.levels, self.number, self.at_least = scorer, levels, number, at_least
         self.n_rows, self.n_items = scorer.n_rows, scorer.n_items
+
+    def moved(self, change: Callable[[Any], Any]) -> LevelScorer:
+        """Return the same of scores that a change moves."""
+        return LevelScorer(self.scorer.moved(change), self.levels, self.number, self.at_least)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return those of rows start..stop, shape (stop - start, n_items)."""

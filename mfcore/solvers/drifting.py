@@ -13,7 +13,10 @@ import numpy as np
 
 from mfcore.objectives.bayesian import NU
 from mfcore.objectives.drift import Drifted, Shifting
+from mfcore.objectives.factors import Factors, cell_scores
+from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool
+from mfcore.solvers.gibbs import Noise
 from mfcore.solvers.loop import Solver
 
 NOTHING = np.zeros(0)
@@ -46,11 +49,16 @@ class Drifting(Solver):
 
     def epoch(self, at: Drifted, pool: Pool) -> float:
         """Move the effects, and run an epoch of the solver inside; return its loss."""
-        penalty = 0.0 if self._begins else self.move(at, pool)
+        penalty = self._shift(at, pool)
         self._begins = False
-        self.inner.problem = self.shifting.at(at.drift)
         loss: float = self.inner.epoch(at.factors, pool)
         return loss + penalty
+
+    def _shift(self, at: Drifted, pool: Pool) -> float:
+        """Move the effects, and take them off the targets; return their penalty."""
+        penalty = 0.0 if self._begins else self.move(at, pool)
+        self.inner.problem = self.shifting.at(at.drift)
+        return penalty
 
     def move(self, at: Drifted, pool: Pool) -> float:
         """Move the effects; return their penalty."""
@@ -136,3 +144,32 @@ class SampledDrift(Drifting):
         """Forget the sweep after the first `n_epochs`, if one has begun."""
         self.precisions, self.total = self._before
         super().go_back(n_epochs)
+
+
+class LatentDrift(SampledDrift):
+    """The same where targets are drawn, too, before the effects.
+
+    It takes the place of the likelihood in the sampler inside, which asks it before it draws rows.
+    """
+
+    def __init__(self, inner: Any, shifting: Shifting) -> None:
+        super().__init__(inner, shifting)
+        self.likelihood, inner.likelihood = inner.likelihood, self
+        self.after = self.likelihood.after
+
+    def _shift(self, at: Drifted, pool: Pool) -> float:
+        self._at = at
+        return 0.0
+
+    def before(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
+               pool: Pool, *, is_exact: bool) -> tuple[Quadratic, Noise]:
+        """Return the problem with targets without effects: see `Likelihood` in gibbs.py."""
+        cells, drift = problem.by_user, self._at.drift
+        s = cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
+        s += self.shifting.offsets(drift)
+        z, noise = self.likelihood.drawn(s, noise, random, pool, is_exact=is_exact)
+        self.shifting.pull = z.astype(np.float64)
+        if self.inner.sweeps_done > 1:                  # (before, vectors are random)
+            self.move(self._at, pool)
+        z -= self.shifting.offsets(drift)
+        return self.likelihood.holding(problem, z, pool), noise

@@ -61,20 +61,31 @@ class Ordinal:
     def before(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
                pool: Pool, *, is_exact: bool) -> tuple[Quadratic, Noise]:
         """Return the problem with a draw of z for ratings, and the cut points about it."""
-        by_user, by_item = problem.by_user, problem.by_item
-        s = cell_scores(by_user.indptr, by_user.indices, at.P, at.Q, at.beta, at.gamma, pool)
+        cells = problem.by_user
+        s = cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
+        z, noise = self.drawn(s, noise, random, pool, is_exact=is_exact)
+        return self.holding(problem, z, pool), noise
+
+    def drawn(self, s: np.ndarray, noise: Noise, random: np.random.Generator, pool: Pool, *,
+              is_exact: bool) -> tuple[np.ndarray, Noise]:
+        """Return a draw of z of each cell by user, whose scores are s, and the cut points."""
         cuts, log_p = CutPoints(self.levels).draw(noise.cuts, s, random, pool, is_exact)
         if not np.isfinite(log_p):
             raise DivergenceError(f"the log-likelihood is {log_p}; use dtype='float64'")
         self.loss = -2 * log_p
         edges, key = edges_of(cuts), int(random.integers(2**62))
-        chunks, z, turned = row_chunks(len(s), CELLS), np.empty_like(s), np.empty_like(s)
-        numbers = np.arange(len(s))
+        z, numbers = np.empty_like(s), np.arange(len(s))
         pool.map(lambda lo, hi: kernels.latent_draws(self.levels, s, edges, numbers, key, z, lo,
-                                                     hi), chunks)
-        pool.map(lambda lo, hi: np.take(z, self.places[lo:hi], out=turned[lo:hi]), chunks)
-        return replace(problem, by_user=_holding(by_user, z, LINE),
-                       by_item=_holding(by_item, turned, LINE)), noise._replace(cuts=cuts)
+                                                     hi), row_chunks(len(s), CELLS))
+        return z, noise._replace(cuts=cuts)
+
+    def holding(self, problem: Quadratic, z: np.ndarray, pool: Pool) -> Quadratic:
+        """Return the problem with numbers by user in place of the ratings."""
+        turned = np.empty_like(z)
+        pool.map(lambda lo, hi: np.take(z, self.places[lo:hi], out=turned[lo:hi]),
+                 row_chunks(len(z), CELLS))
+        return replace(problem, by_user=_holding(problem.by_user, z, LINE),
+                       by_item=_holding(problem.by_item, turned, LINE))
 
     def after(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
               pool: Pool) -> tuple[float, Noise]:
@@ -88,21 +99,25 @@ def _holding(cells: Cells, z: np.ndarray, line: np.ndarray) -> Cells:
 
 
 def latent_rows(systems: RowSystems, levels: np.ndarray, cuts: np.ndarray, number: int,
-                P: np.ndarray, beta: np.ndarray, pool: Pool) -> RowSystems:
+                P: np.ndarray, beta: np.ndarray, pool: Pool,
+                offsets: np.ndarray | float = 0.0) -> RowSystems:
     """Return systems of new rows with a draw of z for their ratings; P and β move to their mode.
 
     The mode is where `EM_STEPS` of z at its mean and rows solved end; from there z is drawn, by
     the sample's number and the cell's column, so that a row does not depend on the others.
+    `offsets` (nnz,) are known parts of the scores that the rows have nothing to do with.
     """
     cells, edges = systems.cells, edges_of(cuts)
     for step in range(EM_STEPS + 1):
         s = cell_scores(cells.indptr, cells.indices, P, systems.Q, beta, systems.gamma, pool)
+        s += offsets
         z = np.empty_like(s)
         if step < EM_STEPS:
             kernels.latent_means(levels, s, edges, z, 0, len(z))
         else:
             kernels.latent_draws(levels, s, edges, cells.indices.astype(np.int64), number, z, 0,
                                  len(z))
+        z -= offsets
         systems = replace(systems, cells=_holding(cells, z, LINE))
         if step < EM_STEPS:
             solve_exactly(systems, P, beta, pool)

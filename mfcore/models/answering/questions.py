@@ -7,7 +7,7 @@ names; a model that answers otherwise overrides them.
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -54,10 +54,12 @@ def predict(self: Estimator, users: Any, items: Any = None, *, ratings: Any = No
     self.check_fitted()
     drift = None if times is None else fitted.drift_for(self)
     asked = asked_pairs(self, users, items, ratings, user_features, unknown)
-    effects: np.ndarray | float = 0.0 if drift is None else drift.of_pairs(*asked, times)
     with Pool(self.n_threads) as pool:
-        scores: np.ndarray = self.answers().pairs(*asked, pool)
-    return scores if drift is None else scores + effects
+        if drift is None:
+            return self.answers().pairs(*asked, pool)
+        effects, answers = drift.of_pairs(*asked, times), cast(Any, self.answers())
+        scores: np.ndarray = answers.pairs_in_time(*asked, effects, pool)
+    return scores
 
 
 def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: str = "dot",

@@ -25,7 +25,7 @@ from mfcore.models.factorization.samples import (
     begin,
     check_sweeps,
 )
-from mfcore.models.fitted import best_items
+from mfcore.models.fitted import best_items, drift_for
 from mfcore.models.inputs import asked_pairs
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, part_of, setting, settings
@@ -203,7 +203,8 @@ class BayesianMF(Recommender):
             return scores, self.answers().spread(*asked, pool)
 
     def predict_proba(self, users: Any, items: Any = None, *, ratings: Any = None,
-                      user_features: Any = None, unknown: str | None = None) -> np.ndarray:
+                      user_features: Any = None, times: Any = None, unknown: str | None = None
+                      ) -> np.ndarray:
         """Return the probability of each level, shape (n_pairs, K), in the order of `levels_`.
 
         It is the mean over the samples.  For the arguments see `predict`.  Raises
@@ -213,9 +214,11 @@ class BayesianMF(Recommender):
         if not self.is_ordinal:
             raise NotImplementedError("predict_proba needs likelihood='ordinal'; with 'gaussian' "
                                       "a rating is any number: see predict_interval")
+        drift = None if times is None else drift_for(self)
         asked = asked_pairs(self, users, items, ratings, user_features, unknown)
+        effects = 0.0 if drift is None else drift.of_pairs(*asked, times)
         with Pool(self.n_threads) as pool:
-            return self.answers().probabilities(*asked, pool)
+            return self.answers().probabilities(*asked, effects, pool)
 
     def predict_interval(self, users: Any, items: Any = None, *, coverage: float = 0.8,
                          **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -228,8 +231,8 @@ class BayesianMF(Recommender):
         coverage : float in (0, 1)
             An interval leaves out at most half of the rest on either side.  Those of levels hold
             more than that: their ends are levels.
-        **options : ratings, user_features, unknown
-            As `predict` takes them.
+        **options : ratings, user_features, times, unknown
+            As `predict` takes them; times where ratings are ordinal.
         """
         coverage = validation.real("coverage", coverage, above=0, high=1 - 1e-9)
         outside = (1 - coverage) / 2

@@ -312,6 +312,12 @@ class Factorized(Linear):
         """Effects of periods, or None."""
         return self.core.drift
 
+    def pairs_in_time(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None,
+                      effects: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return the scores of pairs, with effects of periods."""
+        scores: np.ndarray = self.pairs(rows, columns, new, pool) + effects
+        return scores
+
     def fold_in_items(self, model: Any, ratings: Any, item_features: Any, unknown: str
                       ) -> Folded:
         """Return the vectors of new items: see `Recommender.fold_in_items`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from mfcore.objectives.drift import (
 )
 from mfcore.objectives.factors import LinearScorer
 from mfcore.objectives.quadratic import Cells, Quadratic
-from mfcore.solvers.drifting import Drifting, SampledDrift
+from mfcore.solvers.drifting import Drifting, LatentDrift, SampledDrift
 
 SIDES = ("user", "item")
 
@@ -85,8 +86,12 @@ class Drift:
             total += self.items.at(columns, moments)
         return total
 
-    def on(self, scorer: Any, asked: Asked, times: Any) -> LinearScorer:
-        """Return the scorer of users at their moments: one more coordinate per period asked."""
+    def on(self, scorer: Any, asked: Asked, times: Any) -> Any:
+        """Return the scorer of users at their moments: linear ones have the effects inside."""
+        return scorer.moved(partial(self._on_linear, asked=asked, times=times))
+
+    def _on_linear(self, scorer: Any, asked: Asked, times: Any) -> LinearScorer:
+        """Return the scorer with one more coordinate per period asked."""
         n_rows = asked.n_rows if isinstance(asked, NewRows) else len(asked)
         moments, linear = moments_of(self.kind, times, n_rows), scorer.linear()
         P, Q, beta = linear.P, linear.Q, linear.beta
@@ -103,16 +108,26 @@ class Drift:
             Q = np.hstack([Q, effects.astype(Q.dtype)])
         return LinearScorer(P, Q, beta, linear.gamma, linear.mean)
 
+    def of_columns(self, ratings: Ratings, side: str) -> np.ndarray | None:
+        """Return what the columns of new rows of a side add to their cells, shape (nnz,).
+
+        None where there is nothing to add.
+        """
+        effects = self.items if side == "user" else self.users
+        if effects is None or ratings.moments is None:
+            return None
+        moments = moments_of(self.kind, ratings.moments, ratings.nnz)
+        return effects.at(ratings.by_user.indices, moments)
+
     def shifted(self, cells: Cells, ratings: Ratings, side: str, w0: float) -> Cells:
         """Return the cells of new rows of a side, without the effects of their columns.
 
         Ratings without times stay as they are.
         """
-        effects = self.items if side == "user" else self.users
-        if effects is None or ratings.moments is None:
+        effects = self.of_columns(ratings, side)
+        if effects is None:
             return cells
-        moments = moments_of(self.kind, ratings.moments, ratings.nnz)
-        pull = cells.b - (cells.a + w0) * effects.at(ratings.by_user.indices, moments)
+        pull = cells.b - (cells.a + w0) * effects
         return cells._replace(y=pull.astype(cells.y.dtype),
                               line=np.array([*cells.line[:2], 1.0, 0.0]))
 
@@ -149,6 +164,8 @@ class Learning:
                 for side, cut in zip(SIDES, given, strict=True) if cut is not None}
         rows = {"user": ratings.users_of_cells, "item": ratings.by_user.indices}
         residuals = residuals_of_biases(ratings)
+        if getattr(model, "is_ordinal", False):         # scores are measured in their noise
+            residuals /= residuals.std() or 1.0
         contexts = tuple(context_of(rows[side], periods.of(times.numbers), periods.count, residuals)
                          for side, periods in cuts.items())
         return cls(cuts, contexts, first_effects(contexts, residuals))
@@ -161,7 +178,8 @@ class Learning:
         """Return a start of the same solver, with the effects."""
         inner: Any = start.solver
         shifting = Shifting(inner.problem, self.contexts)
-        kind = SampledDrift if hasattr(inner, "kept_sweeps") else Drifting
+        kind = Drifting if not hasattr(inner, "kept_sweeps") else \
+            LatentDrift if hasattr(inner.likelihood, "drawn") else SampledDrift
         solver = kind(inner, shifting)
         model.periods_ = {side: asdict(periods) for side, periods in self.cuts.items()}
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.factorization.core import has_periods
 from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.sides import Sides
 from mfcore.objectives.ordinal import listed
@@ -28,8 +27,6 @@ def check_ordinal(model: Any) -> None:
         raise ValueError(f"likelihood='ordinal' needs bias='learned', got {model.bias!r}: scores "
                          f"are no ratings, and only a learned bias finds their place between the "
                          f"cut points")
-    if has_periods(model):
-        raise ValueError("likelihood='ordinal' needs user_periods=None and item_periods=None")
     if model.unknown_weight != 0:
         raise ValueError(f"likelihood='ordinal' needs unknown_weight=0, got "
                          f"{model.unknown_weight!r}: a cell without a rating has no level")

@@ -189,12 +189,20 @@ class Sampled:
             return self.mean.pairs(rows, columns, new, pool)
         return mean_and_std(self._of_samples(rows, columns, new, pool))[0]
 
-    def probabilities(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
-                      ) -> np.ndarray:
-        """Return the probability of each level, shape (n_pairs, K)."""
+    def pairs_in_time(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None,
+                      effects: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return the same with effects of periods in the scores."""
+        if self.levels is None:
+            scores: np.ndarray = self.mean.pairs(rows, columns, new, pool) + effects
+            return scores
+        return mean_and_std(self._of_samples(rows, columns, new, pool, effects))[0]
+
+    def probabilities(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None,
+                      effects: np.ndarray | float, pool: Pool) -> np.ndarray:
+        """Return the probability of each level, shape (n_pairs, K), with effects of periods."""
         return mean_and_std(
-            self.levels.probabilities(number, self._pair_scores_of(number, rows, columns, *sample,
-                                                                   pool))
+            self.levels.probabilities(number, effects + self._pair_scores_of(
+                number, rows, columns, *sample, pool))
             for number, sample in enumerate(self._each(new, pool)))[0]
 
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
@@ -239,9 +247,9 @@ class Sampled:
         observed, tau, n = self.core.observed, float(self.tau[number]), ratings.shape[0]
         own = np.zeros(n, observed.real) if fixed is None else fixed.astype(observed.real)
         Q, gamma = self._sample(self.items, number)
-        cells = observed.cells(ratings, own, gamma)
-        if self.core.drift is not None:
-            cells = self.core.drift.shifted(cells, ratings, "user", observed.w0)
+        cells, drift = observed.cells(ratings, own, gamma), self.core.drift
+        if drift is not None:
+            cells = drift.shifted(cells, ratings, "user", observed.w0)
         rows = RowSystems(cells, penalty, Q,
                           observed.held(gamma, 0.0, len(Q)), observed.w0, observed.learns_bias)
         held = observed.held(fixed, observed.start, n)
@@ -254,7 +262,9 @@ class Sampled:
             from mfcore.solvers.ordinal import latent_rows
 
             levels = self.levels.numbers_of(ratings.by_user.data)
-            systems = latent_rows(systems, levels, self.levels.cuts[number], number, P, held, pool)
+            known = None if drift is None else drift.of_columns(ratings, "user")
+            systems = latent_rows(systems, levels, self.levels.cuts[number], number, P, held, pool,
+                                  0.0 if known is None else known)
         solve_exactly(systems, P, held, pool, np.repeat(noise, n, axis=0))
         return P, held - observed.real.type(observed.start) if observed.learns_bias else own
 
@@ -282,11 +292,11 @@ class Sampled:
         """Return the standard deviation of the scores of pairs over the samples."""
         return mean_and_std(self._of_samples(rows, columns, new, pool))[1]
 
-    def _of_samples(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
-                    ) -> Iterator[np.ndarray]:
+    def _of_samples(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool,
+                    effects: np.ndarray | float = 0.0) -> Iterator[np.ndarray]:
         """Yield the scores of pairs in each sample, or the ratings expected in it."""
         for number, sample in enumerate(self._each(new, pool)):
-            s = self._pair_scores_of(number, rows, columns, *sample, pool)
+            s = self._pair_scores_of(number, rows, columns, *sample, pool) + effects
             yield s if self.levels is None else self.levels.expected(number, s)
 
     def draws(self, rows: np.ndarray, columns: np.ndarray, pool: Pool) -> np.ndarray:
