@@ -1,6 +1,6 @@
 """Bayesian factorization by Gibbs sampling: least squares with noise, over and over.
 
-    r_ui ~ N(P_u·Q_i, 1/τ),   P_u ~ N(μ, Λ⁻¹), Λ = diag λ;   Q_i alike, with its own μ and λ
+    r_ui ~ N(P_u·Q_i, 1/τ),   P_u ~ N(μ, Λ⁻¹), Λ = diag λ;   and Q_i with its own μ and λ
     P_u | rest ~ N(A⁻¹ c, A⁻¹),   A = τ Σ_i Q_i Q_iᵀ + Λ,   c = τ Σ_i r_ui Q_i + Λ μ
     τ | rest ~ Gamma((N + 1)/2, rate (Σ (r − s)² + v)/2)           N known cells, v their variance
     λ_f | P ~ Gamma((n + 1)/2, rate (Σ_u P_uf² − n²/(n+1) P̄_f² + v_f)/2),  P̄ the mean of n rows

@@ -259,7 +259,7 @@ def find_columns(name: str, asked: Mapping[str, Column], header: Sequence[str] |
                              f"position, as in {what}={place}")
     for what, place in found.items():
         if place >= len(first):
-            above = "; skip_lines=... or comment=... leaves out lines that are no ratings"
+            above = "; skip_lines=... or comment=... leaves out lines without ratings"
             raise ValueError(f"{name}{at} must have {place + 1} columns for {what}="
                              f"{asked[what]!r}, got {len(first)}: "
                              f"{', '.join(map(repr, first))[:60]}{_without_ratings([what])}"

@@ -61,7 +61,7 @@ class Alignment:
         if fold_in.shape[0] != self.test.shape[0] or (
                 ours is not None and theirs is not None and not np.array_equal(ours, theirs)):
             raise ValueError(f"fold_in must have the users of test, row by row, got "
-                             f"{fold_in.shape[0]} rows beside {self.test.shape[0]}"
+                             f"{fold_in.shape[0]} rows for {self.test.shape[0]}"
                              f"{'' if fold_in.shape[0] != self.test.shape[0] else ' by other ids'}")
         columns = _positions(self.model, "fold_in", fold_in, axis=1)
         return renumber_items(fold_in, columns, self.model.n_items_,

@@ -147,7 +147,7 @@ class Popularity(Recommender):
     ----------
     half_life : str such as "30D" or "12h", number > 0 in the units of numeric times, or None
         After which a rating counts half, from the last rating of the fit backwards: what is popular
-        lately.  The ratings need times.  None: all count alike.
+        lately.  The ratings need times.  None: all count the same.
     n_threads, verbose
         As in `MatrixFactorization`.
     """

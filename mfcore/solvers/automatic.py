@@ -344,7 +344,7 @@ def _largest_good(found: list[tuple[float, np.ndarray]]) -> float:
 
 
 def _is_below(values: np.ndarray, best: np.ndarray, errors: float) -> bool:
-    """Whether values are lower than others by more than so many standard errors."""
+    """Whether values are lower than others by more than a number of standard errors."""
     below = best - values
     return bool(np.mean(below) > errors * np.std(below) / np.sqrt(len(below)))
 

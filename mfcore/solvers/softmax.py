@@ -1,7 +1,7 @@
 """Adam on batches of chosen cells, which share their negatives.
 
 An epoch visits every chosen cell once, in a seeded order, `batch_size` cells at a time.  A batch
-draws its negatives with replacement, all items alike or by popularity (an item of a random
+draws its negatives with replacement, all items equally often or by popularity (an item of a random
 chosen cell: q_j = n_j / nnz); one that is drawn c_j times counts once, with c_j times the weight:
 
     w_j = c_j / (|N| q_j)                       (objectives/softmax.py)

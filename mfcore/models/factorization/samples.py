@@ -48,7 +48,8 @@ INIT_SCALE = 1.0
 class SampledSide(FeaturedSide):
     """A side of a sampled factorization.
 
-    bias_samples : ndarray, shape (S, n_rows), or None; feature_bias_samples alike
+    bias_samples : ndarray, shape (S, n_rows), or None
+    feature_bias_samples : the same of features
     prior_mean, prior_precision : ndarray, shape (S, d)
         Of a row without features, d = k, or k + 1 where biases are learned.
     """

@@ -35,7 +35,7 @@ from mfcore.solvers.ranked_rows import fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam
 from mfcore.solvers.spectral import SpectralStart
 
-FEW_ITEMS, DRAWN = 1024, 512        # "auto": as many items are all negatives, of more so many
+FEW_ITEMS, DRAWN = 1024, 512        # "auto": up to so few items all are negatives; of more, a draw
 
 
 @settings(*TRAINED)
