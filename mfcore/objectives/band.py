@@ -61,11 +61,11 @@ class Band:
 def _reflected(A: np.ndarray, width: int, pool: Pool
                ) -> list[tuple[int, np.ndarray, np.ndarray]]:
     """Bring A to a band in place; return where each reflection begins, its V and its T."""
-    qr, = scipy.linalg.get_lapack_funcs(("geqrf",), (A,))
+    geqrf, = scipy.linalg.get_lapack_funcs(("geqrf",), (A,))
     found = []
     for at in range(width, len(A) - 1, width):
         panel = A[at:, at - width:at]
-        packed, tau, _, _ = qr(panel)
+        packed, tau, _, _ = geqrf(panel)
         height = min(packed.shape)
         V = np.tril(packed[:, :height], -1)
         V[np.arange(height), np.arange(height)] = 1
