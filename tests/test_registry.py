@@ -129,6 +129,9 @@ EITHER = {
         MatrixFactorization(2, n_epochs=1), MatrixFactorization(2, n_epochs=1, loss="logistic",
                                                                 solver="sgd"),
         sentence(mfcore.MatrixFactorization, "explain")),
+    **{("BayesianMF", ability): (
+        samples.small(mfcore.BayesianMF), samples.small(mfcore.BayesianMF, likelihood="ordinal"),
+        sentence(mfcore.BayesianMF, ability)) for ability in ("index_vectors", "weights")},
     ("RatingAutoencoder", "index_vectors"): (
         samples.small(RatingAutoencoder), samples.small(RatingAutoencoder, output="tanh"),
         sentence(RatingAutoencoder, "index_vectors")),
