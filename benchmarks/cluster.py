@@ -175,14 +175,6 @@ def measured_table(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def prices(found: dict[str, Any], number: int = 2) -> list[float]:
-    """Return least wall time of the workers over that of as many threads, run by run."""
-    threads, shared = ([min(row["wall"]) for row in found["rows"]
-                        if (row["how"], row["number"]) == (how, number)]
-                       for how in ("threads", "shared"))
-    return [ours / theirs for ours, theirs in zip(shared, threads, strict=True)]
-
-
 def foretold(found: dict[str, Any]) -> list[str]:
     """Return how far the plan was off, as least and most of planned over measured."""
     lines = []

@@ -595,17 +595,6 @@ def test_the_tables_of_the_documentation_are_those_of_the_result_file_and_of_the
         assert line in TEXT
 
 
-def test_the_documentation_states_the_measured_price_of_dask():
-    from benchmarks.cluster import prices
-
-    found = prices(json.loads(RESULTS.read_text()))
-    assert max(found) < 1.5
-    said = f"{min(found):.2f} to {max(found):.2f} times the wall time of two threads"
-    assert said in " ".join(TEXT.split())
-    page = Path(__file__).parents[1] / "docs" / "data.md"
-    assert said in " ".join(page.read_text("utf-8").split())
-
-
 def test_the_documentation_states_how_well_the_plan_foretold_what_was_measured():
     from benchmarks.cluster import foretold
 
