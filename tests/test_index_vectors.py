@@ -23,9 +23,10 @@ def fitted(made, **params):
 
 @pytest.mark.parametrize("asked", [["1", "zz"], [1, "zz"], np.array(["1", "zz"])])
 def test_unknown_users_do_not_turn_integers_into_text(asked):
-    index = fitted(ImplicitMF).index_vectors(asked, unknown="ignore")
+    model = samples.small(ImplicitMF).fit(Ratings(CELLS, user_ids=np.arange(60)))
+    index = model.index_vectors(asked, unknown="ignore")
     assert index.user_ids.tolist() == [1, "zz"]
-    wide = fitted(ImplicitMF).index_vectors(np.array([1, 99], np.uint64), unknown="ignore")
+    wide = model.index_vectors(np.array([1, 99], np.uint64), unknown="ignore")
     assert wide.user_ids.dtype == np.int64
 
 
