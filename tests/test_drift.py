@@ -350,6 +350,8 @@ BARE = Ratings(TRAIN.by_user)
 
 @pytest.mark.parametrize(("model", "ratings", "error", "message"), [
     (MatrixFactorization(user_periods="1D"), BARE, ValueError, "the ratings have no times"),
+    (MatrixFactorization(user_periods="0.000001s"), TRAIN, ValueError,
+     "periods of '0.000001s' would be .* between the first rating and the last"),
     (BayesianMF(item_periods=0), TRAIN, ValueError, "item_periods must be in"),
     (BayesianMF(item_periods="soon"), TRAIN, ValueError, "item_periods must be a length of time"),
     (BayesianMF(user_periods=2.5), TRAIN, TypeError, "user_periods must be an integer"),
@@ -360,6 +362,15 @@ BARE = Ratings(TRAIN.by_user)
 def test_periods_that_cannot_be_are_refused(model, ratings, error, message):
     with pytest.raises(error, match=message):
         model.fit(ratings)
+
+
+@pytest.mark.parametrize("periods", [{"user_periods": "1D"}, {"item_periods": 3}])
+def test_moments_in_another_unit_than_those_of_the_fit_are_refused(periods):
+    unix = Ratings(TRAIN.by_user, times=TRAIN.moments.numbers + 1_600_000_000)
+    model = MatrixFactorization(1, n_epochs=1, n_threads=1, **periods).fit(unix)
+    for times in (1_600_000_000_000, [1_600_000_000_000]):
+        with pytest.raises(ValueError, match="one unit, got Unix times in s and in ms"):
+            model.predict([0], [0], times=times)
 
 
 @pytest.mark.parametrize(("ask", "error", "message"), [

@@ -236,11 +236,81 @@ SECOND = 1_600_000_000
             r"np.array\(texts, 'datetime64\[s\]'\) reads",
         ),
         ([True] * 4, TypeError, "times must be numbers, or dates and times, got dtype bool"),
+        (
+            np.ma.array(range(4), mask=[0, 0, 1, 0]),
+            ValueError,
+            "must not be missing, .* position 2",
+        ),
+        (
+            np.ma.array(np.array(DAYS, "M8[s]"), mask=[0, 0, 0, 1]),
+            ValueError,
+            "times must not be missing, got None at position 3",
+        ),
+        (
+            np.array([1, 2, 3, 2**63], np.uint64),
+            ValueError,
+            r"times must be below 2\*\*63, got 922",
+        ),
+        (np.array([0, 1, 2, 10**15], "M8[D]"), ValueError, "times must fit into 64 bits of s"),
     ],
 )
 def test_times_that_cannot_be_are_refused(times, error, message):
     with pytest.raises(error, match=message):
         Ratings(sp.csr_array(np.ones((2, 2))), times=times)
+
+
+def test_moments_of_several_units_are_exact():
+    far = [np.datetime64(text) for text in ("3000-01-01", "2020-01-01T00:00:01", "1500")]
+    found = Ratings(sp.csr_array(np.ones((1, 3))), times=np.array(far, object)).times
+    assert found.tolist() == [each.astype("M8[s]").item() for each in far]
+    large = Ratings(sp.csr_array(np.ones((1, 2))), times=np.array([2**60 + 1, 3], object)).times
+    assert large.tolist() == [2**60 + 1, 3]
+
+
+def test_moments_that_the_unit_of_the_ratings_cannot_hold_are_refused():
+    ratings = Ratings(sp.csr_array(np.ones((2, 2))), times=np.array(DAYS, "M8[ns]"))
+    with pytest.raises(ValueError, match="at must fit into 64 bits of ns, got 3000-01-01"):
+        split.time_split(ratings, at="3000-01-01")
+    late = Ratings(ratings.by_user, times=np.array(["3000-01-01"] * 4, "M8[s]"))
+    with pytest.raises(ValueError, match="times must fit into 64 bits of ns"):
+        merged(ratings, late, "add", "last")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "parquet", "parts"])
+def test_a_column_keeps_its_zone_and_all_its_digits(library, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("narwhals")
+    when = np.array(["2020-01-01T05:00:00.123456789", "2020-01-02"], "M8[ns]")
+    zoned = pa.array(when.astype(int), pa.timestamp("ns", "Asia/Tokyo"))
+    given = pa.table({"user": [1, 1], "item": [1, 2], "rating": [1.0, 2.0], "time": zoned})
+    if library == "parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(given, tmp_path / "a.parquet")
+        found = read_ratings(tmp_path / "a.parquet", time_column="time")
+    else:
+        if library == "polars":
+            given = pytest.importorskip("polars").from_arrow(given)
+        elif library == "pandas":
+            given = given.to_pandas()
+        found = Ratings.from_frame(
+            iter([given]) if library == "parts" else given, time_column="time"
+        )
+    assert found.moments.aware
+    np.testing.assert_array_equal(found.times, when)
+
+
+def test_parts_in_other_units_than_the_first_are_refused(tmp_path):
+    parts = [
+        {"user": [user], "item": [1], "rating": [1], "when": [SECOND * 1000**user]}
+        for user in range(2)
+    ]
+    with pytest.raises(ValueError, match="times must be in one unit, got Unix times in s and in"):
+        convert(
+            [lambda: parts[0], lambda: parts[1]],
+            tmp_path / "out",
+            reading=Reading(timestamp="when"),
+        )
 
 
 def test_naive_and_aware_moments_are_not_compared():
@@ -292,6 +362,12 @@ def test_a_half_life_halves_weights(half_life):
     unix = Ratings(ratings.by_user, times=np.array(DAYS, "M8[ms]").astype("i8"))
     np.testing.assert_allclose(unix.decayed(half_life).weights, [1 / 8, 1 / 4, 1 / 2, 1])
     np.testing.assert_allclose(unix.decayed(86_400_000.0).weights, [1 / 8, 1 / 4, 1 / 2, 1])
+
+
+def test_ratings_before_1970_decay_from_the_last_of_them():
+    ratings = Ratings(sp.csr_array(np.ones((1, 3))), times=[-300, -200, -100])
+    np.testing.assert_allclose(ratings.decayed(100).weights, [1 / 4, 1 / 2, 1])
+    np.testing.assert_allclose(ratings.decayed(100, now=-100).weights, [1 / 4, 1 / 2, 1])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.chunks import cells_of_rows
 from mfcore.kernels.sorting import counting_order
 
 Duplicates = Literal["error", "last", "mean", "sum"]
@@ -163,6 +164,12 @@ def numbered(by_user: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((np.arange(by_user.nnz), by_user.indices, by_user.indptr), by_user.shape)
 
 
+def rows_of(by_user: sp.csr_array, rows: np.ndarray) -> sp.csr_array:
+    """Return some rows of `numbered`, at the cost of their cells alone."""
+    indptr, places = cells_of_rows(by_user.indptr, rows)
+    return sp.csr_array((places, by_user.indices[places], indptr), (len(rows), by_user.shape[1]))
+
+
 def sorted_order(keys: np.ndarray, order: np.ndarray, n_keys: int
                  ) -> tuple[np.ndarray, np.ndarray]:
     """Return `order` stably sorted by keys in [0, n_keys), and where each key begins."""
@@ -198,7 +205,10 @@ def moments(times: Any, size: int, kind: Any = None) -> Any:
         return None
     from mfcore.data.times import Times
 
-    return Times.of("times", times if kind is None else Times.stated(times, kind), size)
+    found = Times.of("times", times if kind is None else Times.stated(times, kind), size)
+    if found.numbers.dtype == np.uint64:                # (which no folder holds)
+        raise ValueError(f"times must be below 2**63, got {found.numbers.max()}")
+    return found
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

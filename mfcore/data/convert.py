@@ -49,7 +49,7 @@ CELL_BYTES, LEAST = 240, 1 << 26
 TIME_BYTES = 60             # more where there are times, by their share of a record
 RAW = np.dtype([("user", "<i8"), ("item", "<i8"), ("value", "<f8"), ("weight", "<f8")])
 TIMED = np.dtype([*RAW.descr, ("times", "<i8")])
-VERSION = 2             # of the work folder: another mfcore starts again
+VERSION = 3             # of the work folder: another mfcore starts again
 WHOLE, DOING = "whole", "converts to it"
 SIDES = ("user", "item")
 STAGES = ("read", "spread", "by user", "by item")
@@ -139,11 +139,12 @@ class _Sort:
     items: CollectedIds = field(init=False)
     weighted: bool = field(init=False)
     kind: Any = field(init=False)   # unit and zone of the times, once they are known
+    moment: list[int] = field(init=False)           # the first of them
     raw: np.dtype = field(init=False)
 
     def __post_init__(self) -> None:
         self.weighted = bool(self.journal.state.get("weighted"))
-        self.kind = self.journal.state.get("times")
+        self.kind, self.moment = self.journal.state.get("times") or (None, [])
         self.raw = RAW if self.reading.timestamp is None else TIMED
 
     def read(self) -> Iterator[float]:
@@ -159,8 +160,9 @@ class _Sort:
                                  f"complete")
             self.users.save(self._ids("users", number + 1))
             self.items.save(self._ids("items", number + 1))
-            self.journal.note(read=number + 1, weighted=self.weighted, times=self.kind, drop=[
-                self._ids(side, number) for side in ("users", "items")])
+            self.journal.note(read=number + 1, weighted=self.weighted,
+                              times=[self.kind, self.moment], drop=[
+                                  self._ids(side, number) for side in ("users", "items")])
             yield (number + 1) / len(self.parts)
 
     def _ids(self, side: str, n_parts: int) -> Path:
@@ -181,7 +183,9 @@ class _Sort:
         """Return moments as whole numbers of the unit of the first; raise for another kind."""
         found = Times.of("times", given)
         self.kind = self.kind or found.kind
-        numbers = Times.stated(np.empty(0, np.int64), self.kind).numbers_of("times", found)
+        first = Times.stated(np.array(self.moment, np.int64), self.kind)
+        numbers = first.numbers_of("times", found)
+        self.moment = self.moment or numbers[:1].tolist()
         if numbers.dtype != np.int64:
             raise ValueError("times must be whole numbers, or dates and times, in a folder")
         return numbers

@@ -94,21 +94,20 @@ def columns_of(frame: Any, asked: Mapping[str, Column], missing: Sequence[str] =
                                            for what in ("rating", "weight", "timestamp")))
     users, items = (ids_of(*found[what], missing) for what in ("user", "item"))
     numbers = {what: numbers_of(*found[what]) for what in found if what in ("rating", "weight")}
-    times: Any = times_in(*found["timestamp"]) if "timestamp" in found else None
+    times = times_in(*found["timestamp"]) if "timestamp" in found else None
     lengths: dict[str, Any] = {"users": users, "items": items, **numbers,
-                               **({} if times is None else {"times": times})}
+                               **({} if times is None else {"times": times.numbers})}
     validation.same_length(**lengths)
     if "weight" in numbers:
         validation.nonnegative(found["weight"][0], numbers["weight"])
     return Columns(users, items, numbers.get("rating"), numbers.get("weight"), times)
 
 
-def times_in(name: str, values: Any) -> np.ndarray:
-    """Return a column of moments: numbers, datetime64, or Python's times where they have a zone."""
+def times_in(name: str, values: Any) -> Any:
+    """Return a column of moments, `mfcore.data.times.Times`."""
     from mfcore.data.times import Times
 
-    Times.of(name, values)
-    return np.asarray(values)
+    return Times.of(name, values)
 
 
 def numbers_of(name: str, values: Any) -> np.ndarray:
@@ -186,8 +185,15 @@ def _with_index(frame: Any) -> Table:
     names = list(frame.columns)
     levels = [name for name in frame.index.names if name is not None and name not in names]
     return Table(names + levels, lambda wanted: [
-        np.asarray(frame.index.get_level_values(name) if name in levels else frame[name])
+        _plain(frame.index.get_level_values(name) if name in levels else frame[name])
         for name in wanted])
+
+
+def _plain(column: Any) -> Any:
+    """Return a column as an array, but one with a time zone, which arrays do not have, as it is."""
+    from mfcore.data.times import zone_of
+
+    return column if zone_of(column) is not None else np.asarray(column)
 
 
 def _joined(tables: Sequence[Table]) -> Table:
@@ -197,7 +203,8 @@ def _joined(tables: Sequence[Table]) -> Table:
 
     def read(wanted: Sequence[Any]) -> list[Any]:
         parts = zip(*(each.read(wanted) for each in tables), strict=True)
-        return [np.concatenate([part if hasattr(part, "__array__") else as_objects(part)
+        return [np.concatenate([part if isinstance(part, np.ndarray) else
+                                as_objects(getattr(part, "to_pylist", part.__iter__)())
                                 for part in column]) for column in parts]
     return Table(tables[0].names, read)
 
@@ -236,4 +243,4 @@ def _array(name: str, column: Any) -> np.ndarray:
 def _converted(column: Any) -> np.ndarray:
     if column.null_count() or str(column.dtype) in WIDE:
         return as_objects(column.to_list())     # (to_numpy makes a category of Arrow's null)
-    return np.asarray(column.to_numpy())
+    return column.to_native() if _plain(column) is column else np.asarray(column.to_numpy())

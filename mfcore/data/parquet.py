@@ -96,9 +96,9 @@ def _column(name: str, what: str, title: str, column: Any, reading: Reading) -> 
     name = f"{name}: column {title!r}"
     if what in ("user", "item"):
         return _ids(name, column, reading)
-    values = np.asarray(column.to_numpy(zero_copy_only=False))
     if what == "timestamp":
-        return times_in(name, values)
+        return times_in(name, column)
+    values = np.asarray(column.to_numpy(zero_copy_only=False))
     return numbers_of(name, values).astype(np.float64)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.times import Times, seconds_of
 
-MOST = 100_000
+MOST = 100_000                  # periods of equal numbers of ratings
+LENGTHS = 2**31                 # periods of a stated length: row · count + period fits 64 bits
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,21 @@ class Periods:
         if isinstance(given, str):
             width = times.span("periods", given)
             first, last = (int(edge // width) for edge in (numbers.min(), numbers.max()))
+            if last - first >= LENGTHS:
+                raise ValueError(f"periods of {given!r} would be {last - first + 1:,} between the "
+                                 f"first rating and the last, and may be {LENGTHS:,} at most")
             return cls(times.kind, [], width, first, last - first + 1)
         ranks = np.arange(1, given) * len(numbers) // given
         edges = np.unique(np.partition(numbers, ranks)[ranks]) if given > 1 else numbers[:0]
         edges = edges[edges > numbers.min()]
         return cls(times.kind, edges.tolist(), None, 0, len(edges) + 1)
+
+    @property
+    def times(self) -> Times:
+        """Moments at which periods begin, which tell the unit and zone of the fit."""
+        known = [] if self.kind[0] is not None else self.edges if self.width is None else \
+            [self.first * self.width]
+        return Times.stated(np.array(known, None if known else np.int64), self.kind)
 
     def of(self, numbers: np.ndarray) -> np.ndarray:
         """Return the period of each moment, a number of the unit of the fit; -1 for none.
@@ -62,8 +73,8 @@ class Periods:
         if self.width is None:
             places: np.ndarray = np.searchsorted(np.asarray(self.edges), numbers, side="right")
             return places
-        found = np.floor_divide(numbers, self.width).astype(np.int64) - self.first
-        return np.where((found >= 0) & (found < self.count), found, -1)
+        found = np.floor_divide(numbers, self.width) - float(self.first)
+        return np.where((found >= 0) & (found < self.count), found, -1).astype(np.int64)
 
 
 def check_periods(name: str, given: Any) -> None:
@@ -74,9 +85,8 @@ def check_periods(name: str, given: Any) -> None:
         validation.integer(name, given, low=1, high=MOST)
 
 
-def moments_of(kind: list[Any], given: Any, size: int) -> np.ndarray:
-    """Return moments that are asked about as numbers of the unit of the fit; one is for all."""
-    times = Times.stated(np.empty(0, np.int64), kind)
+def moments_of(times: Times, given: Any, size: int) -> np.ndarray:
+    """Return moments that are asked about as numbers of the unit of `times`; one is for all."""
     if isinstance(given, Times):
         return times.numbers_of("times", given, size)
     if isinstance(given, str) or np.ndim(given) == 0:

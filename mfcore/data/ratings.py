@@ -296,7 +296,7 @@ class Ratings:
         """
         rows = validation.positions("rows", rows, self.shape[0])
         ids = None if self._users is None else self._users.select(rows)
-        return canonical.part_of(self, canonical.numbered(self.by_user)[rows], ids, self._items)
+        return canonical.part_of(self, canonical.rows_of(self.by_user, rows), ids, self._items)
 
     def filter(self, *, min_per_user: int = 1, min_per_item: int = 1) -> Ratings:
         """Return the users and items with enough ratings of each other (Seidman 1983: a k-core).

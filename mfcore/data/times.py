@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.ids import as_int64
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Unix times from 1973 to 2286, in each unit: what a number of this size is, if it is a moment.
@@ -105,19 +106,22 @@ class Times:
         """Return other moments as numbers of this unit, to be compared with these.
 
         Fractions of the unit count as the next whole one.  Raises TypeError for moments of
-        another kind, and what `of` raises.
+        another kind, ValueError for Unix times in another unit and for moments that 64 bits of
+        this unit do not hold, and what `of` raises.
         """
         other = Times.of(name, given, length)
         self.check_kind(name, other)
+        if self.unit is None:
+            _refuse_units(name, {**_unix_units(self.numbers), **_unix_units(other.numbers)})
         if other.unit == self.unit:
             return other.numbers
-        ratio = UNITS[str(self.unit)] / UNITS[str(other.unit)]
-        return other.numbers * round(ratio) if ratio >= 1 else -(-other.numbers // round(1 / ratio))
+        return _in_unit(name, other.values, str(self.unit)).view(np.int64)
 
     def moment(self, name: str, at: Any) -> float:
         """Return one moment as a number of this unit; text may be a date, as in "2020-01-31"."""
         if self.unit is None:
-            return validation.real(name, at)
+            self.numbers_of(name, [number := validation.real(name, at)])
+            return number
         dated = _dated(at) if isinstance(at, str) else at
         if not isinstance(dated, (date, np.datetime64)):
             raise TypeError(f"{name} must be a date or time, as the timestamps are, got {at!r}")
@@ -173,11 +177,12 @@ def seconds_of(name: str, given: str) -> float:
 
 
 def _moments(name: str, given: Any) -> Times:
-    array = validation.rectangular(name, given)
+    if np.ma.is_masked(given):
+        given = given.tolist()                      # (which has None for what is masked)
+    aware = zone_of(given) is not None
+    array = _in_utc(given) if aware else validation.rectangular(name, given)
     if array.dtype == object and array.ndim == 1:
         array, aware = _of_objects(name, array)
-    else:
-        aware = False
     if array.dtype.kind == "M":
         missing = np.isnat(array)
         if missing.any():
@@ -185,12 +190,36 @@ def _moments(name: str, given: Any) -> Times:
                              f"position {np.argmax(missing)}; {MISSING_CURE}")
         unit, _ = np.datetime_data(array.dtype)
         unit = unit if unit in UNITS else "ns" if unit in ("ps", "fs", "as") else "s"
-        return Times(array.astype(f"M8[{unit}]").view(np.int64), unit, aware)
+        return Times(_in_unit(name, array, unit).view(np.int64), unit, aware)
     if array.dtype.kind not in "iufO" or array.dtype == object:
         is_text = array.dtype.kind == "U"
         raise TypeError(f"{name} must be numbers, or dates and times, got dtype {array.dtype}"
                         f"{ISO_CURE if is_text else ''}")
     return Times(_numbers(name, array))
+
+
+def zone_of(column: Any) -> Any:
+    """Return the time zone of a column of pandas, polars or Arrow; None for anything else."""
+    kind = getattr(column, "dtype", getattr(column, "type", None))
+    return getattr(kind, "tz", None) or getattr(kind, "time_zone", None)
+
+
+def _in_utc(column: Any) -> np.ndarray:
+    kind = getattr(column, "dtype", getattr(column, "type", None))
+    unit = getattr(kind, "unit", None) or getattr(kind, "time_unit", None)
+    return np.asarray(column, f"M8[{unit}]")
+
+
+def _in_unit(name: str, array: np.ndarray, unit: str) -> np.ndarray:
+    """Return datetime64 in another unit, up to its next whole one; ValueError out of range."""
+    moments: np.ndarray = array.astype(f"M8[{unit}]")
+    others = moments.astype(array.dtype)
+    if not np.can_cast(array.dtype, moments.dtype):
+        moments.view(np.int64)[others < array] += 1
+    elif (lost := others != array).any():           # (NumPy wraps around)
+        raise ValueError(f"{name} must fit into 64 bits of {unit}, got {array[lost][0]}; "
+                         f"'ns' hold the years 1678 to 2261, 'us' all that Python's dates do")
+    return moments
 
 
 def _numbers(name: str, array: np.ndarray) -> np.ndarray:
@@ -202,11 +231,15 @@ def _numbers(name: str, array: np.ndarray) -> np.ndarray:
         fits = np.abs(array).max(initial=0) < 2.0**63
         whole = array.astype(np.int64) if fits else array
         numbers = np.array(whole) if np.array_equal(whole, array) else array.astype(np.float64)
-    units = _unix_units(numbers)
-    if len(units) > 1:
-        raise ValueError(f"{name} must be in one unit, got Unix times in {' and in '.join(units)}, "
-                         f"such as {' and '.join(str(each) for each in units.values())}")
+    _refuse_units(name, _unix_units(numbers))
     return numbers
+
+
+def _refuse_units(name: str, found: dict[str, Any]) -> None:
+    """Raise ValueError for Unix times in several units: see `_unix_units`."""
+    if len(found) > 1:
+        raise ValueError(f"{name} must be in one unit, got Unix times in {' and in '.join(found)}, "
+                         f"such as {' and '.join(str(each) for each in found.values())}")
 
 
 def _unix_units(numbers: np.ndarray) -> dict[str, Any]:
@@ -230,7 +263,8 @@ def _of_objects(name: str, array: np.ndarray) -> tuple[np.ndarray, bool]:
                          f"{missing[0]} ({len(missing)} in all); {MISSING_CURE}")
     dated = [isinstance(each, (date, np.datetime64)) for each in array]
     if not any(dated):
-        return validation.vector(name, array), False
+        whole, fits = as_int64(array)
+        return (whole if fits.all() else validation.vector(name, array)), False
     if not all(dated):
         raise TypeError(f"{name} must be numbers, or dates and times, and not both, got "
                         f"{array[dated.index(False)]!r} and {array[dated.index(True)]!r}")
@@ -238,11 +272,15 @@ def _of_objects(name: str, array: np.ndarray) -> tuple[np.ndarray, bool]:
     if any(aware) and not all(aware):
         raise TypeError(f"{name} must all have a time zone, or none of them, got "
                         f"{array[aware.index(True)]!r} and {array[aware.index(False)]!r}: {_ZONES}")
-    if any(aware):
-        naive = [each.astimezone(timezone.utc).replace(tzinfo=None) for each in array]
-        return np.array(naive, "M8[us]"), True
-    return np.array([np.datetime64(each, "ns" if isinstance(each, np.datetime64) else "us")
-                     for each in array]), False
+    naive = [each.astimezone(timezone.utc).replace(tzinfo=None) for each in array] \
+        if any(aware) else array
+    exact = [each.to_datetime64() if hasattr(each, "to_datetime64") else np.datetime64(each)
+             for each in naive]                     # (a Timestamp of pandas has nanoseconds)
+    kinds = {each.dtype for each in exact}
+    if len(kinds) > 1:
+        unit = np.datetime_data(np.result_type(*kinds))[0]
+        exact = [_in_unit(name, np.array([each]), unit)[0] for each in exact]
+    return np.array(exact), any(aware)
 
 
 def _described(times: Times) -> str:
@@ -266,7 +304,7 @@ def times_of(ratings: Any, given: Any = None, name: str = "timestamps") -> Times
 def decay(ratings: Any, half_life: Any, now: Any = None) -> np.ndarray:
     """Return w · 2^(−age / half_life) of each cell of Ratings: see `Ratings.decayed`."""
     times = times_of(ratings)
-    latest = times.numbers.max(initial=0)
+    latest = times.numbers.max() if ratings.nnz else 0
     moment = latest if now is None else times.moment("now", now)
     if moment < latest:
         raise ValueError(f"now must not be before the last rating, {times.values.max()}, got "

@@ -10,7 +10,7 @@ import numpy as np
 
 from mfcore.data.periods import Periods, moments_of
 from mfcore.data.ratings import Ratings
-from mfcore.data.times import times_of
+from mfcore.data.times import Times, times_of
 from mfcore.metrics.fitted import Asked, NewRows
 from mfcore.models.training import Start
 from mfcore.objectives.drift import (
@@ -70,15 +70,15 @@ class Drift:
     items: Effects | None
 
     @property
-    def kind(self) -> list[Any]:
-        """Unit and zone of the times of the fit."""
+    def times(self) -> Times:
+        """Some times of the fit, which tell their unit and zone."""
         side = self.users or self.items
-        return ["s", False] if side is None else side.periods.kind
+        return Times(np.empty(0, np.int64), "s") if side is None else side.periods.times
 
     def of_pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, times: Any
                  ) -> np.ndarray:
         """Return what times add to the scores of pairs; new users have no effects."""
-        moments = moments_of(self.kind, times, len(rows))
+        moments = moments_of(self.times, times, len(rows))
         total = np.zeros(len(rows))
         if self.users is not None and new is None:
             total += self.users.at(rows, moments)
@@ -93,7 +93,7 @@ class Drift:
     def _on_linear(self, scorer: Any, asked: Asked, times: Any) -> LinearScorer:
         """Return the scorer with one more coordinate per period asked."""
         n_rows = asked.n_rows if isinstance(asked, NewRows) else len(asked)
-        moments, linear = moments_of(self.kind, times, n_rows), scorer.linear()
+        moments, linear = moments_of(self.times, times, n_rows), scorer.linear()
         P, Q, beta = linear.P, linear.Q, linear.beta
         if self.users is not None and not isinstance(asked, NewRows):
             effects = self.users.at(asked, moments)
@@ -116,7 +116,7 @@ class Drift:
         effects = self.items if side == "user" else self.users
         if effects is None or ratings.moments is None:
             return None
-        moments = moments_of(self.kind, ratings.moments, ratings.nnz)
+        moments = moments_of(self.times, ratings.moments, ratings.nnz)
         return effects.at(ratings.by_user.indices, moments)
 
     def shifted(self, cells: Cells, ratings: Ratings, side: str, w0: float) -> Cells:
