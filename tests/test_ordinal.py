@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import samples
@@ -230,8 +232,10 @@ def test_two_levels_are_a_probit_and_their_one_cut_point_stays():
 
 
 @pytest.mark.parametrize(("params", "ratings", "message"), [
-    ({"levels": [1, 3, 2]}, None, "levels must be 2 to 64 ascending numbers, got 1, 3, 2"),
-    ({"levels": [1]}, None, "levels must be 2 to 64 ascending"),
+    ({"levels": [1, 3, 2]}, None, "ascend in float32, got 1, 3, 2"),
+    ({"levels": [1]}, None, "levels must be 2 to 64 numbers that ascend"),
+    ({"levels": [1, 1 + 1e-9]}, None, "levels must be 2 to 64 numbers that ascend in float32"),
+    ({}, sp.csr_array(1 + np.eye(3) * 1e-9), "levels that differ in float32"),
     ({"levels": np.arange(0, 6.5, 0.5)}, None, "nobody gave the levels 5.5, 6: leave them out"),
     ({"levels": [1, 2, 3]}, None, "ratings must be among levels=1, 2, 3; the levels found are 0, "),
     ({}, sp.csr_array(np.arange(1.0, 101).reshape(10, 10) / 7), "100 different values: 0.142857"),
@@ -255,6 +259,9 @@ def test_weights_of_levels_and_answers_by_one_product_are_refused(tmp_path):
     model.save(tmp_path / "m")
     with pytest.raises(NotImplementedError, match="mfcore.load serves it"):
         serving.load(tmp_path / "m")
+    known = samples.matrix()[[0]]
+    with pytest.raises(ValueError, match="takes no weights"):
+        model.recommend(ratings=Ratings(known, weights=known))
     gaussian = fitted(likelihood="gaussian")
     with pytest.raises(NotImplementedError, match="predict_interval"):
         gaussian.predict_proba([0], [0])
@@ -262,3 +269,33 @@ def test_weights_of_levels_and_answers_by_one_product_are_refused(tmp_path):
         gaussian.recommend(at_least=4)
     low, high = gaussian.predict_interval([0, 1], [2, 3], coverage=0.5)
     assert (low < high).all()
+
+
+def test_levels_in_float32_are_those_in_float64():
+    tenths = samples.matrix()
+    tenths.data = np.round(tenths.data / 5, 1)
+    model = fitted(tenths.astype(np.float32))
+    assert model.levels_[7] < 0.7
+    best, scores = model.recommend([0], 1, at_least=0.7)
+    p = model.predict_proba([0], best.ravel())
+    assert scores[0, 0] == pytest.approx(p[0, 7:].sum(), abs=1e-5)
+    single, double = (model.predict([0], [1], ratings=row)
+                      for row in (tenths[[3]].astype(np.float32), tenths[[3]]))
+    np.testing.assert_array_equal(single, double)
+
+
+def test_what_every_level_reaches_or_none_ranks_no_list(ordinal):
+    model = ordinal[0]
+    for at_least in (0.5, 5.1, -1e300, 1e300):
+        with pytest.raises(ValueError, match="above the lowest level, 0.5, and not above the high"):
+            model.recommend([0], at_least=at_least)
+    with pytest.raises(ValueError, match="coverage must be a share between 0 and 1"):
+        model.predict_interval([0], [0], coverage=1)
+
+
+def test_vectors_of_uneven_levels_are_not_said_to_shrink():
+    uneven = samples.matrix()
+    uneven.data[uneven.data > 3] = 1e6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(uneven)

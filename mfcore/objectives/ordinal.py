@@ -38,12 +38,14 @@ import numpy as np
 import scipy.linalg
 from scipy.special import ndtr, ndtri
 
+from mfcore.data.ratings import Ratings
 from mfcore.kernels import ordinal as kernels
 from mfcore.parallel import Pool, row_chunks
 
 GAP = 1.0
 RIDGE = 1e-3
 SHOWN = 12
+FLOAT32 = float(np.finfo(np.float32).eps)
 FAR = 1e30              # stands for infinity, with which 0 can be multiplied
 CELLS = 65_536          # cells of a chunk
 GRID, REACH = 4096, 9.0     # points of a table, and how far it reaches beyond the cut points
@@ -162,20 +164,46 @@ class Levels:
         """Return what the scores of one sample are levels of."""
         return LevelScorer(scorer, self, number, at_least)
 
-    def numbers_of(self, values: np.ndarray) -> np.ndarray:
-        """Return the number of each value's level; raise ValueError for values of no level."""
-        known = self.values.astype(values.dtype)
-        places = np.minimum(np.searchsorted(known, values), len(known) - 1)
-        strange = values[known[places] != values]
+    def numbers_of(self, ratings: Ratings) -> np.ndarray:
+        """Return the number of each rating's level, compared in float32.
+
+        Raises ValueError for values of no level, and for weights.
+        """
+        without_weights(ratings)
+        values = ratings.by_user.data
+        with np.errstate(over="ignore"):
+            known, near = self.values.astype(np.float32), values.astype(np.float32)
+        places = np.minimum(np.searchsorted(known, near), len(known) - 1)
+        strange = values[known[places] != near]
         if strange.size:
             raise ValueError(f"ratings must be levels of the fit, {listed(known)}, got "
                              f"{float(strange[0]):g}")
-        return places.astype(np.uint8)
+        numbers: np.ndarray = places.astype(np.uint8)
+        return numbers
+
+    def reached(self, at_least: float) -> float:
+        """Return the lowest level from a number on, with the error of float32.
+
+        Raises ValueError where all levels are, or none is.
+        """
+        found = self.values[self.values >= at_least - FLOAT32 * abs(at_least)]
+        if not 0 < len(found) < len(self.values):
+            raise ValueError(f"at_least must be above the lowest level, {self.values[0]:g}, and "
+                             f"not above the highest, {self.values[-1]:g}, got {at_least:g}: all "
+                             f"items would be equally probable")
+        return float(found[0])
 
     def steepest(self, at_least: float | None = None) -> float:
         """Return a bound of the slope of `expected`."""
         width = self.values[-1] - self.values[0] if at_least is None else 1.0
         return float(width / np.sqrt(2 * np.pi))
+
+
+def without_weights(ratings: Ratings) -> None:
+    """Raise ValueError for ratings with weights."""
+    if ratings.weights is not None:
+        raise ValueError("likelihood='ordinal' takes no weights: a rating is a level, or is not "
+                         "there")
 
 
 def listed(values: Any) -> str:

@@ -234,7 +234,7 @@ class BayesianMF(Recommender):
         **options : ratings, user_features, times, unknown
             As `predict` takes them; times where ratings are ordinal.
         """
-        coverage = validation.real("coverage", coverage, above=0, high=1 - 1e-9)
+        coverage = validation.share("coverage", coverage)
         outside = (1 - coverage) / 2
         if not self.is_ordinal:
             scores, std = self.predict(users, items, return_std=True, **options)
@@ -279,12 +279,16 @@ class BayesianMF(Recommender):
         Raises
         ------
         ValueError
-            For optimism with times, and as `MatrixFactorization.recommend`.
+            For optimism with times, for an at_least that every level reaches or none, and as
+            `MatrixFactorization.recommend`.
         """
         if validation.real("optimism", optimism) and options.get("times") is not None:
             raise ValueError("optimism must be 0 with times: samples of effects are not kept")
         if at_least is not None and not self.is_ordinal:
             raise ValueError("at_least needs likelihood='ordinal'")
-        level = None if at_least is None else float(validation.real("at_least", at_least))
+        level = None
+        if at_least is not None:
+            self.check_fitted()
+            level = self.answers().levels.reached(validation.real("at_least", at_least))
         query = Query(options.pop("similarity", "dot"), float(optimism), at_least=level)
         return best_items(self, query, users, k, **options)

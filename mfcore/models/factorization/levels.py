@@ -11,7 +11,7 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.sides import Sides
-from mfcore.objectives.ordinal import listed
+from mfcore.objectives.ordinal import listed, without_weights
 
 MOST_LEVELS = 64
 
@@ -20,9 +20,9 @@ def check_ordinal(model: Any) -> None:
     """Raise ValueError for parameters that have no meaning with ordinal ratings."""
     if model.levels is not None:
         levels = validation.finite("levels", validation.vector("levels", model.levels))
-        if len(levels) < 2 or len(levels) > MOST_LEVELS or not (np.diff(levels) > 0).all():
-            raise ValueError(f"levels must be 2 to {MOST_LEVELS} ascending numbers, got "
-                             f"{listed(levels)}")
+        if len(levels) < 2 or len(levels) > MOST_LEVELS or not _ascend(levels):
+            raise ValueError(f"levels must be 2 to {MOST_LEVELS} numbers that ascend in float32, "
+                             f"got {listed(levels)}")
     if model.bias != "learned":
         raise ValueError(f"likelihood='ordinal' needs bias='learned', got {model.bias!r}: scores "
                          f"are no ratings, and only a learned bias finds their place between the "
@@ -32,22 +32,24 @@ def check_ordinal(model: Any) -> None:
                          f"{model.unknown_weight!r}: a cell without a rating has no level")
 
 
+def _ascend(levels: np.ndarray) -> bool:
+    return bool((np.diff(levels.astype(np.float32)) > 0).all())
+
+
 def check_levels(ratings: Ratings, levels: Sequence[float] | None) -> np.ndarray:
     """Return the levels (K,) of ratings, float64.
 
     Raises ValueError for weights, for values that are none of the levels that are given, for
     levels that nobody gave, and for too many or too few different values.
     """
-    if ratings.weights is not None:
-        raise ValueError("likelihood='ordinal' takes no weights: a rating is a level, or is not "
-                         "there")
+    without_weights(ratings)
     data = ratings.by_user.data
     found = np.unique(data)
     if levels is None:
-        if not 2 <= len(found) <= MOST_LEVELS:
-            raise ValueError(f"likelihood='ordinal' needs 2 to {MOST_LEVELS} levels, and the "
-                             f"ratings have {len(found):,} different values: {listed(found)}; "
-                             f"round them to levels, or use likelihood='gaussian'")
+        if not 2 <= len(found) <= MOST_LEVELS or not _ascend(found):
+            raise ValueError(f"likelihood='ordinal' needs 2 to {MOST_LEVELS} levels that differ in "
+                             f"float32, and the ratings have {len(found):,} different values: "
+                             f"{listed(found)}; round them to levels, or use likelihood='gaussian'")
         return found.astype(np.float64)
     wanted = np.asarray(levels, np.float64).astype(data.dtype)
     if not np.isin(found, wanted).all():
@@ -63,6 +65,7 @@ def observe_levels(model: Any, ratings: Ratings, sides: Sides) -> ExplicitRating
     """Set what ordinal ratings decide for a model, and return how their scores are observed."""
     model.levels_ = check_levels(ratings, model.levels)
     model.unknown_weight_ = model.origin_ = model.global_mean_ = 0.0
+    model.rating_scale_ = 1.0                       # of the scores, whatever the levels
     observed = scores_of_levels(model)
     sides.users.bias, sides.items.bias = observed.fixed_biases(ratings)
     return observed

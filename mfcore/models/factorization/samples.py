@@ -262,7 +262,7 @@ class Sampled:
         if self.levels is not None:
             from mfcore.solvers.ordinal import latent_rows
 
-            levels = self.levels.numbers_of(ratings.by_user.data)
+            levels = self.levels.numbers_of(ratings)
             known = None if drift is None else drift.of_columns(ratings, "user")
             systems = latent_rows(systems, levels, self.levels.cuts[number], number, P, held, pool,
                                   0.0 if known is None else known)
