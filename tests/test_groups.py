@@ -235,6 +235,31 @@ def test_shifted_groups_are_solved_as_the_dense_system_says(how, shape, pool, mo
         np.testing.assert_allclose(found, exact, atol=1e-4 if how == "search" else 1e-10)
 
 
+@pytest.mark.parametrize("shape", [(90, 130), (130, 90)], ids=["wide", "tall"])
+def test_a_large_feature_does_not_cost_float32_the_others(shape, pool, monkeypatch):
+    random = np.random.default_rng(3)
+    F = samples.random_array(shape, density=0.2, rng=random, format="csr").toarray()
+    F[:, 0] = 1e4 * random.random(shape[0])
+    Y = random.normal(size=(shape[0], 2)).astype(np.float32)
+    design = Design.of(sp.csr_array(F), np.dtype("float32"))
+    F = design.rows.toarray().astype(np.float64)
+    exact = np.linalg.solve(F.T @ F + np.eye(shape[1]), F.T @ Y)
+    zeros = np.zeros_like(exact), 0 * Y
+    ridge, block = ridge_solver(design, np.ones(shape[0]), 1.0), Shifted(design.fine, 1)
+    np.testing.assert_allclose(ridge(Y, *zeros, pool), exact, atol=1e-6)
+    np.testing.assert_allclose(block.solve(Y, zeros[0], np.ones(shape[1]), pool), exact, atol=1e-6)
+    monkeypatch.setattr("mfcore.objectives.ridge.BAND_BYTES", 0)
+    np.testing.assert_allclose(block.solve(Y, zeros[0], np.ones(shape[1]), pool), exact, atol=1e-4)
+    assert Design.of(sp.csr_array(F[:, 1:]), np.dtype("float32")).fine.rows.dtype == np.float32
+
+
+def test_features_too_large_for_any_precision_are_refused(pool):
+    F = np.repeat(1e12 * np.random.default_rng(0).random((11, 1)), 3, axis=1)
+    block, zeros = Shifted(Design.of(sp.csr_array(F), np.dtype(float))), np.zeros((3, 2))
+    with pytest.raises(DivergenceError, match="give their columns standard deviations near 1"):
+        block.solve(np.ones((11, 2)), zeros, np.ones(3), pool)
+
+
 def test_solutions_have_the_same_bits_for_any_number_of_threads(monkeypatch):
     random = np.random.default_rng(4)
     F = samples.random_array((900, 700), density=0.05, rng=random, format="csr")

@@ -146,7 +146,7 @@ class Hyper:
             packs[-1].append(number)
             room -= size
         columns = [np.flatnonzero(np.isin(self.fields, pack)) for pack in packs]
-        return [(chosen, Shifted(Design.of(self.features[:, chosen], self.real)))
+        return [(chosen, Shifted(Design.of(self.features[:, chosen], self.real).fine))
                 for chosen in columns]
 
     def draw_precision(self, D: np.ndarray, G: np.ndarray, K: np.ndarray,

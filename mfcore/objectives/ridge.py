@@ -49,6 +49,7 @@ from mfcore.objectives.band import Band
 from mfcore.parallel import Pool, tiled_product
 from mfcore.validation import DivergenceError, FitWarning
 
+LOST = 1e-2                  # eigenvalues of FᵀF times the rounding error: more needs float64
 MOST_DENSE = 2048            # rows of a Gram that Cholesky factors
 BAND_BYTES = 2 << 30         # of a Gram and its Q, beyond which there is no band
 RITZ = 64                    # r
@@ -73,6 +74,18 @@ class Design:
         F = sp.csr_array(F, dtype=real)
         F.sum_duplicates()
         return cls(F, sp.csr_array(F.T))
+
+    @property
+    def fine(self) -> Design:
+        """The same in float64 where its own precision cannot tell FᵀF from FᵀF + I."""
+        F = _scaled_matrix(self.rows, self.left, self.right, self.rows.dtype.type)
+        np.abs(F.data, out=F.data)
+        bound = np.max(F.T @ F.sum(axis=1), initial=0.0)            # of the eigenvalues of FᵀF
+        if bound * np.finfo(self.rows.dtype).eps <= LOST:
+            return self
+        left, right = (None if scale is None else scale.astype(np.float64)
+                       for scale in (self.left, self.right))
+        return Design(self.rows.astype(np.float64), self.columns.astype(np.float64), left, right)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -146,7 +159,7 @@ def ridge_solver(design: Design, weights: np.ndarray, reg: float | np.ndarray) -
     real = design.rows.dtype
     left = np.sqrt(weights).astype(real)[:, None]
     right = np.sqrt(np.broadcast_to(np.asarray(reg, np.float64), m)).astype(real)[:, None]
-    scaled = Design(design.rows, design.columns, left, 1 / right)
+    scaled = Design(design.rows, design.columns, left, 1 / right).fine
     method = Factored(scaled) if min(n, m) <= MOST_DENSE else Deflated(scaled, FIXED)
 
     def solve(Y: np.ndarray, start: np.ndarray, before: np.ndarray, pool: Pool) -> np.ndarray:
@@ -272,7 +285,18 @@ class Shifted:
     _kept: Band | None = None
 
     def solve(self, Y: np.ndarray, start: np.ndarray, kappa: np.ndarray, pool: Pool) -> np.ndarray:
-        """Return X (m, k) for κ (m,); a search begins at `start`."""
+        """Return X (m, k) for κ (m,); a search begins at `start`.
+
+        Raises DivergenceError where FᵀF is too large for κ to be seen.
+        """
+        try:
+            return self._solved(Y, start, kappa, pool)
+        except np.linalg.LinAlgError:
+            raise DivergenceError("features are too large, or too unlike each other in size: give "
+                                  "their columns standard deviations near 1") from None
+
+    def _solved(self, Y: np.ndarray, start: np.ndarray, kappa: np.ndarray, pool: Pool
+                ) -> np.ndarray:
         F, shift = self.design, float(kappa[0])
         n, m = F.shape
         if m <= self.most_dense:
