@@ -364,6 +364,18 @@ def test_a_half_life_halves_weights(half_life):
     np.testing.assert_allclose(unix.decayed(86_400_000.0).weights, [1 / 8, 1 / 4, 1 / 2, 1])
 
 
+def test_an_update_counts_from_the_last_rating_of_all():
+    ratings = dated(kind="i8")
+    old = ratings.times < 20_000
+    model = mfcore.Popularity(half_life=5_000).fit(ratings.select_cells(old))
+    found = model.update(ratings.select_cells(~old))
+    whole = mfcore.Popularity(half_life=5_000).fit(found.ratings_)
+    np.testing.assert_allclose(found.item_bias_, whole.item_bias_, rtol=1e-5)
+    kept = found.forget(users=[29, 28])
+    whole = mfcore.Popularity(half_life=5_000).fit(kept.ratings_)
+    np.testing.assert_allclose(kept.item_bias_, whole.item_bias_, rtol=1e-5)
+
+
 def test_ratings_before_1970_decay_from_the_last_of_them():
     ratings = Ratings(sp.csr_array(np.ones((1, 3))), times=[-300, -200, -100])
     np.testing.assert_allclose(ratings.decayed(100).weights, [1 / 4, 1 / 2, 1])

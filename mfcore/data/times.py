@@ -304,7 +304,7 @@ def times_of(ratings: Any, given: Any = None, name: str = "timestamps") -> Times
 def decay(ratings: Any, half_life: Any, now: Any = None) -> np.ndarray:
     """Return w · 2^(−age / half_life) of each cell of Ratings: see `Ratings.decayed`."""
     times = times_of(ratings)
-    latest = times.numbers.max() if ratings.nnz else 0
+    latest = times.numbers.max() if ratings.nnz else -np.inf
     moment = latest if now is None else times.moment("now", now)
     if moment < latest:
         raise ValueError(f"now must not be before the last rating, {times.values.max()}, got "

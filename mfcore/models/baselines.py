@@ -61,21 +61,26 @@ Biased = Callable[[Ratings], np.ndarray]
 
 @dataclass(frozen=True)
 class Means(Linear):
-    """The answers of biases alone; `of_items` gives those of items, the rows of ratings."""
+    """The answers of biases alone; `of_items` gives those of items, the rows of ratings.
+
+    With `ages`, a new rating changes all of them, for all others are older then.
+    """
 
     of_items: Any = None
+    ages: bool = False
 
     def fold_columns(self, ratings: Ratings, features: Any, pool: Pool) -> Folded:
         """Return the biases of items: rows of `ratings`, whose columns are the users."""
         return _without_vectors(self.of_items(ratings))
 
 
-def answers(model: Any, of_users: Biased, of_items: Biased) -> Means:
+def answers(model: Any, of_users: Biased, of_items: Biased, ages: bool = False) -> Means:
     """Return the answers of a baseline, given the biases of new users and of new items."""
     def fold(new: NewRows, pool: Pool) -> Folded:
         return _without_vectors(of_users(new.known(model.n_items_)))
 
-    return Means(model.users_, model.items_, model.global_mean_, fold, of_items=of_items)
+    return Means(model.users_, model.items_, model.global_mean_, fold, of_items=of_items,
+                 ages=ages)
 
 
 def _without_vectors(bias: np.ndarray) -> Folded:
@@ -175,10 +180,14 @@ class Popularity(Recommender):
 
     def answers(self) -> Means:
         """Return what is asked of the fitted model."""
-        return answers(self, lambda ratings: np.zeros(ratings.shape[0]),
-                       lambda ratings: np.bincount(ratings.users_of_cells,
-                                                   self._counted(ratings).weights,
-                                                   minlength=ratings.shape[0]))
+        def counts(ratings: Ratings) -> np.ndarray:
+            times = self.ratings_.times
+            now = None if times is None or not len(times) else times.max()
+            return np.bincount(ratings.users_of_cells, self._counted(ratings, now).weights,
+                               minlength=ratings.shape[0])
 
-    def _counted(self, ratings: Ratings) -> Ratings:
-        return ratings if self.half_life is None else ratings.decayed(self.half_life)
+        return answers(self, lambda ratings: np.zeros(ratings.shape[0]), counts,
+                       self.half_life is not None)
+
+    def _counted(self, ratings: Ratings, now: Any = None) -> Ratings:
+        return ratings if self.half_life is None else ratings.decayed(self.half_life, now)

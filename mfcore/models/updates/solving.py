@@ -51,8 +51,10 @@ def solve(draft: Any, users: Part, items: Part, rows: str = "grown", n_passes: i
     counts = np.diff(ratings.by_user.indptr), column_counts(ratings.by_user.indices,
                                                             ratings.shape[1])
     waits = rows == "grown" and getattr(draft.answers(), "waits", False)
+    every = getattr(draft.answers(), "ages", False)
     news = [news_of(side, part) for side, part in zip(both, parts, strict=True)]
-    chosen = [np.flatnonzero(part.solved & (part.asked | enough(new, n if waits else 0 * n)))
+    chosen = [np.flatnonzero(part.solved & (every | part.asked
+                                            | enough(new, n if waits else 0 * n)))
               for part, new, n in zip(parts, news, counts, strict=True)]
     with Pool(draft.n_threads) as pool:
         if len(chosen[1]):
