@@ -122,7 +122,7 @@ def test_effects_are_moved_to_their_minimum_kind_by_kind():
     _, shifting, at, table = problem()
     regs = [0.7, 1.3]
     with Pool(1) as pool:
-        shifting.move(at, regs, [np.zeros(0)] * 2, pool)
+        shifting.move(at.drift, shifting.scores(at, pool), regs, [np.zeros(0)] * 2)
     last = shifting.parts[1]                # of the kind moved last the gradient is zero
     penalty = regs[1]
 
@@ -172,7 +172,8 @@ def test_draws_of_effects_have_the_moments_of_their_conditional():
     draws = []
     with Pool(1) as pool:
         for _ in range(2000):
-            shifting.move(at, [0.8], [rng.standard_normal(shifting.size) / np.sqrt(tau)], pool)
+            shifting.move(at.drift, shifting.scores(at, pool), [0.8],
+                          [rng.standard_normal(shifting.size) / np.sqrt(tau)])
             draws.append(at.drift.copy())
     spread = 1 / np.sqrt(tau * (weight + 0.8))
     np.testing.assert_array_less(np.abs(np.mean(draws, axis=0) - mean), 5 * spread / np.sqrt(2000))
@@ -268,6 +269,50 @@ def test_lists_have_the_scores_that_pairs_have(kind, request):
             ~np.isin(np.delete(fitted.item_ids_, seen), listed)].max() - 1e-5
     alone = fitted.recommend(users[2], 4, times=times[2])
     np.testing.assert_array_equal(alone[0][0], items[2])
+
+
+@pytest.mark.parametrize("given", [lambda days: days, lambda days: days.tolist()],
+                         ids=["array", "list"])
+def test_lists_of_users_at_moments_of_their_own_are_written_in_chunks(fitted, given, tmp_path,
+                                                                      monkeypatch):
+    monkeypatch.setattr("mfcore.models.answering.lists_out.MOST_ROWS", 7)
+    path = tmp_path / "lists.npy"
+    days = (np.arange(len(fitted.user_ids_)) % 10 * DAY).astype("M8[s]")
+    items, scores = fitted.recommend(k=3, times=days)
+    fitted.recommend_to(path, 3, times=given(days))
+    found = np.load(path)
+    np.testing.assert_array_equal(found["item"], items.ravel())
+    np.testing.assert_array_equal(found["score"], scores.ravel())
+    with pytest.raises(ValueError, match=r"times must have a row per user, 300, got 299"):
+        fitted.recommend_to(path, 3, times=given(days[1:]))
+
+
+def test_one_moment_is_one_in_any_container(fitted):
+    pair, moment = (fitted.user_ids_[:1], fitted.item_ids_[:1]), np.datetime64(3 * DAY, "s")
+    wanted = fitted.predict(*pair, times=moment)
+    np.testing.assert_array_equal(fitted.predict(*pair, times=np.array(moment)), wanted)
+    assert fitted.predict([], [], times=[]).shape == (0,)
+
+
+@pytest.mark.parametrize("part", ["training", "evaluation"])
+def test_a_checkpoint_of_ratings_of_other_days_is_refused(part, tmp_path):
+    train, test = (each.select_users(range(100)) for each in planted(0.5))
+    test = Ratings(test.by_user, item_ids=test.item_ids, user_ids=test.user_ids, times=test.times)
+    model = MatrixFactorization(**FEW, n_epochs=6, user_periods="1D")
+
+    def stop(_, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    def later(ratings):
+        return Ratings(ratings.by_user, user_ids=ratings.user_ids, item_ids=ratings.item_ids,
+                       times=ratings.times + DAY)
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(train, eval_set=test, checkpoint=tmp_path / "c", callbacks=[stop])
+    given = (later(train), test) if part == "training" else (train, later(test))
+    with pytest.raises(ValueError, match="checksum of"):
+        model.fit(given[0], eval_set=given[1], checkpoint=tmp_path / "c")
 
 
 def test_levels_in_time_are_expected_by_their_probabilities(leveled):

@@ -23,6 +23,7 @@ from mfcore import (
     Segmented,
 )
 from mfcore.data import frames_out
+from mfcore.metrics.fitted import NewRows
 from mfcore.metrics.folding import spurious_pairs
 from mfcore.models.answering import lists_out
 
@@ -304,6 +305,22 @@ def kill_after(model, n_chunks, monkeypatch):
 
     monkeypatch.setattr(model, "recommend", recommend, raising=False)
     return asked
+
+
+def test_columns_that_differ_in_the_middle_are_other_work():
+    pd = pytest.importorskip("pandas")
+    many = np.arange(1000)
+    one, other = (lists_out._digest([pd.Series(np.where(many == middle, -1, many))])
+                  for middle in (500, 501))
+    assert one != other
+
+
+def test_new_users_of_other_days_are_other_work():
+    cells = samples.counts()
+    days = np.arange(cells.nnz).astype("M8[D]")
+    one, other = (lists_out._digest([NewRows(Ratings(cells, times=times), None)])
+                  for times in (days, days + 1))
+    assert one != other
 
 
 @pytest.mark.parametrize("change", [{"k": 3}, {"items": ["i3"]}, {"titles": TITLES}, "model"])

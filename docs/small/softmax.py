@@ -13,6 +13,11 @@ def unit(X):
     return X / length, length
 
 
+def through(g, x, length):
+    """Return the derivative by a row of what it is by x = row / length."""
+    return (g - x * (g * x).sum(axis=1, keepdims=True)) / length
+
+
 def loss_and_gradient(chosen, P, Q, tau):
     """Return L, ∂L/∂P and ∂L/∂Q."""
     (x, p), (y, q) = unit(P), unit(Q)
@@ -20,9 +25,7 @@ def loss_and_gradient(chosen, P, Q, tau):
     pi = e / e.sum(axis=1, keepdims=True)
     loss = -(chosen * np.log(pi)).sum()
     dS = (chosen.sum(axis=1, keepdims=True) * pi - chosen) / tau
-    dx, dy = dS @ y, dS.T @ x
-    through = lambda g, x, length: (g - x * (g * x).sum(axis=1, keepdims=True)) / length   # noqa: E731
-    return loss, through(dx, x, p), through(dy, y, q)
+    return loss, through(dS @ y, x, p), through(dS.T @ x, y, q)
 
 
 def fit(chosen, k, *, tau=0.2, rate=0.02, steps=300, seed=0):

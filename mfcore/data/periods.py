@@ -87,8 +87,7 @@ def check_periods(name: str, given: Any) -> None:
 
 def moments_of(times: Times, given: Any, size: int) -> np.ndarray:
     """Return moments that are asked about as numbers of the unit of `times`; one is for all."""
-    if isinstance(given, Times):
-        return times.numbers_of("times", given, size)
-    if isinstance(given, str) or np.ndim(given) == 0:
-        return np.full(size, times.moment("times", given))
+    if isinstance(given, str) or (np.ndim(given) == 0 and not isinstance(given, Times)):
+        one = given[()] if isinstance(given, np.ndarray) else given
+        return np.full(size, times.moment("times", one))
     return times.numbers_of("times", given, size)

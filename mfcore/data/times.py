@@ -110,6 +110,8 @@ class Times:
         this unit do not hold, and what `of` raises.
         """
         other = Times.of(name, given, length)
+        if not len(other.numbers):                  # (no moments are of every kind)
+            return np.zeros(0, self.numbers.dtype)
         self.check_kind(name, other)
         if self.unit is None:
             _refuse_units(name, {**_unix_units(self.numbers), **_unix_units(other.numbers)})
@@ -200,12 +202,16 @@ def _moments(name: str, given: Any) -> Times:
 
 def zone_of(column: Any) -> Any:
     """Return the time zone of a column of pandas, polars or Arrow; None for anything else."""
-    kind = getattr(column, "dtype", getattr(column, "type", None))
+    kind = _kind_of(column)
     return getattr(kind, "tz", None) or getattr(kind, "time_zone", None)
 
 
+def _kind_of(column: Any) -> Any:
+    return getattr(column, "dtype", getattr(column, "type", None))
+
+
 def _in_utc(column: Any) -> np.ndarray:
-    kind = getattr(column, "dtype", getattr(column, "type", None))
+    kind = _kind_of(column)
     unit = getattr(kind, "unit", None) or getattr(kind, "time_unit", None)
     return np.asarray(column, f"M8[{unit}]")
 

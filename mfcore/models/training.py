@@ -32,7 +32,7 @@ from mfcore.models.stopping import (
 )
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
-from mfcore.solvers.checkpoint import Checkpoint, checksum_of_features, checksum_of_matrix
+from mfcore.solvers.checkpoint import Checkpoint, checksum_of_features, checksum_of_ratings
 from mfcore.solvers.loop import Monitor, Solver, run
 from mfcore.validation import FitWarning
 
@@ -355,8 +355,7 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
                          f"integer as random_state, got {params}")
     found = Checkpoint(path, validation.integer("every", every, low=1), {
         "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
-        "checksum of the ratings": checksum_of_matrix(
-            ratings.by_user, ratings.weights, ratings.moments and ratings.moments.numbers),
+        "checksum of the ratings": checksum_of_ratings(ratings),
         "checksums of the features": [checksum_of_features(side.features) for side in sides],
         **{f"checksum of {name}": checksum(value, ratings) for name, value in others.items()}},
         stays)
@@ -380,7 +379,7 @@ def checksum(given: Any, ratings: Ratings) -> int | list[int | None] | None:
                                                (ratings.item_ids, other.item_ids))
            if known is not None and found is not None]
     return zlib.crc32("\n".join(str(one) for pair in ids for each in pair for one in each)
-                      .encode(), checksum_of_matrix(other.by_user, other.weights))
+                      .encode(), checksum_of_ratings(other))
 
 
 def _checksum_of_model(model: Any) -> int:

@@ -18,6 +18,9 @@ and, given the factors, all d have a closed form, for they share no cell (C_c th
 
 Nothing is known of unknown cells' times: the sum over all cells has no effects in it.
 
+Targets that are drawn (objectives/ordinal.py) come first: z about s + o, then d and e given z,
+then rows given z − o.
+
 Posterior.  Gibbs sampling draws d_c about this mean, with λ_d = Λ_d/τ and Λ_d drawn:
 
     d_c ~ N( ..., 1 / (τ (Σ w + λ_d)) )        Λ_d ~ Gamma( (m + ν)/2, rate (Σ d² + ν v_d)/2 )
@@ -174,14 +177,17 @@ class Shifting:
                        by_user=_pulled(self.problem.by_user, self.by_user),
                        by_item=_pulled(self.problem.by_item, self.by_item))
 
-    def move(self, at: Drifted, regs: Sequence[float], noise: Sequence[np.ndarray], pool: Pool
-             ) -> None:
-        """Overwrite the effects with their closed form, kind by kind.
+    def scores(self, at: Factors, pool: Pool) -> np.ndarray:
+        """Return the score of each cell by user, without effects."""
+        cells = self.problem.by_user
+        return cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
+
+    def move(self, drift: np.ndarray, s: np.ndarray, regs: Sequence[float],
+             noise: Sequence[np.ndarray]) -> None:
+        """Overwrite the effects with their closed form, kind by kind; s are the `scores`.
 
         noise : standard normal numbers over √τ, one per effect of each kind; empty for none
         """
-        cells, drift = self.problem.by_user, at.drift
-        s = cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
         left = self.pull - self.w * (s + self.offsets(drift))           # w (t − s − o)
         for part, context, weight, reg, z in zip(self.parts, self.contexts, self.weights, regs,
                                                  noise, strict=True):

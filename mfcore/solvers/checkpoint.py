@@ -18,6 +18,7 @@ import scipy.sparse as sp
 
 from mfcore import persistence
 from mfcore.data.features import Features
+from mfcore.data.ratings import Ratings
 
 
 class Snapshot(NamedTuple):
@@ -119,14 +120,18 @@ def group(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 def checksum_of_features(features: Features | None) -> int:
     """Return the checksum of names and numbers; 0 for none."""
     return 0 if features is None else zlib.crc32("\n".join(features.names).encode(),
-                                                 checksum_of_matrix(features.matrix))
+                                                 _checksum(features.matrix))
 
 
-def checksum_of_matrix(matrix: sp.csr_array, weights: np.ndarray | None = None,
-                       times: np.ndarray | None = None) -> int:
-    """Return the checksum of the arrays of a matrix, and of its weights and times."""
+def checksum_of_ratings(ratings: Ratings) -> int:
+    """Return the checksum of cells, weights and times; not of ids."""
+    times = None if ratings.moments is None else ratings.moments.numbers
+    return _checksum(ratings.by_user, ratings.weights, times)
+
+
+def _checksum(matrix: sp.csr_array, *others: np.ndarray | None) -> int:
     checksum = 0
-    for array in (matrix.indptr, matrix.indices, matrix.data, weights, times):
+    for array in (matrix.indptr, matrix.indices, matrix.data, *others):
         if array is not None:
             checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return checksum

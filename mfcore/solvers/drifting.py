@@ -13,7 +13,7 @@ import numpy as np
 
 from mfcore.objectives.bayesian import NU
 from mfcore.objectives.drift import Drifted, Shifting
-from mfcore.objectives.factors import Factors, cell_scores
+from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers.gibbs import Noise
@@ -56,14 +56,14 @@ class Drifting(Solver):
 
     def _shift(self, at: Drifted, pool: Pool) -> float:
         """Move the effects, and take them off the targets; return their penalty."""
-        penalty = 0.0 if self._begins else self.move(at, pool)
+        penalty = 0.0 if self._begins else self.move(at, self.shifting.scores(at, pool))
         self.inner.problem = self.shifting.at(at.drift)
         return penalty
 
-    def move(self, at: Drifted, pool: Pool) -> float:
-        """Move the effects; return their penalty."""
+    def move(self, at: Drifted, s: np.ndarray) -> float:
+        """Move the effects, given the scores of cells without them; return their penalty."""
         regs = [context.reg for context in self.shifting.contexts]
-        self.shifting.move(at, regs, [NOTHING] * len(regs), pool)
+        self.shifting.move(at.drift, s, regs, [NOTHING] * len(regs))
         return sum(reg * float(at.drift[part] @ at.drift[part])
                    for reg, part in zip(regs, self.shifting.parts, strict=True))
 
@@ -114,12 +114,12 @@ class SampledDrift(Drifting):
             self.total = self.total + at.drift
         return loss
 
-    def move(self, at: Drifted, pool: Pool) -> float:
+    def move(self, at: Drifted, s: np.ndarray) -> float:
         """Draw the effects and their precisions; the loss of a sampler has no penalty."""
         inner, contexts = self.inner, self.shifting.contexts
         random = np.random.default_rng([inner.seed, inner.sweeps_done, DRIFT])
         noise = [random.standard_normal(len(each.keys)) / np.sqrt(inner.tau) for each in contexts]
-        self.shifting.move(at, (self.precisions / inner.tau).tolist(), noise, pool)
+        self.shifting.move(at.drift, s, (self.precisions / inner.tau).tolist(), noise)
         self.precisions = np.array([
             random.gamma((len(each.keys) + NU) / 2)
             / ((at.drift[part] @ at.drift[part] + NU * each.variance) / 2)
@@ -164,12 +164,11 @@ class LatentDrift(SampledDrift):
     def before(self, problem: Quadratic, at: Factors, noise: Noise, random: np.random.Generator,
                pool: Pool, *, is_exact: bool) -> tuple[Quadratic, Noise]:
         """Return the problem with targets without effects: see `Likelihood` in gibbs.py."""
-        cells, drift = problem.by_user, self._at.drift
-        s = cell_scores(cells.indptr, cells.indices, at.P, at.Q, at.beta, at.gamma, pool)
-        s += self.shifting.offsets(drift)
-        z, noise = self.likelihood.drawn(s, noise, random, pool, is_exact=is_exact)
+        s, drift = self.shifting.scores(at, pool), self._at.drift
+        about = s + self.shifting.offsets(drift).astype(s.dtype)
+        z, noise = self.likelihood.drawn(about, noise, random, pool, is_exact=is_exact)
         self.shifting.pull = z.astype(np.float64)
         if self.inner.sweeps_done > 1:                  # (before, vectors are random)
-            self.move(self._at, pool)
+            self.move(self._at, s)
         z -= self.shifting.offsets(drift)
         return self.likelihood.holding(problem, z, pool), noise

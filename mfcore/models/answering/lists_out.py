@@ -52,8 +52,11 @@ def write_lists(model: Any, path: Any, k: int, given: tuple[Any, Any, Any], titl
     names = names_of_users(asked, model.ratings_, given[0])
     bytes_held = byte_count("memory", memory)
 
+    def is_by_user(name: str, value: Any) -> bool:
+        return sp.issparse(value) or (name == "times" and np.ndim(value) == 1)
+
     def ask(start: int, stop: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        some = {name: value[start:stop] if sp.issparse(value) else value
+        some = {name: value[start:stop] if is_by_user(name, value) else value
                 for name, value in options.items()}
         who = {"users": names[start:stop]} if isinstance(asked, np.ndarray) else \
             _new_users(asked.select(np.arange(start, stop)))
@@ -61,9 +64,9 @@ def write_lists(model: Any, path: Any, k: int, given: tuple[Any, Any, Any], titl
         return found
 
     for name, value in options.items():
-        if sp.issparse(value) and value.shape[0] != len(names):
+        if is_by_user(name, value) and np.shape(value)[0] != len(names):
             raise ValueError(f"{name} must have a row per user, {len(names)}, got "
-                             f"{value.shape[0]}")
+                             f"{np.shape(value)[0]}")
     scores = ask(0, 0, 1)[1]                    # (what cannot be asked is refused before any work)
     kinds = _kinds(form, model, names, known, scores.dtype)
     step = _chunk(model, k, sum(kind.itemsize for kind in kinds.values()), bytes_held)
@@ -149,14 +152,16 @@ def _digest(parts: Any) -> str:
             add([part.shape, part.indptr, part.indices, part.data])
         elif isinstance(part, np.ndarray) and part.dtype != object:
             total.update(f"{part.dtype.str}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).data)
+            total.update(part.tobytes())
         elif isinstance(part, Mapping):
             add(list(part.items()))
         elif hasattr(part, "by_user"):
-            add([part.by_user, part.weights])
+            add([part.by_user, part.weights, part.times])
         elif isinstance(part, (list, tuple, np.ndarray)):
             for each in part:
                 add(each)
+        elif np.ndim(part):                     # (a Series, whose text leaves out its middle)
+            add(np.asarray(part))
         else:
             total.update(json.dumps([type(part).__name__, str(part)]).encode())
 

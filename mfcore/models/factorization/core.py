@@ -246,8 +246,12 @@ def check_periods(name: str, given: Any) -> None:
     periods.check_periods(name, given)
 
 
-def periods_to_learn(model: Any, ratings: Ratings, backend: Backend | None = None) -> Any:
-    """Return the effects of periods that a model asks for, to be learned; None for none."""
+def periods_to_learn(model: Any, ratings: Ratings, backend: Backend | None = None, *,
+                     in_noise: bool = False) -> Any:
+    """Return the effects of periods that a model asks for, to be learned; None for none.
+
+    in_noise : see `Learning.of`
+    """
     model.periods_ = model.user_drift_ = model.item_drift_ = None
     if not has_periods(model):
         return None
@@ -255,7 +259,7 @@ def periods_to_learn(model: Any, ratings: Ratings, backend: Backend | None = Non
         raise ValueError("user_periods and item_periods must be None on a cluster")
     from mfcore.models.factorization.drift import Learning
 
-    return Learning.of(model, ratings)
+    return Learning.of(model, ratings, in_noise)
 
 
 def drift_of(model: Any) -> Any:

@@ -154,8 +154,11 @@ class Learning:
     first: np.ndarray
 
     @classmethod
-    def of(cls, model: Any, ratings: Ratings) -> Learning:
+    def of(cls, model: Any, ratings: Ratings, in_noise: bool = False) -> Learning:
         """Return the effects that a model asks for, as the residuals of biases show them.
+
+        in_noise : whether scores are measured in the standard deviations of their noise, for which
+            that of the residuals is taken; else they are on the scale of the ratings
 
         Raises ValueError for ratings without times.
         """
@@ -164,7 +167,7 @@ class Learning:
                 for side, cut in zip(SIDES, given, strict=True) if cut is not None}
         rows = {"user": ratings.users_of_cells, "item": ratings.by_user.indices}
         residuals = residuals_of_biases(ratings)
-        if getattr(model, "is_ordinal", False):         # scores are measured in their noise
+        if in_noise:
             residuals /= residuals.std() or 1.0
         contexts = tuple(context_of(rows[side], periods.of(times.numbers), periods.count, residuals)
                          for side, periods in cuts.items())

@@ -120,7 +120,8 @@ def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
         sides.items.publish([sample.at.of_items for sample in samples],
                             [sample.items for sample in samples], learns, 0.0)
 
-    start, drift = Start(gibbs, at, publish), periods_to_learn(model, ratings)
+    start = Start(gibbs, at, publish)
+    drift = periods_to_learn(model, ratings, in_noise=levels is not None)
     return start if drift is None else drift.start(model, start)
 
 

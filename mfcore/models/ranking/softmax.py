@@ -35,7 +35,8 @@ from mfcore.solvers.ranked_rows import fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam
 from mfcore.solvers.spectral import SpectralStart
 
-FEW_ITEMS, DRAWN = 1024, 512        # "auto": up to so few items all are negatives; of more, a draw
+# "auto": up to FEW_ITEMS items, all of them are negatives; of more, DRAWN are drawn.
+FEW_ITEMS, DRAWN = 1024, 512
 
 
 @settings(*TRAINED)
