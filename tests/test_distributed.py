@@ -260,6 +260,17 @@ def test_a_worker_that_joins_takes_part(given, here, shared):
     same_fit(here, found)
 
 
+@HOW
+def test_a_moment_in_which_no_worker_is_known_changes_nothing(client, given, here, shared,
+                                                              monkeypatch):
+    """As when the only worker is being replaced, or the client drops what it knew of them."""
+    monkeypatch.setattr(client, "nthreads", dict)
+    monkeypatch.setattr(client, "scheduler_info", lambda n_workers=-1: {"workers": {}})
+    found = distributed.fit(copy_of(IMPLICIT), given, client=client, block_cells=CELLS,
+                            shared=shared)
+    same_fit(here, found, rtol=0 if shared else 1e-9)
+
+
 def test_factors_stay_in_files_that_workers_map(client, given, in_files, here):
     model = in_files
     assert is_mapped(model.user_factors_)

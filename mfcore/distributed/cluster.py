@@ -74,15 +74,15 @@ def on_this_machine(client: Any) -> bool:
 
 def thread_total(client: Any) -> int:
     """Return the number of threads of all workers."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return max(1, sum(int(each["nthreads"]) for each in workers))
+    return max(1, sum(client.nthreads().values()))
 
 
 def least_memory(client: Any) -> int:
     """Return the lowest memory limit in bytes per thread of a worker; 0 if there is none."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    limits = [each["memory_limit"] // each["nthreads"] for each in workers if each["memory_limit"]]
-    return min(limits, default=0)
+    def limit(dask_worker: Any) -> int:
+        return int(dask_worker.memory_manager.memory_limit or 0) // int(dask_worker.state.nthreads)
+
+    return min(filter(None, client.run(limit).values()), default=0)
 
 
 def check_room(most: dict[str, int], block_cells: int, limit: int) -> None:

@@ -153,7 +153,8 @@ class BlockALS(Solver):
     def _half(self, side: str, at: Factors, rows: dict[str, Any], steps: int
               ) -> tuple[Any, np.ndarray, float]:
         """Solve one side; return its rows, the Gram of the frozen side and Σ_Ω."""
-        self._workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+        # (`scheduler_info` may name none: a thread of the client drops the names now and then.)
+        self._workers = sorted(self.client.nthreads())
         G = self._gram(OTHER[side], rows[OTHER[side]], at.P.shape[1], None if steps else SUMS)
         frozen = self._frozen(side, at, G, steps)
         folder = self._new_files(side, at, filled=False)
@@ -320,9 +321,9 @@ class SharedALS(BlockALS):
 
     def _runs(self, side: str) -> list[tuple[int, int]]:
         """Return as many runs of tiles as there are workers, of about equal rows."""
-        n = self.bounds[side][-1]
+        n, count = self.bounds[side][-1], max(1, len(self._workers))    # (a lost one comes back)
         n_tiles = -(-n // GRAM_ROWS)
-        ends = np.unique(np.linspace(0, n_tiles, len(self._workers) + 1).astype(int)) * GRAM_ROWS
+        ends = np.unique(np.linspace(0, n_tiles, count + 1).astype(int)) * GRAM_ROWS
         return [(int(lo), min(int(hi), n)) for lo, hi in zip(ends[:-1], ends[1:], strict=True)]
 
     def _read(self, side: str, sides: Any) -> list[Any]:
