@@ -74,7 +74,7 @@ def on_this_machine(client: Any) -> bool:
 
 def thread_total(client: Any) -> int:
     """Return the number of threads of all workers."""
-    return max(1, sum(client.nthreads().values()))
+    return max(1, sum(map(int, client.nthreads().values())))
 
 
 def least_memory(client: Any) -> int:
