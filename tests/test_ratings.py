@@ -13,6 +13,7 @@ import strategies
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+from mfcore.data.canonical import index_type
 from mfcore.data.ids import Ids, as_id_array, factorize
 from mfcore.data.ratings import Ratings, as_ratings
 
@@ -121,6 +122,7 @@ def test_values_are_float32_where_that_loses_nothing(values, dtype):
 
 
 def test_indices_are_int64_only_where_int32_is_too_small():
+    assert [index_type(most) for most in (0, 2**31 - 1, 2**31)] == [np.int32, np.int32, np.int64]
     far = 2**31 + 1
     wide = Ratings(sp.csr_array(([4.0], np.array([far]), [0, 1]), shape=(1, far + 1)))
     assert wide.by_user.indices.dtype == wide.by_user.indptr.dtype == np.int64

@@ -40,11 +40,16 @@ def canonical_csr(matrix: Any, copy: bool, name: str = "ratings") -> sp.csr_arra
                          f"which {csr.nnz} differ; Ratings.from_arrays(..., duplicates=...) "
                          f"says how to merge")
     values = _compact_values(name, csr.data, csr)
-    index_type = np.int32 if max(csr.nnz, *csr.shape) < 2**31 else np.int64
+    kind = index_type(max(csr.nnz, *csr.shape))
     fresh = sp.csr_array((np.ascontiguousarray(values),
-                          np.ascontiguousarray(csr.indices, index_type),
-                          np.ascontiguousarray(csr.indptr, index_type)), shape=csr.shape)
+                          np.ascontiguousarray(csr.indices, kind),
+                          np.ascontiguousarray(csr.indptr, kind)), shape=csr.shape)
     return frozen(fresh.copy() if copy else fresh)
+
+
+def index_type(most: int) -> type[np.signedinteger[Any]]:
+    """Return the type of row numbers, or of positions of cells, up to `most`."""
+    return np.int32 if most < 2**31 else np.int64
 
 
 def check_layout(name: str, matrix: Any) -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.atomic import absent, named, owned, place_folder
-from mfcore.data.canonical import Duplicates, merge, sorted_order
+from mfcore.data.canonical import Duplicates, index_type, merge, sorted_order
 from mfcore.data.chunks import CELLS
 from mfcore.data.folder import seal
 from mfcore.data.identity import identities, of_file
@@ -265,9 +265,9 @@ class _Sort:
         cells = np.fromfile(path, self.raw) if path.exists() else np.empty(0, self.raw)
         return cells, cells[side] - lo, lo, hi
 
-    def _index_type(self) -> type:
-        """Return the type of indices that fits users and items."""
-        return np.int32 if max(len(self.users), len(self.items)) < 2**31 else np.int64
+    def _index_type(self, n_cells: int = 0) -> type:
+        """Return the type of indices that fits users and items, and positions of cells."""
+        return index_type(max(n_cells, len(self.users), len(self.items)))
 
     def _write(self, side: str, cells: np.ndarray, column: str, indptr: np.ndarray) -> None:
         _append(self.work / f"{side}.counts.npy", np.diff(indptr).astype(np.int64))
@@ -295,7 +295,7 @@ class _Sort:
     def _headed(self, side: str, whole: Path, counts: Path, indices: Path, *values: Path) -> None:
         """Make the arrays of a side out of raw numbers."""
         indptr = np.concatenate([[0], np.cumsum(np.fromfile(counts, np.int64))])
-        wanted = self._index_type() if indptr[-1] < 2**31 else np.int64
+        wanted = self._index_type(int(indptr[-1]))
         save(whole / f"{side}.indptr.npy", indptr.astype(wanted))
         _with_head(indices, whole, self._index_type(), wanted)
         for path in values:

@@ -46,7 +46,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mfcore.data.canonical import numbered, read_only
+from mfcore.data.canonical import index_type, numbered, read_only
 from mfcore.data.ratings import Ratings
 from mfcore.objectives.biases import REG_ITEMS, REG_USERS, mean_rating, shrunken
 from mfcore.objectives.factors import Factors, cell_scores
@@ -92,7 +92,7 @@ def context_of(rows: np.ndarray, periods: np.ndarray, n_periods: int, residuals:
     """Return the effects that cells have, given their rows and periods."""
     keys, codes = np.unique(rows.astype(np.int64) * n_periods + periods, return_inverse=True)
     noise, variance = components(residuals, keys // n_periods, codes)
-    return Context(codes.astype(np.int32 if len(keys) < 2**31 else np.int64), keys, noise, variance)
+    return Context(codes.astype(index_type(len(keys))), keys, noise, variance)
 
 
 def components(residuals: np.ndarray, owners: np.ndarray, codes: np.ndarray

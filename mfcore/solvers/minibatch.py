@@ -50,6 +50,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.canonical import index_type
 from mfcore.kernels import minibatch as kernels
 from mfcore.objectives.factors import Factors, augmented_gram
 from mfcore.objectives.penalty import Penalty
@@ -192,7 +193,7 @@ class Adam(Solver):
     def batches(self) -> Iterator[np.ndarray]:
         """Yield the sorted positions of the cells of each batch of this epoch."""
         n_cells = len(self.problem.by_user.indices)
-        order = np.arange(n_cells, dtype=np.int32 if n_cells < 2**31 else np.int64)
+        order = np.arange(n_cells, dtype=index_type(n_cells))
         random = np.random.default_rng((self._seed, self._epochs))
         random.shuffle(order)
         for number in range(self.n_batches):

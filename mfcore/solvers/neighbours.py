@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore.data.canonical import index_type
 from mfcore.kernels import neighbours as kernels
 from mfcore.objectives.linear import Neighbourhoods
 from mfcore.objectives.neighbours import Similarity
@@ -36,8 +37,7 @@ class Lists:
         """Return the matrix of these rows."""
         n, k = self.columns.shape
         kept = np.arange(k) < self.counts[:, None]
-        indptr = np.append(0, np.cumsum(self.counts)).astype(
-            np.int32 if n * k < 2**31 else np.int64)
+        indptr = np.append(0, np.cumsum(self.counts)).astype(index_type(n * k))
         return sp.csr_array((self.values[kept], self.columns[kept].astype(indptr.dtype), indptr),
                             shape=(n, n))
 
