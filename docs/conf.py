@@ -1,6 +1,7 @@
 """How the study guide is built: python -m sphinx -W docs docs/_build."""
 
 import os
+import re
 import sys
 import tempfile
 from importlib.metadata import version as version_of
@@ -28,7 +29,7 @@ project_copyright = author
 version = release = version_of("mfcore")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims",
-              "registered", "days", "solution"]
+              "registered", "reference", "days", "solution"]
 exclude_patterns = ["_build", "_lib", "jupyter_execute"]
 nitpicky = False
 
@@ -42,6 +43,9 @@ nb_merge_streams = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"                     # numpydoc's docstrings say shapes and ranges
 numpydoc_show_class_members = False
+
+NAMED = re.compile(r"(\"?\w+@\w+\"?)")           # a metric with its cut-off, not an e-mail
+smartquotes = False                            # strings are to be copied
 
 html_theme = "furo"                            # light and dark, fonts of the reader's system
 html_title = "mfcore: the study guide"
@@ -57,7 +61,8 @@ def as_written(app, what, name, value, options, lines):
     if what == "module":
         lines[:] = ["::", "", *(f"    {line}" for line in lines), ""]
     else:                                      # |x| is no substitution here
-        lines[:] = [line if "``" in line else line.replace("|", r"\|") for line in lines]
+        lines[:] = [line if "``" in line or line.lstrip().startswith((">>>", "..."))
+                    else NAMED.sub(r"``\1``", line.replace("|", r"\|")) for line in lines]
 
 
 def setup(app):

@@ -127,6 +127,13 @@ def gradcheck(value_and_gradient: Function, x: Point, *, directions: int = 2,
         For anything but float64.
     ValueError
         For a gradient of other blocks or shapes than `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mfcore import gradcheck
+    >>> print(gradcheck(lambda x: (float(x @ x), 2 * x), np.array([0.3, -1.7])))
+    x: slope 2.00, right
     """
     directions = validation.integer("directions", directions, low=1)
     rng = np.random.default_rng(random_state)

@@ -3,9 +3,9 @@
     ```{abilities}
     ```
 
-is a table of what each model can do, {models} the docstrings of their classes, {metrics} the
-metrics with their formulas and sources, {spaces} a table of where `tune` looks, and {epochs} one
-of what the budgets of networks came to, out of its result file.
+is a table of what each model can do, {models} one of their pages, {metrics} the metrics with their
+formulas and sources, {spaces} a table of where `tune` looks, and {epochs} one of what the budgets
+of networks came to, out of its result file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.epochs import epochs
 from mfcore.metrics.table import METRICS
 from mfcore.models.registry import ABILITIES, MODELS
-from mfcore.tuning.spaces import SPACES, Doubling, LogRange, Range
+from mfcore.tuning.spaces import SPACES, described
 
 LACKS = {"no": "–"}
 HEAD = ("model", "`--model`", "what it learns", "`predict` returns", *ABILITIES.values())
@@ -36,10 +36,9 @@ def abilities() -> str:
 
 
 def models() -> str:
-    """Return what documents every class, as Markdown."""
-    return "\n".join(["```{eval-rst}", *(
-        f".. autoclass:: mfcore.{name}\n   :members:\n   :inherited-members:\n"
-        for name in MODELS), "```"])
+    """Return a table of the models, with links to their pages."""
+    return "\n".join(["| model | what it learns |", "|---|---|", *(
+        f"| [`{name}`](reference/{name}.md) | {each.summary} |" for name, each in MODELS.items())])
 
 
 READS = {"ratings": "predicted ratings", "ranks": "the first k places", "scores": "all scores",
@@ -60,16 +59,9 @@ def spaces() -> str:
     """Return the default spaces of `tune` as Markdown."""
     lines = ["| model | space |", "|---|---|"]
     for name, space in SPACES.items():
-        listed = ", ".join(f"`{parameter}` {_range(each)}" for parameter, each in space.items())
+        listed = ", ".join(f"`{parameter}` {described(each)}" for parameter, each in space.items())
         lines.append(f"| `{name}` | {listed} |")
     return "\n".join(lines)
-
-
-def _range(each: Any) -> str:
-    if isinstance(each, (LogRange, Range, Doubling)):
-        kind = {LogRange: " (log)", Doubling: " (doubled)"}.get(type(each), "")
-        return f"{each.low:g} to {each.high:g}{kind}"
-    return ", ".join(map(str, each))
 
 
 def setup(app: Any) -> dict[str, bool]:

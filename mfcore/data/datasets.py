@@ -101,6 +101,13 @@ def fetch(name: str, *, data_dir: str | os.PathLike[str] | None = None,
         A data set that cannot be downloaded, or an incomplete folder.
     ConnectionError
         The server cannot be reached.
+
+    Examples
+    --------
+    >>> from mfcore import fetch
+    >>> data = fetch("planted")
+    >>> data.ratings.shape, str(data.item_titles[0])
+    ((600, 300), 'Mystery 1')
     """
     validation.choice("name", name, NAMES)
     if name not in SOURCES:

@@ -113,6 +113,17 @@ def read_ratings(path: FilePath, *, user: Column = "user", item: Column = "item"
     The grammar is that of Python's `csv`; spaces and tabs around a field are no part of it.  A
     number is ASCII: a sign, digits with at most one point, an exponent.  Lines of more fields than
     the header, or than the first line, are refused.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from mfcore import read_ratings
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "plays.csv")
+    ...     _ = path.write_text("listener,artist,plays\\nann,Bach,12\\nbob,Bach,3\\nbob,Ravel,1\\n")
+    ...     read_ratings(path, user="listener", item="artist", rating="plays")
+    Ratings(2 users × 2 items, 3 stored)
     """
     reading = Reading(user, item, rating, weight, separator, header, encoding, text_ids,
                       timestamp=time_column, quoting=quoting, comment=comment,

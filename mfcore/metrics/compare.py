@@ -89,6 +89,14 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     models of the same `random_state` start the same way, others do not.  `mfcore.metrics.paired`
     says how users, items, folds and fits go into the interval.  RMSE is compared by what each
     rating adds to it.  The time is that of `n_folds` fits of each model, or of `refits`.
+
+    Examples
+    --------
+    >>> from mfcore import BiasOnly, MatrixFactorization, compare, fetch
+    >>> found = compare({"vectors": MatrixFactorization(8, random_state=0), "biases": BiasOnly()},
+    ...                 fetch("planted").ratings, metrics="rmse")
+    >>> found.differences[0].verdict
+    'better'
     """
     pairs = _pairs(models, baseline)
     how = _How(confidence, method, n_resamples, refits, random_state)

@@ -105,6 +105,15 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     use the lists of the same users.  A test cell that `exclude_seen` or
     `candidates` leaves out of the ranking does not count.  Metrics of all scores read the
     whole row once more for each relevant cell and are therefore computed only if named.
+
+    Examples
+    --------
+    >>> from mfcore import Popularity, evaluate, fetch
+    >>> from mfcore.data.split import per_user_split
+    >>> train, test = per_user_split(fetch("planted").ratings, test_size=0.2, random_state=0)
+    >>> figures = evaluate(Popularity().fit(train), test, metrics=["ndcg@10", "recall@10"])
+    >>> sorted(figures)
+    ['ndcg@10', 'recall@10']
     """
     wanted = requested(metrics, k, rates=getattr(model, "predicts_ratings", False))
     if validation.boolean("per_user", per_user):
@@ -190,6 +199,12 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     ------
     TypeError, ValueError
         As `evaluate` and `k_fold`; for unknown options and metrics before any fit.
+
+    Examples
+    --------
+    >>> from mfcore import BiasOnly, cross_validate, fetch
+    >>> cross_validate(BiasOnly(), fetch("planted").ratings, n_folds=3)["rmse"].shape
+    (3,)
     """
     check_options(model, ratings, options)
     fresh("model", model)

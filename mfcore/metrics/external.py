@@ -84,6 +84,14 @@ def evaluate_lists(frame: Any, test: Any, *, user: str = "user", item: str = "it
     -----
     Lists are taken as they are: an item of the list that the user has rated in training and not
     in the test set is a miss, and test cells that are also in `train` count.
+
+    Examples
+    --------
+    >>> from mfcore import Ratings, evaluate_lists
+    >>> test = Ratings.from_arrays(["ann", "bob"], ["Alien", "Brazil"])
+    >>> lists = {"user": ["ann", "ann", "bob", "bob"], "item": ["Alien", "Clue", "Clue", "Brazil"]}
+    >>> evaluate_lists(lists, test, metrics="mrr", unknown="ignore")
+    {'mrr': 0.75}
     """
     validation.boolean("per_user", per_user)
     listed = Listed(frame, test, user=user, item=item, rank=rank, score=score, train=train,

@@ -57,6 +57,14 @@ def rerank(items: Any, scores: Any, item_features: Any, k: int = 10, *, diversit
     TypeError, ValueError
         For shapes that differ, scores that are NaN or inf, an item that is twice among the
         candidates of a user, k above m, and features that are not finite.
+
+    Examples
+    --------
+    >>> from mfcore import rerank
+    >>> genres = [["noir"], ["noir"], ["comedy"]]
+    >>> items, scores = rerank([[0, 1, 2]], [[0.9, 0.8, 0.7]], genres, k=2, diversity=0.5)
+    >>> items.tolist()                                  # one of each kind
+    [[0, 2]]
     """
     ids, values = _candidates(items, scores)
     k = validation.integer("k", k, low=1, high=ids.shape[1])

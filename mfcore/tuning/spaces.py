@@ -75,6 +75,14 @@ SPACES: dict[str, dict[str, Any]] = {
 }
 
 
+def described(each: Any) -> str:
+    """Return a part of a space in words."""
+    if isinstance(each, (LogRange, Range, Doubling)):
+        kind = {LogRange: " (log)", Doubling: " (doubled)"}.get(type(each), "")
+        return f"{each.low:g} to {each.high:g}{kind}"
+    return ", ".join(map(str, each))
+
+
 def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the space of a model, its own or the default one of its class.
 

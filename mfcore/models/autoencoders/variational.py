@@ -116,7 +116,8 @@ class MultVAE(Autoencoder):
     hidden : tuple of int
         Widths from the row to the code, and back from it; () for none.
     n_latent : int, >= 1
-        Length k of the code.
+        Length k of the code; those that do not pay fall back to the prior, so that too many do
+        little harm.
     likelihood : {"multinomial", "gaussian", "bernoulli"}
         Of a row: one draw of all its cells; N(x_i; s_i, 1) for each item; σ(s_i) for each.
     values : {"binary", "raw"}
@@ -128,7 +129,7 @@ class MultVAE(Autoencoder):
     activation, dropout
         As in `MultDAE`.
     reg : float, >= 0
-        λ.
+        λ, penalty weight of the weights; β usually does without it.
     optimizer, learning_rate, batch_size, memory
         As in `MultDAE`.
     n_epochs
@@ -144,6 +145,21 @@ class MultVAE(Autoencoder):
     References
     ----------
     Liang, Krishnan, Hoffman, Jebara 2018; Higgins et al. 2017 (β > 1).
+
+    See Also
+    --------
+    RecVAE : A prior that holds codes near their own past.
+    MultDAE : The same network without the draw.
+    EASE : One linear layer, in closed form.
+
+    Examples
+    --------
+    >>> from mfcore import MultVAE, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = MultVAE((32,), 8, n_epochs=20, random_state=0).fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
     """
 
     hidden: tuple[int, ...] = setting(default=(600,), check=validation.widths, kw_only=False)
@@ -237,7 +253,7 @@ class RecVAE(Autoencoder):
     n_layers : int, >= 1
         Number of the encoder's layers.
     gamma : float, >= 0
-        γ, the weight of the divergence for each rating of a row.
+        γ, the weight of the divergence for each rating of a row: the first to tune.
     prior : (float, float, float)
         Shares of the three parts, > 0; they add up to 1.
     encoder_passes : int, >= 1
@@ -261,6 +277,19 @@ class RecVAE(Autoencoder):
     References
     ----------
     Shenbin, Alekseev, Tutubalina, Malykh, Nikolenko 2020.
+
+    See Also
+    --------
+    MultVAE : A standard normal prior, and a simpler network.
+
+    Examples
+    --------
+    >>> from mfcore import RecVAE, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = RecVAE(32, 16, batch_size=100, n_epochs=20, random_state=0).fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
     """
 
     n_hidden: int = setting(default=600, low=1, kw_only=False)

@@ -54,7 +54,8 @@ class BayesianMF(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1
-        Length k of the vectors of one sample.
+        Length k of the vectors of one sample.  Too many do little harm, since penalties are drawn;
+        time grows with k².
     likelihood : {"gaussian", "ordinal"}
         "ordinal" takes ratings for levels, whatever their distances: ordered probit, z ~ N(s, 1)
         between cut points that are drawn too.  `predict` is then the expected rating, and
@@ -96,6 +97,23 @@ class BayesianMF(Recommender):
     ----------
     Salakhutdinov, Mnih 2008; Rendle 2013; Rendle, Zhang, Koren 2019; Albert, Chib 1993.  The
     conditionals are derived in objectives/bayesian.py and objectives/ordinal.py.
+
+    See Also
+    --------
+    MatrixFactorization : One factorization: the mode in place of the mean.
+
+    Examples
+    --------
+    >>> from mfcore import BayesianMF, evaluate, fetch
+    >>> from mfcore.data.split import per_user_split
+    >>> stars = fetch("planted-stars").ratings
+    >>> train, test = per_user_split(stars, test_size=0.2, random_state=0)
+    >>> model = BayesianMF(8, random_state=0).fit(train)
+    >>> round(evaluate(model, test, metrics=["rmse"])["rmse"], 2)          # biases alone: 0.86
+    0.8
+    >>> rating, deviation = model.predict([3], [7], return_std=True)
+    >>> bool(deviation[0] > 0)
+    True
     """
 
     n_factors: int = setting(default=32, low=1, kw_only=False)

@@ -32,7 +32,8 @@ class ImplicitMF(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1
-        Length k of the vectors.
+        Length k of the vectors.  More helps the more ratings there are, and costs time and memory
+        in proportion: begin with 64, and double while held-out ratings gain.
     alpha : float, > 0
         Weight of the counts in the confidence: 1 + alpha is that of a mean count.
     confidence : {"linear", "log", "raw", "constant"}
@@ -41,7 +42,8 @@ class ImplicitMF(Recommender):
         What counts are measured in; None: their mean in training (of sizes, if some are negative),
         so that one alpha serves plays, seconds and purchases.  1 leaves them as they are.
     unknown_weight : float, >= 0
-        w0, the weight of every cell that is not stored.
+        w0, the weight of every cell that is not stored.  Near 0 the model folds: unrelated items
+        are recommended (docs/folding.md).
     whole_matrix : bool
         True: the unknown term covers stored cells too, on top of theirs:
         Σ_stored w (1 − s)² + w0 Σ_all s², as iALS and irspack write it (`objective()` counts
@@ -58,9 +60,10 @@ class ImplicitMF(Recommender):
     feature_reg, history_reg, features
         As in `MatrixFactorization`.
     solver : {"cg", "cholesky", "subspace"}
-        Conjugate gradient, exact rows, or blocks of factors (iALS++).
+        Conjugate gradient, the fastest; exact rows, whose time grows with k³; or blocks
+        of factors (iALS++), for 256 factors and more.
     n_epochs : int, >= 1
-        One epoch is a half-sweep over items and one over users.
+        One epoch is a half-sweep over items and one over users.  Lists hardly change after ten.
     tol, cg_steps, block_size, init_scale
         As in `MatrixFactorization`.
     patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose
@@ -70,6 +73,24 @@ class ImplicitMF(Recommender):
     ----------
     Hu, Koren, Volinsky 2008; Rendle, Krichene, Zhang, Koren 2021 (whole_matrix,
     reg_scaling by ν).
+
+    See Also
+    --------
+    SoftmaxMF : The same vectors by a ranking loss.
+    EASE : Items by items, in closed form.
+    MatrixFactorization : Ratings, to predict them.
+
+    Examples
+    --------
+    >>> from mfcore import ImplicitMF, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = ImplicitMF(16, random_state=0).fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
+    >>> newcomer, _ = model.recommend(ratings=list(items[0]), k=5)
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in newcomer[0]})
+    ['Gardening']
     """
 
     n_factors: int = setting(default=128, low=1, kw_only=False)

@@ -28,14 +28,17 @@ class EASE(Recommender):
     Parameters
     ----------
     reg : float, > 0
-        λ, penalty weight of B.
+        λ, penalty weight of B.  The one parameter that matters: larger where ratings are few or
+        noisy.
     dropout : float in [0, 1)
         p, the share of cells that training leaves out at random: 0 is EASE, more is EDLAE.
     values : {"binary", "raw"}
-        X holds 1 for each rating above 0, or the ratings as they are.
+        X holds 1 for each rating above 0, or the ratings as they are: "raw" where a larger number
+        is a stronger choice, and no count is huge.
     memory : float, > 0
         Gigabytes that the n_items × n_items matrix and its tiles may take.
     dtype : {"float32", "float64"}
+        Precision of B; float32 does for recommending.
     n_threads, verbose
         As in `MatrixFactorization`.
 
@@ -49,6 +52,23 @@ class EASE(Recommender):
     References
     ----------
     Steck 2019 (EASE); Steck 2020 (EDLAE).
+
+    See Also
+    --------
+    SparseEASE : The same with a few items for each, for large catalogues.
+    MultVAE : A network from the same row.
+
+    Examples
+    --------
+    >>> from mfcore import EASE, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = EASE().fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
+    >>> score, because, parts = model.explain(0, items[0, 0], k=3)    # by what was bought
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in because})
+    ['Gardening']
     """
 
     reg: float = setting(default=400.0, above=0)

@@ -54,7 +54,7 @@ class GraphFilter(Recommender):
         smaller side of the ratings, and 512.  Beyond that side there are none, and columns are
         zeros.
     share : float, >= 0
-        Weight of the second part; 0 leaves the walk alone.
+        Weight of the second part; 0 leaves the walk alone.  More where ratings are dense.
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are, which must then be >= 0.
     n_epochs : int, >= 1
@@ -85,6 +85,15 @@ class GraphFilter(Recommender):
     --------
     PureSVD : the second part alone, on ratings that are not normalised.
     EASE : item weights that are learned, for up to some 40,000 items.
+
+    Examples
+    --------
+    >>> from mfcore import GraphFilter, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = GraphFilter(random_state=0).fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
     """
 
     n_factors: int | str = setting(default="auto", low=1, among=("auto",), kw_only=False)

@@ -40,7 +40,8 @@ class PureSVD(Recommender):
         Columns of V.  "auto": one per 64 rows of the smaller side of the ratings, from 16 to 512
         (but no more than half of it).  Beyond that side there are none, and columns are zeros.
     values : {"binary", "raw"}
-        X holds 1 for each rating above 0, or the ratings as they are.
+        X holds 1 for each rating above 0, or the ratings as they are: "raw" where a larger number
+        is a stronger choice, and no count is huge.
     n_epochs : int, >= 1
         Steps of the subspace iteration that finds V.
     memory : float, > 0
@@ -62,6 +63,15 @@ class PureSVD(Recommender):
     --------
     GraphFilter : the same of ratings that are normalised, with the walk of two steps.
     ImplicitMF : unknown cells with a weight of their own.
+
+    Examples
+    --------
+    >>> from mfcore import PureSVD, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = PureSVD(16, random_state=0).fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
     """
 
     n_factors: int | str = setting(default="auto", low=1, among=("auto",), kw_only=False)

@@ -30,7 +30,7 @@ class SparseEASE(Neighbours):
         Items that an item is predicted from.  More costs memory in proportion, and time up to
         the third power.
     reg : float, > 0
-        λ, penalty weight of B.
+        λ, penalty weight of B: larger where ratings are few or noisy.
     dropout : float in [0, 1)
         The share of cells that training leaves out at random: see `EASE`.
     user_power : float in [0, 2]
@@ -60,6 +60,15 @@ class SparseEASE(Neighbours):
     See Also
     --------
     EASE : all items at once, for up to some 40,000.
+
+    Examples
+    --------
+    >>> from mfcore import SparseEASE, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = SparseEASE().fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
     """
 
     n_neighbors: int = setting(default=100, low=1)

@@ -55,7 +55,8 @@ class SoftmaxMF(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1
-        Length k of the vectors.
+        Length k of the vectors.  More helps the more ratings there are, and costs time and memory
+        in proportion: begin with 64, and double while held-out ratings gain.
     loss : {"softmax", "psl", "sl@k", "bpr", "ccl", "warp"}
         The formula above, or a relative (objectives/softmax.py): "psl", with the exponential
         replaced by a surrogate that grows less; "sl@k", weighted by how near a cell is to the
@@ -72,18 +73,19 @@ class SoftmaxMF(Recommender):
     margin : float, > 0
         m of "ccl", above which a negative's cosine counts, and of "warp".
     negative_weight : float, > 0
-        ω of "ccl".
+        ω of "ccl": how much all negatives together weigh next to a chosen cell.
     n_negatives : int >= 1, "auto", or None
         Negatives that a batch draws; None: all items.  "auto": all where there are up to 1,024
         items, else 512.
     sampling : {"uniform", "popularity"}
-        Whether a negative is any item, or is drawn as often as it is chosen.
+        Whether a negative is any item, or is drawn as often as it is chosen; the weights w_j
+        make up for the difference, so that it is one of noise.
     reg : float, >= 0
         λ, penalty weight of the vectors, paid for each cell, in the gradient.
     learning_rate : float, > 0
-        η of Adam, which moves the rows of a batch only.
+        η of Adam, which moves the rows of a batch only.  Larger batches bear larger ones.
     batch_size : int, >= 1
-        Chosen cells of a batch.
+        Chosen cells of a batch, which share negatives: larger is faster, up to some thousands.
     n_epochs : int >= 1, or "auto"
         Passes over the chosen cells.  "auto": as many as a held-out tenth finds to be best, within
         a budget of steps (`budget`); where that is fewer than 100 ratings, the steps that do
@@ -131,6 +133,18 @@ class SoftmaxMF(Recommender):
     --------
     BPR : One negative for each chosen item, drawn by itself.
     ImplicitMF : The squared loss of all cells, counts as weights.
+
+    Examples
+    --------
+    >>> from mfcore import SoftmaxMF, fetch
+    >>> hobbies = fetch("planted-audiences")            # what people with one of four hobbies buy
+    >>> model = SoftmaxMF(16, n_epochs=5, random_state=0).fit(hobbies.ratings)
+    >>> items, scores = model.recommend([0], k=5)       # a gardener
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in items[0]})
+    ['Gardening']
+    >>> near, cosines = model.similar_items(items[0, :1], k=3)
+    >>> sorted({hobbies.item_titles[item].split()[0] for item in near[0]})
+    ['Gardening']
     """
 
     n_factors: int = setting(default=64, low=1, kw_only=False)

@@ -85,6 +85,17 @@ class Segmented(Recommender):
     -----
     Vectors of different segments live in different spaces, so there are no `user_factors_`
     of all: see `segment(label)`.  `similar_users` compares users of one segment.
+
+    Examples
+    --------
+    >>> from mfcore import ImplicitMF, Segmented, fetch
+    >>> hobbies = fetch("planted-audiences")
+    >>> model = Segmented(ImplicitMF(8, random_state=0), by="group")
+    >>> model = model.fit(hobbies.ratings, user_features=hobbies.user_features)
+    >>> sorted(model.segments_)
+    ['Chess', 'Cooking', 'Gardening', 'Sailing']
+    >>> model.segment("Chess")
+    ImplicitMF(n_factors=8, random_state=0)
     """
 
     estimator: Any = setting(kw_only=False, check=check_estimator)
