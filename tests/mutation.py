@@ -64,7 +64,7 @@ class Part(NamedTuple):
 
 TESTS = {
     "plain": ("*",),
-    "training": ("als", "autoencoders", "automatic", "balance", "bayesian", "bpr", "checkpoints",
+    "training": ("als", "autoencoders", "automatic", "balance", "bayesian", "bpr", "checkpoints", "drift",
                  "features", "filters", "fixed_items", "gradient_solver", "grouped", "groups",
                  "history", "implicit", "kernels", "line_search", "linear", "logistic", "loop",
                  "matrix_factorization", "minibatch", "neighbours", "neural", "neural_groups",

@@ -13,7 +13,7 @@ from scipy.stats import rankdata, spearmanr
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Popularity, Ratings, evaluate, load
 from mfcore.data import split, synthetic
 from mfcore.metrics import folding, measure
-from mfcore.metrics.folding import Relatedness, spurious_pairs, spurious_rate
+from mfcore.metrics.folding import Relatedness, RelatednessScorer, spurious_pairs
 from mfcore.metrics.folding import folding as folding_of
 
 # ------------------------------------------------------------------ the dense twin
@@ -125,12 +125,17 @@ def test_the_scale_of_the_scores_does_not_matter(audiences):
 
 
 def test_recommending_what_is_most_related_does_not_fold():
+    class Scorer(RelatednessScorer):
+        def block(self, start, stop):
+            return super().block(start, stop).astype(np.float32)    # (in which they are compared)
+
     class Related(Popularity):
         def answers(self):
             return self
 
         def scorer(self, rows, query, pool):
-            return Relatedness(self.ratings_).scorer(self.ratings_.cells_of(rows))
+            found = Relatedness(self.ratings_).scorer(self.ratings_.cells_of(rows))
+            return Scorer(found.P, found.B, found.known)
 
     model = Related().fit(samples.matrix(40, 30, seed=6, density=0.2))
     assert folding_of(model) == 0
@@ -146,11 +151,33 @@ def test_scores_that_have_nothing_to_do_with_relatedness_fold_by_half(audiences)
     assert folding_of(model) == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_share_of_far_apart_quantiles_is_counted_where_they_are_known():
-    gaps = np.array([[0.9, 0.5, -0.7], [np.nan, 0.51, np.nan]])
-    assert spurious_rate(gaps) == 2 / 4
-    assert folding.mean_gap(gaps) == pytest.approx((0.9 + 0.5 + 0 + 0.51) / 4)
-    assert math.isnan(spurious_rate(gaps[1:, :1]))
+def test_more_than_half_of_the_candidates_apart_is_spurious():
+    np.testing.assert_array_equal(folding.spurious(np.array([0.9, 0.5, -0.7, 0.51])), [1, 0, 0, 1])
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_items_of_equal_score_are_measured_in_all_their_orders(k):
+    cells = samples.matrix(20, 12, seed=1, density=0.3)
+    cells = sp.csr_array(sp.hstack([cells, cells]))          # (each item has a twin)
+    order = np.random.default_rng(0).permutation(24)
+    test, found = samples.matrix(20, 24, seed=2, density=0.7), []
+    for train, test_too in ((cells, test), (cells[:, order], test[:, order])):
+        model = Popularity().fit(train)
+        found.append([folding_of(model, k), *evaluate(
+            model, test_too, k=k, metrics=["folding", "spurious_rate"]).values()])
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    gaps, weights = [], []
+    model, r = Popularity().fit(cells), Relatedness(Ratings(cells)).scorer(cells).block(0, 20)
+    for user, seen in enumerate(samples.stored(cells)):
+        items = np.flatnonzero(~seen)
+        s, near = model.item_counts_[items], r[user, items].astype(np.float32)
+        q = (rankdata(s) - rankdata(near)) / len(items)
+        last = np.sort(s)[-k]
+        above, tied = s > last, s == last
+        gaps += q.tolist() if seen.any() else []
+        chance = above + tied * (k - above.sum()) / tied.sum()
+        weights += chance.tolist() if seen.any() else []
+    assert found[0][0] == pytest.approx(np.average(np.maximum(gaps, 0), weights=weights))
 
 
 # ------------------------------------------------------------- held against the truth

@@ -11,7 +11,7 @@ the same.  So both are first replaced by their quantiles among the items that ma
 recommended to the user, and only recommended items count:
 
     q_s(i) = (#{j : s_j < s_i} + ½ #{j : s_j = s_i}) / n          n candidates j, i among them
-    F@k    = mean over users and their k best items i of max(0, q_s(i) − q_r(i))
+    F@k    = mean over users and their k best items i of max(0, q_s(i) − q_r(i)), ties by chance
 
 in [0, 1).  It is 0 if the most related items are recommended, and about ½ if recommendations
 have nothing to do with relatedness.  No monotone change of a user's scores, or of r, changes
@@ -63,8 +63,8 @@ from mfcore.data.ratings import Ratings
 from mfcore.data.titles import titles_of
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics.fitted import Query
-from mfcore.metrics.ranking import mean_over_users
-from mfcore.metrics.topk import ROWS_AT_A_TIME, Masks, masked_block, score_blocks
+from mfcore.metrics.lists import Lists, best_lists
+from mfcore.metrics.topk import ROWS_AT_A_TIME, Masks, ScoredRows, masked_block, score_blocks
 from mfcore.parallel import Pool, row_chunks
 
 FAR = 0.5                   # q_s − q_r of a spurious recommendation is larger
@@ -142,8 +142,15 @@ def folding(model: Any, k: int = 10, *, users: Any = None,
     folding : float
         NaN if no user has both a rating and a recommendation.
     """
-    found = _recommended(model, k, users, relatedness, n_threads)
-    return mean_gap(found.score - found.related)
+    k = validation.count("k", k)
+
+    def gaps(scored: ScoredRows, masks: Masks, related: RelatednessScorer
+             ) -> tuple[np.ndarray, ...]:
+        return related.gaps(scored, best_lists(scored.scores, *scored.best(k + 1), k), masks)
+
+    _, chances, found = _over_blocks(model, users, relatedness, n_threads, gaps)
+    total = float(chances.sum())
+    return float(chances @ np.maximum(found, 0.0)) / total if total else float("nan")
 
 
 def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
@@ -165,77 +172,71 @@ def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
     pairs : list of SpuriousPair
         By decreasing q_s − q_r; ties in the order of the users, then of their lists.
     """
-    n = validation.count("n", n)
+    n, k = validation.count("n", n), validation.count("k", k)
     known = titles_of(titles, model.ratings_)
-    found = _recommended(model, k, users, relatedness, n_threads)
-    gaps = np.nan_to_num(found.score - found.related)
-    worst = np.argsort(-gaps, axis=None, kind="stable")[:n]
-    return [_pair(model, found, int(row), int(place), known)
-            for row, place in zip(*np.unravel_index(worst, gaps.shape), strict=True)
-            if gaps[row, place] > 0]
 
+    def listed(scored: ScoredRows, masks: Masks, related: RelatednessScorer
+               ) -> tuple[np.ndarray, ...]:
+        items = scored.best(k)[0]
+        rows, places = np.nonzero(items >= 0)
+        columns = items[rows, places]
+        return rows, columns, *related.quantiles(scored, (rows, columns), masks)
 
-def mean_gap(gaps: np.ndarray) -> float:
-    """Return the mean of max(0, q_s − q_r), without NaN; NaN if nothing is left."""
-    return mean_over_users(np.maximum(gaps, 0.0))
-
-
-def spurious_rate(gaps: np.ndarray) -> float:
-    """Return the share of recommendations with q_s − q_r > ½; NaN does not count."""
-    return mean_over_users(spurious(gaps))
+    rows, items, score, r = _over_blocks(model, users, relatedness, n_threads, listed)
+    if users is not None:
+        rows = model.ratings_.known_users(users)[rows]
+    gaps = np.nan_to_num(score - r)
+    worst = np.argsort(-gaps, kind="stable")[:n]
+    return [_pair(model, known, *(each[t].item() for each in (rows, items, score, r)))
+            for t in worst if gaps[t] > 0]
 
 
 def spurious(gaps: np.ndarray) -> np.ndarray:
-    """Return 1 where q_s − q_r > ½, else 0, and NaN where there is none."""
-    return np.where(np.isnan(gaps), gaps, gaps > FAR)
+    """Return 1 where q_s − q_r > ½, else 0."""
+    return np.asarray(gaps > FAR, float)
 
 
-class _Found(NamedTuple):
-    """Recommendations and their quantiles, NaN where there is none."""
-
-    rows: np.ndarray  # (n,)
-    items: np.ndarray  # (n, k)
-    score: np.ndarray  # (n, k)
-    related: np.ndarray  # (n, k)
+Work = Callable[[ScoredRows, Masks, "RelatednessScorer"], tuple[np.ndarray, ...]]
 
 
-def _recommended(model: Any, k: int, users: Any, relatedness: Relatedness | None,
-                 n_threads: int | None) -> _Found:
-    k = validation.count("k", k)
+def _over_blocks(model: Any, users: Any, relatedness: Relatedness | None,
+                 n_threads: int | None, work: Work) -> list[np.ndarray]:
+    """Return what `work` makes of the scores of users, block by block; rows of it are of `users`.
+
+    The first of its arrays are rows of the block, and are counted from the first user here.
+    """
     model.check_fitted()
     model.check_seen()
     rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     if relatedness is None:
         relatedness = Relatedness(model.ratings_, n_threads=n_threads)
-    parts: list[_Found] = []
+    parts: list[tuple[np.ndarray, ...]] = []
     with Pool(n_threads) as pool:
         for start, stop in row_chunks(len(rows), ROWS_AT_A_TIME) or [(0, 0)]:
-            parts += _of_rows(model, rows[start:stop], k, relatedness, pool)
-    return _Found(*map(np.concatenate, zip(*parts, strict=True)))
+            found = _of_rows(model, rows[start:stop], relatedness, work, pool)
+            parts += [(start + first, *rest) for first, *rest in found]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
-def _of_rows(model: Any, rows: np.ndarray, k: int, relatedness: Relatedness,
-             pool: Pool) -> list[_Found]:
+def _of_rows(model: Any, rows: np.ndarray, relatedness: Relatedness, work: Work,
+             pool: Pool) -> list[tuple[np.ndarray, ...]]:
     scorer = model.answers().scorer(rows, Query(), pool)
     seen = model.ratings_.cells_of(rows)
     masks, related = Masks((len(rows), scorer.n_items), seen=seen), relatedness.scorer(seen)
 
-    def work(start: int, stop: int) -> _Found:
-        scored = masked_block(scorer, masks, start, stop)
-        scores, items = scored.scores, scored.best(k)[0]
-        return _Found(rows[start:stop], items,
-                      *related.quantiles(scores, items, masks, start))
+    def block(start: int, stop: int) -> tuple[np.ndarray, ...]:
+        first, *rest = work(masked_block(scorer, masks, start, stop), masks, related)
+        return start + first, *rest
 
-    return pool.map(work, score_blocks(scorer))
+    return pool.map(block, score_blocks(scorer))
 
 
-def _pair(model: Any, found: _Found, row: int, place: int, titles: Any) -> SpuriousPair:
-    user, item = found.rows[row].item(), found.items[row, place].item()
+def _pair(model: Any, titles: Any, user: int, item: int, score: float, related: float
+          ) -> SpuriousPair:
     names = (user if model.user_ids_ is None else model.user_ids_[user:user + 1].tolist()[0],
              item if model.item_ids_ is None else model.item_ids_[item:item + 1].tolist()[0])
     title = "" if titles is None else titles.get(names[1], "")
-    return SpuriousPair(*names, title, float(found.score[row, place]),
-                        float(found.related[row, place]))
+    return SpuriousPair(*names, title, score, related)
 
 
 # --------------------------------------------------------------------- relatedness
@@ -285,34 +286,36 @@ class RelatednessScorer:
     def rounding(self, start: int, stop: int) -> None:
         """Return None: scores of relatedness are not settled."""
 
-    def quantiles(self, scores: np.ndarray, items: np.ndarray, masks: Masks, start: int
-                  ) -> tuple[np.ndarray, np.ndarray]:
-        """Return q_s and q_r of recommended items, shape (n, k) each.
+    def gaps(self, scored: ScoredRows, lists: Lists, masks: Masks
+             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return of each item that may be in a list: whose, its chance, q_s − q_r.
 
-        Parameters
-        ----------
-        scores : ndarray, shape (n, n_items)
-            Of rows from `start` on; -inf for items that may not be recommended.
-        items : ndarray of int, shape (n, k)
-            -1 marks a missing place: NaN in the result, as is q_r of a user without ratings.
-        masks : Masks
-            Those of the scores.
+        Lists of users without ratings are left out.
         """
-        stop = start + len(scores)
-        q_r = _quantiles(masked_block(self, masks, start, stop).scores, items)
-        q_r[~self.known[start:stop]] = np.nan
-        return _quantiles(scores, items), q_r
+        found = lists.chances.tocoo()
+        kept = self.known[scored.start + found.row]
+        rows, chances = found.row[kept], found.data[kept]
+        score, related = self.quantiles(scored, (rows, found.col[kept]), masks)
+        return rows, chances, score - related
+
+    def quantiles(self, scored: ScoredRows, cells: tuple[np.ndarray, np.ndarray], masks: Masks
+                  ) -> tuple[np.ndarray, np.ndarray]:
+        """Return q_s and q_r of cells, rows and columns of scores; q_r is NaN without ratings.
+
+        Items of the same users are equally related, up to float32.
+        """
+        start, stop = scored.start, scored.start + len(scored.scores)
+        r = masked_block(self, masks, start, stop).scores.astype(np.float32)
+        q_r = _quantiles(r, *cells)
+        q_r[~self.known[start + cells[0]]] = np.nan
+        return _quantiles(scored.scores, *cells), q_r
 
 
-def _quantiles(values: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return the quantiles of the items' values in their rows; ties count one half."""
-    rows = np.repeat(np.arange(len(values)), items.shape[1])
-    above, near, first = np.empty((3, items.size), np.int64)
-    kernels.count_around(values, rows, np.maximum(items, 0).ravel(), np.zeros(len(values)),
-                         above, near, first)
-    others = np.maximum(kernels.count_candidates(values), 1)[:, None]
-    out: np.ndarray = 1 - (above + near / 2).reshape(items.shape) / others
-    out[items < 0] = np.nan
+def _quantiles(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the quantiles of the values of cells in their rows; ties count one half."""
+    above, near, first = np.empty((3, len(rows)), np.int64)
+    kernels.count_around(values, rows, columns, np.zeros(len(values)), above, near, first)
+    out: np.ndarray = 1 - (above + near / 2) / kernels.count_candidates(values)[rows]
     return out
 
 

@@ -7,6 +7,7 @@ a number per list and item; the table's `total` turns their sums into the metric
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ class Shown:
         self.scores = scored.scores
         self.block, self.rows = block, rows
         self._lists: dict[tuple[str, int], Lists] = {}
+        self._gaps: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def of_these(self, cells: Any) -> Any:
         """Return the rows of cells that belong to the scores."""
@@ -107,12 +109,11 @@ class Shown:
         self.block.masks.apply(counts, self.block.start)
         return counts, best_of_block(counts, self.longest + 1)
 
-    @cached_property
-    def gaps(self) -> np.ndarray:
-        """Quantile of score less that of relatedness of the best items, shape (n, longest)."""
-        items, block = self._best[0][:, :self.longest], self.block
-        score, related = block.related.quantiles(self.scores, items, block.masks, block.start)
-        return np.asarray(score - related)
+    def gaps(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return of each item that may be in a list: whose, its chance, q_s − q_r."""
+        if k not in self._gaps:
+            self._gaps[k] = self.block.related.gaps(self.scored, self.lists(k), self.block.masks)
+        return self._gaps[k]
 
 
 # --------------------------------------------------------------------- of each list
@@ -165,21 +166,21 @@ def calibration(at: Shown, k: int) -> np.ndarray:
 
 
 def folding(at: Shown, k: int) -> Weighted:
-    return _pooled(np.maximum(at.gaps[:, :k], 0.0))
+    return _pooled(at, k, lambda gaps: np.maximum(gaps, 0.0))
 
 
 def spurious(at: Shown, k: int) -> Weighted:
     from mfcore.metrics.folding import spurious
 
-    return _pooled(spurious(at.gaps[:, :k]))
+    return _pooled(at, k, spurious)
 
 
-def _pooled(values: np.ndarray) -> Weighted:
-    """Return the mean of each row without NaN, and how many are left."""
-    known = ~np.isnan(values)
-    counts = known.sum(axis=1)
-    sums = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0), counts
+def _pooled(at: Shown, k: int, function: Callable[[np.ndarray], np.ndarray]) -> Weighted:
+    """Return the mean of a function of the gaps over each list, and the number of items in it."""
+    rows, chances, gaps = at.gaps(k)
+    n = len(at.scores)
+    sums, counts = np.bincount(rows, chances * function(gaps), n), np.bincount(rows, chances, n)
+    return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0), counts
 
 
 # ------------------------------------------------------------------ of all together
