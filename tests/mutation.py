@@ -64,13 +64,13 @@ class Part(NamedTuple):
 
 TESTS = {
     "plain": ("*",),
-    "training": ("als", "autoencoders", "automatic", "balance", "bayesian", "bpr", "checkpoints", "drift",
-                 "features", "filters", "fixed_items", "gradient_solver", "grouped", "groups",
-                 "history", "implicit", "kernels", "line_search", "linear", "logistic", "loop",
-                 "matrix_factorization", "minibatch", "neighbours", "neural", "neural_groups",
-                 "numerics", "objectives", "overflow", "pairwise", "pointwise", "quadratic",
-                 "sample", "sampled", "sgd", "short", "softmax", "stopping", "subspace",
-                 "updating", "validation", "validation_share", "watching"),
+    "training": ("als", "autoencoders", "automatic", "balance", "bayesian", "bpr", "checkpoints",
+                 "drift", "features", "filters", "fixed_items", "gradient_solver", "grouped",
+                 "groups", "history", "implicit", "kernels", "line_search", "linear", "logistic",
+                 "loop", "matrix_factorization", "minibatch", "neighbours", "neural",
+                 "neural_groups", "numerics", "objectives", "ordinal", "overflow", "pairwise",
+                 "pointwise", "quadratic", "sample", "sampled", "scale", "sgd", "short", "softmax",
+                 "stopping", "subspace", "updating", "validation", "validation_share", "watching"),
     "reading": ("features", "folder", "id_kinds", "ids", "persistence", "ratings", "readers",
                 "storage", "text", "unusual_input", "validation"),
 }
