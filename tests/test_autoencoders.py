@@ -340,6 +340,13 @@ def test_recvae_moves_the_encoder_then_the_decoder_and_remembers_between():
     np.testing.assert_array_equal(past, np.concatenate([v.ravel() for v in numbers(encoder)]))
 
 
+@pytest.mark.parametrize("made", [RatingAutoencoder, MultDAE])
+def test_the_loss_of_an_epoch_is_the_mean_over_rows_however_they_are_cut(made):
+    losses = [fitted(made, n_epochs=1, learning_rate=1e-12, batch_size=size, dropout=0.0,
+                     dtype="float64").history_[0]["loss"] for size in (40, 16)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
 # ----------------------------------------------------------------- options of ratings
 
 @options
@@ -390,6 +397,7 @@ def test_full_batches_reach_a_stationary_point_by_l_bfgs():
                           dtype="float64", hidden=(3,)).fit(CELLS)
     losses = np.array([record["loss"] for record in model.history_])
     assert (np.diff(losses) <= 0).all()
+    assert losses[80] < losses[-1] + 1e-4               # (steps without a memory take 400)
     network, rows = model.learned(), corrupted(model, model.ratings_)
     from mfcore.solvers.rows import RowLBFGS
 

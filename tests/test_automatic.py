@@ -12,7 +12,7 @@ import pytest
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Ratings, evaluate, load
 from mfcore.data.split import random_split
 from mfcore.objectives.factors import Factors
-from mfcore.objectives.quadratic import Cells
+from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers import automatic
 from mfcore.solvers.automatic import Trial, ranked
@@ -199,11 +199,11 @@ def test_labels_ask_for_half_of_what_squares_do_and_for_biases_by_the_slope(shar
         assert given.unit == pytest.approx(np.sqrt(share * (1 - share)))
         np.testing.assert_allclose(given.users.penalty.bias_means, share)
         np.testing.assert_allclose(start.beta, share)
-        return automatic.Found(4.0, (2.0, 6.0))
+        return automatic.Found(3.0, (2.0, 6.0))
 
     monkeypatch.setattr(automatic, "_of_errors", squares)
     found = automatic.found_for_labels(replace(problem, users=users), at, 0, None)
-    assert found.reg == 2.0
+    assert found.reg == 1.5
     assert found.bias_reg == pytest.approx(np.multiply(share * (1 - share) / 2, (2.0, 6.0)))
 
 
@@ -282,7 +282,70 @@ def test_cells_are_drawn_evenly_and_alike_if_items_come_in_another_order():
     np.testing.assert_array_equal(drawn[0][:, order], drawn[1])
     values = drawn[0][dense.stored]
     assert len(set(values)) == len(values)
+    assert automatic._mixed(np.zeros(1, np.uint64)) == [0xE220A8397B1DCDAF]     # SplitMix64 of 0
     np.testing.assert_allclose(np.histogram(values, 5, (0, 1))[0] / len(values), 0.2, atol=0.02)
+
+
+def test_items_of_the_same_users_are_drawn_apart():
+    """By what their users said; those of one item are drawn alike, whoever else there is."""
+    dense, _ = naive.random_problem(3, 50, 3, 2)
+    drawn = automatic._drawn(naive.problem(replace(dense, stored=np.ones((50, 3), bool))), 5)
+    assert len(set(drawn)) == 150
+
+
+def test_a_start_of_no_signal_is_penalised_in_the_unit_of_ratings_and_of_weights():
+    problem, at = weighed(w0=0.4)
+    silent = replace(problem, unit=5.0, by_user=problem.by_user._replace(
+        line=np.array([1.0, 0, 0, 0])))
+    with Pool(1) as pool:
+        found, larger = (automatic._of_ranks(each, at, 0, pool) / automatic.noise_norm(each)
+                         for each in (replace(silent, unit=1.0), silent))
+    assert larger == pytest.approx(5 * found)
+
+
+def test_lists_are_judged_of_users_of_whom_something_is_known_and_something_held_out():
+    """Of four users: one of each kind, and one who said nothing."""
+    def cells(counts):
+        n = sum(counts)
+        return Cells(np.append(0, np.cumsum(counts)), np.arange(n) % 3, np.ones(n), np.ones(n),
+                     np.array([1.0, 0, 1, 0]))
+
+    at = Factors(np.ones((4, 1)), np.ones((3, 1)), np.zeros(4), np.zeros(3))
+    trial = Trial(SimpleNamespace(by_user=cells([1, 2, 0, 0])), cells([0, 1, 1, 0]), at)
+    assert automatic._ranked_rows(trial, np.random.default_rng(0)).tolist() == [1]
+
+
+def test_vectors_and_biases_are_penalised_alike_where_lists_are_tried(monkeypatch):
+    problem, at = weighed(60, 30, w0=0.4, learns_bias=True)
+    asked, scaled = [], Quadratic.scaled
+    monkeypatch.setattr(Quadratic, "scaled",
+                        lambda self, *given: (asked.append(given), scaled(self, *given))[1])
+    with Pool(1) as pool:
+        next(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0, np.arange(9), pool))
+    assert asked == [(2.0 * automatic.PARTS[0], (1.0, 1.0))]
+
+
+@pytest.mark.parametrize(("means", "tried"), [
+    ([0.1, 0.2, 0.3, 0.4, 0.5], 5), ([0.5, 0.1, 0.6], 2), ([0.5, 0.499, 0.499, 0.6], 3),
+    ([0.5, 0.499, 0.51, 0.509, 0.509, 0.6], 5), ([0.0, 0.0, 0.0, 0.6], 3)])
+def test_parts_are_tried_until_one_is_clearly_worse_or_two_in_turn_are_no_better(
+        means, tried, monkeypatch):
+    problem, at = weighed(60, 30, w0=0.4)
+    lists = iter(mean + (mean > 0) * 0.1 * np.resize([n % 2 * 2 - 1, 1 - n % 2 * 2], 10)
+                 for n, mean in enumerate(means))
+    monkeypatch.setattr(automatic, "PARTS", np.linspace(1, 0.5, len(means)))
+    monkeypatch.setattr(automatic, "ranked", lambda *_: next(lists))
+    with Pool(1) as pool:
+        found = list(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0,
+                                      np.arange(10), pool))
+    assert len(found) == tried
+
+
+def test_what_is_relevant_has_a_positive_target_and_weight():
+    cells = Cells(np.array([0, 2, 4]), np.array([0, 1, 0, 2]), np.ones(4),
+                  np.array([1.0, 0, -2, 3]), np.array([1.0, 0, 1, 0]))
+    np.testing.assert_array_equal(
+        automatic._pattern(cells, np.arange(2), 3).toarray(), [[1, 0, 0], [0, 0, 1]])
 
 
 def test_penalties_of_biases_are_noise_over_spread():

@@ -30,7 +30,7 @@ from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.objectives.ridge import Design, Shifted
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
-from mfcore.solvers.gibbs import LIFT, Gaussian, Gibbs, Noise, _lifted, row_noise, sampled_rows
+from mfcore.solvers.gibbs import Gaussian, Gibbs, Noise, _lifted, row_noise, sampled_rows
 from mfcore.validation import DivergenceError
 
 
@@ -628,11 +628,11 @@ def test_a_row_without_a_factor_is_drawn_once_more_and_named_by_its_side(pool, m
     assert not (lift - np.diag(np.diag(lift))).any()
 
 
-def test_what_lifts_rows_without_a_cholesky_factor_is_a_share_of_the_trace_and_the_penalty():
+def test_a_millionth_of_trace_and_penalty_lifts_rows_without_a_cholesky_factor():
     dense, at = random_problem(5, w0=0.45, learns_bias=True)
     systems = replace(problem_of(dense).user_rows(at), common=np.zeros((4, 4)))
     with Pool(1) as pool:
-        more = _lifted(systems, 3, pool) / LIFT
+        more = _lifted(systems, 3, pool) * 1e6
     of_factors = 0.45 * np.sum(at.Q ** 2) + dense.users.reg[0]
     of_bias = 0.45 * len(at.Q) + dense.users.bias_reg[0]
     np.testing.assert_allclose(more, np.diag([of_factors] * 3 + [of_bias]), rtol=1e-6, atol=1e-9)

@@ -358,8 +358,12 @@ def test_int64_indices_and_read_only_cells_give_the_same_fit():
     np.testing.assert_allclose(plain.P, other.P, rtol=1e-12)
 
 
-def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(pool):
-    dense, at = low_rank_problem(w0=0.45, learns_bias=True)
+@pytest.mark.parametrize("case", [
+    low_rank_problem(w0=0.45, learns_bias=True),
+    random_problem(3, n_features=(2, 3), learns_bias=True)], ids=["biases", "groups"])
+def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(case, pool):
+    """Rows of a group are pulled to where its vector is now, not to where it once was."""
+    dense, at = case
     whole, _ = fitted(Adam(problem(dense), rate_decay=0.2, random_state=0), at, 7)
     first, stopped = Adam(problem(dense), rate_decay=0.2, random_state=0), at.copy()
     run(first, stopped, pool, 4, Monitor())

@@ -14,7 +14,9 @@ import mfcore
 from mfcore import EASE, ItemKNN, RP3Beta, SparseEASE
 from mfcore.objectives.neighbours import B, K, Similarity, weighted
 from mfcore.parallel import Pool
-from mfcore.solvers.neighbours import empty, keep_nearest, times_sparse
+from mfcore.solvers import neighbours as solver
+from mfcore.solvers.neighbours import bytes_needed, empty, keep_nearest, times_sparse
+from mfcore.validation import DivergenceError
 
 CELLS = samples.counts(40, 17)
 WIDE = samples.random_array((400, 1100), density=0.03, rng=np.random.default_rng(4), format="csr")
@@ -70,7 +72,9 @@ def test_cosines_are_shrunken_and_the_largest_of_each_scored_item_kept(values, s
     norms = np.linalg.norm(X, axis=0)
     with np.errstate(invalid="ignore"):
         T = np.nan_to_num(X.T @ X / (np.outer(norms, norms) + shrink))
-    S = fitted(ItemKNN, shrink=shrink, values=values).weights_.toarray()
+    model = fitted(ItemKNN, shrink=shrink, values=values)
+    S = model.weights_.toarray()
+    assert model.history_[0]["loss"] == 0                   # (it minimises nothing)
     np.testing.assert_allclose(S, largest(T, 4).T, rtol=1e-12)
 
 
@@ -143,6 +147,21 @@ def test_each_column_is_a_ridge_on_its_nearest_items(values, user_power):
         assert model.weights_[:, [j]].nnz == len(N)
         loss += W @ (X[:, j] - X[:, N] @ b) ** 2 + penalty[N] @ b ** 2
     assert model.history_[0]["loss"] == pytest.approx(loss, rel=1e-10)
+
+
+def test_an_item_whose_system_has_no_solution_is_named(monkeypatch):
+    monkeypatch.setattr(solver.kernels, "local_ridges", lambda *given: 3)
+    with pytest.raises(DivergenceError, match="item 3 is not positive definite; raise reg"):
+        fitted(SparseEASE)
+
+
+@pytest.mark.kernel
+def test_room_is_kept_for_lists_for_their_matrix_twice_and_for_the_ratings_in_three_forms():
+    at, numbers, values = empty(17, 4, "float32"), np.zeros(90, np.int32), np.zeros(90)
+    lists = at.columns.nbytes + at.values.nbytes
+    ratings = 3 * numbers.nbytes + 2 * values.nbytes + values.astype(np.float32).nbytes
+    assert bytes_needed(17, 4, 90, 4) == 3 * lists + ratings
+    assert bytes_needed(17, 99, 0, 4) == bytes_needed(17, 16, 0, 4)
 
 
 # ------------------------------------------------------------------------------- answers

@@ -183,8 +183,13 @@ def test_more_than_enough_ratings_need_a_smaller_share():
 def test_a_sample_without_those_who_have_the_ratings_is_none():
     counts = np.ones(20_000, int)
     drawn = sample_of(counted(np.full(20_000, 100)), 3)
-    counts[np.setdiff1d(np.arange(20_000), drawn)[0]] = 10**6
+    missed = np.setdiff1d(np.arange(20_000), drawn)[0]
+    counts[missed] = 10**6
     assert sample_of(counted(counts), 3) is None
+    for each, enough in ((24, False), (26, True)):          # (of 2000 users; 50,000 cells do)
+        counts[:] = each
+        counts[missed] = 10**6
+        assert (sample_of(counted(counts), 3) is not None) == enough
 
 
 # ------------------------------------------------------------------------ what it is worth

@@ -222,11 +222,12 @@ def started(tau=0.5, length=2.0, k=8) -> tuple[sp.csr_array, Vectors]:
     return cells, at
 
 
-def test_cosines_begin_at_the_popularity_of_items():
-    cells, at = started()
+@pytest.mark.parametrize("tau", [0.5, 0.3])
+def test_cosines_begin_at_the_popularity_of_items(tau):
+    cells, at = started(tau)
     counts = np.bincount(cells.indices, minlength=60)
     some = np.flatnonzero((counts > 0) & (np.arange(60) != 7))
-    common = at.P[0, 0] * at.Q[some, 0] / 2.0**2 / 0.5
+    common = at.P[0, 0] * at.Q[some, 0] / 2.0**2 / tau
     np.testing.assert_allclose(common - common[0], np.log(counts[some] / counts[some[0]]),
                                atol=1e-6)
 
@@ -289,6 +290,15 @@ def test_a_step_has_the_gradient_of_the_objective():
     got = made._gradients(batch, found, made._of(at), Pool(1))
     for name, parameter in made._of(at).items():
         np.testing.assert_allclose(16 * got.dense(parameter), getattr(wanted, name), atol=1e-12)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_cells():
+    made, random = solver(), np.random.default_rng(0)
+    made.optimizer = Adam(1e-12, lazy=True)
+    at = Vectors(*(random.standard_normal((n, 4)) for n in (30, 20)))
+    with Pool(1) as pool:
+        wanted = sum(made.problem.slopes(at, batch, pool).value for batch in made.batches())
+        assert made.epoch(at, pool) == pytest.approx(wanted / made.cells.nnz)
 
 
 def test_rows_outside_of_a_batch_stay():

@@ -68,8 +68,7 @@ def strong_wolfe(at: Callable[[float], Point], start: Point, t: float, *,
     low, high = start, None
     for _ in range(most):
         now = at(t)
-        if not now.value < start.value + decrease * t * start.slope or (
-                low.t > 0 and now.value >= low.value):
+        if not now.value < start.value + decrease * t * start.slope or now.value >= low.value:
             high = now
         elif abs(now.slope) <= flat * abs(start.slope):
             return now

@@ -92,7 +92,7 @@ class TrainingCells:
         if self.n_drawn:
             others = self.draw(self.n_drawn * len(cells), random)
             v = np.full(len(others), self.drawn_weight, y.dtype)
-            pairs, y = np.concatenate([pairs, others]), np.concatenate([y, 0 * v])
+            pairs, y = np.concatenate([pairs, others]), np.concatenate([y, np.zeros_like(v)])
             w = np.concatenate([np.ones(len(cells), y.dtype) if w is None else w, v])
         return pairs, y[:, None], None if w is None else w[:, None]
 
@@ -226,6 +226,6 @@ def _row_cells(cells: TrainingCells, lo: int, hi: int, items: np.ndarray) -> Par
         counts = np.maximum(np.bincount(others[:n, 0] - lo, minlength=hi - lo), 1)
         unknown = pattern.shape[1] - np.diff(pattern.indptr[lo:hi + 1])
         v = (cells.unknown_weight * unknown / counts)[others[:n, 0] - lo].astype(y.dtype)
-        pairs, y = np.concatenate([pairs, others[:n]]), np.concatenate([y, 0 * v])
+        pairs, y = np.concatenate([pairs, others[:n]]), np.concatenate([y, np.zeros_like(v)])
         w = np.concatenate([w, v])
     return RowNumbers(pairs - np.array([lo, 0], np.int32)), (y[:, None], w[:, None])
