@@ -8,6 +8,7 @@ same moments in both.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from naive import random_problem
 import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Ratings
 from mfcore.data.features import one_hot
-from mfcore.metrics.convergence import effective_sample_size, r_hat
+from mfcore.metrics.convergence import effective_sample_size, pooled_r_hat, r_hat
 from mfcore.objectives import bayesian
 from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
 from mfcore.objectives.factors import Factors
@@ -31,7 +32,7 @@ from mfcore.objectives.ridge import Design, Shifted
 from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.gibbs import Gaussian, Gibbs, Noise, _lifted, row_noise, sampled_rows
-from mfcore.validation import DivergenceError
+from mfcore.validation import DivergenceError, FitWarning
 
 
 def one_sample(model, side, number):
@@ -312,7 +313,7 @@ def statistics(at, users, items, tau) -> np.ndarray:
         at.gamma[:1], at.G.ravel(), at.g, at.P[0] ** 2, at.beta[:1] ** 2, at.G[0] ** 2]))
 
 
-def geweke(n: int, chains: int, pool: Pool) -> float:
+def geweke(n: int, chains: int, pool: Pool, block_size: int | None = None) -> float:
     """The largest |z| of the differences of means between both simulations."""
     random = np.random.default_rng(11)
     direct = np.array([statistics(*from_the_prior(random)) for _ in range(n * 10)])
@@ -320,7 +321,7 @@ def geweke(n: int, chains: int, pool: Pool) -> float:
     for chain in range(chains):
         at, users, items, tau = from_the_prior(random)
         gibbs = Gibbs(full_problem(data_given(at, tau, random)), *hypers(),
-                      Gaussian(USERS * ITEMS, VARIANCE), frozenset(), 100 + chain)
+                      Gaussian(USERS * ITEMS, VARIANCE), frozenset(), 100 + chain, block_size)
         gibbs._priors, gibbs.noise, seen = {"users": users, "items": items}, Noise(tau), []
         for _ in range(n):
             gibbs.epoch(at, pool)
@@ -345,6 +346,15 @@ def test_the_joint_distribution_is_left_as_it_is_with_history_too(pool, monkeypa
     assert geweke(120, 30, pool) < 4.5
 
 
+def test_the_joint_distribution_is_left_as_it_is_by_blocks_of_factors(pool, monkeypatch):
+    monkeypatch.setattr("mfcore.solvers.subspace.LANES", 1)     # (two factors, two blocks)
+    assert geweke(120, 30, pool, block_size=1) < 4.5
+    exact = solve_exactly
+    monkeypatch.setattr("mfcore.solvers.gibbs.draw_blocks", lambda systems, X, bias, pool, size, e:
+                        exact(systems, X, bias, pool))          # (no noise)
+    assert geweke(100, 16, pool, block_size=1) > 6
+
+
 @pytest.mark.parametrize(("name", "wrong"), [
     ("draw_noise_precision", lambda right: lambda *given: 1.5 * right(*given)),
     ("draw_mean", lambda right: lambda *given: right(*given) + 0.3),
@@ -363,8 +373,8 @@ def test_a_conditional_that_is_wrong_by_a_factor_is_seen(name, wrong, monkeypatc
 def fitted(ratings=None, **params):
     known = {name: params.pop(name) for name in ("user_features", "item_features")
              if name in params}
-    model = BayesianMF(3, **{"n_epochs": 12, "burn_in": 4, "keep": 5, "dtype": "float64",
-                             "random_state": 0, "n_threads": 1, **params})
+    model = BayesianMF(**{"n_factors": 3, "n_epochs": 12, "burn_in": 4, "keep": 5,
+                          "dtype": "float64", "random_state": 0, "n_threads": 1, **params})
     return model.fit(samples.matrix() if ratings is None else ratings, **known)
 
 
@@ -392,6 +402,19 @@ def test_every_case_of_the_formula_is_sampled_and_answers(params, tmp_path):
     np.testing.assert_array_equal(again[0], items)
     new, _ = model.recommend(ratings=samples.matrix()[:3], k=4)
     assert new.shape == (3, 4)
+
+
+def test_blocks_of_factors_find_what_whole_vectors_find_on_any_number_of_threads():
+    truth, ratings = tastes()
+    users, items = np.indices(truth.shape).reshape(2, -1)
+    errors, found = [], []
+    for params in ({}, {"solver": "subspace", "block_size": 16},
+                   {"solver": "subspace", "block_size": 16, "n_threads": 8}):
+        model = fitted(ratings, n_factors=40, n_epochs=120, burn_in=60, keep=40, **params)
+        found.append(model.predict(users, items))
+        errors.append(np.sqrt(np.mean((found[-1] - truth.ravel()) ** 2)))
+    np.testing.assert_array_equal(found[1], found[2])
+    assert errors[1] < 1.15 * errors[0]
 
 
 @pytest.mark.parametrize("threads", [2, 8])
@@ -502,18 +525,77 @@ def test_constant_ratings_are_predicted():
 @pytest.mark.parametrize(("params", "message"), [
     ({"burn_in": 12}, "burn_in"), ({"burn_in": -1}, "burn_in"), ({"keep": 9}, "keep"),
     ({"keep": 0}, "keep"), ({"n_epochs": 0}, "n_epochs"),
+    ({"solver": "subspace", "unknown_weight": 0.1}, "solver='subspace' needs unknown_weight=0"),
 ])
 def test_sweeps_that_do_not_fit_together_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         fitted(**params)
 
 
-def test_what_a_mean_over_samples_cannot_do_is_said():
-    model = fitted()
-    for ask in (lambda: model.explain(0, 0), lambda: model.partial_fit(samples.matrix()),
-                lambda: model.fold_in_items(samples.matrix()), model.objective):
-        with pytest.raises(NotImplementedError, match="BayesianMF"):
-            ask()
+def test_a_sampler_has_no_objective():
+    with pytest.raises(NotImplementedError, match="BayesianMF"):
+        fitted().objective()
+
+
+# --------------------------------------------------------------------- after the fit
+
+def tastes(n_users=90, n_items=70, noise=0.3):
+    random = np.random.default_rng(6)
+    truth = random.normal(size=(n_users, 2)) @ random.normal(size=(2, n_items))
+    seen = np.nonzero(random.random(truth.shape) < 0.4)
+    return truth, Ratings.from_arrays(*seen, truth[seen] + noise * random.normal(size=len(seen[0])))
+
+
+@pytest.mark.parametrize("params", [{}, {"bias": "mean"}, {"bias": None}])
+def test_an_update_knows_what_a_fit_to_all_ratings_knows_and_how_well(params, tmp_path):
+    truth, ratings = tastes()
+    users, items = ratings.users_of_cells, ratings.by_user.indices
+    late = (users >= 70) | (items >= 55)
+    settings = {"n_epochs": 120, "burn_in": 60, "keep": 40, **params}
+    first = Ratings(ratings.select_cells(~late).by_user[:70, :55])
+    grown = fitted(first, **settings).update(ratings, duplicates="last", rows="all", n_passes=2)
+    whole, pairs = fitted(ratings, **settings), np.indices(truth.shape).reshape(2, -1)
+    (mean, std), (wanted, spread) = (each.predict(*pairs, return_std=True)
+                                     for each in (grown, whole))
+    errors = [np.sqrt(np.mean((each - truth.ravel()) ** 2)) for each in (mean, wanted)]
+    assert errors[0] < 1.15 * errors[1]
+    assert std.mean() == pytest.approx(spread.mean(), rel=0.15)
+    grown.save(tmp_path / "model")
+    np.testing.assert_array_equal(mfcore.load(tmp_path / "model").predict(*pairs), mean)
+    left = grown.forget(users=[0, 1], items=[0]).predict(np.arange(88), np.full(88, 3))
+    assert grown.user_factors_.shape == (88, 120)
+    assert np.sqrt(np.mean((left - truth[2:, 4]) ** 2)) < 2 * errors[1]
+
+
+def test_new_items_are_drawn_about_what_training_found():
+    truth, ratings = tastes()
+    model = fitted(ratings, n_epochs=80, burn_in=40, keep=40)
+    folded = model.fold_in_items(ratings.by_user[:, :9])
+    scores = model.global_mean_ + model.user_factors_ @ folded.factors.T \
+        + model.user_bias_[:, None] + folded.bias
+    assert np.sqrt(np.mean((scores - truth[:, :9]) ** 2)) < 0.2
+
+
+def test_ratings_explain_a_score_by_how_it_moves_with_them():
+    model = fitted(bias=None)
+    row, (score, items, shares) = samples.matrix()[[3]], model.explain(3, 2)
+    before = model.predict([0], [2], ratings=row)
+    for item, share in zip(items, shares, strict=True):
+        raised = row.copy()
+        raised.data[raised.indices == item] *= 1.5
+        moved = model.predict([0], [2], ratings=raised) - before
+        assert moved[0] == pytest.approx(0.5 * share, abs=1e-9)
+    assert score == pytest.approx(model.predict([3], [2])[0])
+
+
+def test_an_update_by_what_is_no_level_leaves_the_model():
+    model = fitted(samples.counts(), likelihood="ordinal")
+    before = model.user_factors_
+    with pytest.raises(ValueError, match="ratings must be levels of the fit"):
+        model.update(Ratings.from_arrays([0], [0], [2.5]))
+    assert model.user_factors_ is before or np.array_equal(model.user_factors_, before)
+    model.update(Ratings.from_arrays([0, 11], [8, 0], [model.levels_[1]] * 2))
+    np.testing.assert_allclose(model.predict_proba([11, 0], [8, 8]).sum(axis=1), 1)
 
 
 # --------------------------------------------------------------------------- SVD++
@@ -588,6 +670,27 @@ def test_what_is_no_chain_is_refused(draws):
         r_hat([draws, draws])
     assert np.isnan(effective_sample_size(np.ones(9)))
     assert np.isnan(r_hat([np.ones(9)]))
+
+
+def test_a_chain_that_has_not_settled_says_so_and_a_longer_one_says_nothing():
+    ratings = tastes()[1]
+    with pytest.warns(FitWarning, match=r"has not settled.* raise n_epochs, and burn_in"):
+        fitted(ratings, n_epochs=16, burn_in=4, keep=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(ratings, n_epochs=200, burn_in=80, keep=60)
+        fitted(n_epochs=200, burn_in=80, keep=60)                   # of a few ratings
+
+
+def test_many_numbers_have_one_r_hat_that_chance_does_not_raise():
+    still = np.random.default_rng(1).normal(size=(40, 500)) * np.linspace(0.1, 3, 500)
+    assert 0.99 < pooled_r_hat(still) < 1.01
+    assert max(r_hat([each]) for each in still.T) > 1.2
+    moved = still + np.where(np.arange(40) < 20, 0, 3.0)[:, None]
+    halves = r_hat([moved[:, -1]])
+    assert pooled_r_hat(np.tile(moved[:, -1:], 7)) == pytest.approx(halves)
+    assert pooled_r_hat(moved) > 1.3
+    assert np.isnan(pooled_r_hat(np.ones((8, 3))))
 
 
 def test_the_draws_of_a_score_are_what_its_mean_and_spread_are_of():

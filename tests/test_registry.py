@@ -131,7 +131,8 @@ EITHER = {
         sentence(mfcore.MatrixFactorization, "explain")),
     **{("BayesianMF", ability): (
         samples.small(mfcore.BayesianMF), samples.small(mfcore.BayesianMF, likelihood="ordinal"),
-        sentence(mfcore.BayesianMF, ability)) for ability in ("index_vectors", "weights")},
+        sentence(mfcore.BayesianMF, ability))
+       for ability in ("index_vectors", "weights", "explain")},
     ("RatingAutoencoder", "index_vectors"): (
         samples.small(RatingAutoencoder), samples.small(RatingAutoencoder, output="tanh"),
         sentence(RatingAutoencoder, "index_vectors")),

@@ -30,7 +30,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfcore.compiled import njit
-from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
+from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, add_noise, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row
 
@@ -113,18 +113,6 @@ def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
         z[f] = p[f]
     if z.size > p.size:
         z[p.size] = bias
-
-
-@njit(**MELT)
-def _add_noise(c: np.ndarray, U: np.ndarray, e: np.ndarray, y: np.ndarray) -> None:
-    """Add y = U⁻¹ e to c; only the upper triangle of U is read."""
-    for i in range(c.size - 1, -1, -1):
-        s = e[i]
-        row, tail = U[i, i + 1:], y[i + 1:]
-        for j in range(tail.size):
-            s -= row[j] * tail[j]
-        y[i] = s / U[i, i]
-        c[i] += y[i]
 
 
 @njit(**MELT)
@@ -288,7 +276,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
             weak[u] = True
             continue
         if len(noise):
-            _add_noise(c, A, noise[u], z)
+            add_noise(c, A, noise[u], z)
         _store(P, beta, u, c)
     return known, failed
 
@@ -370,7 +358,7 @@ def solve_weak_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: n
         for f in range(d):
             z[f] += r[f]
         if len(noise):
-            _add_noise(z, U, noise[u], r)
+            add_noise(z, U, noise[u], r)
         if flags[INFO] != 0 or not np.abs(z).max() <= most:
             failed = u
             continue

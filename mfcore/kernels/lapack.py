@@ -21,6 +21,9 @@ from numba import types
 from numba.core import config
 from numba.extending import get_cython_function_address, overload
 
+from mfcore.compiled import njit
+from mfcore.kernels.options import MELT
+
 # The lengths and flags of a call are in one small integer array, so that kernels allocate it
 # only once: [n, gathered, 1, info, "L", "N", "T"].
 FLAGS = (0, 0, 1, 0, ord("L"), ord("N"), ord("T"))
@@ -74,6 +77,18 @@ def solve_spd(A: np.ndarray, c: np.ndarray, flags: np.ndarray) -> None:
         flags[INFO] = 0
     except (scipy.linalg.LinAlgError, ValueError):
         flags[INFO] = 1
+
+
+@njit(**MELT)
+def add_noise(c: np.ndarray, U: np.ndarray, e: np.ndarray, y: np.ndarray) -> None:
+    """Add y = U⁻¹ e to c; only the upper triangle of U is read."""
+    for i in range(c.size - 1, -1, -1):
+        s = e[i]
+        row, tail = U[i, i + 1:], y[i + 1:]
+        for j in range(tail.size):
+            s -= row[j] * tail[j]
+        y[i] = s / U[i, i]
+        c[i] += y[i]
 
 
 if not config.DISABLE_JIT:

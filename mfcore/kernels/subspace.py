@@ -13,6 +13,9 @@ goes to the minimum along them: it cannot raise the loss.  Blocks follow one ano
 Seidel), starting with the largest eigenvalues.  D couples no two blocks, only the stored cells
 do.  A learned bias is free in every block, a fixed one in none.
 
+With noise e ~ N(0, I / τ) a block takes Δ = M⁻¹ c + U⁻¹ e, M = UᵀU: a draw of [p_B | β] given the
+rest of the row, N([p_B | β] + M⁻¹ c, (τ M)⁻¹), where D may be any diagonal.
+
 Factors are (n · n_blocks, width) arrays, with the blocks of a row below each other.  In the
 working arrays of a row, cells with a ≥ 0 come before those with a < 0, and each part is filled
 up to a multiple of four with cells of a = e = 0.  `width` is fixed when a kernel is built, so
@@ -29,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from mfcore.compiled import njit
-from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, solve_spd
+from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, add_noise, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row
 
@@ -179,14 +182,15 @@ def row_solver(width: int) -> Any:
                   line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, sizes: np.ndarray,
                   D: np.ndarray, v: np.ndarray, g: np.ndarray, whole: np.ndarray,
                   reg: np.ndarray, bias_reg: np.ndarray, M: np.ndarray,
-                  bias_means: np.ndarray, P: np.ndarray, beta: np.ndarray, lo: int,
-                  hi: int) -> tuple[float, int]:
+                  bias_means: np.ndarray, noise: np.ndarray, P: np.ndarray,
+                  beta: np.ndarray, lo: int, hi: int) -> tuple[float, int]:
         """Step once through all blocks of rows lo..hi of P and beta.
 
         Cells and penalties are as in kernels/exact.py; Q, P, M are rotated and cut into blocks.
         sizes : ‖q‖² of every column.
         D, v, g : w0 times the eigenvalues, the column sums and Qᵀγ, (n_blocks, width).
         whole : [1 if the bias is learned else 0, w0 n, w0 Σγ].
+        noise : e of each block of each row, (n_rows · n_blocks, d); or (0, d) for none.
         Returns Σ_Ω (a s² − 2 b s) of the values on entry, and a row with a block that has no
         finite solution (it keeps its values from there on), or -1.
         """
@@ -197,12 +201,12 @@ def row_solver(width: int) -> Any:
         room = _longest(indptr, lo, hi) + 8
         column, a, e = np.empty(room, np.int64), np.empty(room, Q.dtype), np.empty(room, Q.dtype)
         buffer, ends = np.empty((GATHER, d), Q.dtype), np.zeros(3, np.int64)
-        A, c = np.empty((d, d), Q.dtype), np.empty(d, Q.dtype)
+        A, c, z = np.empty((d, d), Q.dtype), np.empty(d, Q.dtype), np.empty(d, Q.dtype)
         sign = np.array([1, 1, -1, 1], Q.dtype)
         flags = np.array(FLAGS, np.int32)
         flags[0] = d
         shared_prior = M.shape[0] == n_blocks
-        no_sums = not D.any()
+        no_sums = not (D.any() or len(noise))
         eps, small, whole_trace = real(np.finfo(Q.dtype).eps), real(SMALL), D.sum()
         total, failed = 0.0, -1
         for u in range(lo, hi):
@@ -243,6 +247,8 @@ def row_solver(width: int) -> Any:
                 if flags[INFO] != 0 or not np.trace(A) + abs(c.sum()) < np.inf:
                     failed = u
                     break
+                if len(noise):
+                    add_noise(c, A, noise[row + j], z)
                 for f in range(width):
                     p[f] += c[f]
                     vp += v[j, f] * c[f]

@@ -86,6 +86,27 @@ def r_hat(chains: Any) -> float:
     return float(np.sqrt((n - 1) / n + between / within))
 
 
+def pooled_r_hat(draws: np.ndarray) -> float:
+    """Return R-hat of many numbers that one chain draws, their variances added up.
+
+    Numbers one by one would have the largest R-hat of many by chance.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (n, m), n >= 4
+
+    Returns
+    -------
+    r : float
+        NaN if all draws are the same.
+    """
+    n = len(draws) // 2
+    halves = np.stack([draws[:n], draws[-n:]])
+    within = halves.var(axis=1, ddof=1).mean(axis=0).sum()
+    between = halves.mean(axis=1).var(axis=0, ddof=1).sum()
+    return float(np.sqrt((n - 1) / n + between / within)) if within > 0 else float("nan")
+
+
 def _chain(name: str, draws: Any) -> np.ndarray:
     x = validation.finite(name, validation.vector(name, draws)).astype(np.float64)
     if len(x) < 4:

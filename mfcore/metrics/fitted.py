@@ -26,10 +26,14 @@ class Folded(NamedTuple):
 
 
 class NewRows(NamedTuple):
-    """Ratings or features, or both, of users that are new to a model, on its columns."""
+    """Ratings or features, or both, of users that are new to a model, on its columns.
+
+    numbers : rows of the model that they are to take, (n_rows,); None: they only ask
+    """
 
     ratings: Ratings | None
     features: sp.csr_array | None
+    numbers: np.ndarray | None = None
 
     @property
     def n_rows(self) -> int:
@@ -54,7 +58,8 @@ class NewRows(NamedTuple):
         if len(rows) == self.n_rows:
             return self
         return NewRows(None if self.ratings is None else self.ratings.select_users(rows),
-                       None if self.features is None else self.features[rows])
+                       None if self.features is None else self.features[rows],
+                       None if self.numbers is None else self.numbers[rows])
 
 
 Asked = np.ndarray | NewRows

@@ -69,9 +69,9 @@ class Means(Linear):
     of_items: Any = None
     ages: bool = False
 
-    def fold_columns(self, ratings: Ratings, features: Any, pool: Pool) -> Folded:
-        """Return the biases of items: rows of `ratings`, whose columns are the users."""
-        return _without_vectors(self.of_items(ratings))
+    def fold_columns(self, new: NewRows, pool: Pool) -> Folded:
+        """Return the biases of items, rows whose columns are the users."""
+        return _without_vectors(self.of_items(new.ratings))
 
 
 def answers(model: Any, of_users: Biased, of_items: Biased, ages: bool = False) -> Means:

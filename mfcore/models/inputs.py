@@ -74,6 +74,20 @@ def aligned_to_users(given: Any, model: Any, unknown: str = "raise") -> Ratings:
                     model.ratings_.shape[::-1], unknown)
 
 
+def given_items(model: Any, ratings: Any, item_features: Any, unknown: str
+                ) -> NewRows:
+    """Return what is given of new items: rows on the model's users, and features.
+
+    Raises ValueError where neither is given.
+    """
+    if ratings is None and item_features is None:
+        raise ValueError("fold_in_items needs ratings or item_features, got neither")
+    turned = None if ratings is None else aligned_to_users(ratings, model, unknown)
+    F = None if item_features is None else model.items_.aligned(
+        item_features, None if turned is None else turned.shape[0])
+    return NewRows(turned, F)
+
+
 def _one_row(name: str, given: Any, model: Any, unknown: str) -> Ratings:
     """Return the ratings of one new user (item), who has no id, on the columns of the fit."""
     known = model.ratings_ if name == "items" else model.ratings_.transposed

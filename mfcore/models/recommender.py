@@ -12,6 +12,7 @@ from mfcore.metrics.fitted import Folded
 from mfcore.models.answering import questions
 from mfcore.models.estimator import Estimator
 from mfcore.models.fitted import score_of
+from mfcore.models.inputs import given_items
 from mfcore.models.stopping import Callback
 from mfcore.models.training import train
 from mfcore.parallel import Pool
@@ -157,7 +158,9 @@ class Recommender(Estimator):
         self.check_fitted()
         self.require("fold_in_items")
         answers: Any = self.answers()
-        folded: Folded = answers.fold_in_items(self, ratings, item_features, unknown)
+        given = given_items(self, ratings, item_features, unknown)
+        with Pool(self.n_threads) as pool:
+            folded: Folded = answers.fold_columns(given, pool)
         return folded
 
     # ----------------------------------------------------- what comes and goes after a fit

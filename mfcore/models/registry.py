@@ -67,13 +67,15 @@ REASONS = {
     **{(name, "similar_users"): f"{name} learns nothing of users; compare their rows"
        for name in OF_ITEMS},
     **{(name, "new_items"): f"{name} cannot be refitted in part: fit(...) it with all ratings"
-       for name in ("BayesianMF", "GraphFilter", "Segmented")},
+       for name in ("GraphFilter", "Segmented")},
     ("Segmented", "index_vectors"): "Segmented has vectors of each segment: ask "
                                     "model.segment(label).index_vectors()",
     ("RatingAutoencoder", "index_vectors"): "scores are inner products with output='identity' "
                                             "alone: ask recommend",
     ("BayesianMF", "index_vectors"): "with likelihood='ordinal' items are ranked by expected "
                                      "ratings, which are no inner products: ask recommend",
+    ("BayesianMF", "explain"): "with likelihood='ordinal' an expected rating is no sum over "
+                               "ratings, so that explain has nothing to show",
     ("MatrixFactorization", "explain"): "with loss='logistic' a score is no sum over ratings, so "
                                         "that explain has nothing to show",
     **{("RatingAutoencoder", ability): "with orientation='item' the network has a size for each "
@@ -124,8 +126,8 @@ MODELS = {each.name: each for each in (
           BASIC | FEATURES | LINEAR | ROWS | {"forget_items"}),
     Model("BayesianMF", "mfcore.models.factorization.bayesian", "bayesian",
           "ratings, by the mean of many factorizations", "ratings",
-          BASIC | FEATURES | LINEAR | {"weights", "forget", "forget_items"},
-          {"index_vectors": "with likelihood='gaussian'", "weights": "with likelihood='gaussian'"}),
+          frozenset(ABILITIES) - {"objective"},
+          dict.fromkeys(("index_vectors", "weights", "explain"), "with likelihood='gaussian'")),
     Model("NeuralMF", "mfcore.models.pairs.neural", "neural",
           "ratings or choices, by a network on vectors",
           "ratings with loss='squared', scores with loss='logistic'",

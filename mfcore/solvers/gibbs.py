@@ -12,6 +12,9 @@ for all factors and one for the bias.  So with s the least λ_f/τ of the factor
     A += (Λ/τ − S) + S               `common`, and the rows' own penalty
     c += S M,  M = (μ + F G) (Λ/τ) / S
 
+With many factors a row is drawn in blocks of them, each given the others (solvers/subspace.py):
+that leaves the same density as it is, at a cost of k B instead of k² per rating, for blocks of B.
+
 Random numbers are keyed by (seed, sweep, side, chunk of rows), so that threads do not matter.
 """
 
@@ -22,6 +25,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mfcore import validation
+from mfcore.metrics.convergence import pooled_r_hat
 from mfcore.objectives.bayesian import Hyper, RowPrior, draw_noise_precision
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty
@@ -30,12 +35,15 @@ from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.checkpoint import group
 from mfcore.solvers.loop import Solver
-from mfcore.validation import DivergenceError
+from mfcore.solvers.subspace import draw_blocks, noise_width
+from mfcore.validation import DivergenceError, FitWarning
 
 LIFT = 1e-6             # share of the trace, of factors and of the bias, to add if a row has no
                         # Cholesky factor
 NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
+ENOUGH, PAIRS = 8, 400  # samples from which halves are compared, and pairs whose scores are
+SETTLED = 1.05          # largest R-hat of a chain that goes without a word
 
 
 class Noise(NamedTuple):
@@ -114,6 +122,8 @@ class Gibbs(Solver):
     kept_sweeps : frozenset of int
         Sweeps, from 1, whose states are kept in `samples`.
     seed : int
+    block_size : int or None
+        Factors that are drawn together; None: all.
     """
 
     problem: Quadratic
@@ -122,6 +132,7 @@ class Gibbs(Solver):
     likelihood: Likelihood
     kept_sweeps: frozenset[int]
     seed: int
+    block_size: int | None = None
     sweeps_done: int = 0
     noise: Noise = Noise(0.0)
     samples: list[Sample] = field(default_factory=list)
@@ -179,18 +190,27 @@ class Gibbs(Solver):
         k = X.shape[1]
         bias_means = means[:, k] if self.problem.learns_bias else np.zeros(1)
         systems = sampled_rows(rows, self._priors[side], self.noise.tau, means[:, :k], bias_means)
-        noise = row_noise((len(X), systems.n_free), (self.seed, self.sweeps_done,
-                                                     SIDES.index(side)), X.dtype, pool)
+        d = systems.n_free if self.block_size is None else \
+            noise_width(k, self.block_size, systems.learns_bias)
+        noise = row_noise((len(X), d), (self.seed, self.sweeps_done, SIDES.index(side)), X.dtype,
+                          pool)
         noise /= X.dtype.type(np.sqrt(self.noise.tau))
         try:
-            solve_exactly(systems, X, bias, pool, noise)
+            self._draw(systems, X, bias, pool, noise)
         except DivergenceError:                # once more, with a little more on the diagonal
             lifted = replace(systems, common=_lifted(systems, X.shape[1], pool))
             try:
-                solve_exactly(lifted, X, bias, pool, noise)
+                self._draw(lifted, X, bias, pool, noise)
             except DivergenceError:
                 raise DivergenceError(f"no finite draw of the {side}; rescale the ratings and "
                                       f"weights, or use dtype='float64'") from None
+
+    def _draw(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool,
+              noise: np.ndarray) -> None:
+        if self.block_size is None:
+            solve_exactly(systems, X, bias, pool, noise)
+        else:
+            draw_blocks(systems, X, bias, pool, self.block_size, noise)
 
     def go_back(self, n_epochs: int) -> None:
         """Forget the sweep after the first `n_epochs`, if one has begun."""
@@ -200,9 +220,25 @@ class Gibbs(Solver):
             del self.samples[sum(sweep <= n_epochs for sweep in self.kept_sweeps):]
 
     def finish(self, at: Factors, pool: Pool) -> None:
-        """Keep the last state if no sweep was kept."""
+        """Keep the last state if no sweep was kept; warn of a chain that has not settled."""
         if not self.samples:
             self.samples.append(self.sample(at))
+        if len(self.samples) >= ENOUGH and len(self.samples) == len(self.kept_sweeps):
+            self._compare_halves()
+
+    def _compare_halves(self) -> None:
+        """Warn where scores of the first half of the samples are not those of the second."""
+        random = np.random.default_rng(self.seed)
+        users, items = (random.integers(0, len(X), PAIRS) for X in (self.samples[0].at.P,
+                                                                    self.samples[0].at.Q))
+        r = pooled_r_hat(np.array([
+            np.einsum("nf,nf->n", each.at.P[users], each.at.Q[items], dtype=np.float64)
+            + each.at.beta[users] + each.at.gamma[items] for each in self.samples]))
+        if r > SETTLED:
+            validation.warn(f"the chain has not settled: scores differ between the first half of "
+                            f"the samples and the second (R-hat {r:.2f} over pairs of users and "
+                            f"items, and 1 where they agree); raise n_epochs, and burn_in with it",
+                            FitWarning)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the counters, the priors and all kept samples."""

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mfcore.kernels.cg import padded
 from mfcore.kernels.subspace import row_solver
 from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool, gram, tiled_product
@@ -51,11 +52,44 @@ def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, po
         is exact.
     """
     basis = _Blocks(systems, P.dtype, pool, block_size)
+    return _stepped(basis, systems, P, beta, pool, np.empty((0, basis.width), P.dtype))
+
+
+def draw_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+                block_size: int, noise: np.ndarray) -> None:
+    """Draw each block of dimensions of every row, given the others, in place.
+
+    Parameters
+    ----------
+    systems : RowSystems
+        With w0 = 0, and a `common` that is diagonal; blocks are cut from the factors as they are.
+    noise : ndarray, shape (n_rows, n_blocks · d)
+        N(0, 1/τ), where d is the width of a block, and 1 for a learned bias.
+
+    Raises
+    ------
+    DivergenceError
+        If a block has no finite solution.
+    """
+    basis = _Blocks(systems, P.dtype, pool, block_size, turns=False)
+    e = noise.reshape(len(P) * len(basis.D), -1)
+    _stepped(basis, systems, P, beta, pool, e)
+
+
+def noise_width(k: int, block_size: int, learns_bias: bool) -> int:
+    """Return the length of a row of noise of `draw_blocks`."""
+    n_blocks, width = block_shape(k, block_size)
+    return n_blocks * (width + learns_bias)
+
+
+def _stepped(basis: _Blocks, systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+             noise: np.ndarray) -> float:
     penalty, turned = systems.penalty, basis.turn(P, pool)
     kernel = row_solver(basis.width)
     fixed = (*systems.cells, basis.Q, systems.gamma, basis.sizes, basis.D, basis.v, basis.g,
              basis.whole, penalty.reg, penalty.bias_reg,
-             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means)
+             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means,
+             noise)
     parts = pool.over_rows(lambda lo, hi: kernel(*fixed, turned, beta, lo, hi),
                            systems.cells.indptr, 8 + basis.width / 4)
     failed = [row for _, row in parts if row >= 0]
@@ -68,35 +102,50 @@ def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, po
 
 
 class _Blocks:
-    """The frozen side in the eigenbasis of its Gram, largest first, cut into blocks."""
+    """The frozen side in the eigenbasis of its Gram, largest first, cut into blocks.
 
-    def __init__(self, systems: RowSystems, dtype: np.dtype, pool: Pool, block_size: int
-                 ) -> None:
+    With turns=False it is cut as it is, and D is the diagonal of `common`.
+    """
+
+    def __init__(self, systems: RowSystems, dtype: np.dtype, pool: Pool, block_size: int, *,
+                 turns: bool = True) -> None:
         k = systems.Q.shape[1]
         n_blocks, self.width = block_shape(k, block_size)
         A0, c0, c1 = systems.whole_matrix(pool)
-        G = A0[:k, :k] if systems.w0 else gram(systems.Q, pool)
-        if not np.isfinite(G).all():
-            raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
-        values, vectors = np.linalg.eigh(G)
-        turn = np.zeros((k, n_blocks * self.width))
-        turn[:, :k] = vectors[:, ::-1]
-        self.V = turn.astype(dtype)
+        self.n_columns = n_blocks * self.width
+        turn, D = np.zeros((k, self.n_columns)), np.zeros(self.n_columns)
+        turn[:, :k] = np.eye(k)
+        self.V: np.ndarray | None = None
+        if turns:
+            G = A0[:k, :k] if systems.w0 else gram(systems.Q, pool)
+            if not np.isfinite(G).all():
+                raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
+            values, vectors = np.linalg.eigh(G)
+            turn[:, :k] = vectors[:, ::-1]
+            D[:k] = np.maximum(values[::-1], 0.0) * (systems.w0 != 0)
+            self.V = turn.astype(dtype)
+        else:
+            D[:k] = np.diag(A0)[:k]
         self.Q = self.turn(systems.Q, pool)
         Q = self.Q.reshape(len(systems.Q), -1)
         self.sizes = np.einsum("if,if->i", Q, Q)
-        D = np.maximum(values[::-1], 0.0) * (systems.w0 != 0)
-        self.D = np.append(D, np.zeros(turn.shape[1] - k)).reshape(n_blocks, -1).astype(dtype)
+        self.D = D.reshape(n_blocks, -1).astype(dtype)
         self.v, self.g = ((-c[:k] @ turn).reshape(n_blocks, -1).astype(dtype) for c in (c1, c0))
         self.whole = np.array([1.0, A0[k, k], -c0[k]]) if systems.learns_bias else np.zeros(3)
 
     def turn(self, X: np.ndarray, pool: Pool) -> np.ndarray:
         """Return X V with the blocks of a row one below another, (n · n_blocks, width)."""
+        if self.V is None:
+            return padded(X, self.n_columns).reshape(-1, self.width)
         return tiled_product(X, self.V, pool).reshape(-1, self.width)
 
     def turn_back(self, turned: np.ndarray, out: np.ndarray, pool: Pool) -> None:
         """Write the result of `turn` to `out`, shape (n, k), in the original basis."""
-        tiled_product(turned.reshape(len(out), -1), np.ascontiguousarray(self.V.T), pool, out=out)
+        rows = turned.reshape(len(out), -1)
+        if self.V is None:
+            out[...] = rows[:, :out.shape[1]]
+        else:
+            tiled_product(rows, np.ascontiguousarray(self.V.T), pool, out=out)
 
 
 @dataclass

@@ -10,7 +10,14 @@ from scipy.special import ndtri
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Query
-from mfcore.models.factorization.core import WITHOUT_TIMES, check_periods, has_periods
+from mfcore.models.factorization.core import (
+    WITHOUT_TIMES,
+    Core,
+    Penalties,
+    check_periods,
+    drift_of,
+    has_periods,
+)
 from mfcore.models.factorization.levels import (
     check_levels,
     check_ordinal,
@@ -18,13 +25,7 @@ from mfcore.models.factorization.levels import (
     scores_of_levels,
 )
 from mfcore.models.factorization.observations import check_target, observe, observed_by
-from mfcore.models.factorization.samples import (
-    Sampled,
-    SampledSide,
-    answers_of,
-    begin,
-    check_sweeps,
-)
+from mfcore.models.factorization.samples import Sampled, SampledSide, begin
 from mfcore.models.fitted import best_items, drift_for
 from mfcore.models.inputs import asked_pairs
 from mfcore.models.recommender import Recommender
@@ -40,6 +41,19 @@ def check_likelihood(model: Any) -> None:
         check_ordinal(model)
     elif model.levels is not None:
         raise ValueError("levels go with likelihood='ordinal'")
+
+
+def check_blocks(model: Any) -> None:
+    """Raise for blocks of factors with weights of unknown cells."""
+    if model.solver == "subspace" and model.unknown_weight != 0:
+        raise ValueError(f"solver='subspace' needs unknown_weight=0, got "
+                         f"{model.unknown_weight!r}; solver='cholesky' draws whole vectors")
+
+
+def check_sweeps(model: Any) -> None:
+    """Raise for sweeps that leave nothing to keep."""
+    validation.integer("burn_in", model.burn_in, low=0, high=model.n_epochs - 1)
+    validation.integer("keep", model.keep, low=1, high=model.n_epochs - model.burn_in)
 
 
 @settings("eval_metric", "dtype", "random_state", "n_threads", "verbose")
@@ -68,6 +82,13 @@ class BayesianMF(Recommender):
         As in `MatrixFactorization`.
     bias_share, unknown_weight, unknown_value, user_periods, item_periods
         As in `MatrixFactorization`; how large effects of periods are, is drawn too.
+    solver : {"cholesky", "subspace"}
+        How vectors are drawn: whole, or in blocks of factors, each given the others ("subspace";
+        unknown_weight must be 0).  With k factors a sweep takes about k² operations per rating, in
+        blocks of B about k B.  Neighbouring sweeps are then more alike, so that a chain needs
+        more of them: take it from some 128 factors on.
+    block_size : int, >= 1
+        Factors of a block, B, rounded up to a multiple of 16.
     n_epochs : int, >= 1
         Sweeps.
     burn_in : int in [0, n_epochs)
@@ -92,6 +113,13 @@ class BayesianMF(Recommender):
     means.  `noise_precision_` holds the τ of each sample.  A new user's vector is drawn under
     each sample, with noise that is the same for every row and cancels in pairs of samples.
     Scores with `times` add the mean of the effects of periods over the kept sweeps.
+
+    A FitWarning says that a chain has not settled: that scores of the first half of the samples
+    and of the second differ by more than half a standard deviation.  Longer chains settle.
+
+    `update` draws the rows that it solves anew under each sample, given the other side in that
+    sample, with noise of their own; precisions, means of priors, vectors of features and cut
+    points stay those of the fit.  `fold_in_items` draws as new users are drawn.
 
     References
     ----------
@@ -125,6 +153,8 @@ class BayesianMF(Recommender):
     unknown_value: float | str = setting(default=0.0, among=("bias",))
     user_periods: int | str | None = setting(default=None, check=check_periods)
     item_periods: int | str | None = setting(default=None, check=check_periods)
+    solver: str = setting(default="cholesky", among=("cholesky", "subspace"))
+    block_size: int = setting(default=32, low=1)
     n_epochs: int = setting(default=300, low=1)
     burn_in: int = 50
     keep: int = 125
@@ -140,7 +170,7 @@ class BayesianMF(Recommender):
     cut_points_: Any = fitted(doc="Cut points between them by sample, shape (S, K - 1), or None.")
 
     side_type = SampledSide
-    together = (check_target, check_sweeps, check_likelihood)
+    together = (check_target, check_sweeps, check_blocks, check_likelihood)
     may_change = ("n_threads", "verbose")       # the sweeps to keep rest on n_epochs
 
     user_bias_samples_ = part_of("users_", "bias_samples", "Biases of users by sample, or None.")
@@ -164,6 +194,11 @@ class BayesianMF(Recommender):
         if self.is_ordinal:
             check_levels(ratings, self.levels)
 
+    def check_grown(self, ratings: Ratings) -> None:
+        """Raise for ratings, old and new together, that are no levels of the fit."""
+        if self.is_ordinal:
+            self.answers().levels.numbers_of(ratings)
+
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a chain begins, and what draws it."""
         kept = np.linspace(self.n_epochs, self.burn_in + 1, self.keep).round().astype(int)
@@ -175,11 +210,17 @@ class BayesianMF(Recommender):
 
     def answers(self) -> Sampled:
         """Return what is asked of the fitted model."""
-        return answers_of(self, scores_of_levels(self) if self.is_ordinal else observed_by(self))
+        levels, observed = None, scores_of_levels(self) if self.is_ordinal else observed_by(self)
+        if self.cut_points_ is not None:
+            from mfcore.objectives.ordinal import Levels
+
+            levels = Levels(self.levels_, self.cut_points_)
+        core = Core(observed, Penalties(), self.n_factors, drift_of(self))
+        return Sampled(core, self.users_, self.items_, self.noise_precision_, levels)
 
     def lacks(self, ability: str) -> bool:
         """Return whether the model cannot do something: by levels, or with periods."""
-        by_levels = ability in ("index_vectors", "weights") and self.is_ordinal
+        by_levels = ability in ("index_vectors", "weights", "explain") and self.is_ordinal
         with_periods = ability in WITHOUT_TIMES and has_periods(self)
         return by_levels or with_periods or super().lacks(ability)
 

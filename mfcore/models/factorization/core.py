@@ -322,24 +322,9 @@ class Factorized(Linear):
         scores: np.ndarray = self.pairs(rows, columns, new, pool) + effects
         return scores
 
-    def fold_in_items(self, model: Any, ratings: Any, item_features: Any, unknown: str
-                      ) -> Folded:
-        """Return the vectors of new items: see `Recommender.fold_in_items`."""
-        if ratings is None and item_features is None:
-            raise ValueError("fold_in_items needs ratings or item_features, got neither")
-        turned = None if ratings is None else aligned_to_users(ratings, model, unknown)
-        F = None if item_features is None else self.items.aligned(
-            item_features, None if turned is None else turned.shape[0])
-        if turned is None:
-            return from_features(self.core, self.items, F)
-        with Pool(model.n_threads) as pool:
-            folded: Folded = self.core.fold(turned, self.items, self.users, F, pool)
-            return folded
-
-    def fold_columns(self, ratings: Ratings, features: Any, pool: Pool) -> Folded:
-        """Return the vectors of items: rows of `ratings`, whose columns are the users."""
-        folded: Folded = self.core.fold(ratings, self.items, self.users, features, pool)
-        return folded
+    def fold_columns(self, new: NewRows, pool: Pool) -> Folded:
+        """Return the vectors of items, rows whose columns are the users."""
+        return folded(self.core, self.items, self.users, new, pool)
 
     def explain(self, ratings: Ratings, row: int, column: int, k: int
                 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -369,15 +354,15 @@ def answers_of(model: Any, observed: Observation) -> Factorized:
     users, items = model.users_, model.items_
 
     def fold(new: NewRows, pool: Pool) -> Folded:
-        if new.ratings is None:
-            return from_features(core, users, new.features)
-        return core.fold(new.ratings, users, items, new.features, pool)
+        return folded(core, users, items, new, pool)
 
     return Factorized(users, items, model.global_mean_, fold, link=observed.link,
                       unanswered=answered_unless(model, observed.w0), core=core)
 
 
-def from_features(core: Core, side: Side, features: Any) -> Folded:
-    """Return the vectors of rows known by their features alone."""
-    means = side.means(side.completed(features, None), core.n_factors)
+def folded(core: Core, side: Side, other: Side, new: NewRows, pool: Pool) -> Folded:
+    """Return the vectors of new rows of a side; of those known by features alone, their means."""
+    if new.ratings is not None:
+        return core.fold(new.ratings, side, other, new.features, pool)
+    means = side.means(side.completed(new.features, None), core.n_factors)
     return side.from_features(*means, core.observed.real)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
-from mfcore.models.factorization.core import Core, Penalties, drift_of, periods_to_learn
+from mfcore.models.factorization.core import Core, Penalties, periods_to_learn
 from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.fitted import Linear
 from mfcore.models.sides import FeaturedSide, Row, Sides
@@ -96,18 +95,13 @@ class SampledSide(FeaturedSide):
             self.feature_bias_samples = g if learns_bias else None
 
 
-def check_sweeps(model: Any) -> None:
-    """Raise for sweeps that leave nothing to keep."""
-    validation.integer("burn_in", model.burn_in, low=0, high=model.n_epochs - 1)
-    validation.integer("keep", model.keep, low=1, high=model.n_epochs - model.burn_in)
-
-
 def begin(model: Any, observed: ExplicitRatings, ratings: Ratings, sides: Sides,
           random: np.random.Generator, kept: frozenset[int], levels: Any = None) -> Start:
     """Return where a chain begins, and what draws it; levels (K,) of ratings, or None."""
     core = Core(observed, Penalties(), model.n_factors)
     at = core.drawn(sides, random, INIT_SCALE, None)
     gibbs = _sampler(core, ratings, sides, kept, int(random.integers(2**62)), levels)
+    gibbs.block_size = None if model.solver == "cholesky" else model.block_size
 
     def publish(at: Any) -> None:
         samples = gibbs.samples or [gibbs.sample(at)]
@@ -143,16 +137,39 @@ def _sampler(core: Core, ratings: Ratings, sides: Sides, kept: frozenset[int], s
     return Gibbs(problem, users, items, likelihood, kept, seed)
 
 
-def answers_of(model: Any, observed: ExplicitRatings) -> Sampled:
-    """Return the answers of a fitted model."""
-    levels = None
-    if model.cut_points_ is not None:
-        from mfcore.objectives.ordinal import Levels
+class Drawn(Folded):
+    """Vectors of rows under all samples, side by side, and the means of their biases.
 
-        levels = Levels(model.levels_, model.cut_points_)
-    drift = None if model.periods_ is None else drift_of(model)
-    return Sampled(Core(observed, Penalties(), model.n_factors, drift), model.users_, model.items_,
-                   model.noise_precision_, levels)
+    bias_samples : ndarray, shape (S, n), or None where biases are not drawn
+    """
+
+    bias_samples: np.ndarray | None = None
+
+
+class _Given(NamedTuple):
+    """Rows of a side that are to be drawn: what is known of them, and what draws lean on."""
+
+    side: SampledSide
+    other: SampledSide
+    ratings: Ratings
+    features: Any
+    fixed: np.ndarray | None
+    penalty: Penalty
+    starts: tuple[float, float]
+    stay: bool
+
+    @classmethod
+    def of(cls, sampled: Sampled, side: SampledSide, new: NewRows) -> _Given:
+        """Return what is given of new rows."""
+        core = sampled.core
+        other = sampled.items if side is sampled.users else sampled.users
+        ratings = new.known(len(other.factors))
+        F = side.completed(new.features, ratings)
+        core.check_width(one_of(other.factors, 0, len(sampled.tau)))
+        penalty = core.penalty(ratings, len(other.factors), side.name)
+        starts = core.start_of(side.name), core.start_of(other.name)
+        return cls(side, other, ratings, F, core.observed.row_bias(ratings), penalty, starts,
+                   new.numbers is not None)
 
 
 @dataclass(frozen=True)
@@ -168,6 +185,8 @@ class Sampled:
     items: SampledSide
     tau: np.ndarray
     levels: Any = None
+
+    waits: ClassVar[bool] = True
 
     @property
     def drift(self) -> Any:
@@ -221,59 +240,94 @@ class Sampled:
 
     # ------------------------------------------------------------------------ new rows
 
-    def fold_in(self, new: NewRows, pool: Pool) -> Folded:
+    def fold_in(self, new: NewRows, pool: Pool) -> Drawn:
         """Return the vectors of new users, drawn under each sample."""
-        drawn, observed = self._drawn(new, pool), self.core.observed
-        X = side_by_side([P for P, _ in drawn])
-        if observed.learns_bias:
-            bias = np.mean([bias for _, bias in drawn], axis=0, dtype=np.float64)
-            return Folded(X, bias.astype(observed.real))
-        return Folded(X, None if self.users.bias is None else drawn[0][1])
+        return self._folded(self.users, new, pool)
 
-    def _drawn(self, new: NewRows, pool: Pool) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Draw new users under each sample; return their vectors and biases.
+    def fold_columns(self, new: NewRows, pool: Pool) -> Drawn:
+        """Return those of items, rows whose columns are the users."""
+        return self._folded(self.items, new, pool)
 
-        The noise of a sample is the same for every row, so that a row does not depend on the
-        others, and changes its sign in the next sample.
+    def _folded(self, side: SampledSide, new: NewRows, pool: Pool) -> Drawn:
+        vectors, biases = zip(*self._drawn(side, new, pool), strict=True)
+        X, real = side_by_side(vectors), self.core.observed.real
+        if not self.core.observed.learns_bias:
+            return Drawn(X, None if side.bias is None else biases[0])
+        drawn = Drawn(X, np.mean(biases, axis=0, dtype=np.float64).astype(real))
+        drawn.bias_samples = np.stack(biases)
+        return drawn
+
+    def _drawn(self, side: SampledSide, new: NewRows, pool: Pool
+               ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Draw rows of a side under each sample; return their vectors and biases.
+
+        Rows that only ask share the noise of a sample, so that none depends on the others; rows
+        that stay have their own, as in the chain.  It changes its sign in the next sample.
         """
-        ratings, observed = new.known(len(self.items.factors)), self.core.observed
-        F = self.users.completed(new.features, ratings)
-        self.core.check_width(one_of(self.items.factors, 0, len(self.tau)))
-        penalty = self.core.penalty(ratings, len(self.items.factors), "user")
-        fixed = observed.row_bias(ratings)
-        return [self._drawn_once(ratings, fixed, penalty, F, number, pool)
-                for number in range(len(self.tau))]
+        given = _Given.of(self, side, new)
+        return [self._drawn_once(given, number, pool) for number in range(len(self.tau))]
 
-    def _drawn_once(self, ratings: Ratings, fixed: np.ndarray | None, penalty: Penalty, F: Any,
-                    number: int, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
-        observed, tau, n = self.core.observed, float(self.tau[number]), ratings.shape[0]
-        own = np.zeros(n, observed.real) if fixed is None else fixed.astype(observed.real)
-        Q, gamma = self._sample(self.items, number)
-        cells, drift = observed.cells(ratings, own, gamma), self.core.drift
-        if drift is not None:
-            cells = drift.shifted(cells, ratings, "user", observed.w0)
-        rows = RowSystems(cells, penalty, Q,
-                          observed.held(gamma, 0.0, len(Q)), observed.w0, observed.learns_bias)
-        held = observed.held(fixed, observed.start, n)
-        prior = RowPrior(self.users.prior_mean[number], self.users.prior_precision[number])
-        systems = sampled_rows(rows, prior, tau, *self._means(self.users, F, number))
-        noise = self._noise(self.users, number, systems.n_free, pool) \
-            / observed.real.type(np.sqrt(tau))
-        P = np.zeros((n, Q.shape[1]), observed.real)
+    def _drawn_once(self, given: _Given, number: int, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+        systems, held = self._systems(given, number)
+        observed, n, side = self.core.observed, len(held), given.side
+        noise = self._noise(side, number, (n if given.stay else 1, systems.n_free), pool)
+        noise = np.broadcast_to(noise / observed.real.type(np.sqrt(self.tau[number])),
+                                (n, systems.n_free))
+        P = np.zeros((n, systems.Q.shape[1]), observed.real)
         if self.levels is not None:
             from mfcore.solvers.ordinal import latent_rows
 
-            levels = self.levels.numbers_of(ratings)
-            known = None if drift is None else drift.of_columns(ratings, "user")
-            systems = latent_rows(systems, levels, self.levels.cuts[number], number, P, held, pool,
+            drift, ratings = self.core.drift, given.ratings
+            known = None if drift is None else drift.of_columns(ratings, side.name)
+            systems = latent_rows(systems, self.levels.numbers_of(ratings),
+                                  self.levels.cuts[number], number, P, held, pool,
                                   0.0 if known is None else known)
-        solve_exactly(systems, P, held, pool, np.repeat(noise, n, axis=0))
-        return P, held - observed.real.type(observed.start) if observed.learns_bias else own
+        solve_exactly(systems, P, held, pool, np.ascontiguousarray(noise))
+        if observed.learns_bias:
+            return P, held - observed.real.type(given.starts[0])
+        return P, self._own_bias(given)
 
-    def _noise(self, side: SampledSide, number: int, d: int, pool: Pool) -> np.ndarray:
-        """Return normal numbers (1, d) for one sample, which change their sign in the next."""
+    def _systems(self, given: _Given, number: int) -> tuple[RowSystems, np.ndarray]:
+        """Return the row systems of rows under one sample, and their bias column as held."""
+        observed, drift, side = self.core.observed, self.core.drift, given.side
+        Q, gamma = self._sample(given.other, number)
+        cells = observed.cells(given.ratings, self._own_bias(given), gamma)
+        held = observed.held(given.fixed, given.starts[0], given.ratings.shape[0])
+        frozen = observed.held(gamma, given.starts[1], len(Q))
+        if drift is not None:
+            cells = drift.shifted(cells, given.ratings, side.name, observed.w0)
+        rows = RowSystems(cells, given.penalty, Q, frozen, observed.w0, observed.learns_bias)
+        prior = RowPrior(side.prior_mean[number], side.prior_precision[number])
+        return sampled_rows(rows, prior, float(self.tau[number]),
+                            *self._means(side, given.features, number)), held
+
+    def _own_bias(self, given: _Given) -> np.ndarray:
+        n, real = given.ratings.shape[0], self.core.observed.real
+        return np.zeros(n, real) if given.fixed is None else given.fixed.astype(real)
+
+    def explain(self, ratings: Ratings, row: int, column: int, k: int
+                ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the score of a pair, and the rated columns that contribute most, with shares.
+
+        They are means over the samples, in each of which the mean of the user's vector given the
+        items is linear in the user's ratings.
+        """
+        pool, parts = Pool(1), []
+        given = _Given.of(self, self.users, NewRows(ratings.select_users([row]), None))
+        for number in range(len(self.tau)):
+            systems, held = self._systems(given, number)
+            columns, found = systems.contributions(0, held[0], column, pool)
+            parts.append(found)
+        contributions = np.mean(parts, axis=0)
+        best = np.argsort(-np.abs(contributions), kind="stable")[:k]
+        score = self.pairs(np.array([row]), np.array([column]), None, pool)[0]
+        return float(score), columns[best].astype(np.int64), contributions[best]
+
+    def _noise(self, side: SampledSide, number: int, shape: tuple[int, int], pool: Pool
+               ) -> np.ndarray:
+        """Return normal numbers for one sample, which change their sign in the next."""
         S, real = len(self.tau), self.core.observed.real
-        noise = row_noise((1, d), (int(side.name == "item"), number // 2), real, pool)
+        noise = row_noise(shape, (int(side.name == "item"), number // 2), real, pool)
         noise *= real.type((number < S - S % 2) * (-1) ** number)
         return noise
 
@@ -319,7 +373,7 @@ class Sampled:
         """Return rows of one sample, and below them a draw of a row that nobody knows."""
         means, bias_means = self._means(side, None, number)
         mean, precision = side.prior_mean[number], side.prior_precision[number]
-        z = mean + self._noise(side, number, len(mean), pool)[0] / np.sqrt(precision)
+        z = mean + self._noise(side, number, (1, len(mean)), pool)[0] / np.sqrt(precision)
         k = self.core.n_factors
         beta = bias_means[0] + z[k] if self.core.observed.learns_bias else 0.0
         return (np.vstack([X, (means + z[:k]).astype(X.dtype)]),
@@ -328,7 +382,7 @@ class Sampled:
     def _each(self, asked: Any, pool: Pool
               ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """Yield P, β, Q, γ of each sample; P of some rows, of all (None), or of new ones."""
-        drawn = self._drawn(asked, pool) if isinstance(asked, NewRows) else None
+        drawn = self._drawn(self.users, asked, pool) if isinstance(asked, NewRows) else None
         for number in range(len(self.tau)):
             P, beta = self._sample(self.users, number) if drawn is None else drawn[number]
             if asked is not None and drawn is None:

@@ -23,14 +23,16 @@ def with_rows(side: Side, rows: np.ndarray, vectors: Folded, n_rows: int) -> Sid
     """
     if side.factors is None:                        # (rows are their own vectors)
         return side
-    parts = {"factors": (side.factors, vectors.factors), "bias": (side.bias, vectors.bias)}
-    known = {name: pair for name, pair in parts.items() if all(each is not None for each in pair)}
-    for _, new in known.values():
+    grown: dict[str, Any] = {}
+    for name in ("factors", "bias", "bias_samples"):        # (the last of models that draw)
+        old, new = (getattr(each, name, None) for each in (side, vectors))
+        if old is None or new is None:
+            continue
         if not np.isfinite(new).all():
             raise DivergenceError(f"vectors of {side.name}s would not be finite: are the ratings "
                                   f"on the scale of the fit?")
-    grown: dict[str, Any] = {name: placed(old, rows, new, n_rows)
-                             for name, (old, new) in known.items()}
+        grown[name] = placed(old.T, rows, new.T, n_rows).T if name == "bias_samples" else \
+            placed(old, rows, new, n_rows)
     return replace(side, **grown)
 
 

@@ -94,7 +94,7 @@ def _solve_users(draft: Any, rows: np.ndarray, features: Features | None, pool: 
     ratings: Ratings = draft.ratings_
     if len(rows):
         part = ratings if len(rows) == ratings.shape[0] else ratings.select_users(rows)
-        new = NewRows(part, None if features is None else features.matrix[rows])
+        new = NewRows(part, None if features is None else features.matrix[rows], rows)
         draft.users_ = with_rows(draft.users_, rows, draft.answers().fold_in(new, pool),
                                  ratings.shape[0])
 
@@ -104,6 +104,6 @@ def _solve_items(draft: Any, columns: np.ndarray, features: Features | None, poo
     if len(columns):
         part = ratings.transposed if len(columns) == ratings.shape[1] else \
             columns_of(ratings, columns)
-        F = None if features is None else features.matrix[columns]
-        draft.items_ = with_rows(draft.items_, columns, draft.answers().fold_columns(part, F, pool),
+        new = NewRows(part, None if features is None else features.matrix[columns], columns)
+        draft.items_ = with_rows(draft.items_, columns, draft.answers().fold_columns(new, pool),
                                  ratings.shape[1])
