@@ -246,6 +246,15 @@ def cut(monkeypatch):
     monkeypatch.setattr(solver, "STRATUM_ITEMS", 8)
 
 
+def test_epochs_draw_by_keys_from_the_whole_of_63_bits():
+    positives = pattern(6, 4, 0.5)
+    with Pool(1) as pool:
+        keys = [solver._Plan(positives, np.random.default_rng(seed), pool).key
+                for seed in range(20)]
+    assert len(set(keys)) == 20
+    assert max(keys) >= 2**62
+
+
 @pytest.mark.usefixtures("cut")
 def test_blocks_of_a_diagonal_share_no_user_and_no_item_and_an_epoch_meets_every_cell():
     positives = pattern(60, 40, 0.3)
