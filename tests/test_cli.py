@@ -852,6 +852,10 @@ def test_a_usage_error_suggests_the_nearest_word(run, line, meant):
     assert meant in err
 
 
+def test_an_option_of_another_command_is_not_suggested_in_its_own_place(run):
+    assert "did you mean" not in run("fetch planted --out x")[2]
+
+
 @pytest.mark.parametrize(("text", "wanted"), [
     ("n_factors must be >= 1, got 0", "--factors must be >= 1, got 0"),
     ("r.csv, line 1: say header=True, user=0, item=1", None),

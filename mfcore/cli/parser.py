@@ -44,8 +44,8 @@ class Parser(ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         if choice is not None:
             message += validation.meant(choice[1], re.findall(r"[\w-]+", choice[2]))
-        elif unknown is not None:
-            message += validation.meant(unknown[1], _all_options(self))
+        elif unknown is not None and unknown[1] not in (options := _all_options(self)):
+            message += validation.meant(unknown[1], options)
         super().error(message)
 
     def _print_message(self, message: str, file: Any = None) -> None:
