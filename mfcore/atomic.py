@@ -55,12 +55,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let the error of a full disk say what could not be written."""
+    """Let the error of a full disk say what could not be written, in the words of the system."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL and error.filename is None:
-            error.filename = os.fspath(path)
+            error.strerror, error.filename = os.strerror(error.errno), os.fspath(path)
         raise
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from mfcore import validation
+from mfcore.atomic import named
 from mfcore.data.journal import append
 
 PIECE = 1 << 22
@@ -116,7 +117,9 @@ def _append_parquet(folder: Path, number: int, columns: Columns, kinds: Mapping[
     schema = _schema(kinds)
     arrays = [pyarrow.array(values.tolist() if values.dtype == object else values,
                             schema.field(name).type) for name, values in columns.items()]
-    parquet.write_table(pyarrow.table(arrays, schema=schema), folder / f"{number:012d}.parquet")
+    path = folder / f"{number:012d}.parquet"
+    with named(path):
+        parquet.write_table(pyarrow.table(arrays, schema=schema), path)
 
 
 def _finish_parquet(folder: Path, stream: IO[bytes], kinds: Mapping[str, np.dtype]) -> None:
