@@ -88,7 +88,7 @@ def problem(seed: int = 0) -> tuple[Quadratic, Shifting, Drifted, np.ndarray]:
     made = Quadratic(by_user, by_item, *priors, w0, True, float(w @ t ** 2))
     users = np.repeat(np.arange(7), np.diff(cells.indptr))
     periods = rng.integers(0, 3, cells.nnz)
-    contexts = [context_of(rows, periods, 3, t) for rows in (users, cells.indices)]
+    contexts = [context_of(rows, periods, 3, t, w) for rows in (users, cells.indices)]
     shifting = Shifting(made, contexts)
     at = Drifted(rng.normal(size=(7, 3)), rng.normal(size=(5, 3)), rng.normal(size=7),
                  rng.normal(size=5), drift=rng.normal(size=shifting.size))
@@ -180,21 +180,41 @@ def test_draws_of_effects_have_the_moments_of_their_conditional():
     np.testing.assert_allclose(np.std(draws, axis=0), spread, rtol=0.08)
 
 
-def test_components_of_variance_are_those_planted():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_components_of_variance_are_those_planted(weighted):
+    """A rating of weight w has the noise of w equal ones; one without weight may be anything."""
     rng = np.random.default_rng(0)
     owners = np.repeat(np.arange(400), 5)
     codes = rng.integers(0, 2000, 30_000)
+    w = rng.choice([0.0, 0.5, 1.0, 3.0], len(codes)) if weighted else np.ones(len(codes))
     y = rng.normal(size=400)[owners[codes]] + 0.6 * rng.normal(size=2000)[codes] \
-        + 1.5 * rng.normal(size=len(codes))
-    noise, variance = components(y, owners, codes)
+        + 1.5 * rng.normal(size=len(codes)) / np.sqrt(np.where(w > 0, w, 1e-6))
+    noise, variance = components(y, owners, codes, w)
     assert noise == pytest.approx(1.5 ** 2, rel=0.03)
     assert variance == pytest.approx(0.6 ** 2, rel=0.1)
 
 
 @pytest.mark.parametrize("codes", [np.arange(5), np.zeros(5, int)], ids=["alone", "one"])
 def test_periods_that_tell_nothing_have_effects_near_zero(codes):
-    noise, variance = components(np.arange(5.0), np.zeros(codes.max() + 1, int), codes)
+    noise, variance = components(np.arange(5.0), np.zeros(codes.max() + 1, int), codes, np.ones(5))
     assert 0 < variance < 1e-5 * noise
+
+
+@pytest.mark.parametrize("periods", [5, "3D"])
+def test_ratings_without_weight_say_nothing_of_periods_and_their_effects(periods):
+    train, _ = planted(0.5, nnz=3000)
+    silent = np.random.default_rng(1).random(train.nnz) < 0.3
+    cells, times = train.by_user, train.times.copy()
+    times[silent] += np.timedelta64(40, "D")
+    given = Ratings(sp.csr_array((cells.data + 9 * silent, cells.indices, cells.indptr), cells.shape),
+                    weights=1.0 * ~silent, times=times)
+    rest = given.select_cells(~silent)
+    one, other = (MatrixFactorization(**FEW, reg=0.1, bias_reg=0.1, n_epochs=3, dtype="float64",
+                                      user_periods=periods, item_periods=periods).fit(each)
+                  for each in (given, rest))
+    pairs = rest.users_of_cells, rest.by_user.indices
+    np.testing.assert_allclose(one.predict(*pairs, times=rest.times),
+                               other.predict(*pairs, times=rest.times), rtol=1e-8)
 
 
 def test_a_drift_of_levels_is_found_and_none_does_no_harm():

@@ -364,6 +364,17 @@ def test_a_half_life_halves_weights(half_life):
     np.testing.assert_allclose(unix.decayed(86_400_000.0).weights, [1 / 8, 1 / 4, 1 / 2, 1])
 
 
+def test_a_rating_without_weight_is_not_the_last_one():
+    ratings = Ratings(sp.csr_array(np.ones((2, 2))), times=DAYS, weights=[2, 1, 1, 0])
+    np.testing.assert_allclose(ratings.decayed("1D").weights, [1 / 2, 1 / 2, 1, 0])
+    assert ratings.decayed("1D", now="2020-01-03").weights.tolist() == [1 / 2, 1 / 2, 1, 0]
+    with pytest.raises(ValueError, match="now must not be before the last rating, 2020-01-03"):
+        ratings.decayed("1D", now="2020-01-02")
+    model = mfcore.Popularity(half_life="1D").fit(ratings)
+    new = Ratings(sp.csr_array(np.ones((2, 1))), times=DAYS[1:3])
+    assert model.answers().of_items(new).tolist() == [3 / 2]
+
+
 def test_an_update_counts_from_the_last_rating_of_all():
     ratings = dated(kind="i8")
     old = ratings.times < 20_000

@@ -39,8 +39,8 @@ class Periods:
     count: int
 
     @classmethod
-    def cut(cls, given: int | str, times: Times) -> Periods:
-        """Return periods of equal numbers of ratings, or of a stated length.
+    def cut(cls, given: int | str, times: Times, some: Any = slice(None)) -> Periods:
+        """Return periods of equal numbers of ratings, of `some` of them, or of a stated length.
 
         given : number of periods (fewer where many ratings share a moment), or a length such as
             "1D", whose periods begin at multiples of it since 1970, in UTC: days at midnight
@@ -53,6 +53,7 @@ class Periods:
                 raise ValueError(f"periods of {given!r} would be {last - first + 1:,} between the "
                                  f"first rating and the last, and may be {LENGTHS:,} at most")
             return cls(times.kind, [], width, first, last - first + 1)
+        numbers = numbers[some]
         ranks = np.arange(1, given) * len(numbers) // given
         edges = np.unique(np.partition(numbers, ranks)[ranks]) if given > 1 else numbers[:0]
         edges = edges[edges > numbers.min()]

@@ -307,14 +307,21 @@ def times_of(ratings: Any, given: Any = None, name: str = "timestamps") -> Times
     return found
 
 
+def counting(ratings: Any) -> Any:
+    """Return which cells of Ratings have a weight > 0; all, if none has."""
+    weights = ratings.weights
+    return slice(None) if weights is None or not weights.any() else weights > 0
+
+
 def decay(ratings: Any, half_life: Any, now: Any = None) -> np.ndarray:
     """Return w · 2^(−age / half_life) of each cell of Ratings: see `Ratings.decayed`."""
-    times = times_of(ratings)
-    latest = times.numbers.max() if ratings.nnz else -np.inf
+    times, some = times_of(ratings), counting(ratings)
+    latest = times.numbers[some].max() if ratings.nnz else -np.inf
     moment = latest if now is None else times.moment("now", now)
     if moment < latest:
-        raise ValueError(f"now must not be before the last rating, {times.values.max()}, got "
+        raise ValueError(f"now must not be before the last rating, {times.values[some].max()}, got "
                          f"{now!r}")
-    shares = np.exp2((times.numbers - moment) / times.span("half_life", half_life))
+    ages = np.maximum(moment - times.numbers, 0)            # (without weight it may come later)
+    shares = np.exp2(-ages / times.span("half_life", half_life))
     weights: np.ndarray = shares if ratings.weights is None else shares * ratings.weights
     return weights.astype(np.float32)

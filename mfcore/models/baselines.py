@@ -211,9 +211,12 @@ class Popularity(Recommender):
 
     def answers(self) -> Means:
         """Return what is asked of the fitted model."""
+        from mfcore.data.times import counting
+
         def counts(ratings: Ratings) -> np.ndarray:
             times = self.ratings_.times
-            now = None if times is None or not len(times) else times.max()
+            now = None if times is None or not len(times) else \
+                times[counting(self.ratings_)].max()
             return np.bincount(ratings.users_of_cells, self._counted(ratings, now).weights,
                                minlength=ratings.shape[0])
 

@@ -32,7 +32,9 @@ alone, in which the periods c of a row u are nested (Searle 1971, unbalanced, tw
     B = Σ_u Σ_c n_c (ȳ_c − ȳ_u)²,   E B = σ² (C − R) + v_d Σ_u (n_u − Σ_c n_c²/n_u)     R rows
     v_d = max(0, (B − σ² (C − R)) / Σ_u (n_u − Σ_c n_c²/n_u)),       λ_d = σ²/v_d
 
-What is left to the factors counts in σ² here, so that effects are shrunk rather too much.
+With weights, the variance of a rating is σ²/w, sums and means are weighted, n are sums of weights,
+and N, C and R count what has any.  What is left to the factors counts in σ² here, so that effects
+are shrunk rather too much.
 
 Sources: Koren 2010, Collaborative filtering with temporal dynamics (biases by day and by bin);
 Rendle, Zhang, Koren 2019 (time in a Bayesian factorization).
@@ -87,41 +89,40 @@ class Context(NamedTuple):
         return min(self.noise / self.variance, MOST)
 
 
-def context_of(rows: np.ndarray, periods: np.ndarray, n_periods: int, residuals: np.ndarray
-               ) -> Context:
-    """Return the effects that cells have, given their rows and periods."""
+def context_of(rows: np.ndarray, periods: np.ndarray, n_periods: int, residuals: np.ndarray,
+               w: np.ndarray) -> Context:
+    """Return the effects that cells of weight w have, given their rows and periods."""
     keys, codes = np.unique(rows.astype(np.int64) * n_periods + periods, return_inverse=True)
-    noise, variance = components(residuals, keys // n_periods, codes)
+    noise, variance = components(residuals, keys // n_periods, codes, w)
     return Context(codes.astype(index_type(len(keys))), keys, noise, variance)
 
 
-def components(residuals: np.ndarray, owners: np.ndarray, codes: np.ndarray
+def components(residuals: np.ndarray, owners: np.ndarray, codes: np.ndarray, w: np.ndarray
                ) -> tuple[float, float]:
-    """Return σ² and v_d > 0 of residuals.
+    """Return σ² and v_d > 0 of residuals of weight w.
 
     owners : ndarray of int, shape (m,), the row that each effect belongs to
     """
-    n = np.bincount(codes, minlength=len(owners)).astype(np.float64)
-    total = np.bincount(codes, residuals, len(owners))
+    n, total = (np.bincount(codes, each, len(owners)) for each in (w, w * residuals))
     n_rows, total_rows = np.bincount(owners, n), np.bincount(owners, total)
-    between = total @ (total / n)
-    rows = n_rows > 0
+    told, rows = n > 0, n_rows > 0
+    between = np.sum(total[told] ** 2 / n[told])
     shared = np.sum(total_rows[rows] ** 2 / n_rows[rows])
-    left = max(len(codes) - len(owners), 0)
-    noise = max(float(residuals @ residuals - between), 0.0) / max(left, 1)
-    spread = len(codes) - float(np.sum(np.bincount(owners, n ** 2)[rows] / n_rows[rows]))
+    left = max(int(np.count_nonzero(w)) - int(told.sum()), 0)
+    noise = max(float((w * residuals) @ residuals - between), 0.0) / max(left, 1)
+    spread = float(n.sum() - np.sum(np.bincount(owners, n ** 2)[rows] / n_rows[rows]))
     if not (left and spread > 0 and noise > 0):
         return 1.0, LEAST
-    found = (between - shared - noise * (len(owners) - int(rows.sum()))) / spread
+    found = (between - shared - noise * (int(told.sum()) - int(rows.sum()))) / spread
     return noise, max(float(found), LEAST * noise)
 
 
-def first_effects(contexts: Sequence[Context], residuals: np.ndarray) -> np.ndarray:
+def first_effects(contexts: Sequence[Context], residuals: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return the effects that residuals of biases alone show, kind by kind."""
     left, found = residuals.copy(), []
     for each in contexts:
-        n = np.bincount(each.codes, minlength=len(each.keys))
-        found.append(np.bincount(each.codes, left, len(n)) / (n + each.reg))
+        n = np.bincount(each.codes, w, len(each.keys))
+        found.append(np.bincount(each.codes, w * left, len(n)) / (n + each.reg))
         left -= found[-1][each.codes]
     return np.concatenate(found)
 

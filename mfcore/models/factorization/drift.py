@@ -10,7 +10,7 @@ import numpy as np
 
 from mfcore.data.periods import Periods, moments_of
 from mfcore.data.ratings import Ratings
-from mfcore.data.times import Times, times_of
+from mfcore.data.times import Times, counting, times_of
 from mfcore.metrics.fitted import Asked, NewRows
 from mfcore.models.training import Start
 from mfcore.objectives.drift import (
@@ -163,15 +163,16 @@ class Learning:
         Raises ValueError for ratings without times.
         """
         times, given = times_of(ratings), (model.user_periods, model.item_periods)
-        cuts = {side: Periods.cut(cut, times)
+        cuts = {side: Periods.cut(cut, times, counting(ratings))
                 for side, cut in zip(SIDES, given, strict=True) if cut is not None}
         rows = {"user": ratings.users_of_cells, "item": ratings.by_user.indices}
         residuals = residuals_of_biases(ratings)
         if in_noise:
             residuals /= residuals.std() or 1.0
-        contexts = tuple(context_of(rows[side], periods.of(times.numbers), periods.count, residuals)
-                         for side, periods in cuts.items())
-        return cls(cuts, contexts, first_effects(contexts, residuals))
+        w = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights.astype(float)
+        contexts = tuple(context_of(rows[side], periods.of(times.numbers), periods.count, residuals,
+                                    w) for side, periods in cuts.items())
+        return cls(cuts, contexts, first_effects(contexts, residuals, w))
 
     def shifted(self, problem: Quadratic) -> Quadratic:
         """Return a problem without these effects."""
