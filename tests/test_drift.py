@@ -13,12 +13,13 @@ import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Popularity, Ratings, evaluate
 from mfcore.data.periods import Periods
 from mfcore.data.times import Times
+from mfcore.objectives.bayesian import NU
 from mfcore.objectives.drift import Drifted, Shifting, components, context_of
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
-from mfcore.solvers.drifting import LatentDrift
+from mfcore.solvers.drifting import Drifting, LatentDrift, SampledDrift
 from mfcore.solvers.gibbs import Noise
 
 DAY = 86_400
@@ -180,6 +181,48 @@ def test_draws_of_effects_have_the_moments_of_their_conditional():
     np.testing.assert_allclose(np.std(draws, axis=0), spread, rtol=0.08)
 
 
+def sampler(shifting: Shifting, sweeps_done: int = 2) -> SampledDrift:
+    inner = SimpleNamespace(seed=3, sweeps_done=sweeps_done, tau=2.5, kept_sweeps={3, 5, 9})
+    return SampledDrift(inner, shifting)
+
+
+def test_precisions_of_effects_have_the_mean_of_their_conditional(monkeypatch):
+    _, shifting, at, _ = problem()
+    asked = []
+    monkeypatch.setattr(shifting, "move", lambda drift, s, regs, noise: asked.append(regs))
+    drifting, drawn = sampler(shifting), []
+    for sweep in range(4000):
+        drifting.inner.sweeps_done, drifting.precisions = sweep, np.array([3.0, 0.7])
+        drifting.move(at, np.zeros(len(shifting.w)))
+        drawn.append(drifting.precisions)
+    assert asked[0] == pytest.approx([3.0 / 2.5, 0.7 / 2.5])
+    wanted = [(len(each.keys) + NU) / (at.drift[part] @ at.drift[part] + NU * each.variance)
+              for each, part in zip(shifting.contexts, shifting.parts, strict=True)]
+    np.testing.assert_allclose(np.mean(drawn, axis=0), wanted, rtol=0.03)
+
+
+def test_the_effects_of_a_sampler_are_the_mean_of_its_kept_sweeps():
+    _, shifting, at, _ = problem()
+    for done, kept in ((2, 0), (3, 1), (5, 2), (8, 2), (9, 3)):
+        drifting = sampler(shifting, done)
+        drifting.total[:] = 6.0
+        assert set(drifting.effects(at)) == ({6.0 / kept} if kept else set(at.drift))
+
+
+def test_effects_stay_in_the_first_epoch_and_add_nothing_to_its_loss():
+    _, shifting, at, _ = problem()
+    inner = SimpleNamespace(epoch=lambda at, pool: 7.0, begin=lambda at, pool: None)
+    drifting, before = Drifting(inner, shifting), at.drift.copy()
+    with Pool(1) as pool:
+        drifting.begin(at, pool)
+        assert drifting.epoch(at, pool) == 7.0
+        np.testing.assert_array_equal(at.drift, before)
+        regs = [each.reg for each in shifting.contexts]
+        assert drifting.epoch(at, pool) == pytest.approx(7.0 + sum(
+            reg * at.drift[part] @ at.drift[part]
+            for reg, part in zip(regs, shifting.parts, strict=True)))
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_components_of_variance_are_those_planted(weighted):
     """A rating of weight w has the noise of w equal ones; one without weight may be anything."""
@@ -206,8 +249,8 @@ def test_ratings_without_weight_say_nothing_of_periods_and_their_effects(periods
     silent = np.random.default_rng(1).random(train.nnz) < 0.3
     cells, times = train.by_user, train.times.copy()
     times[silent] += np.timedelta64(40, "D")
-    given = Ratings(sp.csr_array((cells.data + 9 * silent, cells.indices, cells.indptr), cells.shape),
-                    weights=1.0 * ~silent, times=times)
+    loud = sp.csr_array((cells.data + 9 * silent, cells.indices, cells.indptr), cells.shape)
+    given = Ratings(loud, weights=1.0 * ~silent, times=times)
     rest = given.select_cells(~silent)
     one, other = (MatrixFactorization(**FEW, reg=0.1, bias_reg=0.1, n_epochs=3, dtype="float64",
                                       user_periods=periods, item_periods=periods).fit(each)

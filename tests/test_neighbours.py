@@ -116,11 +116,14 @@ def test_weights_of_cells_are_the_formula(weighting):
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 2e-5)])
-@pytest.mark.parametrize("dropout", [0.0, 0.35])
-def test_with_all_items_as_neighbours_it_is_ease(dropout, dtype, tolerance):
+@pytest.mark.parametrize(("dropout", "cells"), [
+    (0.0, CELLS), (0.35, CELLS), (0.0, samples.random_array((30, 17), density=0.1, format="csr",
+                                                            rng=np.random.default_rng(2)))],
+    ids=["plain", "dropout", "few together"])
+def test_with_all_items_as_neighbours_it_is_ease(dropout, cells, dtype, tolerance):
     params = {"reg": 3.0, "dropout": dropout, "dtype": dtype}
-    dense = EASE(**params).fit(CELLS)
-    sparse = fitted(SparseEASE, n_neighbors=16, user_power=0.0, **params)
+    dense = EASE(**params).fit(cells)
+    sparse = fitted(SparseEASE, cells, n_neighbors=16, user_power=0.0, **params)
     np.testing.assert_allclose(sparse.weights_.toarray(), dense.weights_, atol=tolerance)
     assert sparse.history_[0]["loss"] == pytest.approx(dense.history_[0]["loss"], rel=tolerance)
     np.testing.assert_allclose(sparse.recommend(k=17)[1], dense.recommend(k=17)[1],

@@ -9,6 +9,7 @@ import pytest
 import samples
 import scipy.sparse as sp
 import test_bayesian as bayesian
+from naive import problem, random_problem
 from scipy.special import ndtr
 from scipy.stats import truncnorm
 
@@ -18,7 +19,7 @@ from mfcore.kernels import ordinal as kernels
 from mfcore.objectives.ordinal import GAP, CutPoints, Levels, edges_of
 from mfcore.parallel import Pool
 from mfcore.solvers.gibbs import Gibbs, Noise
-from mfcore.solvers.ordinal import Ordinal
+from mfcore.solvers.ordinal import Ordinal, latent_rows
 
 CUTS = np.array([-1.0, 0.2, 1.5])
 
@@ -86,6 +87,18 @@ def test_levels_have_the_probabilities_and_means_of_the_formula():
 
 
 # ------------------------------------------------------------------------- Geweke's test
+
+def test_ratings_of_new_rows_are_drawn_in_their_levels_by_the_number_of_the_sample(pool):
+    dense, at = random_problem(3, learns_bias=True)
+    systems = problem(dense).user_rows(at)
+    levels = np.arange(len(systems.cells.indices)) % 3
+    found = [latent_rows(systems, levels, CUTS, number, at.P.copy(), at.beta.copy(), pool).cells.y
+             for number in (0, 1, 1)]
+    assert (found[0] != found[1]).all()
+    np.testing.assert_array_equal(found[1], found[2])
+    edges = edges_of(CUTS)
+    assert ((edges[levels] <= found[0] + 1e-12) & (found[0] <= edges[levels + 1] + 1e-12)).all()
+
 
 def geweke(n, chains, pool):
     """As in test_bayesian, with levels for data and the gaps of cut points among what is drawn."""

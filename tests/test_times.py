@@ -371,7 +371,7 @@ def test_a_rating_without_weight_is_not_the_last_one():
     with pytest.raises(ValueError, match="now must not be before the last rating, 2020-01-03"):
         ratings.decayed("1D", now="2020-01-02")
     model = mfcore.Popularity(half_life="1D").fit(ratings)
-    new = Ratings(sp.csr_array(np.ones((2, 1))), times=DAYS[1:3])
+    new = Ratings(sp.csr_array(np.ones((1, 2))), times=DAYS[1:3])
     assert model.answers().of_items(new).tolist() == [3 / 2]
 
 
