@@ -29,7 +29,8 @@ project_copyright = author
 version = release = version_of("mfcore")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "shown", "mathematics", "claims",
-              "registered", "reference", "days", "solution"]
+              "registered", "reference", "days", "solution",
+              "gallery"]
 exclude_patterns = ["_build", "_lib", "jupyter_execute"]
 nitpicky = False
 
@@ -39,6 +40,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_execution_in_temp = True                    # notebooks that write files write them elsewhere
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"                     # numpydoc's docstrings say shapes and ranges

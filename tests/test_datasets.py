@@ -712,3 +712,9 @@ def test_the_open_data_sets_are_read_whole(name, shape, nnz) -> None:
     assert data.ratings.nnz == nnz
     assert data.item_titles is not None
     assert all(data.item_titles)
+
+
+def test_a_data_set_shows_what_it_holds_and_no_numbers(planted):
+    assert repr(planted) == (f"PlantedDataset({planted.ratings!r}, timestamps, user_features, "
+                             "item_features, item_titles, user_groups, item_groups, file_order)")
+    assert repr(Dataset(planted.ratings)) == f"Dataset({planted.ratings!r})"

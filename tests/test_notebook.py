@@ -94,6 +94,18 @@ def test_the_notebook_is_small_clean_and_names_no_machine():
     assert not re.search(r"/(home|root|tmp|Users|work)/", raw)
 
 
+@pytest.mark.parametrize("path", sorted((NOTEBOOK.parent / "examples").glob("*.ipynb")),
+                         ids=lambda path: path.stem)
+def test_an_example_of_the_gallery_is_short_and_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert len(code_cells(notebook)) <= 6
+    assert not any(cell.outputs for cell in code_cells(notebook))
+    assert notebook.cells[0].source.startswith("# ")
+    gallery = (path.parent / "index.md").read_text("utf-8")
+    assert gallery.count(f"{path.stem}") == 2            # its card, and the contents
+
+
 def test_a_changed_output_is_seen():
     assert outline("Comedy 17 scores 4.9") == outline("Western 3 scores\n 4.2")
     assert outline("rmse 0.4") != outline("ndcg 0.4")

@@ -48,6 +48,12 @@ class Dataset:
     licence: str = ""
     file_order: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        known = [name for name in ("timestamps", "user_features", "item_features", "item_titles",
+                                   "user_groups", "item_groups", "file_order")
+                 if getattr(self, name) is not None]
+        return f"{type(self).__name__}({self.ratings!r}{', '.join(['', *known])})"
+
     def __post_init__(self) -> None:
         n_users, n_items = self.ratings.shape
         lengths = {"timestamps": self.ratings.nnz, "file_order": self.ratings.nnz,

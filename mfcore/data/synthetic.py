@@ -79,7 +79,7 @@ class Planted:
         return np.asarray(self.mean + self.user_bias[users] + self.item_bias[items] + products)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PlantedDataset(Dataset):
     """A `Dataset` with its `truth`: the factors, biases and noise behind the ratings."""
 
