@@ -55,8 +55,8 @@ LAYERS = {
 KERNEL_IMPORTS = {"__future__", "collections.abc", "functools", "typing", "math", "numpy",
                   "mfcore.compiled", "mfcore.kernels.options"}
 KERNEL_EXCEPTIONS = {
-    "mfcore.kernels.lapack": {"llvmlite.binding", "numba", "numba.core", "numba.extending",
-                              "scipy.linalg", "scipy.linalg.cython_blas",
+    "mfcore.kernels.lapack": {"llvmlite", "llvmlite.binding", "numba", "numba.core",
+                              "numba.extending", "scipy.linalg", "scipy.linalg.cython_blas",
                               "scipy.linalg.cython_lapack"},
     "mfcore.kernels.prefetch": {"llvmlite", "numba", "numba.core", "numba.extending"},
     "mfcore.kernels.bpr": {"mfcore.kernels.draws"},

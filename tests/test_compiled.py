@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import json
 import os
 import shutil
@@ -22,7 +23,10 @@ from mfcore import compiled
 if os.environ.get("NUMBA_DISABLE_JIT") not in (None, "", "0"):
     pytest.skip("nothing is compiled", allow_module_level=True)
 
+import numba  # noqa: E402
 from numba import config  # noqa: E402
+from numba.core import event  # noqa: E402
+from numba.core.compiler import Flags  # noqa: E402
 
 PACKAGE = Path(mfcore.__file__).parent
 FORK = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -98,6 +102,49 @@ def test_code_that_was_read_before_an_update_is_not_kept(folder, monkeypatch):
     monkeypatch.setattr(compiled, "sources", lambda: "new")
     assert not asked()
     assert not folder.exists()
+
+
+# ---------------------------------------------------------------------- quick to compile
+
+
+def test_cycles_are_not_collected_while_a_kernel_is_compiled_and_are_afterwards(folder):
+    seen = []
+
+    class Listens(event.Listener):
+        def on_start(self, event):
+            seen.append(gc.isenabled())
+
+        on_end = on_start
+
+    @compiled.njit()
+    def wrong(x):
+        return x.no_such_thing
+
+    with event.install_listener("numba:run_pass", Listens()):
+        asked()
+        with pytest.raises(numba.TypingError):
+            wrong(3)
+    assert seen
+    assert not any(seen)
+    assert gc.isenabled()
+
+
+def test_a_process_that_collects_no_cycles_goes_on_without(folder):
+    gc.disable()
+    try:
+        asked()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_settings_of_a_kernel_are_found_as_those_of_numba_are():
+    fast, exact = (compiled.Settings() for _ in range(2))
+    same = compiled.Settings(fast)
+    exact.error_model = "python"
+    assert {fast: 1}[same] == 1
+    assert exact not in {fast: 1}
+    assert hash(fast) == hash(Flags())                  # which is that of equal ones
 
 
 FILL = """

@@ -56,7 +56,7 @@ def _unrated(members: np.ndarray, rated: np.ndarray) -> np.ndarray:
     return places[:n]
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _favour(P: np.ndarray, u: int, sd: np.ndarray, shares: np.ndarray) -> None:
     """Write the running sums of |p_f| sd_f: a factor is drawn in proportion to its term."""
     total = 0.0

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from mfcore.compiled import njit
-from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.options import INLINE, KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row
 
 LANES = 16
@@ -47,7 +47,7 @@ def padded(X: np.ndarray, K: int) -> np.ndarray:
     return wide
 
 
-@njit(**MELT)
+@njit(**INLINE)
 def _read_cells(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
                 Q: np.ndarray, gamma: np.ndarray, start: int, n: int, column: np.ndarray,
                 a: np.ndarray, b: np.ndarray, o: np.ndarray) -> int:
@@ -56,7 +56,8 @@ def _read_cells(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndar
     The rows of Q that the cells need are on their way into cache when this returns.
     """
     real = a.dtype.type
-    a1, a0, b1, b0 = real(line[0]), real(line[1]), real(line[2]), real(line[3])
+    a1, a0 = real(line[0]), real(line[1])
+    b1, b0 = real(line[2]), real(line[3])
     for t in range(n):
         i = indices[start + t]
         prefetch_row(Q, i)
@@ -81,20 +82,26 @@ def _first_reading(K: int, Q: np.ndarray, column: np.ndarray, a: np.ndarray, b: 
     """
     known, sum_e, sum_a = 0.0, a.dtype.type(0), a.dtype.type(0)
     for t in range(0, full, 4):
-        q0, q1, q2, q3 = Q[column[t]], Q[column[t + 1]], Q[column[t + 2]], Q[column[t + 3]]
-        a0, a1, a2, a3 = a[t], a[t + 1], a[t + 2], a[t + 3]
-        s0, s1, s2, s3 = bias + o[t], bias + o[t + 1], bias + o[t + 2], bias + o[t + 3]
+        q0, q1 = Q[column[t]], Q[column[t + 1]]
+        q2, q3 = Q[column[t + 2]], Q[column[t + 3]]
+        a0, a1 = a[t], a[t + 1]
+        a2, a3 = a[t + 2], a[t + 3]
+        s0, s1 = bias + o[t], bias + o[t + 1]
+        s2, s3 = bias + o[t + 2], bias + o[t + 3]
         for f in range(K):
-            pf, h0, h1, h2, h3 = p[f], q0[f], q1[f], q2[f], q3[f]
+            pf, h0, h1 = p[f], q0[f], q1[f]
+            h2, h3 = q2[f], q3[f]
             s0 += h0 * pf
             s1 += h1 * pf
             s2 += h2 * pf
             s3 += h3 * pf
             diagonal[f] += a0 * h0 * h0 + a1 * h1 * h1 + a2 * h2 * h2 + a3 * h3 * h3
-        e0, e1, e2, e3 = b[t], b[t + 1], b[t + 2], b[t + 3]
+        e0, e1 = b[t], b[t + 1]
+        e2, e3 = b[t + 2], b[t + 3]
         known += s0 * (a0 * s0 - 2 * e0) + s1 * (a1 * s1 - 2 * e1) \
             + s2 * (a2 * s2 - 2 * e2) + s3 * (a3 * s3 - 2 * e3)
-        e0, e1, e2, e3 = e0 - a0 * s0, e1 - a1 * s1, e2 - a2 * s2, e3 - a3 * s3
+        e0, e1 = e0 - a0 * s0, e1 - a1 * s1
+        e2, e3 = e2 - a2 * s2, e3 - a3 * s3
         for f in range(K):
             r[f] += e0 * q0[f] + e1 * q1[f] + e2 * q2[f] + e3 * q3[f]
         sum_e += e0 + e1 + e2 + e3
@@ -108,8 +115,10 @@ def _product(K: int, Q: np.ndarray, column: np.ndarray, a: np.ndarray, full: int
     """Add Σ a (q·d + d_b) q over the cells to Ad; return Σ a (q·d + d_b)."""
     total: float = a.dtype.type(0)
     for t in range(0, full, GROUP):
-        q0, q1, q2, q3 = Q[column[t]], Q[column[t + 1]], Q[column[t + 2]], Q[column[t + 3]]
-        q4, q5, q6, q7 = Q[column[t + 4]], Q[column[t + 5]], Q[column[t + 6]], Q[column[t + 7]]
+        q0, q1 = Q[column[t]], Q[column[t + 1]]
+        q2, q3 = Q[column[t + 2]], Q[column[t + 3]]
+        q4, q5 = Q[column[t + 4]], Q[column[t + 5]]
+        q6, q7 = Q[column[t + 6]], Q[column[t + 7]]
         s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = d_b
         for f in range(K):
             df = d[f]
@@ -121,8 +130,10 @@ def _product(K: int, Q: np.ndarray, column: np.ndarray, a: np.ndarray, full: int
             s5 += q5[f] * df
             s6 += q6[f] * df
             s7 += q7[f] * df
-        s0, s1, s2, s3 = s0 * a[t], s1 * a[t + 1], s2 * a[t + 2], s3 * a[t + 3]
-        s4, s5, s6, s7 = s4 * a[t + 4], s5 * a[t + 5], s6 * a[t + 6], s7 * a[t + 7]
+        s0, s1 = s0 * a[t], s1 * a[t + 1]
+        s2, s3 = s2 * a[t + 2], s3 * a[t + 3]
+        s4, s5 = s4 * a[t + 4], s5 * a[t + 5]
+        s6, s7 = s6 * a[t + 6], s7 * a[t + 7]
         for f in range(K):
             Ad[f] += s0 * q0[f] + s1 * q1[f] + s2 * q2[f] + s3 * q3[f] \
                 + s4 * q4[f] + s5 * q5[f] + s6 * q6[f] + s7 * q7[f]
@@ -164,14 +175,15 @@ def row_solver(K: int) -> Any:
         one = real(1)                    # (1 / x would be computed in float64)
         tiny = real(1e-30)
         eps = real(np.finfo(Q.dtype).eps)
-        floor = (D.sum() + real(1e-12)) * eps
+        spread = D.sum()
+        floor = (spread + real(1e-12)) * eps
         floor_b = (real(whole[1]) + real(1e-12)) * eps
         column = np.empty(BLOCK, np.int64)
         a, b, o = np.empty(BLOCK, Q.dtype), np.empty(BLOCK, Q.dtype), np.empty(BLOCK, Q.dtype)
         r, inverse, z = np.empty(K, Q.dtype), np.empty(K, Q.dtype), np.empty(K, Q.dtype)
         d, Ad = np.empty(K, Q.dtype), np.empty(K, Q.dtype)
         learns, n_w0, sum_g = real(whole[0]), real(whole[1]), real(whole[2])
-        shared_prior, no_sums = M.shape[0] == 1, steps > 0 and not (D.any() or n_w0)
+        shared_prior, no_sums = M.shape[0] == 1, steps > 0 and spread == 0 and n_w0 == 0
         total = 0.0
         for u in range(lo, hi):
             p, bias, m = P[u], beta[u], M[0 if shared_prior else u]

@@ -7,12 +7,12 @@ is int64 with products below 2^63, so that plain Python gives the same numbers.
 from __future__ import annotations
 
 from mfcore.compiled import njit
-from mfcore.kernels.options import INLINE
+from mfcore.kernels.options import KERNEL
 
 WORD = 0xFFFFFFFF               # 32 bits
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def mix(x: int, key: int) -> int:
     """Return a hash of x and key in [0, 2^32)."""
     x = (x + key) & WORD

@@ -154,11 +154,11 @@ def solve_short_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: 
     scale = np.array([1, 1], Q.dtype)
     flags = np.array(FLAGS, np.int32)
     flags[GATHERED] = d
-    spread, eps, known, no_sums = D.sum(), np.finfo(Q.dtype).eps, 0.0, not D.any()
+    spread, eps, known = D.sum(), np.finfo(Q.dtype).eps, 0.0
     for u in range(lo, hi):
         start, stop = indptr[u], indptr[u + 1]
         n = stop - start
-        if n > most or (n == 0 and no_sums):
+        if n > most or (n == 0 and spread == 0):
             continue
         m, lam, lam_b = M[0 if M.shape[0] == 1 else u], real(reg[u]), real(bias_reg[u])
         bias_prior = real(bias_means[0 if bias_means.size == 1 else u])

@@ -31,7 +31,7 @@ import numpy as np
 
 from mfcore.compiled import njit
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, add_noise, solve_spd
-from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.options import INLINE, KERNEL, MELT
 from mfcore.kernels.prefetch import prefetch_row
 
 GATHER = 256      # cells scaled into the buffer before they are multiplied
@@ -39,6 +39,26 @@ AHEAD = 16        # cells between asking for a row and reading it
 SMALL = 1e-12     # sums of squares that count as nothing
 SOUND, WEAK = 1 / 16, 2048   # least pivot in units of the mean diagonal; ε κ is 1 / WEAK
 SHIFT, STEPS = 2.0**-40, 3      # δ / tr A, and steps, of weak rows
+
+
+@njit(**INLINE)
+def _behind(x: np.ndarray, i: int) -> np.ndarray:
+    """Return what follows x[i]: loops over slices from 0 vectorise."""
+    return x[i + 1:]
+
+
+@njit(**INLINE)
+def _right_of(A: np.ndarray, i: int) -> np.ndarray:
+    """Return what follows the diagonal in row i."""
+    return A[i, i + 1:]
+
+
+@njit(**INLINE)
+def _trace(A: np.ndarray) -> float:
+    trace: float = A.dtype.type(0)
+    for i in range(len(A)):
+        trace += A[i, i]
+    return trace
 
 
 @njit(**MELT)
@@ -100,8 +120,8 @@ def _square(A: np.ndarray, A0: np.ndarray, c: np.ndarray, z: np.ndarray) -> floa
     total = 0.0
     for i in range(z.size):
         inner = A.dtype.type(0)
-        left, right, tail = A[i, i + 1:], A0[i, i + 1:], z[i + 1:]
-        for j in range(tail.size):                    # (slices from 0 vectorise)
+        left, right, tail = _right_of(A, i), _right_of(A0, i), _behind(z, i)
+        for j in range(tail.size):
             inner += (left[j] - right[j]) * tail[j]
         total += np.float64(z[i]) * ((A[i, i] - A0[i, i]) * z[i] + 2 * (inner - c[i]))
     return total
@@ -184,13 +204,13 @@ def _inverse_norm(U: np.ndarray, sound: float, w: np.ndarray) -> float:
         return after
     for i in range(w.size):
         w[i] = (w[i] - 1 if w[i] < 0 else w[i] + 1) / U[i, i]
-        row, rest = U[i, i + 1:], w[i + 1:]
+        row, rest = _right_of(U, i), _behind(w, i)
         for j in range(rest.size):
             rest[j] -= row[j] * w[i]
         before += w[i] * w[i]
     for i in range(w.size - 1, -1, -1):
         inner = w[i]
-        row, rest = U[i, i + 1:], w[i + 1:]
+        row, rest = _right_of(U, i), _behind(w, i)
         for j in range(rest.size):
             inner -= row[j] * rest[j]
         w[i] = inner / U[i, i]
@@ -243,7 +263,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     sign = np.array([1, 1, -1, 1], Q.dtype)
     flags = np.array(FLAGS, np.int32)
     flags[0] = d
-    shared_prior, no_sums = M.shape[0] == 1, not (A0.any() or len(noise))
+    shared_prior, no_sums = M.shape[0] == 1, _trace(A0) == 0 and len(noise) == 0
     eps = np.finfo(Q.dtype).eps
     known, failed = 0.0, -1
     for u in range(lo, hi):
@@ -268,7 +288,7 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         solve_spd(A, c, flags)
         # LAPACK need not report NaN and infinity.  (isfinite tests x - x == 0, which is
         # always true of a sum that may be reordered.)
-        if flags[INFO] == 0 and not np.trace(A) + abs(c.sum()) < np.inf \
+        if flags[INFO] == 0 and not _trace(A) + abs(c.sum()) < np.inf \
                 or not trace < np.inf:
             failed = u
             continue
@@ -289,7 +309,7 @@ def _put_residual(r: np.ndarray, A: np.ndarray, c: np.ndarray, z: np.ndarray) ->
     for i in range(c.size):
         r[i] = c[i]
     for i in range(c.size):
-        row, tail, rest = A[i, i + 1:], z[i + 1:], r[i + 1:]
+        row, tail, rest = _right_of(A, i), _behind(z, i), _behind(r, i)
         inner = A[i, i] * z[i]
         for j in range(tail.size):
             inner += row[j] * tail[j]
@@ -302,12 +322,12 @@ def _solve_factored(U: np.ndarray, r: np.ndarray) -> None:
     """Solve UᵀU x = r in place."""
     for i in range(r.size):
         r[i] /= U[i, i]
-        row, rest = U[i, i + 1:], r[i + 1:]
+        row, rest = _right_of(U, i), _behind(r, i)
         for j in range(rest.size):
             rest[j] -= row[j] * r[i]
     for i in range(r.size - 1, -1, -1):
         inner = r[i]
-        row, rest = U[i, i + 1:], r[i + 1:]
+        row, rest = _right_of(U, i), _behind(r, i)
         for j in range(rest.size):
             inner -= row[j] * rest[j]
         r[i] = inner / U[i, i]

@@ -10,6 +10,7 @@ the column-major view that BLAS sees.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as ll
@@ -17,9 +18,10 @@ import numpy as np
 import scipy.linalg
 import scipy.linalg.cython_blas as cython_blas
 import scipy.linalg.cython_lapack as cython_lapack
+from llvmlite import ir
 from numba import types
-from numba.core import config
-from numba.extending import get_cython_function_address, overload
+from numba.core import cgutils, config
+from numba.extending import get_cython_function_address, lower_builtin, type_callable
 
 from mfcore.compiled import njit
 from mfcore.kernels.options import MELT
@@ -28,24 +30,6 @@ from mfcore.kernels.options import MELT
 # only once: [n, gathered, 1, info, "L", "N", "T"].
 FLAGS = (0, 0, 1, 0, ord("L"), ord("N"), ord("T"))
 GATHERED, INFO = 1, 3
-
-_TYPES = {"s": types.float32, "d": types.float64}
-
-
-def _external(module: Any, name: str, signature: str) -> types.ExternalFunction:
-    """Register SciPy's `name`; letters of the signature: c char, i integer, x real."""
-    if "int *" not in str(module.__pyx_capi__[name]):
-        raise ImportError(f"SciPy's {name} does not take 32-bit integers")
-    symbol = f"mfcore_{name}"
-    ll.add_symbol(symbol, get_cython_function_address(module.__name__, name))
-    kinds = {"c": types.char, "i": types.int32, "x": _TYPES[name[0]]}
-    pointers = [types.CPointer(kinds[letter]) for letter in signature]
-    return types.ExternalFunction(symbol, types.void(*pointers))
-
-
-_syrk = {letter: _external(cython_blas, f"{letter}syrk", "cciixxixxi") for letter in _TYPES}
-_posv = {letter: _external(cython_lapack, f"{letter}posv", "ciixixii") for letter in _TYPES}
-
 
 def add_gram(A: np.ndarray, B: np.ndarray, scale: np.ndarray, flags: np.ndarray) -> None:
     """Set the upper triangle of A to scale[1] · A + scale[0] · BᵀB; scale is [sign, 1].
@@ -91,35 +75,49 @@ def add_noise(c: np.ndarray, U: np.ndarray, e: np.ndarray, y: np.ndarray) -> Non
         c[i] += y[i]
 
 
+# ------------------------------------------------------------- the same, in compiled kernels
+
+def _registered(module: Any, name: str) -> str:
+    """Register SciPy's routine with LLVM; return the name of the symbol."""
+    if "int *" not in str(module.__pyx_capi__[name]):
+        raise ImportError(f"SciPy's {name} does not take 32-bit integers")
+    symbol = f"mfcore_{name}"
+    ll.add_symbol(symbol, get_cython_function_address(module.__name__, name))
+    return symbol
+
+
+def _compile_as(function: Callable[..., None], module: Any, routine: str, typer: Callable[..., Any],
+                *places: tuple[int, int]) -> None:
+    """Let kernels call `function` as a routine of SciPy, on pointers into its contiguous arguments.
+
+    places : for each argument of the routine, an argument of `function`, and an element of it
+    """
+    symbols = {kind: _registered(module, f"{letter}{routine}")
+               for letter, kind in (("s", types.float32), ("d", types.float64))}
+
+    @type_callable(function)
+    def typed(context: Any) -> Callable[..., Any]:
+        return typer
+
+    @lower_builtin(function, *[types.Array] * (1 + max(place for place, _ in places)))
+    def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        data = [context.make_array(kind)(context, builder, value).data
+                for kind, value in zip(signature.args, arguments, strict=True)]
+        pointers = [builder.bitcast(builder.gep(data[place], [ir.IntType(64)(element)]), byte)
+                    for place, element in places]
+        builder.call(cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte] * len(pointers)),
+            symbols[signature.args[0].dtype]), pointers)
+        return context.get_dummy_value()
+
+
 if not config.DISABLE_JIT:
-    @overload(add_gram, jit_options={"nogil": True})
-    def _add_gram(A: Any, B: Any, scale: Any, flags: Any) -> Any:
-        syrk = _syrk["s" if A.dtype == types.float32 else "d"]
-
-        def call(A: Any, B: Any, scale: Any, flags: Any) -> None:
-            syrk(flags[4:].view(np.int8).ctypes, flags[5:].view(np.int8).ctypes,
-                 flags[0:].ctypes, flags[1:].ctypes, scale[0:].ctypes, B.ctypes,
-                 flags[0:].ctypes, scale[1:].ctypes, A.ctypes, flags[0:].ctypes)
-
-        return call
-
-    @overload(add_outer, jit_options={"nogil": True})
-    def _add_outer(A: Any, B: Any, scale: Any, flags: Any) -> Any:
-        syrk = _syrk["s" if A.dtype == types.float32 else "d"]
-
-        def call(A: Any, B: Any, scale: Any, flags: Any) -> None:
-            syrk(flags[4:].view(np.int8).ctypes, flags[6:].view(np.int8).ctypes,
-                 flags[0:].ctypes, flags[1:].ctypes, scale[0:].ctypes, B.ctypes,
-                 flags[1:].ctypes, scale[1:].ctypes, A.ctypes, flags[0:].ctypes)
-
-        return call
-
-    @overload(solve_spd, jit_options={"nogil": True})
-    def _solve_spd(A: Any, c: Any, flags: Any) -> Any:
-        posv = _posv["s" if A.dtype == types.float32 else "d"]
-
-        def call(A: Any, c: Any, flags: Any) -> None:
-            posv(flags[4:].view(np.int8).ctypes, flags[0:].ctypes, flags[2:].ctypes,
-                 A.ctypes, flags[0:].ctypes, c.ctypes, flags[0:].ctypes, flags[3:].ctypes)
-
-        return call
+    _n, _gathered, _one, _info, _L, _N, _T = [(3, place) for place in range(len(FLAGS))]
+    _compile_as(add_gram, cython_blas, "syrk", lambda A, B, scale, flags: types.void,
+                _L, _N, _n, _gathered, (2, 0), (1, 0), _n, (2, 1), (0, 0), _n)
+    _compile_as(add_outer, cython_blas, "syrk", lambda A, B, scale, flags: types.void,
+                _L, _T, _n, _gathered, (2, 0), (1, 0), _gathered, (2, 1), (0, 0), _n)
+    _n, _gathered, _one, _info, _L, _N, _T = [(2, place) for place in range(len(FLAGS))]
+    _compile_as(solve_spd, cython_lapack, "posv", lambda A, c, flags: types.void,
+                _L, _n, _one, (0, 0), _n, (1, 0), _n, _info)

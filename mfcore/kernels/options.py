@@ -17,8 +17,9 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 # A kernel.
 KERNEL: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH,
                           "no_cfunc_wrapper": True}
-# A helper that must be inlined into the kernel that calls it (constant sizes propagate).
-INLINE: dict[str, Any] = {**KERNEL, "forceinline": True}
+# A helper that must be inlined into the kernel that calls it (constant sizes propagate).  Only
+# kernels can call it.
+INLINE: dict[str, Any] = {**KERNEL, "forceinline": True, "no_cpython_wrapper": True}
 # A kernel whose order of operations is guaranteed.
 EXACT: dict[str, Any] = {**KERNEL, "fastmath": False}
 # A helper that is inlined before optimisation, so that constants of the caller, such as a
