@@ -46,7 +46,7 @@ EXPLAINED = {
 
 
 class Group(NamedTuple):
-    """A page of what is no model: its title, a sentence, and names or modules to document."""
+    """A page of functions and other classes: its title, a sentence, and names to document."""
 
     title: str
     says: str
@@ -281,7 +281,7 @@ def page_of_model(name: str) -> str:
     where = ", ".join(f"[{title_of(page)}](../path/{page}.md)" for page in EXPLAINED[name])
     own = "".join(f".. automethod:: mfcore.{name}.{method}\n\n" for method in own_methods(made))
     parts = [f"# {name}", f"Explained in {where}. On the command line: `--model "
-             f"{MODELS[name].command}`. [What it can do](../models.md), beside the others.",
+             f"{MODELS[name].command}`. [What each model can do](../models.md) is one table.",
              f"```{{eval-rst}}\n.. autoclass:: mfcore.{name}\n```"]
     if own:
         parts += ["## Its own methods", f"```{{eval-rst}}\n{own}```"]
@@ -320,7 +320,7 @@ def pages() -> dict[str, str]:
 
 
 def write(app: Any) -> None:
-    """Write pages that have changed, and remove those that are no more."""
+    """Write pages that have changed, and remove those of names that are gone."""
     folder = Path(app.srcdir) / "reference"
     folder.mkdir(exist_ok=True)
     texts = pages()
