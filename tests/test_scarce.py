@@ -37,9 +37,20 @@ FITS |= {
     "groups": (MatrixFactorization, {"features": "average"},
                {"user_features": [["a"], ["b"]] * 5 + [["a"]]}),
     "neural groups": (mfcore.NeuralMF, {}, {"item_features": [["a"], ["b"]] * 4}),
+    "periods": (MatrixFactorization, {"user_periods": 3, "item_periods": "9D"}, {}),
+    "levels in time": (mfcore.BayesianMF, {"likelihood": "ordinal", "user_periods": 3}, {}),
+    "half-life": (mfcore.Popularity, {"half_life": "9D"}, {}),
 }
 # Every allocation of two epochs of small batches would take RecVAE as long as all others together.
 SHORTER = {"RecVAE": {"n_epochs": 1, "batch_size": 8}}
+
+
+def data(params):
+    """Ratings of before and of now; with times, one a day, where a model asks for them."""
+    if not {"user_periods", "half_life"} & params.keys():
+        return OLD, NEW
+    return tuple(Ratings(each, times=np.arange(each.nnz) * np.timedelta64(1, "D")
+                         + np.datetime64("2020-01-01")) for each in (OLD, NEW))
 
 
 def plain(value):
@@ -101,7 +112,7 @@ def epochs_of(made, params, given):
     while made is not mfcore.Segmented:
         model, epochs = samples.small(made, **params), []
         try:
-            model.fit(NEW, callbacks=[stop], **given)
+            model.fit(data(params)[1], callbacks=[stop], **given)
         except StopError:
             found.append(state(model))
         else:
@@ -113,17 +124,18 @@ def fit_in_little_memory(name, soak=False):
     """Refuse memory to a fit of a model that has been fitted before; return how often."""
     made, params, given = FITS[name]
     params = {**params, **SHORTER.get(name, {})} if soak else params
-    old = samples.small(made, **params).fit(OLD, **given)
-    wanted = state(samples.small(made, **params).fit(NEW, **given))
+    before, now = data(params)
+    old = samples.small(made, **params).fit(before, **given)
+    wanted = state(samples.small(made, **params).fit(now, **given))
     whole = [state(old), wanted, *epochs_of(made, params, given)]
     if "validation" in params:
         whole += epochs_of(made, {**params, "refit": False}, given)
-    found = places(lambda: copy(old).fit(NEW, **given), soak)
+    found = places(lambda: copy(old).fit(now, **given), soak)
     for n, for_good in found:
         model = copy(old)
-        refused(lambda: model.fit(NEW, **given), n, for_good)               # noqa: B023
+        refused(lambda: model.fit(now, **given), n, for_good)               # noqa: B023
         assert state(model) in whole, f"allocation {n} leaves it half-fitted"
-    assert state(model.fit(NEW, **given)) == wanted
+    assert state(model.fit(now, **given)) == wanted
     return len(found)
 
 

@@ -104,11 +104,11 @@ class SampledDrift(Drifting):
         super().__init__(inner, shifting)
         self.precisions = np.array([1 / each.variance for each in shifting.contexts])
         self.total = np.zeros(shifting.size)
-        self._before = self.precisions, self.total
+        self._before = -1, self.precisions, self.total      # after how many sweeps
 
     def epoch(self, at: Drifted, pool: Pool) -> float:
         """Draw everything once; return what the sampler does."""
-        self._before = self.precisions, self.total
+        self._before = self.inner.sweeps_done, self.precisions, self.total
         loss = super().epoch(at, pool)
         if self.inner.sweeps_done in self.inner.kept_sweeps:
             self.total = self.total + at.drift
@@ -142,7 +142,9 @@ class SampledDrift(Drifting):
 
     def go_back(self, n_epochs: int) -> None:
         """Forget the sweep after the first `n_epochs`, if one has begun."""
-        self.precisions, self.total = self._before
+        done, *before = self._before
+        if n_epochs <= done:
+            self.precisions, self.total = before
         super().go_back(n_epochs)
 
 
