@@ -212,18 +212,18 @@ def test_the_effects_of_a_sampler_are_the_mean_of_its_kept_sweeps():
 @pytest.mark.parametrize("likelihood", ["gaussian", "ordinal"])
 def test_an_error_after_a_sweep_leaves_the_mean_of_the_effects_of_all_kept(likelihood):
     """Whatever a callback raises: the effects are those of a fit of as many sweeps."""
-    class Lost(Exception):
+    class LostError(Exception):
         pass
 
     def lose(model, record):
         if record["epoch"] == 5:
-            raise Lost
+            raise LostError
 
     train = in_levels(planted(0.5, nnz=2000)[0])
     params = {**SHORT, "likelihood": likelihood, "user_periods": 4}
     whole = BayesianMF(**{**params, "n_epochs": 5, "keep": 3}).fit(train)
     lost = BayesianMF(**{**params, "n_epochs": 5, "keep": 3})
-    with pytest.raises(Lost):
+    with pytest.raises(LostError):
         lost.fit(train, callbacks=[lose])
     np.testing.assert_array_equal(lost.user_drift_, whole.user_drift_)
 
