@@ -89,7 +89,8 @@ def test_the_notebook_is_small_clean_and_names_no_machine():
     assert len(raw) < LARGEST
     nbformat.validate(read())
     outputs = [output for cell in code_cells(read()) for output in cell.outputs]
-    assert {output.output_type for output in outputs} <= {"stream", "execute_result", "display_data"}
+    assert {output.output_type for output in outputs} <= {"stream", "execute_result",
+                                                          "display_data"}
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert not re.search(r"/(home|root|tmp|Users|work)/", raw)
 
