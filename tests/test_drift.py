@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -430,6 +431,48 @@ def test_new_users_are_solved_without_the_effects_of_items():
     assert errors[1] < errors[0]
 
 
+@pytest.mark.parametrize("made", [
+    lambda: MatrixFactorization(**FEW, n_epochs=12),
+    lambda: BayesianMF(**{**FEW, "n_epochs": 60, "burn_in": 30, "keep": 30})], ids=["ALS", "Gibbs"])
+def test_rows_are_solved_again_without_effects_of_their_own_and_go_with_them(made):
+    train, test = planted(1.0)
+    model = made().set_params(user_periods="1D", item_periods=5).fit(train)
+    X, truth = test.pairs()
+    before = model.predict(X[:, 0], X[:, 1], times=test.times)
+    errors = [np.sqrt(np.mean((each - truth) ** 2)) for each in (before, copy(model).update(
+        rows="all").predict(X[:, 0], X[:, 1], times=test.times))]
+    assert errors[1] < 1.02 * errors[0]
+    grown = copy(model).update(Ratings.from_arrays([900, 900, 3], [4, 900, 900], [1.0, 2, 3],
+                                                   times=np.full(3, DAY).astype("M8[s]")))
+    assert np.isfinite(grown.predict([900, 3], [900, 4], times=np.datetime64(DAY, "s"))).all()
+    stay = (X[:, 0] != model.user_ids_[0]) & (X[:, 1] != model.item_ids_[2])
+    pairs, when = X[stay], test.times[stay]
+    left = copy(model).forget(users=model.user_ids_[:1])
+    np.testing.assert_array_equal(left.predict(*pairs.T, times=when), before[stay])
+    left.forget(items=left.item_ids_[[2]])
+    effects, kept = (each.predict(*pairs.T, times=when) - each.predict(*pairs.T)
+                     for each in (model, left))
+    np.testing.assert_allclose(kept, effects, atol=1e-5)
+
+
+def test_times_of_another_kind_are_refused_before_any_work():
+    train, test = planted(0.5)
+    model, seen = MatrixFactorization(**FEW, n_epochs=2, user_periods="1D"), []
+    other = Ratings(test.by_user, user_ids=test.user_ids, item_ids=test.item_ids,
+                    times=np.arange(test.nnz))
+    with pytest.raises(TypeError, match="times"):
+        model.fit(train, eval_set=other, callbacks=[lambda *record: seen.append(record)])
+    assert not seen
+    assert not hasattr(model, "ratings_")
+
+
+def test_times_that_an_update_would_lose_are_told():
+    model = MatrixFactorization(**FEW, n_epochs=1).fit(TRAIN)
+    with pytest.warns(UserWarning, match="those of the fit are forgotten"):
+        model.update(Ratings.from_arrays([0], [0], [1.0]))
+    assert model.ratings_.times is None
+
+
 def test_a_model_file_keeps_the_effects(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     loaded = mfcore.load(tmp_path / "model")
@@ -508,7 +551,8 @@ def test_moments_in_another_unit_than_those_of_the_fit_are_refused(periods):
     (lambda m: m.recommend([0], times="1970-01-02", similarity="cosine"), ValueError, "cosine"),
     (lambda m: m.predict([0], [0], times="1970-01-02", return_std=True), ValueError, "return_std"),
     (lambda m: m.recommend([0], times="1970-01-02", optimism=1.0), ValueError, "optimism"),
-    (lambda m: m.forget(users=[0]), NotImplementedError, "forget"),
+    (lambda m: m.objective(), NotImplementedError, "quadratic formula"),
+    (lambda m: m.update(Ratings.from_arrays([0], [0], [1.0])), ValueError, "have no times, and"),
     (lambda m: MatrixFactorization(2, n_epochs=1).fit(BARE).predict([0], [0], times=0), ValueError,
      "times must be None: this MatrixFactorization has learned nothing of time")])
 def test_times_that_cannot_be_asked_are_refused(fitted, ask, error, message):

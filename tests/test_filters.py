@@ -250,6 +250,9 @@ def test_ratings_that_are_no_choices_are_refused():
     cells.data[:] = 0
     with pytest.raises(ValueError, match="at least one value above 0, got none"):
         fitted(cells)
+    for values in ("binary", "raw"):
+        with pytest.raises(ValueError, match="at least one choice, got none"):
+            PureSVD(2, values=values).fit(cells)
     with pytest.raises(ValueError, match="GraphFilter takes no weights"):
         fitted(Ratings(CELLS, weights=samples.weights(CELLS)))
 

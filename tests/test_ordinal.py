@@ -244,12 +244,29 @@ def test_two_levels_are_a_probit_and_their_one_cut_point_stays():
     assert np.ptp(model.cut_points_) == 0
 
 
+@pytest.mark.parametrize("missing", [0, 2, 4])
+def test_a_level_that_is_stated_may_be_missing_in_a_fold(missing):
+    levels = np.arange(1.0, 6)
+    cells = np.random.default_rng(0).choice(np.delete(levels, missing), (30, 20))
+    model = fitted(sp.csr_array(cells), levels=levels, n_epochs=30, burn_in=10, keep=20)
+    assert (np.diff(model.cut_points_, axis=1) > 0).all()
+    p = model.predict_proba(*np.indices(cells.shape).reshape(2, -1))
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert (p.mean(axis=0) < 0.05).tolist() == (levels == missing + 1).tolist()
+    one = cells.copy()
+    one[0, 0] = missing + 1
+    found = mfcore.cross_validate(model, sp.csr_array(one), n_folds=2, metrics="rmse")
+    assert np.isfinite(found["rmse"]).all()
+    with pytest.raises(ValueError, match="ratings must be levels of the fit"):
+        model.update(Ratings.from_arrays([0], [0], [2.5]))
+
+
 @pytest.mark.parametrize(("params", "ratings", "message"), [
     ({"levels": [1, 3, 2]}, None, "ascend in float32, got 1, 3, 2"),
     ({"levels": [1]}, None, "levels must be 2 to 64 numbers that ascend"),
     ({"levels": [1, 1 + 1e-9]}, None, "levels must be 2 to 64 numbers that ascend in float32"),
     ({}, sp.csr_array(1 + np.eye(3) * 1e-9), "levels that differ in float32"),
-    ({"levels": np.arange(0, 6.5, 0.5)}, None, "nobody gave the levels 5.5, 6: leave them out"),
+    ({"levels": [1, 2, 3]}, sp.csr_array(np.ones((3, 3))), "at least 2 of levels=1, 2, 3, got 1"),
     ({"levels": [1, 2, 3]}, None, "ratings must be among levels=1, 2, 3; the levels found are 0, "),
     ({}, sp.csr_array(np.arange(1.0, 101).reshape(10, 10) / 7), "100 different values: 0.142857"),
     ({}, sp.csr_array(np.ones((3, 3))), "have 1 different values"),

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.periods import Periods, moments_of
 from mfcore.data.ratings import Ratings, as_ratings, names_of
 from mfcore.data.renumber import renumber_items
 from mfcore.metrics.fitted import NewRows, Query, Scorer
@@ -43,6 +44,7 @@ class Alignment:
         self.test = as_ratings("test", test)
         if not self.test.nnz:
             raise ValueError("test must hold at least one rating, got none")
+        self._check_times()
         self.columns = _positions(model, "test", self.test, axis=1)
         rated = np.unique(self.test.by_user.indices)
         warn_of_strangers("items", self.test.item_ids, self.columns, rated)
@@ -53,6 +55,16 @@ class Alignment:
         if self.new is None:
             warn_of_strangers("users", self.test.user_ids, self.rows,
                               np.flatnonzero(np.diff(self.test.by_user.indptr)))
+
+    @property
+    def _periods(self) -> Any:
+        """Periods of the model, by side; None where it asks no times of the test set."""
+        return None if self.test.moments is None else getattr(self.model, "periods_", None)
+
+    def _check_times(self) -> None:
+        """Raise for times of another kind than those of the fit."""
+        for cut in (self._periods or {}).values():
+            moments_of(Periods(**cut).times, self.test.moments, self.test.nnz)
 
     def _known_of(self, fold_in: Any) -> Ratings:
         """Return the fold-in ratings on the model's items."""
@@ -84,8 +96,7 @@ class Alignment:
         test, model = self.test, self.model
         users, columns = test.users_of_cells, test.by_user.indices
         items = _names(test.item_ids, model.item_ids_, columns)
-        timed = {} if test.times is None or getattr(model, "periods_", None) is None else \
-            {"times": test.moments}
+        timed = {} if self._periods is None else {"times": test.moments}
         if self.new is None:
             return np.asarray(model.predict(_names(test.user_ids, model.user_ids_, users),
                                             items, **timed))

@@ -222,9 +222,9 @@ class Recommender(Estimator):
         After any error, and after Ctrl-C, the model is what it was before.
 
         The rows that are solved get the vectors that `fold_in_users` and `fold_in_items` return:
-        those of a fit in which all other rows are as they are.  Those rows, the vectors of
-        features, penalties and the mean stay those of the fit.  How far this is from a fit to all
-        ratings is how much `objective()` falls when all rows are solved again, which
+        those of a fit in which all other rows are as they are.  Those rows, vectors of features,
+        effects of periods, penalties and the mean stay those of the fit.  How far this is from
+        a fit to all ratings is how much `objective()` falls when all rows are solved again, which
         `update(rows="all")` does.
 
         New users get vectors first, so that new items can lean on them.  A vector takes all

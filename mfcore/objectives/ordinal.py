@@ -52,7 +52,11 @@ GRID, REACH = 4096, 9.0     # points of a table, and how far it reaches beyond t
 
 
 def first_cuts(counts: np.ndarray) -> np.ndarray:
-    """Return cut points, shape (K − 1,), that give each level its share where all s are 0."""
+    """Return cut points, shape (K − 1,), that give each level its share where all s are 0.
+
+    A level without ratings gets the share of half a one.
+    """
+    counts = np.maximum(counts, 0.5)
     share = np.cumsum(counts)[:-1] / counts.sum()
     cuts: np.ndarray = ndtri(share)
     return cuts

@@ -39,6 +39,7 @@ Rendle, Krichene, Zhang, Koren 2021 (λ by the number of ratings).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -142,21 +143,28 @@ class Prior:
 
         Those of the G and g of last time are not computed again.
         """
-        if self.features is None:
+        F = self.features
+        if F is None:
             return np.zeros((1, G.shape[1])), np.zeros(1)
-        before = self.kept.get(("shift",))
-        if before is None or not (before[0].dtype == G.dtype and np.array_equal(before[0], G)
-                                  and np.array_equal(before[1], g)):
-            before = (G.copy(), g.copy(), self._design(G.dtype).times(G, pool or Pool(1)),
-                      self.features @ g.astype(np.float64))
-            self.kept["shift",] = before
-        return before[2], before[3]
+        return self._shift(G, pool), self._kept_of("bias shift", g,
+                                                   lambda: F @ g.astype(np.float64))
 
-    def turn_groups(self, G: np.ndarray, g: np.ndarray, M: np.ndarray, pool: Pool) -> None:
+    def _shift(self, G: np.ndarray, pool: Pool | None) -> np.ndarray:
+        return self._kept_of("shift", G, lambda: self._design(G.dtype).times(G, pool or Pool(1)))
+
+    def _kept_of(self, name: str, G: np.ndarray, made: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return what is made of G, or g; that of the last one is there already."""
+        before: Any = self.kept.get((name,))
+        if before is None or before[0].dtype != G.dtype or not np.array_equal(before[0], G):
+            before = self.kept[name,] = G.copy(), made()
+        found: np.ndarray = before[1]
+        return found
+
+    def turn_groups(self, G: np.ndarray, M: np.ndarray, pool: Pool) -> None:
         """Overwrite G with G M; F G turns with it."""
-        shift, bias_shift = self.mean_shift(G, g, pool)
+        shift = self._shift(G, pool)
         tiled_product(G, M, pool, out=G)
-        self.kept["shift",] = G.copy(), g.copy(), tiled_product(shift, M, pool), bias_shift
+        self.kept["shift",] = G.copy(), tiled_product(shift, M, pool)
 
     def _design(self, real: np.dtype) -> Any:
         from mfcore.objectives.ridge import Design
@@ -183,7 +191,8 @@ class Prior:
         """Return UᵀΛU + Gᵀ diag(λ_g) G with U = P − F G, float64: its trace is the penalty."""
         if self.features is None:
             return gram(P, pool, dtype=np.float64, weights=self.penalty.reg)
-        U, H = P - self.at(G, np.zeros(len(G))).means, G.astype(np.float64)
+        means, H = self.penalty.means + self._shift(G, pool), G.astype(np.float64)
+        U = P - means.astype(G.dtype)
         own = gram(U, pool, dtype=np.float64, weights=self.penalty.reg)
         return own + (self.feature_reg * H.T) @ H
 

@@ -57,12 +57,12 @@ def balance(problem: Quadratic, at: Factors, pool: Pool) -> None:
     M, turned = balancing(A, B)
     if not np.sum(M * (A @ M)) + np.sum(turned * (B @ turned)) < np.trace(A) + np.trace(B):
         return                              # nothing to gain but FLOOR and rounding
-    sides = (problem.users, at.P, at.G, at.g, M), (problem.items, at.Q, at.H, at.h, turned)
-    for prior, X, G, g, turn in sides:
+    sides = (problem.users, at.P, at.G, M), (problem.items, at.Q, at.H, turned)
+    for prior, X, G, turn in sides:
         turn = turn.astype(X.dtype)
         tiled_product(X, turn, pool, out=X)
         if G.size:
-            prior.turn_groups(G, g, turn, pool)
+            prior.turn_groups(G, turn, pool)
 
 
 def balancing(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

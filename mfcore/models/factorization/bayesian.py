@@ -76,8 +76,9 @@ class BayesianMF(Recommender):
         `predict_proba` says how probable each level is.  It needs learned biases, and no weights.
         Take it where probabilities count, or levels are uneven.
     levels : sequence of float, or None
-        The levels, ascending; each must be given by someone.  None: the values of the ratings,
-        of which there may be 64.
+        The levels, ascending; some may have no rating, as a rare one in a fold, and their place
+        between cut points then rests on the prior.  None: the values of the ratings, of which
+        there may be 64.
     bias : {"learned", "mean", None}
         As in `MatrixFactorization`.
     bias_share, unknown_weight, unknown_value, user_periods, item_periods

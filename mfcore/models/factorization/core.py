@@ -171,9 +171,14 @@ class Core:
     # ------------------------------------------------------------------- new rows
 
     def row_systems(self, ratings: Ratings, side: Side, other: Side, pool: Pool,
-                    features: Any = None) -> tuple[RowSystems, Any, np.ndarray]:
-        """Return the training row systems of new rows of a side, the other side frozen; their
-        fixed biases, or None; and the bias column as the solver holds it."""
+                    features: Any = None, numbers: Any = None
+                    ) -> tuple[RowSystems, Any, np.ndarray]:
+        """Return the training row systems of rows of a side, the other side frozen.
+
+        With fixed biases, or None, and the bias column as the solver holds it.
+
+        numbers : rows of the model whose ratings they are, or None
+        """
         Q, observed, n = other.factors, self.observed.of_new(ratings), ratings.shape[0]
         self.check_width(Q)
         start, other_start = self.start_of(side.name), self.start_of(other.name)
@@ -182,7 +187,7 @@ class Core:
         own = np.zeros(n) if fixed is None else fixed
         cells = observed.cells(ratings, own, gamma if other.bias is None else other.bias)
         if self.drift is not None:
-            cells = self.drift.shifted(cells, ratings, side.name, observed.w0)
+            cells = self.drift.shifted(cells, ratings, side.name, observed.w0, numbers)
         held = observed.held(fixed, start, n)
         penalty = side.shifted(self.penalty(ratings, len(Q), side.name),
                                side.completed(features, ratings))
@@ -197,9 +202,10 @@ class Core:
             raise ValueError(f"n_factors is {self.n_factors}, and the fitted vectors have "
                              f"{Q.shape[1]}: set it back, or fit again")
 
-    def fold(self, ratings: Ratings, side: Side, other: Side, features: Any, pool: Pool) -> Folded:
+    def fold(self, ratings: Ratings, side: Side, other: Side, features: Any, pool: Pool,
+             numbers: Any = None) -> Folded:
         """Return the vectors of new rows of a side: solved exactly, as training rows are."""
-        systems, fixed, held = self.row_systems(ratings, side, other, pool, features)
+        systems, fixed, held = self.row_systems(ratings, side, other, pool, features, numbers)
         P = np.zeros((len(held), self.n_factors), self.observed.real)
         self.observed.solve(systems, P, held, pool)
         if self.observed.learns_bias:
@@ -230,7 +236,7 @@ def begin(model: Any, observed: Observation, ratings: Ratings, sides: Sides,
 # ------------------------------------------------------------------ effects of periods
 
 # What a model with effects of periods cannot do.
-WITHOUT_TIMES = ("partial_fit", "new_items", "forget", "forget_items", "explain", "objective")
+WITHOUT_TIMES = ("objective",)
 
 
 def has_periods(model: Any) -> bool:
@@ -331,7 +337,7 @@ class Factorized(Linear):
         """Return the score of a pair, and the rated columns that contribute most, with shares."""
         pool = Pool(1)
         systems, _, held = self.core.row_systems(ratings.select_users([row]), self.users,
-                                                 self.items, pool)
+                                                 self.items, pool, numbers=np.array([row]))
         columns, contributions = systems.contributions(0, held[0], column, pool)
         best = np.argsort(-np.abs(contributions), kind="stable")[:k]
         score = self.pairs(np.array([row]), np.array([column]), None, pool)[0]
@@ -363,6 +369,6 @@ def answers_of(model: Any, observed: Observation) -> Factorized:
 def folded(core: Core, side: Side, other: Side, new: NewRows, pool: Pool) -> Folded:
     """Return the vectors of new rows of a side; of those known by features alone, their means."""
     if new.ratings is not None:
-        return core.fold(new.ratings, side, other, new.features, pool)
+        return core.fold(new.ratings, side, other, new.features, pool, new.numbers)
     means = side.means(side.completed(new.features, None), core.n_factors)
     return side.from_features(*means, core.observed.real)

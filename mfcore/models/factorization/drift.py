@@ -108,23 +108,31 @@ class Drift:
             Q = np.hstack([Q, effects.astype(Q.dtype)])
         return LinearScorer(P, Q, beta, linear.gamma, linear.mean)
 
-    def of_columns(self, ratings: Ratings, side: str) -> np.ndarray | None:
-        """Return what the columns of new rows of a side add to their cells, shape (nnz,).
+    def of_cells(self, ratings: Ratings, side: str, numbers: np.ndarray | None = None
+                 ) -> np.ndarray | None:
+        """Return what columns of new rows of a side add to their cells, shape (nnz,).
+
+        numbers : rows of the model whose ratings they are, with effects of their own; None: new
 
         None where there is nothing to add.
         """
-        effects = self.items if side == "user" else self.users
-        if effects is None or ratings.moments is None:
+        own, others = (self.users, self.items) if side == "user" else (self.items, self.users)
+        if ratings.moments is None or (others is None and (own is None or numbers is None)):
             return None
-        moments = moments_of(self.times, ratings.moments, ratings.nnz)
-        return effects.at(ratings.by_user.indices, moments)
+        moments, total = moments_of(self.times, ratings.moments, ratings.nnz), np.zeros(ratings.nnz)
+        if others is not None:
+            total += others.at(ratings.by_user.indices, moments)
+        if own is not None and numbers is not None:
+            total += own.at(numbers[ratings.users_of_cells], moments)
+        return total
 
-    def shifted(self, cells: Cells, ratings: Ratings, side: str, w0: float) -> Cells:
-        """Return the cells of new rows of a side, without the effects of their columns.
+    def shifted(self, cells: Cells, ratings: Ratings, side: str, w0: float,
+                numbers: np.ndarray | None = None) -> Cells:
+        """Return the cells of new rows of a side, without the effects that are known of them.
 
-        Ratings without times stay as they are.
+        Ratings without times stay as they are.  For `numbers` see `of_cells`.
         """
-        effects = self.of_columns(ratings, side)
+        effects = self.of_cells(ratings, side, numbers)
         if effects is None:
             return cells
         pull = cells.b - (cells.a + w0) * effects

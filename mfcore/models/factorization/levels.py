@@ -39,8 +39,8 @@ def _ascend(levels: np.ndarray) -> bool:
 def check_levels(ratings: Ratings, levels: Sequence[float] | None) -> np.ndarray:
     """Return the levels (K,) of ratings, float64.
 
-    Raises ValueError for weights, for values that are none of the levels that are given, for
-    levels that nobody gave, and for too many or too few different values.
+    Raises ValueError for weights, for values that are none of the levels that are given, and for
+    too many or too few different values.  A level that is stated may have no rating.
     """
     without_weights(ratings)
     data = ratings.by_user.data
@@ -55,9 +55,9 @@ def check_levels(ratings: Ratings, levels: Sequence[float] | None) -> np.ndarray
     if not np.isin(found, wanted).all():
         raise ValueError(f"ratings must be among levels={listed(wanted)}; the levels found are "
                          f"{listed(found)}")
-    if not np.isin(wanted, found).all():
-        raise ValueError(f"nobody gave the levels {listed(np.setdiff1d(wanted, found))}: leave "
-                         f"them out of levels; those found are {listed(found)}")
+    if len(found) < 2:
+        raise ValueError(f"ratings must have at least 2 of levels={listed(wanted)}, got "
+                         f"{listed(found)} alone")
     return wanted.astype(np.float64)
 
 

@@ -156,7 +156,7 @@ class _Given(NamedTuple):
     fixed: np.ndarray | None
     penalty: Penalty
     starts: tuple[float, float]
-    stay: bool
+    numbers: np.ndarray | None
 
     @classmethod
     def of(cls, sampled: Sampled, side: SampledSide, new: NewRows) -> _Given:
@@ -169,7 +169,7 @@ class _Given(NamedTuple):
         penalty = core.penalty(ratings, len(other.factors), side.name)
         starts = core.start_of(side.name), core.start_of(other.name)
         return cls(side, other, ratings, F, core.observed.row_bias(ratings), penalty, starts,
-                   new.numbers is not None)
+                   new.numbers)
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class Sampled:
     def _drawn_once(self, given: _Given, number: int, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         systems, held = self._systems(given, number)
         observed, n, side = self.core.observed, len(held), given.side
-        noise = self._noise(side, number, (n if given.stay else 1, systems.n_free), pool)
+        noise = self._noise(side, number, (1 if given.numbers is None else n, systems.n_free), pool)
         noise = np.broadcast_to(noise / observed.real.type(np.sqrt(self.tau[number])),
                                 (n, systems.n_free))
         P = np.zeros((n, systems.Q.shape[1]), observed.real)
@@ -278,7 +278,7 @@ class Sampled:
             from mfcore.solvers.ordinal import latent_rows
 
             drift, ratings = self.core.drift, given.ratings
-            known = None if drift is None else drift.of_columns(ratings, side.name)
+            known = None if drift is None else drift.of_cells(ratings, side.name, given.numbers)
             systems = latent_rows(systems, self.levels.numbers_of(ratings),
                                   self.levels.cuts[number], number, P, held, pool,
                                   0.0 if known is None else known)
@@ -295,7 +295,7 @@ class Sampled:
         held = observed.held(given.fixed, given.starts[0], given.ratings.shape[0])
         frozen = observed.held(gamma, given.starts[1], len(Q))
         if drift is not None:
-            cells = drift.shifted(cells, given.ratings, side.name, observed.w0)
+            cells = drift.shifted(cells, given.ratings, side.name, observed.w0, given.numbers)
         rows = RowSystems(cells, given.penalty, Q, frozen, observed.w0, observed.learns_bias)
         prior = RowPrior(side.prior_mean[number], side.prior_precision[number])
         return sampled_rows(rows, prior, float(self.tau[number]),
@@ -313,7 +313,8 @@ class Sampled:
         items is linear in the user's ratings.
         """
         pool, parts = Pool(1), []
-        given = _Given.of(self, self.users, NewRows(ratings.select_users([row]), None))
+        new = NewRows(ratings.select_users([row]), None, np.array([row]))
+        given = _Given.of(self, self.users, new)
         for number in range(len(self.tau)):
             systems, held = self._systems(given, number)
             columns, found = systems.contributions(0, held[0], column, pool)

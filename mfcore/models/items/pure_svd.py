@@ -88,7 +88,11 @@ class PureSVD(Recommender):
         return {} if isinstance(self.n_factors, str) else {"factor": self.n_factors}
 
     def check(self, ratings: Ratings) -> None:
-        """Raise for too many vectors, or more than the memory holds."""
+        """Raise for ratings without choices, too many vectors, or more than the memory holds."""
+        data = ratings.by_user.data
+        if not (data > 0 if self.values == "binary" else data != 0).any():
+            raise ValueError("ratings must hold at least one choice, got none: with "
+                             "values='binary' these are those above 0")
         check_vectors(ratings, n_vectors(self.n_factors, ratings.shape, PER_VECTOR), self.memory,
                       self.dtype)
 

@@ -54,6 +54,9 @@ def _without(model: Any, left: Ratings, users: np.ndarray, items: np.ndarray) ->
     draft.ratings_ = left
     draft.users_ = without_history_of(selected(model.users_, np.flatnonzero(~users)), items)
     draft.items_ = without_history_of(selected(model.items_, np.flatnonzero(~items)), users)
+    for table, gone in (("user_drift_", users), ("item_drift_", items)):
+        if getattr(model, table, None) is not None:
+            setattr(draft, table, _renumbered(getattr(model, table), gone))
     lost = draft.users_.counts - np.diff(left.by_user.indptr), \
         draft.items_.counts - column_counts(left.by_user.indices, left.shape[1])
     of_users, of_items = (Part(side.grown(None, np.arange(0), len(went)), went,
@@ -61,3 +64,11 @@ def _without(model: Any, left: Ratings, users: np.ndarray, items: np.ndarray) ->
                           for side, went in zip((draft.users_, draft.items_), lost, strict=True))
     solve(draft, of_users, of_items)
     return draft
+
+
+def _renumbered(effects: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """Return effects of the rows that stay, whose number is in the first column."""
+    rows = effects[:, 0].astype(np.int64)
+    left: np.ndarray = effects[~gone[rows]]
+    left[:, 0] = (np.cumsum(~gone) - 1)[rows[~gone[rows]]]
+    return left

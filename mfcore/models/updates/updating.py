@@ -105,6 +105,12 @@ def _given(model: Any, ratings: Any, y: Any, sample_weight: Any, plan: Plan) -> 
 def _merged(model: Any, given: Given, plan: Plan) -> Merged:
     """Return old and new ratings together."""
     old, new, duplicates = model.ratings_, given.ratings, plan.duplicates or model.repeated
+    if new is not None and old.moments is not None and new.moments is None:
+        if getattr(model, "periods_", None) is not None:
+            raise ValueError(f"the new ratings have no times, and this {type(model).__name__} has "
+                             f"learned effects of periods: Ratings(..., times=...)")
+        validation.warn("the new ratings have no times, so that those of the fit are forgotten, "
+                        "too: Ratings(..., times=...) keeps them")
     enter = given.user_features is not None, given.item_features is not None
     if new is None:
         return Merged(old, *(np.arange(size) for size in old.shape),
