@@ -70,17 +70,18 @@ CONVERSION = ("__init__", "read", "spread", "by_user", "by_item", "finish", "pla
 
 @pytest.fixture
 def conversion(place, monkeypatch):
-    """A conversion of two parts, one gzipped, with weights and ids of text, in two ranges each.
+    """A conversion of two parts, one gzipped, with weights, times and ids of text, in two ranges.
 
     Returns the call, the folder that it makes and what is to be in it.
     """
     monkeypatch.setattr(converting, "CELL_BYTES", converting.LEAST // 24)
     random_state = np.random.default_rng(0)
     cells = random_state.permutation(12 * 10)[:40]
-    lines = [f"u{cell // 10},i{cell % 10},{cell % 5},{1 + cell % 3}\n" for cell in cells.tolist()]
-    (place / "a.csv").write_text("user,item,rating,weight\n" + "".join(lines[::2]))
+    lines = [f"u{cell // 10},i{cell % 10},{cell % 5},{1 + cell % 3},{900 - cell}\n"
+             for cell in cells.tolist()]
+    (place / "a.csv").write_text("user,item,rating,weight,when\n" + "".join(lines[::2]))
     (place / "b.csv.gz").write_bytes(gzip.compress(
-        ("user,item,rating,weight\n" + "".join(lines[1::2])).encode()))
+        ("user,item,rating,weight,when\n" + "".join(lines[1::2])).encode()))
     out = place / "made" / "ratings"
     out.parent.mkdir()
 
@@ -93,11 +94,12 @@ def conversion(place, monkeypatch):
         read.clear()
         expected = unread(out)
         convert([place / "a.csv", place / "b.csv.gz"], out, memory=converting.LEAST,
-                reading=Reading(weight="weight"))
+                reading=Reading(weight="weight", timestamp="when"))
         assert len(read) == expected                # it goes on, and does not start again
 
     work()
     wanted = contents(out)
+    assert {"user.times.npy", "item.weights.npy"} <= set(wanted)
     shutil.rmtree(out)
     assert not list(out.parent.iterdir())
     return work, out, wanted
