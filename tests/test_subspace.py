@@ -18,7 +18,7 @@ from mfcore.parallel import Pool
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Monitor, run
-from mfcore.solvers.subspace import Subspace, block_shape, step_through_blocks
+from mfcore.solvers.subspace import Subspace, block_shape, noise_width, step_through_blocks
 from mfcore.validation import DivergenceError
 
 # The cases that one formula covers, at more factors than fit one block of 16.
@@ -391,3 +391,9 @@ def test_where_factors_abound_blocks_reach_the_objective_of_exact_sweeps(setting
         at, _ = fitted(dense, start, 1, np.float64, 120, block_size)
         values.append(dense.value(at))
     assert max(values) - min(values) < 1e-4 * min(values)
+
+
+@pytest.mark.kernel
+def test_a_draw_takes_a_number_per_dimension_of_a_block_and_one_for_its_bias():
+    assert block_shape(20, 8) == (2, 16)
+    assert [noise_width(20, 8, learns_bias) for learns_bias in (False, True)] == [32, 34]
