@@ -22,13 +22,16 @@ from benchmarks.tables import (
     closed_forms,
     defaults,
     first_calls,
+    gibbs,
     growth,
+    ingredients,
     latency,
     limits,
     machine,
     ranking,
     seeds,
     settings,
+    shares_of_levels,
     speed,
     thirty_days,
     tuning,
@@ -49,7 +52,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
        for each in (speed, seeds, latency, ranking, closed_forms, behind, settings,
                     first_calls, growth, limits, accuracy, unmeasured, headline_speed,
-                    headline_accuracy, thirty_days)}}
+                    headline_accuracy, thirty_days, ingredients, shares_of_levels, gibbs)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 INLINE = re.compile(r"(<!-- figure: (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 

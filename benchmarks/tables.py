@@ -328,3 +328,38 @@ def defaults(metric: str, folder: Path = RESULTS) -> Table:
         [[name, data[name]["says"], *(figure(found, model) for model in models),
           f"{found[main]['cpu_seconds'] / found[f'{main}, 0.1.0']['cpu_seconds']:.2f}"]
          for name, found in kept.items()])
+
+
+# ---------------------------------------------------------------------------- sampling
+
+def ingredients(folder: Path = RESULTS) -> Table:
+    """Return what each ingredient takes from the RMSE on ML-100K, with intervals of 95 %."""
+    return Table(["added", "to", "change of RMSE", "from", "to (95 %)"],
+                 [[row["ingredient"], row["added to"], f"{row['difference']:+.4f}",
+                   f"{row['low']:+.4f}", f"{row['high']:+.4f}"]
+                  for row in read("ml100k_bayesian", folder).get("paired", ())])
+
+
+def shares_of_levels(folder: Path = RESULTS) -> Table:
+    """Return expected and observed shares of levels on ML-100K."""
+    found = [row for row in read("ml100k_bayesian", folder).get("rows", ())
+             if "share of each level" in row]
+    return Table(["stars", *map(str, range(1, 6)), "largest difference"],
+                 [line for row in found for line in _shares(**row["share of each level"])])
+
+
+def _shares(expected: Sequence[float], observed: Sequence[float]) -> Iterator[list[str]]:
+    largest = max(abs(one - other) for one, other in zip(expected, observed, strict=True))
+    yield ["expected", *(f"{share:.4f}" for share in expected), ""]
+    yield ["observed", *(f"{share:.4f}" for share in observed), f"{largest:.4f}"]
+
+
+def gibbs(folder: Path = RESULTS) -> Table:
+    """Return CPU-seconds of a sweep of the sampler, whole vectors and blocks of factors."""
+    found = read("gibbs", folder)
+    names = [row["solver"] for row in found.get("slopes", ())]
+    rows = [[f"{row['ratings']:,}", str(row["factors"]), *(f"{row[name]:.2f}" for name in names)]
+            for row in found.get("sweeps", ())]
+    slopes = [[f"slope {axis}", "", *(f"{row[axis]:.2f}" for row in found["slopes"])]
+              for axis in ("in ratings, 256 factors", "in factors, 1M ratings")] if rows else []
+    return Table(["ratings", "factors", *names], rows + slopes)

@@ -295,7 +295,9 @@ def test_a_drift_of_levels_is_found_and_none_does_no_harm():
 
 @pytest.mark.parametrize("make", [
     lambda: MatrixFactorization(**FEW, n_epochs=8), lambda: BayesianMF(**SHORT),
-    lambda: BayesianMF(**SHORT, **ORDINAL)], ids=["ALS", "Gibbs", "levels"])
+    lambda: BayesianMF(**SHORT, **ORDINAL),
+    lambda: BayesianMF(**{**SHORT, "n_factors": 20}, **ORDINAL, solver="subspace", block_size=16)],
+    ids=["ALS", "Gibbs", "levels", "blocks"])
 def test_a_fit_goes_on_to_the_same_bits_on_any_number_of_threads(make, tmp_path):
     train = in_levels(planted(0.5)[0])
     whole = make().set_params(user_periods="1D", item_periods=5)
