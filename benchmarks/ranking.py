@@ -42,10 +42,12 @@ from mfcore import (
 )
 from mfcore.data.split import per_user_split
 from mfcore.models.stopping import held_out
-from mfcore.tuning.spaces import LogRange, drawn
+from mfcore.tuning.spaces import LogRange, at_points, drawn
 
 RESULT = Path(__file__).parent / "results" / "ranking.json"
 BUDGET, OF_PEER, SEEDS, METRICS = 3, 8, (1, 2, 3, 4, 5), ("ndcg@20", "recall@20")
+# Penalties of implicit do not grow with the ratings of a row: a few tens are right.
+OF_IMPLICIT = {"reg": LogRange(1.0, 200.0), "alpha": LogRange(0.5, 20.0)}
 SEEDED: dict[str, Any] = {"random_state": 0, "n_threads": 1}
 DATA: dict[str, tuple[str, Callable[[Ratings], Ratings]]] = {
     "MovieTweetings, 10-core": ("movietweetings-100k", lambda ratings: ratings.filter(
@@ -83,9 +85,9 @@ class OfImplicit(Tuned):
     def fitted(self, train: Ratings) -> Any:
         """Return an ImplicitMF with the vectors of the best setting, fitted to all."""
         known, held = held_out(train, 0.1, 0)
-        space = {"reg": LogRange(0.003, 30.0), "alpha": LogRange(0.3, 30.0)}
-        settings = [{"reg": 0.01, "alpha": 1.0}, *drawn(
-            self.model, space, OF_PEER - 1, np.random.default_rng(self.model.random_state))]
+        random = np.random.default_rng(self.model.random_state)
+        settings = [{"reg": 0.01, "alpha": 1.0}, *at_points(
+            self.model, OF_IMPLICIT, drawn(OF_IMPLICIT, OF_PEER - 1, random))]
         best = max(settings, key=lambda setting: float(evaluate(
             self._with(setting, known), held, metrics=METRICS[0])[METRICS[0]]))
         return self._with(best, train)

@@ -9,6 +9,8 @@ import pytest
 import samples
 import scipy.sparse as sp
 
+import mfcore
+import mfcore.serving
 from mfcore import BiasOnly, Popularity, Ratings
 
 
@@ -130,6 +132,75 @@ def test_popularity_is_scored_as_a_ranking():
     third = model.recommend([0], k=10)[0][0, 2]
     test = sp.csr_array(([1.0], ([0], [third])), shape=(11, 8))
     assert model.score(test) == pytest.approx(1 / np.log2(4))
+
+
+GROUPS = [["a"], ["b"], ["a", "b"], [], ["b"], ["a"], ["c"], ["b"], [], ["a"], ["c"]]
+
+
+def grouped_scores(ratings: Ratings, groups: list[list[str]], shrink: float) -> np.ndarray:
+    """N p_gi of the docstring, user by user, by loops."""
+    (n_users, n_items), names = ratings.shape, sorted({g for mine in groups for g in mine})
+    cells = samples.stored(ratings.by_user).astype(float) if ratings.weights is None else \
+        samples.dense(ratings.by_user, ratings.weights)
+    N_i = cells.sum(0)
+    scores = np.empty((n_users, n_items))
+    for u in range(n_users):
+        of_groups = []
+        for g in groups[u]:
+            N_gi = sum((cells[v] / len(groups[v]) for v in range(n_users) if g in groups[v]),
+                       np.zeros(n_items))
+            p = (N_gi + shrink * N_i / N_i.sum()) / (N_gi.sum() + shrink)
+            of_groups.append(N_i.sum() * p)
+        scores[u] = np.mean(of_groups, axis=0) if of_groups else N_i
+    assert names == ["a", "b", "c"]
+    return scores
+
+
+@pytest.mark.parametrize("shrink", [0.0, 0.7, 30.0])
+@pytest.mark.parametrize("ratings", [Ratings(samples.matrix()), weighted()],
+                         ids=["", "weighted"])
+def test_popularity_by_group_is_the_formula_of_the_docstring(ratings, shrink):
+    model = Popularity(shrink=shrink).fit(ratings, user_features=GROUPS)
+    wanted = grouped_scores(ratings, GROUPS, shrink)
+    users, items = np.indices(wanted.shape).reshape(2, -1)
+    np.testing.assert_allclose(model.predict(users, items), wanted.ravel(), rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(model.predict([99], [1]), wanted[3, 1])       # of no group
+
+
+def test_a_new_user_is_served_by_its_group(tmp_path):
+    model = Popularity(shrink=0.7).fit(samples.matrix(), user_features=GROUPS)
+    wanted = model.recommend([1, 3], exclude_seen=False)
+    for each in model, mfcore.load(saved(model, tmp_path)):
+        got = each.recommend(user_features=[["b"], []])
+        np.testing.assert_array_equal(got[0], wanted[0])
+        np.testing.assert_array_equal(got[1], wanted[1])
+    served = mfcore.serving.load(saved(model, tmp_path))
+    np.testing.assert_array_equal(served.recommend([1, 3], exclude_seen=False)[0], wanted[0])
+
+
+def saved(model: Any, folder: Any) -> Any:
+    model.save(folder / "model")
+    return folder / "model"
+
+
+def test_groups_that_come_and_change_are_counted_as_in_a_fit():
+    cells, later = samples.matrix(), [["c"], *GROUPS[1:-1], ["a", "c"]]
+    model = Popularity(shrink=0.7).fit(cells[:-1], user_features=GROUPS[:-1])
+    model.update(cells[[0, 10]], how="replace", users=[0, 10], user_features=[later[0], later[10]])
+    wanted = Popularity(shrink=0.7).fit(cells, user_features=later)
+    users, items = np.indices(wanted.ratings_.shape).reshape(2, -1)
+    np.testing.assert_allclose(model.predict(users, items), wanted.predict(users, items),
+                               rtol=2e-6)
+    model.forget([4])
+    left = Popularity(shrink=0.7).fit(cells[np.delete(np.arange(11), 4)],
+                                      user_features=later[:4] + later[5:])
+    np.testing.assert_allclose(model.predict(0, np.arange(8)), left.predict(0, np.arange(8)),
+                               rtol=2e-6)
+
+
+def test_what_users_have_rated_is_no_group():
+    with pytest.raises(ValueError, match="must be groups"):
+        Popularity().fit(samples.matrix(), user_features="history")
 
 
 # ------------------------------------------------------------------------------- both

@@ -379,7 +379,7 @@ def test_parameters_out_of_range_are_refused(params, message):
 
 def test_negative_features_have_no_average():
     users = concatenate(one_hot(COUNTRY), numeric(np.linspace(-1, 1, 11), "age"))
-    with pytest.raises(ValueError, match="features='average' must be >= 0"):
+    with pytest.raises(ValueError, match="that are averaged must be >= 0"):
         fitted("average", user_features=users)
 
 

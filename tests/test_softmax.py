@@ -11,6 +11,7 @@ import pytest
 import samples
 import scipy.sparse as sp
 
+import mfcore
 from mfcore import Popularity, Ratings, SoftmaxMF, evaluate, gradcheck
 from mfcore.data.split import per_user_split
 from mfcore.gradcheck import GradientError
@@ -218,7 +219,7 @@ def started(tau=0.5, length=2.0, k=8) -> tuple[sp.csr_array, Vectors]:
     cells.eliminate_zeros()
     at = Vectors(*(1e-9 * random.standard_normal((n, k)) for n in cells.shape))
     at.Q[7] = 0
-    SpectralStart(cells, tau, length).begin(at, Pool(1))
+    SpectralStart(cells, (tau,), length).begin(at, Pool(1))
     return cells, at
 
 
@@ -246,6 +247,32 @@ def test_rows_of_zeros_stay_and_rows_without_choices_lie_where_they_are_least_po
     assert not at.Q[7].any()
     assert np.argmin(np.delete(at.Q[:, 0], 7)) == 0
     assert abs(at.Q[0, 1:]).max() < 1e-6
+
+
+def test_popularity_alone_is_what_choices_without_taste_leave():
+    random = np.random.default_rng(0)
+    odds = np.linspace(0.02, 0.4, 80)
+    cells = sp.csr_array((random.random((400, 80)) < odds).astype(float))
+    model = SoftmaxMF(16, random_state=0).fit(cells)
+    assert model.n_epochs_ == 0
+    wanted = Popularity().fit(cells).predict(0, np.arange(80))
+    scores = model.predict(0, np.arange(80))
+    assert (np.diff(scores[np.argsort(wanted)]) >= -1e-6).all()
+
+
+def test_the_temperature_of_the_better_start_is_taken_and_kept(tmp_path):
+    cells = audiences()
+    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 8)) for n in cells.shape))
+    random, hits = np.random.default_rng(0), np.linspace(0.02, 0.6, 60)
+    popular = sp.csr_array((random.random((90, 60)) < hits).astype(float))
+    found = [SpectralStart(each, (0.02, 0.5), 1.0).begin(at.copy(), Pool(1))
+             for each in (cells, popular)]
+    assert found == [0.02, 0.5]
+    model = SoftmaxMF(8, n_epochs=1, random_state=0).fit(cells)
+    assert model.temperature_ in (0.2, 0.4)
+    model.save(tmp_path / "model")
+    assert mfcore.load(tmp_path / "model").temperature_ == model.temperature_
+    assert SoftmaxMF(8, temperature=0.3, n_epochs=1).fit(cells).temperature_ == 0.3
 
 
 def test_an_epoch_visits_every_chosen_cell_once_in_an_order_of_its_own():

@@ -281,3 +281,22 @@ def test_the_model_as_given_goes_through_every_rung():
     found = tune(MatrixFactorization(**SMALL), noisy(), {"reg": LogRange(1e-3, 1e-2)}, budget=12)
     given = [row for row in rows(found.table) if row["trial"] == 0]
     assert {row["epochs"] for row in given} == {row["epochs"] for row in rows(found.table)}
+
+
+def test_the_first_setting_is_the_model_just_as_given():
+    found = tune(MatrixFactorization(24, n_epochs=9, random_state=0), noisy(), budget=6)
+    sizes = {row["trial"]: row["n_factors"] for row in rows(found.table)}
+    assert sizes[0] == 24
+    assert sizes[1] == 12
+    scores = {(row["trial"], row["epochs"]): row["rmse"] for row in rows(found.table)}
+    assert min(scores.values()) <= scores[0, 9]
+
+
+def test_the_search_looks_around_what_a_fit_has_found_by_itself():
+    space = {"reg": LogRange(0.01, 100.0), "n_epochs": [2, 5]}
+    model = MatrixFactorization(8, n_epochs=5).fit(noisy())
+    assert isinstance(model.reg, str)
+    place, epochs = halving.point_of(space, model)
+    assert space["reg"].ppf(place) == pytest.approx(model.reg_)
+    assert epochs == 0.75
+    assert np.isnan(halving.point_of({"reg": [0.5, 1.0]}, model)).all()

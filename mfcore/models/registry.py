@@ -157,7 +157,7 @@ MODELS = {each.name: each for each in (
     Model("BiasOnly", "mfcore.models.baselines", "bias", "ratings, by means of users and items",
           "ratings", BOTH | LINEAR | {"weights", "fold_in_users", "checkpoint"}),
     Model("Popularity", "mfcore.models.baselines", "popularity", "what most users have rated",
-          "scores", BOTH | LINEAR | {"weights", "fold_in_users", "checkpoint"}),
+          "scores", BOTH | LINEAR | {"weights", "user_features", "fold_in_users", "checkpoint"}),
     Model("Segmented", "mfcore.models.segments.segmented", "segmented",
           "another model for each segment of users", "as its estimator",
           frozenset({"fold_in_users"}),

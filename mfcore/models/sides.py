@@ -108,7 +108,7 @@ class Side:
         """Keep the features of the fit; raise for negative ones where they are averaged."""
         if features is not None:
             if self.averaged and features.matrix.nnz:
-                validation.nonnegative(f"{self.name}_features of features='average'",
+                validation.nonnegative(f"{self.name}_features that are averaged",
                                        features.matrix.data)
             self.features, self.feature_names = features, list(features.names)
             self.feature_mean = np.asarray(self.shares(features.matrix).mean(axis=0)).ravel()

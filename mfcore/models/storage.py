@@ -35,11 +35,10 @@ AXES = {f"{side}_{name}_": axes.replace("row", side) for side in ("user", "item"
             "feature_factors": "row_feature factor", "feature_bias": "row_feature",
             "feature_mean": "row_feature", "bias_samples": "sample row",
             "feature_bias_samples": "sample row_feature", "prior_mean": "sample unknown",
-            "prior_precision": "sample unknown",
-            "stale": "row"}.items()}
+            "prior_precision": "sample unknown", "stale": "row"}.items()}
 AXES.update(noise_precision_="sample", segment_of_user_="user", place_of_user_="user",
-            user_degrees_="user", item_degrees_="item", singular_values_="factor",
-            user_drift_="user_effect entry", item_drift_="item_effect entry", levels_="level",
+            user_degrees_="user", item_degrees_="item", singular_values_="factor", levels_="level",
+            user_drift_="user_effect entry", item_drift_="item_effect entry",
             cut_points_="sample cut")
 # What every fit leaves, also one that leaves the rest to models inside.
 COMMON = {"mean_rating_", "rating_range_", "has_seen_", "history_"}
@@ -232,10 +231,11 @@ def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
     averaged = getattr(model, "features", "learned") == "average"
     sides = Sides(*(model.side_type(name, averaged) for name in ("user", "item")))
     for side in sides:
+        older = f"{side.name}_features_" not in fitted         # (of a class that took none then)
         for part, name in zip(side.parts, side.named(), strict=True):
-            if name not in fitted:
+            if name not in fitted and not (older and part.startswith("feature")):
                 raise ValueError(f"{name} is missing")
-            setattr(side, part, fitted.pop(name))
+            setattr(side, part, fitted.pop(name, None))
         side.stale = fitted.pop(f"{side.name}_stale_", None)
         side.sealed = True
     return sides

@@ -114,6 +114,20 @@ def fitted_biases(ratings: Ratings, mean: float, n_sweeps: int = SWEEPS
     return users, items
 
 
+def log_odds(ratings: Ratings, w0: float) -> np.ndarray:
+    """Return b̃_i = ln( (Σ w [r > 0] + ½) / (Σ w [r ≤ 0] + w0 n + ½) ), n users not having rated i.
+
+    But for the halves (Haldane 1956), it is the minimum of the logistic loss with biases of items
+    alone, unknown cells taken for zeros of weight w0.
+    """
+    matrix, n_items = ratings.by_user, ratings.shape[1]
+    liked = matrix.data > 0
+    w = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
+    yes, no = (np.bincount(matrix.indices, w * which, n_items) for which in (liked, ~liked))
+    unknown = ratings.shape[0] - np.bincount(matrix.indices, minlength=n_items)
+    return np.asarray(np.log(yes + 0.5) - np.log(no + w0 * unknown + 0.5))
+
+
 def shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
     """Return b of the rows, given those of the columns: Σ w (r − μ − b̃) / (Σ w + reg)."""
     return shrunken_means(ratings, lambda chunk: mean + other[ratings.by_user.indices[chunk]],

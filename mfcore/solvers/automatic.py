@@ -69,7 +69,7 @@ BIAS_REGS = 0.01, 1e4
 # Fits for ranks: factors, parts of the norm, sweeps of the first (they begin with random vectors)
 # and of others, users that are measured, and the place up to which.
 RANKED_FACTORS, PARTS = 32, (0.9, 0.7, 0.54, 0.42, 0.33, 0.26, 0.2)
-RANKED_FIRST, RANKED_MORE, USERS, PLACES = 4, 1, 500, 10
+RANKED_FIRST, RANKED_MORE, USERS = 4, 1, 500
 WORSE = 2.0                                         # standard errors: a part that is the last
 UNTRIED = 0.5                                       # of the norm, where nothing can be held out
 
@@ -351,23 +351,11 @@ def _is_below(values: np.ndarray, best: np.ndarray, errors: float) -> bool:
 
 def ranked(trial: Trial, rows: np.ndarray, pool: Pool) -> np.ndarray:
     """Return NDCG@10 of each of some users, their held-out cells among all unknown ones."""
-    from mfcore.kernels.ranks import NEVER
-    from mfcore.metrics.ranking import Ranks, ndcg
-    from mfcore.metrics.topk import top_k
+    from mfcore.solvers.ranked import ndcg_of
 
     at, n_items = trial.at, len(trial.at.Q)
     seen, held = (_pattern(cells, rows, n_items) for cells in (trial.known.by_user, trial.held))
-    scorer = LinearScorer(at.P[rows], at.Q, at.beta[rows], at.gamma)
-    best, _ = top_k(scorer, min(PLACES, n_items), seen=seen, pool=pool)
-    first = np.arange(len(rows))[:, None] * n_items
-    hits = np.isin(best + first, held.indices + np.repeat(first, np.diff(held.indptr)))
-    hits &= best >= 0                     # (-1, no item, is the last one of the user before)
-    users, places = np.nonzero(hits)
-    ranks, counts = np.full(held.nnz, NEVER), hits.sum(axis=1)
-    ranks[held.indptr[users] + np.arange(len(users)) - (np.cumsum(counts) - counts)[users]] = \
-        places + 1
-    values: np.ndarray = ndcg(Ranks(ranks, held.indptr), PLACES)
-    return values
+    return ndcg_of(LinearScorer(at.P[rows], at.Q, at.beta[rows], at.gamma), seen, held, pool)
 
 
 def _pattern(cells: Cells, rows: np.ndarray, n_items: int) -> sp.csr_array:

@@ -20,7 +20,8 @@ computed in fixed tiles, whose sums are added in order.  So the result does not 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -102,9 +103,19 @@ class RankingAdam(Solver):
         self._place = np.full(self.cells.shape[1], -1, np.int64)
 
     def begin(self, at: Vectors, pool: Pool) -> None:
-        """Move the vectors to where the first epoch begins."""
+        """Move the vectors to where the first epoch begins, which may say how warm it is there."""
         if self.start is not None:
-            self.start.begin(at, pool)
+            self._warm(self.start.begin(at, pool))
+
+    @property
+    def tau(self) -> float:
+        """Temperature of the loss; 1 where it has none."""
+        return float(getattr(self.problem.loss, "tau", 1.0))
+
+    def _warm(self, tau: float) -> None:
+        loss: Any = self.problem.loss
+        if hasattr(loss, "tau"):
+            self.problem = replace(self.problem, loss=replace(loss, tau=tau))
 
     def epoch(self, at: Vectors, pool: Pool) -> float:
         """Visit every chosen cell once; return the mean loss, before each step."""
@@ -160,8 +171,8 @@ class RankingAdam(Solver):
         return self._parameters
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the seed, the number of epochs done and the moments."""
-        return {"seed": np.array(self.seed), "done": np.array(self.done),
+        """Return the seed, the temperature, the number of epochs done and the moments."""
+        return {"seed": np.array(self.seed), "tau": np.array(self.tau), "done": np.array(self.done),
                 **self.optimizer.state(list(self._parameters.values()))}
 
     def sums(self) -> list[np.ndarray]:
@@ -171,6 +182,7 @@ class RankingAdam(Solver):
     def resume(self, at: Vectors, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned, to the same bits."""
         self.seed, self.done = int(state["seed"]), int(state["done"])
+        self._warm(float(state["tau"]))
         self.optimizer.resume(list(self._of(at).values()), state)
 
 

@@ -11,25 +11,36 @@ items without knowing the user.  The rest ranks as PureSVD of R does.
 
 A tenth of the random start stays in: rows without choices, and columns beyond the rank, move from
 there.  Rows of zeros stay zeros.
+
+How warm.  Twice a temperature doubles the share of popularity in b, and so says which data want it:
+of two, the one whose start ranks a held-out tenth of the choices better is also the one that ranks
+better after training (on eight of nine data sets; on the ninth both are even).  Colder data are
+those in which the leading directions say nearly all.
+
+Choices without any taste have no directions, and all that is learned of them is noise.  Popularity
+alone is c = 1, with b_i cut nowhere: ln d_i − mean, divided by its largest value, times B.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from mfcore.nn.sparse import times
-from mfcore.objectives.factors import unit_rows
+from mfcore.objectives.factors import LinearScorer, unit_rows
 from mfcore.objectives.graph import Graph
 from mfcore.objectives.softmax import Vectors
 from mfcore.parallel import Pool
+from mfcore.solvers.ranked import ndcg_of
 from mfcore.solvers.singular import Basis, SubspaceIteration
 
 STEPS = 4                       # of the subspace iteration
 COMMON, MOST = 0.5, 0.8         # c, B
 NOISE = 0.1
+HELD, MOST_USERS, MOST_DRAWS = 0.1, 1000, 8
 
 
 @dataclass(frozen=True)
@@ -37,40 +48,87 @@ class SpectralStart:
     """Moves random vectors of a given length to where a fit to `cells` begins.
 
     cells : csr_array, shape (n_users, n_items), whose pattern holds what users have chosen
-    tau : float, > 0
+    taus : tuple of float, > 0, of which the best is found; one stays as it is
     length : float, > 0, of the vectors
     """
 
     cells: sp.csr_array
-    tau: float
+    taus: tuple[float, ...]
     length: float
 
-    def begin(self, at: Vectors, pool: Pool) -> None:
-        """Do so, in place; vectors of one number stay as they are."""
+    def popular(self, at: Vectors) -> Vectors:
+        """Return vectors whose scores say popularity alone; those of one number cannot."""
+        P, Q = np.zeros_like(at.P), np.zeros_like(at.Q)
+        if Q.shape[1] > 1:
+            t = np.log(np.maximum(self._counts, 0.5))
+            t -= (t.min() + t.max()) / 2
+            Q[:, 0] = b = MOST * t / max(t.max(), 1e-9)
+            P[:, 0], Q[:, 1] = 1, np.sqrt(1 - b ** 2)
+        return replace(at, P=self.length * P, Q=self.length * Q)
+
+    @property
+    def _counts(self) -> np.ndarray:
+        return np.bincount(self.cells.indices, minlength=self.cells.shape[1]).astype(np.float64)
+
+    def begin(self, at: Vectors, pool: Pool) -> float:
+        """Do so, in place, and return τ; vectors of one number stay as they are."""
         w = min(at.P.shape[1], *self.cells.shape)
         if w == 1:
-            return
-        counts = np.bincount(self.cells.indices, minlength=len(at.Q)).astype(np.float64)
-        V, Z, sigma = self._leading(at.Q[:, :w], counts, pool)
+            return self.taus[0]
+        tau = self.taus[0] if len(self.taus) == 1 else self._best(at, w, pool)
+        self._place(at, self._leading(at.Q[:, :w], pool), tau)
+        return tau
+
+    def _best(self, at: Vectors, w: int, pool: Pool) -> float:
+        """Return the τ whose start ranks a held-out tenth best; of few users, several tenths."""
+        total, n_users = np.zeros(len(self.taus)), 0
+        for seed in range(MOST_DRAWS):
+            values = self._ranked(at.copy(), w, np.random.default_rng(seed), pool)
+            total += values.sum(axis=1)
+            n_users += values.shape[1]
+            if n_users >= MOST_USERS:
+                break
+        return self.taus[int(np.argmax(total))]
+
+    def _ranked(self, at: Vectors, w: int, random: np.random.Generator, pool: Pool) -> np.ndarray:
+        """Return NDCG@10 of some users by a held-out tenth, shape (n_taus, n_users)."""
+        users = np.repeat(np.arange(self.cells.shape[0]), np.diff(self.cells.indptr))
+        is_held = random.random(len(users)) < HELD
+        known, held = (_part(self.cells, users, mask) for mask in (~is_held, is_held))
+        rows = np.flatnonzero((np.diff(known.indptr) > 0) & (np.diff(held.indptr) > 0))
+        rows = np.sort(random.permutation(rows)[:MOST_USERS])
+        if not rows.size:
+            return np.zeros((len(self.taus), 0))
+        start, values = replace(self, cells=known), []
+        leading = start._leading(at.Q[:, :w].copy(), pool)
+        for tau in self.taus:
+            moved = at.copy()
+            start._place(moved, leading, tau)
+            scorer = LinearScorer(unit_rows(moved.P[rows]), unit_rows(moved.Q))
+            values.append(ndcg_of(scorer, known[rows], held[rows], pool))
+        return np.array(values)
+
+    def _place(self, at: Vectors, leading: Leading, tau: float) -> None:
+        V, Z, sigma = leading
+        counts = self._counts
         b = np.log(np.maximum(counts, 1))
-        b = np.clip(self.tau / COMMON * (b - b @ counts / counts.sum()), -MOST, MOST)
+        b = np.clip(tau / COMMON * (b - b @ counts / counts.sum()), -MOST, MOST)
         root = np.sqrt(sigma[1:]).astype(Z.dtype)
         Z = np.divide(Z[:, 1:], root, out=np.zeros_like(Z[:, 1:]), where=root > 0)
         self._move(at.P, np.full(len(Z), COMMON), Z)
         self._move(at.Q, b, V[:, 1:] * root)
 
-    def _leading(self, Q: np.ndarray, counts: np.ndarray, pool: Pool
-                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return V, R V and the singular values."""
+    def _leading(self, Q: np.ndarray, pool: Pool) -> Leading:
+        """Return V, R V and the singular values, from the columns of Q, which are overwritten."""
         graph = Graph(self.cells, sp.csr_array(self.cells.astype(bool).T), False,
-                      np.diff(self.cells.indptr).astype(np.float64), counts)
+                      np.diff(self.cells.indptr).astype(np.float64), self._counts)
         R, transposed = graph.normalised(Q.dtype)
         solver, at = SubspaceIteration(R, transposed, Q.shape[1]), Basis(Q, np.zeros(0))
         solver.begin(at, pool)
         for _ in range(STEPS):
             solver.epoch(at, pool)
         solver.finish(at, pool)
-        return at.Q, times(R, at.Q, pool), np.sqrt(at.theta)
+        return Leading(at.Q, times(R, at.Q, pool), np.sqrt(at.theta))
 
     def _move(self, X: np.ndarray, common: np.ndarray, rest: np.ndarray) -> None:
         alive = self.length * X.any(axis=1)
@@ -79,3 +137,17 @@ class SpectralStart:
         rest = unit_rows(rest)
         rest *= (alive * np.sqrt(1 - common ** 2)).astype(rest.dtype)[:, None]
         X[:, 1:1 + rest.shape[1]] += rest
+
+
+class Leading(NamedTuple):
+    """V, R V and Σ."""
+
+    V: np.ndarray
+    Z: np.ndarray
+    sigma: np.ndarray
+
+
+def _part(cells: sp.csr_array, users: np.ndarray, mask: np.ndarray) -> sp.csr_array:
+    """Return some of the cells."""
+    indptr = np.append(0, np.cumsum(np.bincount(users[mask], minlength=cells.shape[0])))
+    return sp.csr_array((cells.data[mask], cells.indices[mask], indptr), shape=cells.shape)

@@ -118,11 +118,9 @@ class Costs:
         goes_on = self.alternates and rung.users == 1
         return max(1 / KEPT, 1 - rung.epochs) if goes_on else 1.0
 
-    def more_epochs(self, params: Mapping[str, Any], done: float, budget: float) -> int:
-        """Return the epochs of a fit to all ratings: as many as a budget has left for them."""
-        least = max(1, round(self.left(Rung(1.0, done)) * self.n_epochs))
-        epoch = self._fits(params, 1.0, 1 / self.n_epochs) - self._fits(params, 1.0, 0.0)
-        return max(least, int((budget - self._fits(params, 1.0, 0.0)) / epoch + 1e-9))
+    def whole(self, params: Mapping[str, Any]) -> float:
+        """Return what a fit to all ratings costs that goes on from nothing."""
+        return self._fits(params, 1.0, 1.0)
 
     def size(self, params: Mapping[str, Any]) -> float:
         """Return what a setting costs relative to the model as given, by factors and epochs."""

@@ -2,16 +2,17 @@
 
 Many settings are tried on a sample of the users, the best third on a larger one, the best third
 of those on all users for a third of the epochs, and the best of these for all epochs.  The first
-setting, the model as given, goes on through all of them: what is best on a small sample may not be
-better than a default.  Where only epochs grow, a fit goes on from the state that it has, by the
+setting, the model just as given, goes through all of them: what is best on a small sample may not
+be better than a default.  Where only epochs grow, a fit goes on from the state that it has, by the
 library's checkpoints.  Alternating fits take their few epochs on samples, too: shorter ones prefer
 weak penalties.  Sizes of vectors are doubled after that, from a small one, as long as the held-out
-ratings gain at the last rung but one.  Larger models start from scratch: from
-padded vectors of a smaller one they are behind after as many epochs.  What is left of the budget
-goes to settings next to the best one, in a neighbourhood that shrinks.
+ratings gain at the last rung but one, and start from scratch: from padded vectors of a smaller one
+they are behind after as many epochs.  What is left of the budget goes to settings next to the best
+one, in a neighbourhood that shrinks.
 
-The last fit, to all ratings, goes on from the vectors of the best model, where the solver
-alternates between users and items: others would lose their pace.
+The last fit, to all ratings, begins anew if the budget allows.  Else, where the solver alternates,
+it goes on from the vectors of the best model, for a third of the epochs: with more it would fit
+what the number of epochs keeps it from.
 
 Costs are counted, not measured, so that the search does not depend on the machine: one fit of the
 model as given, to all ratings, costs 1; others by their share of users, epochs and factors.
@@ -40,7 +41,7 @@ from mfcore.models.stopping import Plan, epochs_of, held_out, searches
 from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import alone, progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung, kept
-from mfcore.tuning.spaces import Doubling, at_points, checked_space, drawn, near
+from mfcore.tuning.spaces import Doubling, at_points, checked_space, drawn, near, point_of
 from mfcore.tuning.trials import Trial, Tuned, framed
 from mfcore.validation import DivergenceError
 
@@ -186,34 +187,32 @@ class Search:
     progress: Any = None
     folder: Path = Path()
 
-    # ------------------------------------------------------------------ before any work
-
     def spend(self, budget: float) -> None:
         """Lay out as many trials as a budget pays for."""
         small = {name: max(each.low, min(each.high, getattr(self.given, name) // 2))
                  for name, each in self.space.items() if isinstance(each, Doubling)}
         double = {name: 2 * each for name, each in small.items()}
-        end = self.costs.rungs[-1]
-        least = self.costs.search(1, small) + self._last(small, end)
+        given = {name: getattr(self.given, name) for name in small}
+        first, end = self.costs.search(1, given), self.costs.rungs[-1]
+        least = first + self._last(given, end)
         if budget < least:
             raise ValueError(f"budget must be at least {math.ceil(10 * least) / 10} fits, to try "
                              f"one setting and to fit with it to all ratings, got {budget}")
-        later, tried, most = self._last(small, end), 0.0, self.space
-        while double and all(size <= most[name].high for name, size in double.items()):
+        later, tried = self._last(given, end), 0.0
+        while double and all(size <= self.space[name].high for name, size in double.items()):
             tried += self._early(double)
             if tried + self._last(double, self.costs.early) > FOR_SIZES * budget:
                 break
             later = max(later, tried + self._last(double, self.costs.early))
             double = {name: 2 * size for name, size in double.items()}
-        n = 1
-        while n < MOST and self.costs.search(n + 1, small) + later <= budget:
+        n, later = 0, later + first - self.costs.search(1, small)
+        while n < MOST and self.costs.search(n + 2, small) + later <= budget:
             n += 1
-        points = drawn(self.space, n - 1, self.random)
-        settings = zip([None, *points], [{}, *at_points(self.given, self.space, points)],
-                       strict=True)
+        points = drawn(self.space, n, self.random)
+        settings = at_points(self.given, self.space, points)
         self.budget = budget
-        self.trials = [Trial(number, {**small, **params}, point)
-                       for number, (point, params) in enumerate(settings)]
+        self.trials = [Trial(0, given), *(Trial(number, {**small, **params}, point) for number, (
+            point, params) in enumerate(zip(points, settings, strict=True), 1))]
         for trial in self.trials:
             self._made(trial.params).validate()
 
@@ -227,8 +226,6 @@ class Search:
     def _early(self, params: Mapping[str, Any]) -> float:
         """Return what it costs to see what a size is worth."""
         return self.costs.step(params, Rung(), self.costs.early)
-
-    # ----------------------------------------------------------------------- the search
 
     def run(self) -> None:
         """Halve the settings rung by rung; double the sizes; then look around the best."""
@@ -263,11 +260,12 @@ class Search:
         """Try settings next to the best one for what is left, and go on with those that gain."""
         width, early = WIDTH, self.costs.early
         while (best := self.best) is not None and len(self.trials) < MOST:
-            point = near(self.space, best.point, width, self.random)
+            if best.point is None:
+                best.point = point_of(self.space, self.best_model)
+            point = near(best.point, width, self.random)
             params = {**best.params, **at_points(self.given, self.space, [point])[0]}
-            cost = self._early(params) + self._last(params, best.rung)
-            if best.rung != early:
-                cost += self.costs.step(params, early, best.rung)
+            more = self.costs.step(params, early, best.rung) if best.rung != early else 0.0
+            cost = self._early(params) + more + self._last(params, best.rung)
             if not len(point) or self.spent + cost > self.budget:
                 return
             trial = Trial(len(self.trials), params, point)
@@ -293,8 +291,8 @@ class Search:
             value = self._measured(model, rows, cost)
         except (DivergenceError, FloatingPointError):
             value = math.nan
-        score, before = -math.inf if math.isnan(value) else sign(self.metric) * value, trial.rung
-        gained = before.users < rung.users or score >= trial.score
+        score = -math.inf if math.isnan(value) else sign(self.metric) * value
+        gained = trial.rung.users < rung.users or score >= trial.score
         if gained:                                              # (else fewer epochs were better)
             trial.score, trial.epochs = score, n_epochs
         trial.rung = rung
@@ -390,9 +388,10 @@ class Search:
             learned = self.known
             if epochs > done and self.best.rung.users == 1:
                 plan = plan._replace(checkpoint=(self.folder / str(self.best.number), epochs))
-        elif self.costs.goes_on and self.costs.alternates and self.best.rung.users == 1:
-            more = self.costs.more_epochs(params, done / epochs, self.budget - self.spent)
-            plan = Plan(min(more, epochs), None, start=self.best_model)
+        elif self.costs.goes_on and self.costs.alternates and self.best.rung.users == 1 \
+                and self.spent + self.costs.whole(params) > self.budget:
+            share = self.costs.left(Rung(1.0, done / epochs))
+            plan = Plan(max(1, round(share * epochs)), None, start=self.best_model)
         fit_as_planned(model, learned, plan, user_features=self.features[0],
                        item_features=self.features[1])
         return model

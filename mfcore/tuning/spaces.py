@@ -25,6 +25,11 @@ class LogRange(NamedTuple):
         """Return the value below which a share of the draws lies."""
         return float(self.low * (self.high / self.low) ** share)
 
+    def cdf(self, value: float) -> float:
+        """Return the share of the draws that lies below a value; it is not below 0 or above 1."""
+        share = np.log(max(value, self.low) / self.low) / np.log(self.high / self.low)
+        return float(min(share, 1.0))
+
 
 class Range(NamedTuple):
     """Numbers from low to high, uniform."""
@@ -35,6 +40,10 @@ class Range(NamedTuple):
     def ppf(self, share: float) -> float:
         """Return the value below which a share of the draws lies."""
         return float(self.low + (self.high - self.low) * share)
+
+    def cdf(self, value: float) -> float:
+        """Return the share of the draws that lies below a value; it is not below 0 or above 1."""
+        return float(np.clip((value - self.low) / (self.high - self.low), 0, 1))
 
 
 class Doubling(NamedTuple):
@@ -138,14 +147,28 @@ def drawn(space: Mapping[str, Any], n: int, random: np.random.Generator) -> np.n
     return points
 
 
-def near(space: Mapping[str, Any], point: np.ndarray | None, width: float,
-         random: np.random.Generator) -> np.ndarray:
-    """Draw a point within width / 2 of another one, reflected at the bounds; None: anywhere."""
-    drawn = random.random(len(_names(space)))
-    if point is None:
-        return drawn
-    moved = np.abs(point + width * (drawn - 0.5))
+def near(point: np.ndarray, width: float, random: np.random.Generator) -> np.ndarray:
+    """Draw a point within width / 2 of another one, reflected at the bounds; NaN: anywhere."""
+    drawn = random.random(len(point))
+    moved = np.abs(np.where(np.isnan(point), drawn, point + width * (drawn - 0.5)))
     return np.where(moved > 1, 2 - moved, moved)
+
+
+def point_of(space: Mapping[str, Any], model: Any) -> np.ndarray:
+    """Return where the setting of a fitted model lies in a space; NaN where nobody can say.
+
+    What a fit has found, such as the `reg_` of reg="auto", counts as set.
+    """
+    def share(name: str) -> float:
+        each, value = space[name], getattr(model, name)
+        if isinstance(value, str):
+            value = vars(model).get(f"{name}_", value)
+        if not hasattr(each, "ppf"):
+            known = list(each)
+            return (known.index(value) + 0.5) / len(known) if value in known else np.nan
+        return float(each.cdf(value)) if hasattr(each, "cdf") and np.isscalar(value) else np.nan
+
+    return np.array([share(name) for name in _names(space)])
 
 
 def at_points(model: Any, space: Mapping[str, Any], points: Sequence[np.ndarray] | np.ndarray

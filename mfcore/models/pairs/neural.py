@@ -29,7 +29,7 @@ from mfcore.nn.layers import Linear
 from mfcore.nn.losses import Loss, logistic, squared
 from mfcore.nn.network import Trainer, blocks_of
 from mfcore.nn.optimizers import OPTIMIZERS, Optimizer, inverse_decay, optimizer
-from mfcore.objectives.biases import fitted_biases, mean_biases
+from mfcore.objectives.biases import fitted_biases, log_odds, mean_biases
 from mfcore.solvers.neural import NeuralSGD, TrainingCells
 
 Self = TypeVar("Self", bound="NeuralMF")
@@ -256,17 +256,21 @@ class NeuralMF(Recommender):
 
     def _biases_alone(self, ratings: Ratings, both: tuple[Tables, Tables], output: Linear,
                       at: Any) -> Callable[[], Any] | None:
-        """Return what returns the start with f = 0 and the biases of `BiasOnly`; None: it has none.
+        """Return what returns the start with f = 0 and biases alone; None: it has none.
+
+        They are those of `BiasOnly`, or the log-odds of items.
         """
         def simple() -> Any:
             start, output.W.value[...] = output.W.value.copy(), 0
-            self._set_biases(both, fitted_biases(ratings, self.mean_rating_))
+            self._set_biases(both, fitted_biases(ratings, self.mean_rating_)
+                             if self.predicts_ratings else
+                             (0, log_odds(ratings, self.unknown_weight_)))
             found = at.copy()
             self._set_biases(both, (0, 0))
             output.W.value[...] = start
             return found
 
-        return simple if self.bias == "learned" and self.predicts_ratings else None
+        return simple if self.bias == "learned" else None
 
     def _set_biases(self, both: tuple[Tables, Tables], biases: tuple[Any, Any]) -> None:
         for tables, bias in zip(both, biases, strict=True):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
 from mfcore.models.fitted import Linear
 from mfcore.models.ranking.bpr import liked
 from mfcore.models.recommender import Recommender
-from mfcore.models.settings import TRAINED, setting, settings
+from mfcore.models.settings import TRAINED, fitted, setting, settings
 from mfcore.models.sides import FeaturedSide, Row, Sides
 from mfcore.models.stopping import AUTO, Budget
 from mfcore.models.training import Start
@@ -68,8 +67,8 @@ class SoftmaxMF(Recommender):
         τ of "softmax", "psl", "sl@k" and "bpr": the lower, the more the best negatives count.  For
         cosines 0.05 to 0.4; try lower values where items and ratings are many.  "auto": 1 for
         products; for cosines 0.2 up to 2,000 items, and then down with their logarithm to 0.1 at
-        40,000, which lies between what was best on validation parts of data with 1,500 to 10,500
-        items, and what is published for 41,000.
+        40,000, or twice that: the one whose start ranks a held-out tenth better
+        (solvers/spectral.py).  What was found is `temperature_`.
     margin : float, > 0
         m of "ccl", above which a negative's cosine counts, and of "warp".
     negative_weight : float, > 0
@@ -89,7 +88,8 @@ class SoftmaxMF(Recommender):
     n_epochs : int >= 1, or "auto"
         Passes over the chosen cells.  "auto": as many as a held-out tenth finds to be best, within
         a budget of steps (`budget`); where that is fewer than 100 ratings, the steps that do
-        without.  An integer holds nothing out, unless `validation` is given.
+        without.  An integer holds nothing out, unless `validation` is given.  Of cosines,
+        popularity alone counts as epoch 0, and stays where no epoch is better.
     init_scale : float, > 0
         Length of the vectors at the start: of cosines along popularity and the leading directions
         of the graph of users and items (solvers/spectral.py), of products at random.
@@ -161,6 +161,8 @@ class SoftmaxMF(Recommender):
     n_epochs: int | str = setting(default=AUTO, low=1, among=(AUTO,))
     init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
 
+    temperature_: float = fitted(doc="τ of the fit.")
+
     # Chosen on validation parts: see benchmarks/defaults.py.
     budget = Budget(enough=5000, patience=800, epochs=(5, 60), most=100)
 
@@ -188,22 +190,22 @@ class SoftmaxMF(Recommender):
         F, E = (None if side.features is None else side.features.matrix.astype(real)
                 for side in sides)
         at = Vectors(P, Q, *(side.groups(self.n_factors, real)[0] for side in sides))
-        solver = RankingAdam(cells, self._problem(len(Q)), self._negatives(len(Q)),
+        taus = self._taus(len(Q))
+        spectral = SpectralStart(cells, taus, self.init_scale) if self.similarity == "cosine" \
+            else None
+        solver = RankingAdam(cells, self._problem(taus[0]), self._negatives(len(Q)),
                              (F, E), Adam(self.learning_rate, lazy=True), self.batch_size,
-                             seed=int(random.integers(2**63)), start=self._spectral(cells))
+                             seed=int(random.integers(2**63)), start=spectral)
 
         def publish(at: Vectors) -> None:
+            self.temperature_ = solver.tau
             for side, X, features, G in zip(sides, (at.P, at.Q), (F, E), (at.G, at.H), strict=True):
                 whole = X if features is None else X + features @ G
                 side.factors = unit_rows(whole) if self.similarity == "cosine" else whole
                 side.feature_factors = None if features is None else G
 
-        return Start(solver, at, publish)
-
-    def _spectral(self, cells: sp.csr_array) -> SpectralStart | None:
-        if self.similarity == "dot":
-            return None
-        return SpectralStart(cells, self._tau(cells.shape[1]), self.init_scale)
+        return Start(solver, at, publish,
+                     simple=None if spectral is None else lambda: spectral.popular(at))
 
     def n_steps(self, ratings: Ratings) -> int:
         """Return the steps of an epoch."""
@@ -224,7 +226,7 @@ class SoftmaxMF(Recommender):
             P = np.broadcast_to(means, (new.n_rows, k)).astype(real)
         draws = Negatives(self._negatives(len(Q)).number, False)
         fold_in_by_ranking(cells, P, Q, *draws.draw(cells, np.zeros(0), np.random.default_rng(0)),
-                           self._problem(len(Q)), pool)
+                           self._problem(self.temperature_), pool)
         return Folded(unit_rows(P) if self.similarity == "cosine" else P, None)
 
     def _default(self, side: FeaturedSide) -> Row | None:
@@ -234,16 +236,17 @@ class SoftmaxMF(Recommender):
             return row
         return Row(unit_rows(row.vector[None])[0], 0.0)
 
-    def _problem(self, n_items: int) -> Ranked:
-        return Ranked(self._loss(n_items), self.similarity == "cosine", self.reg)
+    def _problem(self, tau: float) -> Ranked:
+        return Ranked(self._loss(tau), self.similarity == "cosine", self.reg)
 
-    def _tau(self, n_items: int) -> float:
+    def _taus(self, n_items: int) -> tuple[float, ...]:
         if not isinstance(self.temperature, str):
-            return self.temperature
-        return temperature_of(n_items) if self.similarity == "cosine" else 1.0
+            return (self.temperature,)
+        if self.similarity == "dot":
+            return (1.0,)
+        return temperature_of(n_items), 2 * temperature_of(n_items)
 
-    def _loss(self, n_items: int) -> Loss:
-        tau = self._tau(n_items)
+    def _loss(self, tau: float) -> Loss:
         made: dict[str, Loss] = {
             "softmax": Softmax(tau), "psl": Surrogate(tau), "sl@k": TopK(tau), "bpr": Pairs(tau),
             "ccl": Contrastive(self.negative_weight, self.margin), "warp": Warp(self.margin)}

@@ -51,14 +51,14 @@ def solve(draft: Any, users: Part, items: Part, rows: str = "grown", n_passes: i
     counts = np.diff(ratings.by_user.indptr), column_counts(ratings.by_user.indices,
                                                             ratings.shape[1])
     waits = rows == "grown" and getattr(draft.answers(), "waits", False)
-    every = getattr(draft.answers(), "ages", False)
+    every = getattr(draft.answers(), "shared", False)
     news = [news_of(side, part) for side, part in zip(both, parts, strict=True)]
     chosen = [np.flatnonzero(part.solved & (every | part.asked
                                             | enough(new, n if waits else 0 * n)))
               for part, new, n in zip(parts, news, counts, strict=True)]
     with Pool(draft.n_threads) as pool:
         if len(chosen[1]):
-            fresh = chosen[0][chosen[0] >= len(draft.users_.counts)]
+            fresh = chosen[0] if every else chosen[0][chosen[0] >= len(draft.users_.counts)]
             _solve_users(draft, fresh, users.features, pool)
         for _ in range(n_passes if len(chosen[1]) else 1):
             _solve_items(draft, chosen[1], items.features, pool)
