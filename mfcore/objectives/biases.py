@@ -123,9 +123,9 @@ def log_odds(ratings: Ratings, w0: float) -> np.ndarray:
     matrix, n_items = ratings.by_user, ratings.shape[1]
     liked = matrix.data > 0
     w = np.ones(ratings.nnz) if ratings.weights is None else ratings.weights
-    yes, no = (np.bincount(matrix.indices, w * which, n_items) for which in (liked, ~liked))
+    above, below = (np.bincount(matrix.indices, w * which, n_items) for which in (liked, ~liked))
     unknown = ratings.shape[0] - np.bincount(matrix.indices, minlength=n_items)
-    return np.asarray(np.log(yes + 0.5) - np.log(no + w0 * unknown + 0.5))
+    return np.asarray(np.log(above + 0.5) - np.log(below + w0 * unknown + 0.5))
 
 
 def shrunken(ratings: Ratings, mean: float, other: np.ndarray, reg: float) -> np.ndarray:
