@@ -210,8 +210,9 @@ BOTH = [BiasOnly, Popularity]
 
 @pytest.mark.parametrize("made", BOTH)
 @pytest.mark.parametrize("ask", [
-    lambda m: m.similar_items([0]), lambda m: m.similar_users([0]), lambda m: m.explain(0, 0)],
-    ids=["similar_items", "similar_users", "explain"])
+    lambda m: m.similar_items([0]), lambda m: m.similar_users([0]), lambda m: m.explain(0, 0),
+    lambda m: m.similar_groups("a")],
+    ids=["similar_items", "similar_users", "explain", "similar_groups"])
 def test_what_needs_factors_is_not_implemented(made, ask):
     model = made().fit(samples.matrix())
     with pytest.raises(NotImplementedError, match=made.__name__):

@@ -258,6 +258,8 @@ def test_popularity_alone_is_what_choices_without_taste_leave():
     wanted = Popularity().fit(cells).predict(0, np.arange(80))
     scores = model.predict(0, np.arange(80))
     assert (np.diff(scores[np.argsort(wanted)]) >= -1e-6).all()
+    new = model.recommend(ratings=[3, 5], k=78)              # of few that are unpopular
+    np.testing.assert_allclose(new[1][0], np.sort(np.delete(scores, [3, 5]))[::-1], rtol=1e-6)
 
 
 def test_the_temperature_of_the_better_start_is_taken_and_kept(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import samples
 import scipy.sparse as sp
 
+import mfcore
 from mfcore import ImplicitMF, MatrixFactorization, Ratings
 from mfcore.models.estimator import Estimator
 from mfcore.solvers.als import ALS
@@ -522,3 +523,12 @@ def test_control_c_leaves_a_model_that_can_be_used(name, solver):
     finally:
         child.kill()
     assert (shown, child.returncode) == ("usable\n", 0), complaint
+
+
+@pytest.mark.parametrize("name", ["EASE", "PureSVD", "SparseEASE", "ItemKNN", "RP3Beta",
+                                  "GraphFilter", "MultDAE", "MultVAE", "RecVAE", "SoftmaxMF",
+                                  "BPR"])
+def test_dislikes_alone_are_no_choices(name):
+    cells = sp.csr_array(([-1.0, -2.0, 0.0], ([0, 1, 2], [0, 1, 1])), shape=(3, 2))
+    with pytest.raises(ValueError, match="at least one value above 0, got none"):
+        getattr(mfcore, name)().fit(cells)

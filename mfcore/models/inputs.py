@@ -18,6 +18,13 @@ from mfcore.objectives.scaling import implied_rating
 UNKNOWN = ("raise", "ignore")           # what may become of an unknown id
 
 
+def check_chosen(ratings: Ratings) -> None:
+    """Raise for ratings of which none is above 0."""
+    if ratings.by_user.data.max(initial=0) <= 0:
+        raise ValueError("ratings must hold at least one value above 0, got none: these are taken "
+                         "as chosen")
+
+
 def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the two columns of X, shape (n, 2): user and item of each cell.
 

@@ -358,7 +358,7 @@ def similar_groups(self: Estimator, groups: Any, k: int = 10, *, to: str = "grou
         Where the model was fitted without features of that side.
     """
     self.check_fitted()
-    if self.lacks("user_features"):
+    if self.lacks("user_features") or self.lacks("similar_users"):       # (no vectors to compare)
         raise NotImplementedError(registry.sentence(type(self), "similar_groups"))
     return fitted.nearest_to_groups(self, groups, k, to, side, similarity)
 

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.core import Recipe, answers, coded, no_bias, no_offset
+from mfcore.models.inputs import check_chosen
 from mfcore.models.stopping import Budget
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Multinomial, Target
 from mfcore.nn.joins import Sequential
@@ -41,6 +42,12 @@ def check_values(model: Any, ratings: Ratings) -> None:
         check_counts(model.likelihood, ratings.by_user.data)
 
 
+def check_training(model: Any, ratings: Ratings) -> None:
+    """Raise for values without a likelihood, and where nobody has chosen anything."""
+    check_values(model, ratings)
+    check_chosen(ratings)
+
+
 def targets(model: Any, ratings: Ratings) -> sp.csr_array:
     """Return x of rows: 1 for each rating above 0, or the ratings."""
     check_values(model, ratings)
@@ -57,7 +64,7 @@ def inputs(model: Any, ratings: Ratings) -> sp.csr_array:
 
 def recipe(network: Callable[..., Any], solver: Callable[..., Any]) -> Recipe:
     """Return the recipe of a network of choices and what trains it."""
-    return Recipe(network, inputs, solver, check_values, no_offset, no_bias, coded, answers)
+    return Recipe(network, inputs, solver, check_training, no_offset, no_bias, coded, answers)
 
 
 def batches(model: Any, ratings: Ratings) -> Make:

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
+from mfcore.models.inputs import check_chosen
 from mfcore.models.items.inputs import inputs
 from mfcore.models.items.rows import DenseWeights, Rows, RowsSide
 from mfcore.models.recommender import Recommender
@@ -83,7 +84,9 @@ class EASE(Recommender):
     weights_axes = "item item"
 
     def check(self, ratings: Ratings) -> None:
-        """Raise for more items than the memory holds."""
+        """Raise for more items than the memory holds, and where nobody has chosen anything."""
+        if self.values == "binary":
+            check_chosen(ratings)
         n, size = ratings.shape[1], np.dtype(self.dtype).itemsize
         needed = size * n * (n + 4 * TILE) / 1e9
         if needed > self.memory:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, NewRows
+from mfcore.models.inputs import check_chosen
 from mfcore.solvers.singular import Basis, bytes_needed
 
 # Vectors of "auto", one per number of rows of the smaller side, are between these.
@@ -50,9 +51,7 @@ def check_choices(ratings: Ratings, values: str, dtype: str) -> None:
     if values == "raw" and data.min(initial=0) < 0:
         raise ValueError(f"ratings must be >= 0 with values='raw', got {data.min():g}; "
                          f"values='binary' takes those above 0 as chosen")
-    if data.max(initial=0) <= 0:
-        raise ValueError("ratings must hold at least one value above 0, got none: these are taken "
-                         "as chosen")
+    check_chosen(ratings)
 
 
 def n_vectors(n_factors: int | str, shape: tuple[int, int], per_vector: int) -> int:
