@@ -1,6 +1,6 @@
 """Lists of ranking losses, filters and baselines, tuned at the same cost, with paired intervals.
 
-    python -m benchmarks.ranking [DATA ...]
+    python -m benchmarks.ranking [--models MODEL ...] [DATA ...]
 
 A fifth of each user's choices is for testing, five times over.  Each time every model is tuned by
 NDCG@20 of a tenth of the rest, where search and last fit may cost BUDGET fits with its defaults.
@@ -144,10 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", metavar="DATA")
-    for name in parser.parse_args().data or DATA:
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="SoftmaxMF, and these alone")
+    given = parser.parse_args()
+    for name in given.data or DATA:
         fetched, part = DATA[name]
-        start = os.getloadavg()[0]
-        found = rows(part(ones(fetch(fetched).ratings)), models())
+        start, contestants = os.getloadavg()[0], models()
+        asked = {"SoftmaxMF", *(given.models or contestants)}
+        found = rows(part(ones(fetch(fetched).ratings)),
+                     {name: each for name, each in contestants.items() if name in asked})
         found["load"] = [round(start, 1), round(os.getloadavg()[0], 1)]
         print(name, json.dumps(found["values"], indent=1), flush=True)
         result = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {
