@@ -28,6 +28,7 @@ from benchmarks.tables import (
     latency,
     limits,
     machine,
+    million,
     ranking,
     seeds,
     settings,
@@ -50,7 +51,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "tuning": lambda folder: tuning(folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
-       for each in (speed, seeds, latency, ranking, closed_forms, behind, settings,
+       for each in (speed, seeds, latency, ranking, closed_forms, million, behind, settings,
                     first_calls, growth, limits, accuracy, unmeasured, headline_speed,
                     headline_accuracy, thirty_days, ingredients, shares_of_levels, gibbs)}}
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

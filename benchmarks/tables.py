@@ -313,6 +313,14 @@ def closed_forms(folder: Path = RESULTS) -> Table:
                   for model, row in found.items()])
 
 
+def million(folder: Path = RESULTS) -> Table:
+    """Return what a million users and items take."""
+    return Table(["model", "fit, CPU s", "lists of 10,000 users, CPU s", "peak, GB", "load"],
+                 [[model, f"{row['fit']:.0f}", f"{row['lists']:.0f}", f"{row['gigabytes']:.1f}",
+                   f"{row['load']:.0f}"]
+                  for model, row in read("million", folder).get("models", {}).items()])
+
+
 def defaults(metric: str, folder: Path = RESULTS) -> Table:
     """Return figures of defaults on test parts, and seconds of a fit next to those of 0.1.0."""
     data = read("defaults", folder).get("data", {}).get(metric, {})

@@ -54,6 +54,14 @@ def test_what_is_found_is_near_the_best_of_a_grid(noise):
     assert found <= 1.01 * error(BiasOnly(), train, test)
 
 
+def test_ratings_with_next_to_no_noise_are_left_their_signal():
+    train, test = random_split(rated(0.02), 0.2, 0, keep=1)
+    given = MatrixFactorization(**AUTO)
+    found = error(given, train, test)
+    weaker = MatrixFactorization(reg=0.5 * given.reg_, bias_reg=given.bias_reg_[0], random_state=0)
+    assert found < 1.1 * error(weaker, train, test)
+
+
 def test_noise_asks_for_more():
     found = [MatrixFactorization(**AUTO).fit(rated(noise)).reg_ for noise in (0.3, 1.0, 4.0)]
     assert found == sorted(found)
@@ -154,7 +162,7 @@ def test_the_norm_of_noise_depends_on_the_shape_and_not_on_the_density(n_users, 
     assert automatic.noise_norm(problem) == pytest.approx(wanted, rel=1e-9 if density == 1 else 0.1)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.999, 0.98, 0.3])
+@pytest.mark.parametrize("share", [1.0, 0.999, 0.98, 0.5, 0.1])
 @pytest.mark.parametrize("learns_bias", [False, True])
 def test_the_penalty_goes_with_the_error_and_with_what_vectors_explain(share, learns_bias,
                                                                      monkeypatch):
@@ -169,7 +177,8 @@ def test_the_penalty_goes_with_the_error_and_with_what_vectors_explain(share, le
     monkeypatch.setattr(automatic, "_settled", lambda *_: share * 3.0)
     monkeypatch.setattr(automatic, "_bias_regs", lambda trial: (5.0, 7.0))
     found = automatic._of_errors(problem, at, 0, None)
-    c = 0.7 + 0.3 * np.exp(-(1 - share) / 0.01)
+    c = {1.0: 1.0, 0.999: 0.7 + 0.3 * np.exp(-0.1), 0.98: 0.7 + 0.3 * np.exp(-2),
+         0.5: 0.7 - 0.9 / 7, 0.1: 0.4}[share]
     assert found.reg == pytest.approx(c * np.sqrt(3 * share) * automatic.noise_norm(problem))
     wanted = (5.0, 7.0) if learns_bias else (1.0, 1.0)
     assert found.bias_reg == pytest.approx([share * each for each in wanted])

@@ -17,9 +17,12 @@ which for n ratings of each user, g = √n, does not depend on density: √ρ + 
 
 Errors (w0 = 0).  s is what held-out cells of a sample of users say: the root mean square of w e,
 with e the error of a fit of few factors whose own λ falls with s until s settles.  A part of the
-norm is enough where vectors explain something, and it takes all of it where they do not:
+norm is enough where vectors explain something, and it takes all of it where they do not; where
+they explain most, held-out errors are less noise than what a fit leaves for want of ratings:
 
-    λ = c s (√ρ + √κ),    c = 0.7 + 0.3 e^(−G / 0.01)        G the share of s² that vectors explain
+    λ = c s (√ρ + √κ),    c = 0.7 + 0.3 e^(−G / 0.01) − 0.3 min(max(G − 0.35, 0) / 0.35, 1)
+
+with G the share of s² that vectors explain.
 
 Biases b_u ~ N(0, v), found with v and s² from their own fit (MacKay 1992: of a row with n ratings,
 n / (n + λᵇ) of its b is learned from them), and less by as much as vectors lower s²:
@@ -63,6 +66,7 @@ LEAST_NOISE = 1e-3                 # of errors, next to those of biases: less is
 # them, and the fall of s² that asks for one more.
 FACTORS, PART, FIRST, MORE, MOST, SETTLED = 16, 0.5, 3, 2, 6, 0.8
 WEAK, STRONG, GAIN = 1.0, 0.7, 0.01                 # c
+EXACT, EXPLAINED = 0.4, (0.35, 0.7)                 # its least, and the G between which it falls
 # λᵇ that fits begin with or are given, its least and its most: times the mean weight of cells.
 BIAS_SWEEPS, BIAS_REG, RANKED_BIAS_REG, LABEL_BIAS_REG = 5, 4.0, 2.0, 1.0
 BIAS_REGS = 0.01, 1e4
@@ -213,7 +217,9 @@ def _of_errors(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
         return Found(STRONG * weight * problem.unit * noise_norm(problem), (weight * BIAS_REG,) * 2)
     penalised = problem.users.penalty.reg.any()          # (without, there is no λ to find)
     least = _settled(trial, first, bias_reg, pool) if penalised else first
-    c = STRONG + (WEAK - STRONG) * np.exp((least / first - 1) / GAIN)
+    G = 1 - least / first
+    c = STRONG + (WEAK - STRONG) * np.exp(-G / GAIN) \
+        - (STRONG - EXACT) * np.interp(G, EXPLAINED, (0, 1))
     user, item = (least / first * each for each in bias_reg)
     return Found(float(c * np.sqrt(least) * noise_norm(problem)), (user, item))
 
