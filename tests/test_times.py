@@ -372,7 +372,7 @@ def test_a_rating_without_weight_is_not_the_last_one():
         ratings.decayed("1D", now="2020-01-02")
     model = mfcore.Popularity(half_life="1D").fit(ratings)
     new = Ratings(sp.csr_array(np.ones((1, 2))), times=DAYS[1:3])
-    assert model.answers().of_items(new).tolist() == [3 / 2]
+    assert model.answers().of_items(new).bias.tolist() == [3 / 2]
 
 
 def test_an_update_counts_from_the_last_rating_of_all():
