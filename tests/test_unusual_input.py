@@ -525,7 +525,7 @@ def test_control_c_leaves_a_model_that_can_be_used(name, solver):
     assert (shown, child.returncode) == ("usable\n", 0), complaint
 
 
-@pytest.mark.parametrize("name", ["EASE", "PureSVD", "SparseEASE", "ItemKNN", "RP3Beta",
+@pytest.mark.parametrize("name", ["EASE", "SparseEASE", "ItemKNN", "RP3Beta",
                                   "GraphFilter", "MultDAE", "MultVAE", "RecVAE", "SoftmaxMF",
                                   "BPR"])
 def test_dislikes_alone_are_no_choices(name):
