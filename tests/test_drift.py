@@ -15,7 +15,7 @@ from mfcore import BayesianMF, MatrixFactorization, Popularity, Ratings, evaluat
 from mfcore.data.periods import Periods
 from mfcore.data.times import Times
 from mfcore.objectives.bayesian import NU
-from mfcore.objectives.drift import Drifted, Shifting, components, context_of
+from mfcore.objectives.drift import Drifted, Shifting, components, context_of, first_effects
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
@@ -241,6 +241,17 @@ def test_effects_stay_in_the_first_epoch_and_add_nothing_to_its_loss():
         assert drifting.epoch(at, pool) == pytest.approx(7.0 + sum(
             reg * at.drift[part] @ at.drift[part]
             for reg, part in zip(regs, shifting.parts, strict=True)))
+
+
+def test_first_effects_of_items_are_found_in_what_those_of_users_leave():
+    _, shifting, _, table = problem()
+    w, y = table[:, 2], table[:, 3]
+    one, other = shifting.contexts
+    found = first_effects(shifting.contexts, y, w)
+    d = np.bincount(one.codes, w * y) / (np.bincount(one.codes, w) + one.reg)
+    left = y - d[one.codes]
+    e = np.bincount(other.codes, w * left) / (np.bincount(other.codes, w) + other.reg)
+    np.testing.assert_allclose(found, np.append(d, e))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

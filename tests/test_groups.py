@@ -207,7 +207,7 @@ def test_steps_that_are_too_few_are_told_and_those_that_overflow_refused(ridge, 
 
 
 @pytest.mark.parametrize("width", [4, 64])
-@pytest.mark.parametrize("p", [1, 4, 5, 9, 67])
+@pytest.mark.parametrize("p", [1, 4, 5, 6, 9, 67])
 def test_a_band_solves_every_shift_of_a_matrix(p, width, pool):
     random = np.random.default_rng(p)
     X, C = random.normal(size=(p, p + 2)), random.normal(size=(p, 3))

@@ -14,7 +14,7 @@ from mfcore.objectives.bayesian import OptimisticScorer
 from mfcore.objectives.biases import fitted_biases, mean_size, rating_scale
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
-from mfcore.objectives.scaling import score_rounding
+from mfcore.objectives.scaling import implied_rating, score_rounding
 from mfcore.parallel import Pool
 
 
@@ -97,3 +97,10 @@ def test_a_penalty_is_scaled_for_factors_and_for_biases():
 def test_a_point_has_no_features_unless_they_are_given():
     at = Factors(*(np.zeros(shape) for shape in ((3, 2), (4, 2), 3, 4)))
     assert [each.shape for each in (at.G, at.H, at.g, at.h)] == [(0, 1), (0, 1), (0,), (0,)]
+
+
+def test_an_id_alone_stands_for_the_one_rating_of_the_fit():
+    assert implied_rating("MF", None) == 1.0
+    assert implied_rating("MF", (4.0, 4.0)) == 4.0
+    with pytest.raises(ValueError, match="MF learned ratings from 1 to 5: give them with the ids"):
+        implied_rating("MF", (1.0, 5.0))

@@ -11,12 +11,12 @@ import scipy.sparse as sp
 import test_bayesian as bayesian
 from naive import problem, random_problem
 from scipy.special import ndtr
-from scipy.stats import truncnorm
+from scipy.stats import multivariate_normal, truncnorm
 
 import mfcore
 from mfcore import BayesianMF, Ratings, serving
 from mfcore.kernels import ordinal as kernels
-from mfcore.objectives.ordinal import GAP, CutPoints, Levels, edges_of
+from mfcore.objectives.ordinal import GAP, CutPoints, Levels, _log_normal, edges_of
 from mfcore.parallel import Pool
 from mfcore.solvers.gibbs import Gibbs, Noise
 from mfcore.solvers.ordinal import Ordinal, latent_rows
@@ -72,6 +72,36 @@ def test_the_density_of_cut_points_has_the_derivatives_that_are_said(pool):
         up, down = points.value(CUTS + step, s, pool), points.value(CUTS - step, s, pool)
         assert (up[0] - down[0]) / 2e-5 == pytest.approx(slope[number], rel=1e-6)
         np.testing.assert_allclose((down[1] - up[1]) / 2e-5, H[number], atol=2e-3)
+
+
+def test_a_move_is_judged_by_the_normal_density_about_its_own_end():
+    H, slope = np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([0.7, -0.4])
+    steps = np.array([[0.3, 0.1], [-1.0, 2.0]])
+    exact = multivariate_normal(np.linalg.solve(H, slope), np.linalg.inv(H))
+    one, other = (_log_normal(step, slope, H) for step in steps)
+    assert one - other == pytest.approx(exact.logpdf(steps[0]) - exact.logpdf(steps[1]))
+    assert _log_normal(steps[0], slope, H) - _log_normal(steps[0], slope, 4 * H) == pytest.approx(
+        exact.logpdf(steps[0]) - multivariate_normal(
+            np.linalg.solve(4 * H, slope), np.linalg.inv(4 * H)).logpdf(steps[0]))
+
+
+def test_exact_moves_of_cut_points_are_taken_at_times_and_leave_them_ascending(pool):
+    random = np.random.default_rng(0)
+    s, levels, cuts, taken = random.normal(size=60), random.integers(0, 4, 60), CUTS, 0
+    for _ in range(40):
+        found, _ = CutPoints(levels).draw(cuts, s, random, pool, is_exact=True)
+        taken += found is not cuts
+        assert (np.diff(found) > 0).all()
+        cuts = found
+    assert 10 < taken < 40
+
+
+def test_the_highest_level_can_be_asked_for_and_the_lowest_cannot():
+    levels = Levels(np.array([1.0, 2, 4, 5]), CUTS[None])
+    assert [levels.reached(each) for each in (5.0, 4.5, 4.0, 1.5)] == [5.0, 5.0, 4.0, 2.0]
+    for each in (1.0, 5.1):
+        with pytest.raises(ValueError, match="above the lowest level, 1, and not above the .* 5, g"):
+            levels.reached(each)
 
 
 def test_levels_have_the_probabilities_and_means_of_the_formula():

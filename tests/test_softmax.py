@@ -171,10 +171,10 @@ def test_weighted_negatives_add_up_to_all_items_in_expectation():
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("far", [-4000.0, 4000.0])
-def test_far_scores_overflow_nothing(loss, far):
+@pytest.mark.parametrize(("far", "others"), [(-4000, 0), (4000, 0), (0, 4000)])
+def test_far_scores_overflow_nothing(loss, far, others):
     with np.errstate(over="raise", invalid="raise"):
-        value, a, D = loss.pull(np.array([far], np.float32), np.zeros((1, 3), np.float32),
+        value, a, D = loss.pull(np.array([far], np.float32), np.full((1, 3), others, np.float32),
                                 np.ones(3))
     assert np.isfinite([value, a]).all()
     assert np.isfinite(D).all()
