@@ -100,7 +100,7 @@ def test_the_highest_level_can_be_asked_for_and_the_lowest_cannot():
     levels = Levels(np.array([1.0, 2, 4, 5]), CUTS[None])
     assert [levels.reached(each) for each in (5.0, 4.5, 4.0, 1.5)] == [5.0, 5.0, 4.0, 2.0]
     for each in (1.0, 5.1):
-        with pytest.raises(ValueError, match="above the lowest level, 1, and not above the .* 5, g"):
+        with pytest.raises(ValueError, match="the lowest level, 1, and not above the .* 5, got"):
             levels.reached(each)
 
 
