@@ -18,7 +18,7 @@ from mfcore.serving.served import LINEAR as SERVED
 
 LINEAR = [*samples.CONFIGURATIONS, *samples.IMPLICIT]
 SOLVED = [name for name in LINEAR if samples.model(name).get_params().get("bias") != "mean"]
-OTHERS = [name for name in (*SERVED, *OF_ITEMS) if name not in
+OTHERS = [name for name in (*SERVED, *OF_ITEMS, "GraphFilter") if name not in
           ("MatrixFactorization", "ImplicitMF")]
 RATED = {"i5": 4.0, "i1": 2.0, "i6": 0.0}
 
@@ -68,11 +68,32 @@ def test_a_new_user_gets_the_list_of_the_model(name, features, tmp_path):
     mfcore.EASE(values="raw"), mfcore.BiasOnly(), mfcore.Popularity(), mfcore.PureSVD(3),
     mfcore.ItemKNN(n_neighbors=3, values="raw"), mfcore.RP3Beta(),
     mfcore.SparseEASE(n_neighbors=3),
-    mfcore.PureSVD(3, values="raw")], ids=repr)
+    mfcore.PureSVD(3, values="raw"), mfcore.GraphFilter(3),
+    mfcore.GraphFilter(3, values="raw", dtype="float64")], ids=repr)
 def test_so_does_one_of_a_model_without_vectors(made, tmp_path):
     model = made.fit(samples.named(samples.counts()))
     new = mfcore.Ratings.from_arrays([0] * len(RATED), list(RATED), list(RATED.values()))
     same(served(model, tmp_path).recommend(ratings=RATED, k=8), model.recommend(ratings=new, k=8))
+
+
+@pytest.mark.parametrize("values", ["binary", "raw"])
+def test_a_walk_on_the_graph_has_the_bits_of_the_kernel(values, tmp_path):
+    ratings = mfcore.fetch("planted").ratings
+    if values == "binary":                          # (where some ratings are no choices)
+        ratings = mfcore.Ratings(ratings.by_user - 2 * (ratings.by_user > 0).astype(np.float32))
+    model = mfcore.GraphFilter(8, share=0, values=values, random_state=0).fit(ratings)
+    found = served(model, tmp_path, mmap=True).recommend([3, 599], k=300, exclude_seen=False)
+    wanted = model.recommend([3, 599], k=300, exclude_seen=False)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_graph_without_the_ratings_of_users_serves_new_ones(tmp_path):
+    model = mfcore.GraphFilter(3, random_state=0).fit(samples.named(samples.counts()))
+    model.save(tmp_path / "model", seen=False)
+    here = serving.load(tmp_path / "model")
+    same(here.recommend(ratings=["i5", "i1"], k=4), model.recommend(ratings=["i5", "i1"], k=4))
+    with pytest.raises(ValueError, match="seen=False"):
+        here.recommend(["u1"])
 
 
 def test_a_new_user_may_be_a_list_of_items(tmp_path):

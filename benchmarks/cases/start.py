@@ -1,4 +1,4 @@
-"""What it takes to begin: the import, and the first fit of a new process."""
+"""What it takes to begin: the import, the first fit and the first answer of a new process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from benchmarks.case import Case, Contestant, Task, as_said
+from benchmarks.case import Case, Contestant, Data, Task, as_said
+from benchmarks.data import kept
+from mfcore import ImplicitMF
 
 X = "import numpy as np, scipy.sparse as sp; " \
     "X = sp.csr_matrix(np.random.default_rng(0).integers(0, 2, (60, 40)).astype(np.float32)); "
@@ -21,6 +23,20 @@ FITS = {"mfcore": f"{IMPORTS['mfcore']}; ImplicitMF(16, n_epochs=1).fit(X)",
                     "AlternatingLeastSquares(16, iterations=1).fit(X, show_progress=False)",
         "irspack": f"{IMPORTS['irspack']}; IALSRecommender(X, n_components=16, train_epochs=1)"
                    ".learn()"}
+
+ANSWERS = {"mfcore": "import mfcore; mfcore.load({!r}).recommend(['user-7'])",
+           "mfcore.serving": "from mfcore import serving; "
+                             "serving.load({!r}, mmap=True).recommend(['user-7'])"}
+
+
+def saved(size: str) -> Data:
+    """Return the path of a model of 20,000 items, 64 factors and text ids."""
+    from benchmarks.latency import ratings_of  # (which reads the harness)
+
+    path = kept("first-answer.mfcore")
+    if not path.exists():
+        ImplicitMF(64, n_epochs=2, reg=0.1, random_state=0).fit(ratings_of(20_000, True)).save(path)
+    return {"path": str(path)}
 
 
 def begun(code: str, task: Task, **environ: str) -> None:
@@ -45,9 +61,14 @@ def cases(widths: Sequence[int], widest: int) -> list[Case]:
             for name, code in FITS.items()}
     fits["mfcore, never compiled"] = Contestant(
         lambda task: never_compiled(X + FITS["mfcore"], task), "mfcore", "no cache of kernels")
-    return [Case(name, title, says, lambda size: {}, dict, contestants, as_said,
-                 "modules loaded", sizes=("small",))
-            for name, title, says, contestants in (
-                ("import", "the import of a model", "a new process", imports),
+    answers = {name: Contestant(lambda task, code=code: begun(code.format(task.data["path"]), task),
+                                "mfcore") for name, code in ANSWERS.items()}
+    return [Case(name, title, says, data, dict, contestants, as_said, "modules loaded",
+                 sizes=("small",))
+            for name, title, says, data, contestants in (
+                ("import", "the import of a model", "a new process", lambda size: {}, imports),
                 ("first_fit", "the first small fit of a process", "import included; kernels come "
-                 "from the cache of an earlier process", fits))]
+                 "from the cache of an earlier process", lambda size: {}, fits),
+                ("first_answer", "the first answer of a process", "import and loading of a model "
+                 "of 20,000 items, one user by text id; kernels come from the cache", saved,
+                 answers))]

@@ -44,16 +44,9 @@ import scipy.sparse as sp
 from mfcore.kernels import cells as cell_kernels
 from mfcore.kernels import graph as kernels
 from mfcore.objectives.factors import lengths
-from mfcore.objectives.scaling import score_rounding
+from mfcore.objectives.scaling import power, score_rounding
 
 PER_DEGREE, ROOT = -1.0, -0.5
-
-
-def power(degrees: np.ndarray, exponent: float, dtype: np.dtype) -> np.ndarray:
-    """Return d^exponent, 0 where d is 0."""
-    known = np.asarray(degrees, np.float64) > 0
-    found = np.power(degrees, exponent, where=known, out=np.zeros(len(degrees)))
-    return np.asarray(found, dtype)
 
 
 def degrees(cells: sp.csr_array, weighted: bool) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""How the penalty of a row grows with its ratings, how far rounding may move its scores, and what
-an item without a rating counts as.
+"""How the penalty of a row grows with its ratings, how far rounding may move its scores, what an
+item without a rating counts as, and powers of degrees.
 
 All are plain arithmetic, so that a saved model can be served with NumPy alone (serving/).
 """
@@ -48,3 +48,10 @@ def implied_rating(name: str, bounds: tuple[float, float] | None) -> float:
         raise ValueError(f"{name} learned ratings from {low:g} to {high:g}: give them with the "
                          f"ids, {{item: rating}}")
     return float(high)
+
+
+def power(degrees: np.ndarray, exponent: float, dtype: np.dtype) -> np.ndarray:
+    """Return d^exponent, 0 where d is 0."""
+    known = np.asarray(degrees, np.float64) > 0
+    found = np.power(degrees, exponent, where=known, out=np.zeros(len(degrees)))
+    return np.asarray(found, dtype)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mfcore.objectives.scaling import score_rounding
+from mfcore.objectives.scaling import power, score_rounding
 from mfcore.persistence import NOT_SEEN
 
 
@@ -105,22 +105,21 @@ class Vectors:
 
 
 @dataclass(frozen=True, eq=False)
-class Items:
-    """s_u = x_u B: each score is added up item by item.
+class Rated:
+    """Users by what they have rated, x_u.
 
-    row : row(column) returns places in a row of B, and the weights there
-    n_items, dtype : of B
-    has_seen : whether the ratings of users of the fit are in the file
+    n_items, dtype : of the scores
+    indptr, indices, data : the ratings of the fit
+    has_seen : whether they are in the file
     """
 
-    row: Callable[[int], tuple[Any, np.ndarray]]
     n_items: int
     dtype: np.dtype
     binary: bool
     indptr: np.ndarray
     indices: np.ndarray
     data: np.ndarray
-    has_seen: bool = True
+    has_seen: bool
 
     def known(self, row: int) -> Row:
         if not self.has_seen:
@@ -130,6 +129,16 @@ class Items:
 
     def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
         return Row(columns, ((values > 0) if self.binary else values).astype(self.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Items(Rated):
+    """s_u = x_u B: each score is added up item by item.
+
+    row : row(column) returns places in a row of B, and the weights there
+    """
+
+    row: Callable[[int], tuple[Any, np.ndarray]]
 
     def scores(self, user: Row) -> np.ndarray:
         scores: np.ndarray = np.zeros(self.n_items, self.dtype)
@@ -143,4 +152,65 @@ class Items:
 
     def settled(self, user: Row, columns: np.ndarray) -> np.ndarray:
         scores: np.ndarray = self.scores(user)[columns]
+        return scores
+
+
+@dataclass(frozen=True, eq=False)
+class Walks(Rated):
+    """The graph filter of objectives/graph.py; a row is p, with near of all items and ‖x‖.
+
+    Cells are added up in the order of kernels/graph.py, so that near has the same bits.
+
+    starts, items, values : X by user
+    user_degrees, item_degrees : ndarray, shapes (n_users,), (n_items,)
+    Q, share : q of all items, and α
+    """
+
+    starts: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+    user_degrees: np.ndarray
+    item_degrees: np.ndarray
+    Q: np.ndarray
+    share: float
+
+    def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
+        x = super().new(columns, values).bias
+        per = self.share * power(self.item_degrees, -1.0, np.dtype(float))[columns]
+        p = (x * per).astype(self.dtype) @ self.Q[columns]
+        return Row(p, (self._near(columns, x), float(np.linalg.norm(x.astype(float)))))
+
+    def _near(self, columns: np.ndarray, x: np.ndarray) -> np.ndarray:
+        roots, shares = (power(d, exponent, self.dtype) for d, exponent in
+                         ((self.item_degrees, -0.5), (self.user_degrees, -1.0)))
+        steps, taken = np.zeros(self.n_items, self.dtype), np.zeros(self.n_items, bool)
+        steps[columns], taken[columns] = x * roots[columns], True
+        users = np.repeat(np.arange(len(shares)), np.diff(self.starts))
+        cells = np.flatnonzero(taken[self.items])
+        y = self._added(users[cells], steps[self.items[cells]] * shares[users[cells]], cells,
+                        len(shares))
+        cells = np.flatnonzero(y[users])
+        near = self._added(self.items[cells], y[users[cells]], cells, self.n_items)
+        near *= roots
+        return near
+
+    def _added(self, places: np.ndarray, steps: np.ndarray, cells: np.ndarray, n: int
+               ) -> np.ndarray:
+        """Return the sums of steps times cells of X at each place, shape (n,)."""
+        found = np.zeros(n, self.dtype)
+        np.add.at(found, places, steps if self.binary else steps * self.values[cells])
+        return found
+
+    def scores(self, user: Row) -> np.ndarray:
+        scores: np.ndarray = user.bias[0] + self.Q @ user.p
+        return scores
+
+    def rounding(self, user: Row) -> float:
+        longest = np.sqrt(np.einsum("if,if->i", self.Q, self.Q, dtype=float).max(initial=0))
+        size = np.linalg.norm(user.p.astype(float)) * longest + user.bias[1]
+        return float(score_rounding(size, self.Q.shape[1], self.dtype))
+
+    def settled(self, user: Row, columns: np.ndarray) -> np.ndarray:
+        products = np.einsum("if,f->i", self.Q[columns].astype(float), user.p.astype(float))
+        scores: np.ndarray = (products + user.bias[0][columns]).astype(self.dtype)
         return scores

@@ -19,13 +19,14 @@ from mfcore.data.positions import (
 )
 from mfcore.models import registry
 from mfcore.objectives.scaling import implied_rating
-from mfcore.serving.answers import Answers, Items, Row, Vectors
+from mfcore.serving.answers import Answers, Items, Row, Vectors, Walks
 from mfcore.serving.new_rows import average_row, row_system
 
 LINEAR = ("MatrixFactorization", "ImplicitMF", "BPR", "SoftmaxMF", "BayesianMF", "PureSVD",
           "BiasOnly", "Popularity")
 RATES = ("MatrixFactorization", "BayesianMF", "BiasOnly")      # by `predicts_ratings`
 UNKNOWN = ("raise", "ignore")
+PARTS = ("indptr", "indices", "data")
 
 
 def load(path: str | PathLike[str], *, mmap: bool = False, check: bool = True) -> Served:
@@ -71,13 +72,17 @@ def load(path: str | PathLike[str], *, mmap: bool = False, check: bool = True) -
 
 def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answers:
     if name in registry.OF_ITEMS:
-        return Items(*_weights(arrays), meta["params"]["values"] == "binary",
-                     arrays["ratings.indptr"], arrays["ratings.indices"], arrays["ratings.data"],
-                     bool(meta["fitted"]["has_seen_"]))
+        row, n_items, dtype = _weights(arrays)
+        return Items(n_items, dtype, row=row, **_rated(meta, arrays))
+    if name == "GraphFilter":
+        Q, graph = arrays["item_factors_"], "graph_" if "graph_.data" in arrays else "ratings"
+        starts, items, values = (arrays[f"{graph}.{part}"] for part in PARTS)
+        return Walks(len(Q), Q.dtype, starts=starts, items=items, values=values,
+                     user_degrees=arrays["user_degrees_"], item_degrees=arrays["item_degrees_"],
+                     Q=Q, share=meta["params"]["share"], **_rated(meta, arrays))
     if name not in LINEAR:
-        raise NotImplementedError(f"mfcore.serving answers for "
-                                  f"{', '.join((*LINEAR, *registry.OF_ITEMS))}; mfcore.load "
-                                  f"serves {name}")
+        served = ", ".join((*LINEAR, *registry.OF_ITEMS, "GraphFilter"))
+        raise NotImplementedError(f"mfcore.serving answers for {served}; mfcore.load serves {name}")
     if meta["params"].get("likelihood") == "ordinal":
         raise NotImplementedError("mfcore.serving answers by one score per pair, and "
                                   "likelihood='ordinal' by an average over samples; mfcore.load "
@@ -92,12 +97,18 @@ def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     return Vectors(P, Q, beta, gamma, mean, average, solve, is_score)
 
 
+def _rated(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return what `Rated` holds of the ratings of a fit."""
+    return {"binary": meta["params"]["values"] == "binary", "has_seen": meta["fitted"]["has_seen_"],
+            **{part: arrays[f"ratings.{part}"] for part in PARTS}}
+
+
 def _weights(arrays: dict[str, np.ndarray]) -> tuple[Callable[[int], Any], int, np.dtype]:
     """Return what gives a row of B, dense or CSR, the number of rows, and the type of weights."""
     if "weights_" in arrays:
         B = arrays["weights_"]
         return lambda column: (slice(None), B[column]), len(B), B.dtype
-    indptr, indices, data = (arrays[f"weights_.{part}"] for part in ("indptr", "indices", "data"))
+    indptr, indices, data = (arrays[f"weights_.{part}"] for part in PARTS)
 
     def row(column: int) -> tuple[np.ndarray, np.ndarray]:
         cells = slice(indptr[column], indptr[column + 1])
