@@ -154,8 +154,10 @@ def _tasks(names: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield name, partial(_asked, made, tenths)
         if not registry.lacks(made, "weights"):
             yield name, partial(_asked, made, weighted)
-        if registry.MODELS[name].answer("user_features") == "yes":
-            given = {"user_features": groups[0], "item_features": groups[1]}
+        given = {side: rows for side, rows in zip(("user_features", "item_features"), groups,
+                                                  strict=True)
+                 if registry.MODELS[name].answer(side) == "yes"}
+        if given:
             yield name, partial(_asked, made, stars, **given)
         if large is not None and name in ("MatrixFactorization", "ImplicitMF"):
             yield name, partial(_fitted, made, large)
