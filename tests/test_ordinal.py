@@ -16,7 +16,7 @@ from scipy.stats import multivariate_normal, truncnorm
 import mfcore
 from mfcore import BayesianMF, Ratings, serving
 from mfcore.kernels import ordinal as kernels
-from mfcore.objectives.ordinal import GAP, CutPoints, Levels, _log_normal, edges_of
+from mfcore.objectives.ordinal import GAP, CutPoints, Levels, _ascending, _log_normal, edges_of
 from mfcore.parallel import Pool
 from mfcore.solvers.gibbs import Gibbs, Noise
 from mfcore.solvers.ordinal import Ordinal, latent_rows
@@ -94,11 +94,22 @@ def test_exact_moves_of_cut_points_are_taken_at_times_and_leave_them_ascending(p
         assert (np.diff(found) > 0).all()
         cuts = found
     assert 10 < taken < 40
+    likely = [CutPoints(levels).value(each, s, pool)[0] for each in (CUTS, cuts)]
+    assert likely[1] > likely[0] - 5                    # (the better the move, the likelier)
+
+
+def test_as_much_of_a_step_is_taken_as_leaves_cut_points_in_order():
+    np.testing.assert_allclose(_ascending(CUTS, np.array([0.5, 0.1])), [-1, 0.7, 1.6])
+    np.testing.assert_allclose(_ascending(CUTS, np.array([4.0, 0.4])), [-1, 1.2, 1.6])
 
 
 def test_the_highest_level_can_be_asked_for_and_the_lowest_cannot():
     levels = Levels(np.array([1.0, 2, 4, 5]), CUTS[None])
     assert [levels.reached(each) for each in (5.0, 4.5, 4.0, 1.5)] == [5.0, 5.0, 4.0, 2.0]
+    large = Levels(np.array([1e6, 2e6]), np.zeros((1, 1)))
+    assert large.reached(2e6 * (1 + 1e-7)) == 2e6                       # (in float32 it is that)
+    with pytest.raises(ValueError, match="ratings must be levels of the fit, .* got 9"):
+        levels.numbers_of(Ratings(sp.csr_array([[2.0, 9.0]])))
     for each in (1.0, 5.1):
         with pytest.raises(ValueError, match="the lowest level, 1, and not above the .* 5, got"):
             levels.reached(each)

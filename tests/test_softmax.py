@@ -28,6 +28,7 @@ from mfcore.objectives.softmax import (
     TopK,
     Vectors,
     Warp,
+    unit,
 )
 from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import _first, fold_in_by_ranking
@@ -178,6 +179,12 @@ def test_far_scores_overflow_nothing(loss, far, others):
                                 np.ones(3))
     assert np.isfinite([value, a]).all()
     assert np.isfinite(D).all()
+
+
+def test_a_row_of_zeros_has_no_direction():
+    rows, inverse = unit(np.array([[0.0, 0], [3, 4]]))
+    np.testing.assert_allclose(rows, [[0, 0], [0.6, 0.8]])
+    assert inverse.tolist() == [0, 0.2]
 
 
 def test_the_length_of_a_vector_changes_no_cosine_and_has_no_gradient():
