@@ -264,8 +264,8 @@ def test_components_of_variance_are_those_planted(weighted):
     y = rng.normal(size=400)[owners[codes]] + 0.6 * rng.normal(size=2000)[codes] \
         + 1.5 * rng.normal(size=len(codes)) / np.sqrt(np.where(w > 0, w, 1e-6))
     noise, variance = components(y, owners, codes, w)
-    small = components(0.01 * y, owners, codes, 3 * w)
-    assert small == pytest.approx((3e-4 * noise, 1e-4 * variance), rel=1e-9)
+    small = components(1e-4 * y, owners, codes, 3 * w)
+    assert small == pytest.approx((3e-8 * noise, 1e-8 * variance), rel=1e-9)
     assert noise == pytest.approx(1.5 ** 2, rel=0.03)
     assert variance == pytest.approx(0.6 ** 2, rel=0.1)
 
