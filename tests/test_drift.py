@@ -243,6 +243,15 @@ def test_effects_stay_in_the_first_epoch_and_add_nothing_to_its_loss():
             for reg, part in zip(regs, shifting.parts, strict=True)))
 
 
+def test_the_periods_of_a_row_are_compared_with_each_other():
+    rng = np.random.default_rng(0)
+    rows, periods, y, w = rng.integers(0, 9, 200), rng.integers(0, 4, 200), *rng.random((2, 200))
+    keys, codes = np.unique(4 * rows + periods, return_inverse=True)
+    found = context_of(rows, periods, 4, y, w)
+    assert (found.noise, found.variance) == components(y, keys // 4, codes, w)
+    np.testing.assert_array_equal(found.keys, keys)
+
+
 def test_first_effects_of_items_are_found_in_what_those_of_users_leave():
     _, shifting, _, table = problem()
     w, y = table[:, 2], table[:, 3]

@@ -100,6 +100,7 @@ def test_without_powers_a_walk_ends_somewhere():
 
 @pytest.mark.parametrize("weighting", ["tf-idf", "bm25"])
 def test_weights_of_cells_are_the_formula(weighting):
+    assert (K, B) == (1.2, 0.75)                        # (as published for BM25)
     X = samples.counts(9, 7).astype(float)
     X.eliminate_zeros()
     D, N = X.toarray(), 9
