@@ -99,7 +99,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
     Notes
     -----
     rmse and mae run over all stored test cells, weighted by the weights of `test` if it has
-    any; predictions are clipped to the range of the training ratings.  The other metrics are
+    any; predictions are clipped to the range of the training ratings, and those of a model with
+    effects of periods are for the times of `test`; lists are for no moment.  The other metrics are
     means over the users with at least one relevant item (formulas: `mfcore.metrics.ranking`);
     where items share a score, their expectation over all orders of the ties.  Metrics of lists
     use the lists of the same users.  A test cell that `exclude_seen` or
