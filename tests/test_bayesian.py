@@ -350,8 +350,8 @@ def test_the_joint_distribution_is_left_as_it_is_by_blocks_of_factors(pool, monk
     monkeypatch.setattr("mfcore.solvers.subspace.LANES", 1)     # (two factors, two blocks)
     assert geweke(120, 30, pool, block_size=1) < 4.5
     exact = solve_exactly
-    monkeypatch.setattr("mfcore.solvers.gibbs.draw_blocks", lambda systems, X, bias, pool, size, e:
-                        exact(systems, X, bias, pool))          # (no noise)
+    monkeypatch.setattr("mfcore.solvers.gibbs.step_through_blocks", lambda systems, X, bias, pool,
+                        size, noise: exact(systems, X, bias, pool))
     assert geweke(100, 16, pool, block_size=1) > 6
 
 

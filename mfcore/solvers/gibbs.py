@@ -35,7 +35,7 @@ from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.als import solve_exactly
 from mfcore.solvers.checkpoint import group
 from mfcore.solvers.loop import Solver
-from mfcore.solvers.subspace import draw_blocks, noise_width
+from mfcore.solvers.subspace import noise_width, step_through_blocks
 from mfcore.validation import DivergenceError, FitWarning
 
 LIFT = 1e-6             # share of the trace, of factors and of the bias, to add if a row has no
@@ -210,7 +210,7 @@ class Gibbs(Solver):
         if self.block_size is None:
             solve_exactly(systems, X, bias, pool, noise)
         else:
-            draw_blocks(systems, X, bias, pool, self.block_size, noise)
+            step_through_blocks(systems, X, bias, pool, self.block_size, noise)
 
     def go_back(self, n_epochs: int) -> None:
         """Forget the sweep after the first `n_epochs`, if one has begun."""

@@ -44,52 +44,25 @@ def block_shape(k: int, block_size: int) -> tuple[int, int]:
 
 
 def step_through_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
-                        block_size: int) -> float:
+                        block_size: int, noise: np.ndarray | None = None) -> float:
     """Solve each block of dimensions of every row once, in place; else as `solve_exactly`.
 
     block_size : int, >= 1
         Dimensions solved together, rounded up to a multiple of 16; from k on, the solution
         is exact.
+    noise : ndarray, shape (n_rows, n_blocks · d), or None
+        To draw each block given the others, N(0, 1/τ) where d is the width of a block, and 1 for a
+        learned bias.  w0 is then 0, `common` diagonal, and blocks are cut from the factors as
+        they are.
     """
-    basis = _Blocks(systems, P.dtype, pool, block_size)
-    return _stepped(basis, systems, P, beta, pool, np.empty((0, basis.width), P.dtype))
-
-
-def draw_blocks(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
-                block_size: int, noise: np.ndarray) -> None:
-    """Draw each block of dimensions of every row, given the others, in place.
-
-    Parameters
-    ----------
-    systems : RowSystems
-        With w0 = 0, and a `common` that is diagonal; blocks are cut from the factors as they are.
-    noise : ndarray, shape (n_rows, n_blocks · d)
-        N(0, 1/τ), where d is the width of a block, and 1 for a learned bias.
-
-    Raises
-    ------
-    DivergenceError
-        If a block has no finite solution.
-    """
-    basis = _Blocks(systems, P.dtype, pool, block_size, turns=False)
-    e = noise.reshape(len(P) * len(basis.D), -1)
-    _stepped(basis, systems, P, beta, pool, e)
-
-
-def noise_width(k: int, block_size: int, learns_bias: bool) -> int:
-    """Return the length of a row of noise of `draw_blocks`."""
-    n_blocks, width = block_shape(k, block_size)
-    return n_blocks * (width + learns_bias)
-
-
-def _stepped(basis: _Blocks, systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
-             noise: np.ndarray) -> float:
+    basis = _Blocks(systems, P.dtype, pool, block_size, turns=noise is None)
     penalty, turned = systems.penalty, basis.turn(P, pool)
     kernel = row_solver(basis.width)
+    e = np.empty((0, basis.width), P.dtype) if noise is None else \
+        noise.reshape(len(P) * len(basis.D), -1)
     fixed = (*systems.cells, basis.Q, systems.gamma, basis.sizes, basis.D, basis.v, basis.g,
              basis.whole, penalty.reg, penalty.bias_reg,
-             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means,
-             noise)
+             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means, e)
     parts = pool.over_rows(lambda lo, hi: kernel(*fixed, turned, beta, lo, hi),
                            systems.cells.indptr, 8 + basis.width / 4)
     failed = [row for _, row in parts if row >= 0]
@@ -99,6 +72,12 @@ def _stepped(basis: _Blocks, systems: RowSystems, P: np.ndarray, beta: np.ndarra
                               f"raise reg, rescale the ratings or use dtype='float64'")
     basis.turn_back(turned, P, pool)
     return float(sum(known for known, _ in parts))
+
+
+def noise_width(k: int, block_size: int, learns_bias: bool) -> int:
+    """Return the length of a row of noise of `step_through_blocks`."""
+    n_blocks, width = block_shape(k, block_size)
+    return n_blocks * (width + learns_bias)
 
 
 class _Blocks:
