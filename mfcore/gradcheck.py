@@ -257,7 +257,11 @@ def _derivative(phi: _Samples) -> tuple[float, float]:
 def _on_blocks(value_and_gradient: Function, single: bool) -> Callable[..., Any]:
     """Return the function with dicts for point and gradient, even for a single array."""
     def function(blocks: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-        value, gradient = value_and_gradient(blocks["x"] if single else dict(blocks))
+        found = value_and_gradient(blocks["x"] if single else dict(blocks))
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(f"the function must return (value, gradient), got "
+                            f"{type(found).__name__}")
+        value, gradient = found
         if np.asarray(value).dtype != np.float64:
             raise TypeError(f"value must be float64, got {type(value).__name__}")
         return float(value), _blocks("gradient", {"x": gradient} if single else gradient)

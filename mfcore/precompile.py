@@ -3,8 +3,8 @@
 Numba compiles a kernel when it is first called with arguments of some types, and keeps it on disk
 (compiled.py).  So this calls what users call, on small ratings: each model is fitted to whole
 stars and to ratings that need 64 bits, with weights and features where it takes them; it is saved,
-loaded, and asked for everything that it answers.  What that used is noted in a file next to the
-kernels, from which `mfcore info --check` tells whether they are all there.
+loaded, asked for everything that it answers, and updated; and ratings are read.  What that used is
+noted in a file next to the kernels, from which `mfcore info --check` tells whether all are there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mfcore import compiled, validation
 from mfcore.atomic import replacing
 from mfcore.data.features import multi_hot
 from mfcore.data.ratings import Ratings
+from mfcore.data.readers import read_ratings
 from mfcore.data.synthetic import planted
 from mfcore.metrics.evaluate import evaluate
 from mfcore.models import registry
@@ -143,24 +144,40 @@ def _all_ready() -> set[str]:
 def _tasks(names: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     stars = planted(80, 60, density=0.3).ratings
     tenths = Ratings(stars.by_user * np.float64(1.1))              # which 32 bits do not hold
-    n = stars.shape
     weighted = Ratings(stars.by_user, weights=np.full(stars.nnz, 0.5))
-    groups = [multi_hot([[f"g{row % 3}"] for row in range(size)]) for size in n]
+    groups = {f"{side}_features": multi_hot([[f"g{row % 3}"] for row in range(size)])
+              for side, size in zip(("user", "item"), stars.shape, strict=True)}
     large = planted(2 * LEAST_CELLS // 1000, 1000, density=0.6).ratings \
         if {"MatrixFactorization", "ImplicitMF"} & set(names) else None
+    yield "reading", _read
     for name in names:
         made: Any = getattr(import_module(registry.MODELS[name].module), name)
         yield name, partial(_asked, made, stars)
         yield name, partial(_asked, made, tenths)
         if not registry.lacks(made, "weights"):
             yield name, partial(_asked, made, weighted)
-        given = {side: rows for side, rows in zip(("user_features", "item_features"), groups,
-                                                  strict=True)
+        given = {side: features for side, features in groups.items()
                  if registry.MODELS[name].answer(side) == "yes"}
         if given:
             yield name, partial(_asked, made, stars, **given)
         if large is not None and name in ("MatrixFactorization", "ImplicitMF"):
             yield name, partial(_fitted, made, large)
+
+
+FILES = {"numbers": "user,item,rating,timestamp\n3,2,4,30\n1,3,2.5,10\n2,1,1e0,20\n",
+         "words": 'user,item,rating,weight\nc,"b",4,1\na,"c",2.5,0.5\nb,"a",1e0,2\n'}
+
+
+def _read() -> None:
+    """Read ids of both kinds, in no order, from files and from arrays."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in FILES.items():
+            path = Path(folder) / f"{name}.csv"
+            path.write_text(text)
+            read_ratings(path, weight="weight" if "weight" in text else None,
+                         time_column="timestamp" if "timestamp" in text else None)
+    for users in [3, 1, 2], ["c", "a", "b"]:
+        Ratings.from_arrays(users, users[::-1], [1.5, 2.0, 3.0], times=[3, 1, 2], duplicates="sum")
 
 
 def _fitted(made: Any, ratings: Ratings, **given: Any) -> Any:
@@ -189,7 +206,8 @@ def _asked(made: Any, ratings: Ratings, **given: Any) -> None:
         lambda model: model.fold_in_items(Ratings(ratings.by_user[:, :2])),
         lambda model: evaluate(model, ratings, metrics=["ndcg@10", "recall@20"]),
         lambda model: evaluate(model, ratings),
-        lambda model: model.partial_fit(some, users=np.arange(5))]
+        lambda model: model.partial_fit(some, users=np.arange(5)),
+        lambda model: model.update(Ratings.from_arrays([0, ratings.shape[0]], [1, 0]))]
     for each in (model, again):
         for ask in questions:
             with suppress(NotImplementedError, ValueError, KeyError):

@@ -550,6 +550,7 @@ class NeverFitted(Stub):
     ({"metrics": "entropy"}, ValueError, "item_features must be one row per item"),
     ({"metrics": "gini", "per_user": True}, ValueError, "gini is a number of all lists"),
     ({"per_user": 1}, TypeError, "per_user must be True or False"),
+    ({"user_features": [["a"]]}, ValueError, "cannot be given where folds are fitted"),
 ])
 def test_cross_validation_refuses_before_any_fit(options, error, message):
     with pytest.raises(error, match=message):

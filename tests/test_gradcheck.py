@@ -236,3 +236,8 @@ def test_a_gradient_of_other_blocks_or_shapes_is_refused(gradient):
 def test_directions_must_be_a_positive_integer(directions, error):
     with pytest.raises(error, match="directions"):
         gradcheck(*FUNCTIONS["linear"], directions=directions)
+
+
+def test_a_function_that_returns_no_pair_is_refused():
+    with pytest.raises(TypeError, match=r"must return \(value, gradient\), got float"):
+        gradcheck(lambda x: float(x @ x), np.array([0.3, 0.7]))

@@ -356,7 +356,7 @@ def test_features_of_other_rows_are_refused_with_both_shapes():
 @pytest.mark.parametrize(("given", "error", "message"), [
     (sp.csr_array(np.full((11, 2), np.nan)), ValueError, "finite"),
     (np.ones((11, 2)), TypeError, "user_features must be Features, a scipy sparse matrix or"),
-    (COUNTRY, TypeError, "a list with a list of names a row"),
+    (COUNTRY, TypeError, "a list with a list of names per row"),
     (sp.csr_array((11, 0)), ValueError, "at least one column"),
     ("country", TypeError, "must be Features"),
 ])

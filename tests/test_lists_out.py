@@ -7,6 +7,7 @@ import gzip
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,7 +180,9 @@ def test_the_first_library_that_is_there_is_taken(monkeypatch):
     ({"as_frame": 3}, ValueError, "as_frame must be one of"),
     ({"titles": {}}, ValueError, "ask with as_frame=True"),
     ({"as_frame": True, "titles": ["x"]}, ValueError, "titles must be 12, one per item"),
-    ({"as_frame": True, "titles": 3}, TypeError, "titles must be a mapping")])
+    ({"as_frame": True, "titles": 3}, TypeError, "titles must be a mapping"),
+    ({"as_frame": True, "titles": SimpleNamespace(columns=["id", "title"])}, TypeError,
+     "got a frame: dict")])
 def test_what_is_no_frame_is_refused(options, error, message):
     for ask in (fitted().recommend, fitted().recommend_users):
         with pytest.raises(error, match=message):

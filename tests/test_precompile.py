@@ -15,9 +15,13 @@ from mfcore import compile_kernels, compiled, precompile
 
 ANSWER = """
 import json
-from mfcore import Popularity, compiled
+from mfcore import Popularity, Ratings, compiled, read_ratings
 from mfcore.data.synthetic import planted
 Popularity().fit(planted(50, 40).ratings).recommend([0, 1])
+with open("ratings.csv", "w") as file:
+    file.write("user,item,rating\\nb,x,1\\na,y,2\\n")
+read_ratings("ratings.csv")
+Ratings.from_arrays([3, 1, 2], [1, 2, 3])
 print(json.dumps(sorted(compiled.USED)))
 """
 LOOK = """
@@ -29,7 +33,7 @@ print(json.dumps([sorted(each) for each in precompile.noted()]))
 
 def run(*words, folder):
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False,
-                          env={**os.environ, "NUMBA_CACHE_DIR": str(folder)})
+                          cwd=folder, env={**os.environ, "NUMBA_CACHE_DIR": str(folder)})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

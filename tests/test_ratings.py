@@ -410,7 +410,7 @@ def test_repeated_pairs_are_merged_as_told(duplicates, value, weight):
 
 
 def test_repeated_pairs_are_refused_unless_told():
-    with pytest.raises(ValueError, match=r"3 pairs of which 2 differ; duplicates=\"last\""):
+    with pytest.raises(ValueError, match=r"3 pairs of which 1 repeats another; dup"):
         Ratings.from_arrays([1, 1, 2], [1, 1, 1])
     with pytest.raises(ValueError, match="duplicates must be one of 'error', 'last', 'mean'"):
         Ratings.from_arrays([1], [1], duplicates="first")

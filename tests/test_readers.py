@@ -506,3 +506,10 @@ def test_a_file_that_packs_well_is_read(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(lines.encode()))
     assert len(lines) > 100_000
     assert read_ratings(path).nnz == 20_000
+
+
+def test_a_date_in_a_text_file_is_sent_to_where_dates_are_read(tmp_path):
+    path = tmp_path / "dated.csv"
+    path.write_text("user,item,rating,timestamp\nann,tea,3,2024-05-01\n")
+    with pytest.raises(ValueError, match=r"line 2: expected a whole number.*parse_dates"):
+        read_ratings(path, time_column="timestamp")

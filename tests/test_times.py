@@ -223,6 +223,7 @@ SECOND = 1_600_000_000
             "times must be finite, got nan at position 2 .*moment of",
         ),
         ([*DAYS[:3], 5], TypeError, "times must be numbers, or dates and times, and not both"),
+        (np.array(["2024-05-01"] * 4, object), TypeError, "pandas.to_datetime"),
         ([*DAYS[:3], DAYS[3].replace(tzinfo=UTC)], TypeError, "must all have a time zone, or none"),
         (
             [SECOND, SECOND + 5, 1000 * SECOND, SECOND],

@@ -38,9 +38,10 @@ def card(app: Any, here: str, page: str) -> nodes.container:
     """Return the picture, title and first paragraph of a notebook, with a link to it."""
     tree = app.env.get_doctree(page)
     title = next(tree.findall(nodes.title))
-    picture = next(tree.findall(nodes.image)).deepcopy()
-    picture["alt"] = title.astext()
-    link = make_refnode(app.builder, here, page, None, [picture])
+    pictures = [picture.deepcopy() for picture in tree.findall(nodes.image)][:1]
+    for picture in pictures:                   # none in a notebook that was not run
+        picture["alt"] = title.astext()
+    link = make_refnode(app.builder, here, page, None, pictures)
     named = make_refnode(app.builder, here, page, None, nodes.strong(text=title.astext()))
     said = nodes.paragraph("", "", named, nodes.Text(
         " " + next(tree.findall(nodes.paragraph)).astext()))

@@ -23,7 +23,8 @@ from mfcore.tuning.spaces import SPACES, described
 
 # Where the path explains a model: the main page first.
 EXPLAINED = {
-    "MatrixFactorization": ("02_training", "01_minimal", "04_biases", "06_groups", "16_time"),
+    "MatrixFactorization": ("02_training", "01_minimal", "04_biases", "05_folding", "06_groups",
+                            "16_time"),
     "ImplicitMF": ("05_folding", "06_groups"),
     "BPR": ("07_ranking", "12_losses"),
     "SoftmaxMF": ("12_losses", "07_ranking"),

@@ -149,9 +149,10 @@ def merge(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int],
     if first.all():
         return indptr, columns, arrays
     if duplicates == "error":
-        raise ValueError(f"each (user, item) pair must come once, got {len(rows)} pairs of "
-                         f"which {first.sum()} differ; duplicates=\"last\", \"mean\" or "
-                         f"\"sum\" says how to merge")
+        again = len(rows) - int(first.sum())
+        raise ValueError(f"each (user, item) pair must come once, got {len(rows):,} pairs of which "
+                         f"{again:,} repeat{'s' * (again == 1)} another; "
+                         f"duplicates=\"last\", \"mean\" or \"sum\" says how to merge")
     starts = np.flatnonzero(first)
     return np.searchsorted(starts, indptr), columns[starts], {
         name: np.maximum.reduceat(array, starts) if name == "times" and duplicates != "last"

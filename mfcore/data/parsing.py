@@ -22,6 +22,7 @@ from mfcore.kernels import text as kernel
 from mfcore.parallel import Pool
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_DATED = re.compile(r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}", re.ASCII)
 _TRUTH = {"true", "false"}
 _DEMANDS = {"user": "a user id", "item": "an item id", "rating": "a number",
             "weight": "a number >= 0", "timestamp": "a whole number of seconds"}
@@ -176,8 +177,13 @@ class _Numbers(_Column):
         if read == len(starts):
             return None
         comma = re.fullmatch("[+-]?[0-9]*,[0-9]+", fields.text(self.slot, read))
-        return self.expected(fields, read, "; correct the line, or leave it out" if not comma else
-                             "; write decimals with a point, and thousands without a comma")
+        if comma:
+            cure = "; write decimals with a point, and thousands without a comma"
+        elif self.what == "timestamp" and _DATED.match(fields.text(self.slot, read)):
+            cure = "; dates come by pandas.read_csv(path, parse_dates=[...]) and Ratings.from_frame"
+        else:
+            cure = "; correct the line, or leave it out"
+        return self.expected(fields, read, cure)
 
     def result(self) -> np.ndarray:
         return np.concatenate(self.parts)

@@ -19,6 +19,9 @@ def titles_of(titles: Any, ratings: Ratings) -> Titles | None:
     """
     if titles is None:
         return None
+    if hasattr(titles, "columns"):
+        raise TypeError("titles must be a mapping from item id to title, or one title per item, "
+                        "got a frame: dict(zip(frame[\"id\"], frame[\"title\"])) is a mapping")
     if hasattr(titles, "to_dict") and hasattr(titles, "index"):         # a Series of pandas
         titles = titles.to_dict()
     if isinstance(titles, Mapping):

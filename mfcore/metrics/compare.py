@@ -16,7 +16,7 @@ from mfcore import validation
 from mfcore.data.ids import factorize
 from mfcore.metrics.comparison import Comparison, Difference
 from mfcore.metrics.contest import Part, tested, validated
-from mfcore.metrics.evaluate import check_options, folds_of, fresh
+from mfcore.metrics.evaluate import check_options, folds_of, fresh, no_features
 from mfcore.metrics.measure import Values
 from mfcore.metrics.paired import METHODS, Paired, additions, estimate, holm
 from mfcore.metrics.table import Metric, main_metric, requested
@@ -108,6 +108,7 @@ def compare(models: Mapping[str, Any], ratings: Any, n_folds: int | None = None,
     check_options(next(iter(models.values())), ratings, {
         **options, "metrics": [metric.key for metric in wanted], "per_user": True})
     if crossed:
+        no_features(options)
         cut = folds_of(ratings, 5 if n_folds is None else n_folds, folds, random_state)
         found = validated(models, cut, wanted, options, refits)
     else:

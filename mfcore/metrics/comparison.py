@@ -71,7 +71,7 @@ class Comparison:
     Attributes
     ----------
     values : dict of str to dict of str to float
-        Of each model, each metric: the mean over folds.
+        Of each model, each metric: the mean over folds, or over a fit and its refits.
     differences : list of Difference
         Of each pair, each metric; `pandas.DataFrame(comparison.differences)` is a frame.
     confidence : float

@@ -36,7 +36,8 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
         Any of the library's, or a `Segmented` one.
     test : Ratings or scipy sparse, shape (n_test_users, n_test_items)
         Ids are looked up among those of training.  Unknown users are scored as the model
-        scores such users; an unknown item is a miss.
+        scores such users; an unknown item is a miss.  Models with
+        periods predict at its times.
     fold_in : Ratings or scipy sparse, n_test_users rows, or None
         Known ratings of the test users, row by row as in `test`: the users count as new,
         whether or not the model was trained on them, and these cells as seen.
@@ -199,7 +200,8 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     Raises
     ------
     TypeError, ValueError
-        As `evaluate` and `k_fold`; for unknown options and metrics before any fit.
+        As `evaluate` and `k_fold`; for unknown options and metrics, and user_features, before any
+        fit.
 
     Examples
     --------
@@ -209,6 +211,7 @@ def cross_validate(model: Any, ratings: Any, n_folds: int = 5, *,
     """
     check_options(model, ratings, options)
     fresh("model", model)
+    no_features(options)
     parts = folds_of(ratings, n_folds, folds, random_state)
     results = []
     with only_bar("cross-validate", n_folds if folds is None else folds) as bar:
@@ -229,6 +232,14 @@ def check_options(model: Any, ratings: Any, options: dict[str, Any]) -> None:
     check_given(wanted, **{name: options.get(name) for name in ("groups", "item_features")})
     if validation.boolean("per_user", options.get("per_user", False)):
         check_per_user(wanted)
+
+
+def no_features(options: dict[str, Any]) -> None:
+    """Raise ValueError for features of users, which no fit of a fold would know."""
+    if options.get("user_features") is not None:
+        raise ValueError("user_features cannot be given where folds are fitted: fit each fold of "
+                         "mfcore.data.split.k_fold with them and evaluate it, or give fitted "
+                         "models to compare(..., refits=0)")
 
 
 def fresh(name: str, model: Any) -> Any:

@@ -70,7 +70,7 @@ class Estimator:
     has_seen_: bool = fitted()
     users_: Any = fitted()
     items_: Any = fitted()
-    global_mean_: float = fitted(doc="What scores are measured from.")
+    global_mean_: float = fitted(doc="μ, from which scores are measured.")
     mean_rating_: float = fitted(doc="Mean of the training ratings, weighted.")
     rating_scale_: float = fitted(
         doc="Standard deviation of the training ratings, 1 where all are equal: the unit of "

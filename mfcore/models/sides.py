@@ -377,9 +377,10 @@ def _named(name: str, given: Any) -> Features:
         return Features(given, tuple(map(str, range(given.shape[1]))))
     if isinstance(given, list) and not any(isinstance(row, str) for row in given):
         return multi_hot(given)
+    got = f"{given!r:.50}" if isinstance(given, list) else type(given).__name__
     raise TypeError(f"{name} must be Features, a scipy sparse matrix or a list with a list of "
-                    f"names a row, got {type(given).__name__}; mfcore.data.features makes "
-                    f"them of columns")
+                    f"names per row, such as [['a', 'b'], ['c']], got {got}; "
+                    f"mfcore.data.features makes them of columns")
 
 
 def _moved(name: str, features: Features, known: Sequence[str]) -> sp.csr_array:

@@ -136,6 +136,9 @@ class Served:
         self._users, self._items = users, items
         self.n_users_, self.n_items_ = n_users, answers.n_items
 
+    def __repr__(self) -> str:
+        return f"<{self.name} served: {self.n_users_:,} users × {self.n_items_:,} items>"
+
     @property
     def user_ids_(self) -> np.ndarray | None:
         """Ids of the users of the fit; None where these had row numbers."""

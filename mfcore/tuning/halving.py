@@ -90,7 +90,7 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
     -------
     Tuned
         `model`, fitted to all ratings with the best setting; `table`, a line per fit: trial,
-        parameters, shares of users and epochs, cost, and the metric.  A pandas DataFrame where
+        parameters, the share of users, epochs, cost, and the metric.  A pandas DataFrame where
         pandas is installed, else a list of dicts.
 
     Raises

@@ -161,7 +161,7 @@ class BayesianMF(Recommender):
     keep: int = 125
 
     unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
-    origin_: float = fitted(doc="The rating that the objective measures from.")
+    origin_: float = fitted(doc="The rating at which the objective puts 0: r0, or μ where w0 is 0.")
     periods_: dict[str, Any] | None = fitted(doc="Periods of users and of items, or None.")
     user_drift_: np.ndarray | None = fitted(
         doc="Row, period and mean effect of users' periods, shape (n_effects, 3), or None.")

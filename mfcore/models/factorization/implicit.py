@@ -115,7 +115,7 @@ class ImplicitMF(Recommender):
     unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
     reg_: float = fitted(doc="Penalty weight of the vectors.")
     bias_reg_: tuple[float, float] = fitted()
-    origin_: float = fitted(doc="The rating that the objective measures from.")
+    origin_: float = fitted(doc="The rating at which the objective puts 0: r0, or μ where w0 is 0.")
 
     predicts_ratings = False
     repeated = "sum"

@@ -232,7 +232,7 @@ class MatrixFactorization(Recommender):
     unknown_weight_: float = fitted(doc="w0, the weight of unknown cells.")
     reg_: float = fitted(doc="Penalty weight of the vectors.")
     bias_reg_: tuple[float, float] = fitted(doc="Penalty weights of users' and items' biases.")
-    origin_: float = fitted(doc="The rating that the objective measures from.")
+    origin_: float = fitted(doc="The rating at which the objective puts 0: r0, or μ where w0 is 0.")
     periods_: dict[str, Any] | None = fitted(doc="Periods of users and of items, or None.")
     user_drift_: np.ndarray | None = fitted(
         doc="Row, period and effect of users' periods, shape (n_effects, 3), or None.")
