@@ -185,7 +185,8 @@ def test_the_glossary_holds_the_names_of_the_objectives():
 # ---------------------------------------------------------------------- the docstrings
 
 # What a class supplies to the frame of all models is described once, in `Estimator`.
-SUPPLIED = {"check", "check_size", "begin", "answers", "lacks", "n_steps", "unaware"}
+SUPPLIED = {"check", "check_grown", "check_size", "begin", "answers", "lacks", "n_steps",
+            "unaware"}
 METHODS = types.FunctionType, types.MethodType
 
 
