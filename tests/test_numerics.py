@@ -54,8 +54,8 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{f"ImplicitMF, {solver}": (ImplicitMF, {"solver": solver})
        for solver in ("cholesky", "subspace")}}
 # Who needs positive values.
-POSITIVE = ("ImplicitMF", "BPR", "SoftmaxMF", "GraphFilter", "EASE", "SparseEASE", "ItemKNN", "RP3Beta",
-            "PureSVD", "MultDAE", "MultVAE", "RecVAE")
+POSITIVE = ("ImplicitMF", "BPR", "SoftmaxMF", "GraphFilter", "EASE", "SparseEASE", "ItemKNN",
+            "RP3Beta", "PureSVD", "MultDAE", "MultVAE", "RecVAE")
 
 
 def assert_finite(model: Any, cells: sp.csr_array) -> None:
