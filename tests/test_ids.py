@@ -373,3 +373,35 @@ def test_row_numbers_without_ids_are_those_below_the_size():
     assert positions_of("users", ["b", "c"], Ids("users", ["a", "b"]), 2).tolist() == [1, -1]
     with pytest.raises(TypeError, match="users must be row numbers .*, got dtype float64"):
         positions_of("users", [1.0], None, 5)
+
+
+def test_the_ends_of_int64_are_ids_and_what_lies_beyond_is_unknown():
+    ids = Ids("users", [-2**63, 2**63 - 1])
+    assert ids.positions(np.array([2**63 - 1, 2**63], np.uint64)).tolist() == [1, -1]
+    assert ids.positions(as_vector([-2**63, -2**63 - 1])).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize("made", ["pandas", "polars"])
+def test_a_frame_of_two_columns_or_none_is_no_column_of_ids(made):
+    frames = pytest.importorskip(made)
+    for columns in {"id": [1, 2], "rating": [3, 4]}, {}:
+        with pytest.raises(ValueError, match="users must be one-dimensional, got shape"):
+            factorize("users", frames.DataFrame(columns))
+    assert factorize("users", frames.DataFrame({"id": [5, 7]}))[0].tolist() == [5, 7]
+
+
+def test_one_number_is_no_column_of_ids():
+    with pytest.raises(ValueError, match=r"users must be one-dimensional, got shape \(\)"):
+        factorize("users", np.array(5))
+
+
+def test_fractions_are_refused_with_the_first_of_them():
+    with pytest.raises(TypeError, match=r"got dtype float64, such as 1\.5; astype"):
+        factorize("users", np.array([1.5, 2.5]))
+    with pytest.raises(TypeError, match="got dtype float64; astype"):
+        factorize("users", np.zeros(0))
+
+
+def test_coded_ids_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Coded(np.array([1]), np.array([0])).rows = np.array([1])
