@@ -1,7 +1,7 @@
 """An epoch of SoftmaxMF, next to the same steps in PyTorch.
 
 The same start, and the same batches, negatives and weights on both sides, drawn before the clock
-starts in PyTorch's case and in the epoch in ours; the losses that come out stand beside the
+starts in PyTorch's case and in the epoch in ours; the losses found are printed with the
 seconds.  PyTorch has embeddings with sparse gradients and SparseAdam, which moves the rows of a
 batch alone, as ours does.
 """

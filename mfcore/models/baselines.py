@@ -149,7 +149,7 @@ class BiasOnly(Recommender):
 
 
 def _check_half_life(name: str, given: Any) -> None:
-    """Raise for what is no length of time."""
+    """Raise for anything but a length of time."""
     if not isinstance(given, str):
         validation.real(name, given, above=0)
         return

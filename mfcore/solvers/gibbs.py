@@ -43,7 +43,7 @@ LIFT = 1e-6             # share of the trace, of factors and of the bias, to add
 NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 ENOUGH, PAIRS = 8, 400  # samples from which halves are compared, and pairs whose scores are
-SETTLED = 1.05          # largest R-hat of a chain that goes without a word
+SETTLED = 1.05          # largest R-hat of a chain that is not warned of
 
 
 class Noise(NamedTuple):

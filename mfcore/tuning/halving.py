@@ -10,7 +10,7 @@ ratings gain at the last rung but one, and start from scratch: from padded vecto
 they are behind after as many epochs.  What is left of the budget goes to settings next to the best
 one, in a neighbourhood that shrinks.
 
-The last fit, to all ratings, begins anew if the budget allows.  Else, where the solver alternates,
+The last fit, to all ratings, starts again if the budget allows.  Else, where the solver alternates,
 it goes on from the vectors of the best model, for a third of the epochs: with more it would fit
 what the number of epochs keeps it from.
 

@@ -86,7 +86,7 @@ class BayesianMF(Recommender):
     solver : {"cholesky", "subspace"}
         How vectors are drawn: whole, or in blocks of factors, each given the others ("subspace";
         unknown_weight must be 0).  With k factors a sweep takes about k² operations per rating, in
-        blocks of B about k B.  Neighbouring sweeps are then more alike, so that a chain needs
+        blocks of B about k B.  Neighbouring sweeps are then more correlated, so that a chain needs
         more of them: take it from some 128 factors on.
     block_size : int, >= 1
         Factors of a block, B, rounded up to a multiple of 16.
@@ -118,7 +118,7 @@ class BayesianMF(Recommender):
     A FitWarning says that a chain has not settled: that scores of the first half of the samples
     and of the second differ by more than half a standard deviation.  Longer chains settle.
 
-    `update` draws the rows that it solves anew under each sample, given the other side in that
+    `update` draws the rows that it solves again under each sample, given the other side in that
     sample, with noise of their own; precisions, means of priors, vectors of features and cut
     points stay those of the fit.  `fold_in_items` draws as new users are drawn.
 
@@ -191,12 +191,12 @@ class BayesianMF(Recommender):
         return bool(self.likelihood == "ordinal")
 
     def check(self, ratings: Ratings) -> None:
-        """Raise for ratings that are no levels, where they have to be."""
+        """Raise for ratings outside the levels, where they have to be among them."""
         if self.is_ordinal:
             check_levels(ratings, self.levels)
 
     def check_grown(self, ratings: Ratings) -> None:
-        """Raise for ratings, old and new together, that are no levels of the fit."""
+        """Raise for ratings, old and new together, outside the levels of the fit."""
         if self.is_ordinal:
             self.answers().levels.numbers_of(ratings)
 

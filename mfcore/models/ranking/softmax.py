@@ -218,7 +218,7 @@ class SoftmaxMF(Recommender):
     def _fold(self, new: NewRows, pool: Pool) -> Folded:
         """Return the vectors of new users."""
         users, Q = self.users_, self.items_.factors
-        if self.n_epochs_ == 0:                     # (popularity alone: all users are alike)
+        if self.n_epochs_ == 0:                     # (popularity alone, the same for all users)
             return Folded(np.repeat(users.factors[:1], new.n_rows, axis=0), None)
         cells, k, real = liked(new.known(len(Q))), Q.shape[1], Q.dtype
         if users.feature_factors is None:
