@@ -376,6 +376,7 @@ def test_row_numbers_without_ids_are_those_below_the_size():
 
 
 def test_the_ends_of_int64_are_ids_and_what_lies_beyond_is_unknown():
+    assert as_int64(np.array([2**63 - 1, 2**63], np.uint64))[1].tolist() == [True, False]
     ids = Ids("users", [-2**63, 2**63 - 1])
     assert ids.positions(np.array([2**63 - 1, 2**63], np.uint64)).tolist() == [1, -1]
     assert ids.positions(as_vector([-2**63, -2**63 - 1])).tolist() == [0, -1]
