@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Ratings
 from mfcore.data.features import concatenate, history, one_hot
+from mfcore.kernels.features import row_sums
 from mfcore.parallel import Pool
 
 GROUPS = one_hot(["uk", "fr", "uk", "de", "fr", "uk", "de", "uk", "fr", "uk", "de"], "country")
@@ -97,3 +98,12 @@ def test_columns_called_like_history_are_refused_with_the_cure(model):
     for given in (bag, concatenate(bag, GROUPS), (bag, "history")):
         with pytest.raises(ValueError, match='rated=.*pass "history" itself'):
             model.fit(samples.matrix(), user_features=given)
+
+
+@pytest.mark.kernel
+def test_sums_over_what_rows_have_are_a_dense_product():
+    random = np.random.default_rng(3)
+    F = sp.csr_array(random.normal(size=(13, 11)) * (random.random((13, 11)) < 0.5))
+    X, out = random.normal(size=(11, 5)), np.full((13, 5), 7.0)
+    row_sums(F.indptr, F.indices, F.data, X, out, 0, 13)
+    assert np.allclose(out, F @ X, rtol=0, atol=1e-14)

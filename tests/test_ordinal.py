@@ -48,6 +48,7 @@ def test_a_draw_lies_between_its_cut_points_also_where_nothing_else_does():
         assert (z - 1e-14 * size <= edges[levels + 1]).all()
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("level", range(4))
 @pytest.mark.parametrize("score", [-4.0, 0.4, 5.0])
 def test_draws_and_means_are_those_of_a_truncated_normal_number(level, score):
@@ -61,6 +62,7 @@ def test_draws_and_means_are_those_of_a_truncated_normal_number(level, score):
     np.testing.assert_allclose(means, exact.mean(), rtol=1e-6)
 
 
+@pytest.mark.kernel
 def test_the_density_of_cut_points_has_the_derivatives_that_are_said(pool):
     random = np.random.default_rng(1)
     s, levels = random.normal(size=70), random.integers(0, 4, 70)
@@ -74,6 +76,7 @@ def test_the_density_of_cut_points_has_the_derivatives_that_are_said(pool):
         np.testing.assert_allclose((down[1] - up[1]) / 2e-5, H[number], atol=2e-3)
 
 
+@pytest.mark.kernel
 def test_a_move_is_judged_by_the_normal_density_about_its_own_end():
     H, slope = np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([0.7, -0.4])
     steps = np.array([[0.3, 0.1], [-1.0, 2.0]])
@@ -85,6 +88,7 @@ def test_a_move_is_judged_by_the_normal_density_about_its_own_end():
             np.linalg.solve(4 * H, slope), np.linalg.inv(4 * H)).logpdf(steps[0]))
 
 
+@pytest.mark.kernel
 def test_exact_moves_of_cut_points_are_taken_at_times_and_leave_them_ascending(pool):
     random = np.random.default_rng(0)
     s, levels, cuts, taken = random.normal(size=60), random.integers(0, 4, 60), CUTS, 0
@@ -115,6 +119,7 @@ def test_the_highest_level_can_be_asked_for_and_the_lowest_cannot():
             levels.reached(each)
 
 
+@pytest.mark.kernel
 def test_levels_have_the_probabilities_and_means_of_the_formula():
     levels, s = Levels(np.array([1.0, 2, 4, 5]), CUTS[None]), np.linspace(-30, 30, 41)
     p, edges = levels.probabilities(0, s), edges_of(CUTS)

@@ -295,6 +295,7 @@ def test_an_epoch_visits_every_chosen_cell_once_in_an_order_of_its_own():
     assert orders[0] != orders[1]
 
 
+@pytest.mark.kernel
 def test_what_a_user_has_chosen_is_hidden_and_nothing_else():
     made, stored = solver(9), solver().cells.toarray() > 0
     for batch in made.batches():
@@ -303,6 +304,7 @@ def test_what_a_user_has_chosen_is_hidden_and_nothing_else():
         np.testing.assert_array_equal(hidden, stored[batch.users][:, batch.negatives])
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("popular", [False, True])
 def test_the_weights_of_drawn_negatives_add_up_to_the_items_that_can_be_drawn(popular):
     made, random = solver(), np.random.default_rng(0)
@@ -316,6 +318,7 @@ def test_the_weights_of_drawn_negatives_add_up_to_the_items_that_can_be_drawn(po
     assert not total[~can].any()
 
 
+@pytest.mark.kernel
 def test_a_step_has_the_gradient_of_the_objective():
     F, E = (sp.csr_array(np.random.default_rng(n).normal(size=(n, 4))) for n in (30, 20))
     made = solver(8, reg=0.07, features=(F, E))
@@ -328,6 +331,7 @@ def test_a_step_has_the_gradient_of_the_objective():
         np.testing.assert_allclose(16 * got.dense(parameter), getattr(wanted, name), atol=1e-12)
 
 
+@pytest.mark.kernel
 def test_the_loss_of_an_epoch_is_the_mean_over_cells():
     made, random = solver(), np.random.default_rng(0)
     made.optimizer = Adam(1e-12, lazy=True)
@@ -337,6 +341,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_cells():
         assert made.epoch(at, pool) == pytest.approx(wanted / made.cells.nnz)
 
 
+@pytest.mark.kernel
 def test_rows_outside_of_a_batch_stay():
     made = solver(2)
     at = Vectors(np.ones((30, 3)), np.random.default_rng(0).normal(size=(20, 3)))
@@ -349,6 +354,7 @@ def test_rows_outside_of_a_batch_stay():
 
 # ------------------------------------------------------------------------------- new rows
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("cosine", [True, False], ids=["cosine", "dot"])
 @pytest.mark.parametrize("loss", [LOSSES["softmax"], LOSSES["tanh"], LOSSES["bpr"]],
                          ids=["softmax", "psl", "bpr"])
