@@ -83,7 +83,7 @@ class SpectralStart:
         """Return the τ whose start ranks a held-out tenth best; of few users, several tenths."""
         total, n_users = np.zeros(len(self.taus)), 0
         for seed in range(MOST_DRAWS):
-            values = self._ranked(at.copy(), w, np.random.default_rng(seed), pool)
+            values = self._ranked(at, w, np.random.default_rng(seed), pool)
             total += values.sum(axis=1)
             n_users += values.shape[1]
             if n_users >= MOST_USERS:
@@ -92,9 +92,7 @@ class SpectralStart:
 
     def _ranked(self, at: Vectors, w: int, random: np.random.Generator, pool: Pool) -> np.ndarray:
         """Return NDCG@10 of some users by a held-out tenth, shape (n_taus, n_users)."""
-        users = np.repeat(np.arange(self.cells.shape[0]), np.diff(self.cells.indptr))
-        is_held = random.random(len(users)) < HELD
-        known, held = (_part(self.cells, users, mask) for mask in (~is_held, is_held))
+        known, held = _parted(self.cells, random.random(self.cells.nnz) < HELD)
         rows = np.flatnonzero((np.diff(known.indptr) > 0) & (np.diff(held.indptr) > 0))
         rows = np.sort(random.permutation(rows)[:MOST_USERS])
         if not rows.size:
@@ -102,27 +100,29 @@ class SpectralStart:
         start, values = replace(self, cells=known), []
         leading = start._leading(at.Q[:, :w].copy(), pool)
         for tau in self.taus:
-            moved = at.copy()
-            start._place(moved, leading, tau)
-            scorer = LinearScorer(unit_rows(moved.P[rows]), unit_rows(moved.Q))
+            moved = replace(at, P=at.P[rows], Q=at.Q.copy())
+            start._place(moved, leading._replace(Z=leading.Z[rows]), tau)
+            scorer = LinearScorer(unit_rows(moved.P), unit_rows(moved.Q))
             values.append(ndcg_of(scorer, known[rows], held[rows], pool))
         return np.array(values)
 
     def _place(self, at: Vectors, leading: Leading, tau: float) -> None:
+        """Move vectors to where they begin; overwrites R V."""
         V, Z, sigma = leading
         counts = self._counts
         b = np.log(np.maximum(counts, 1))
         b = np.clip(tau / COMMON * (b - b @ counts / counts.sum()), -MOST, MOST)
         root = np.sqrt(sigma[1:]).astype(Z.dtype)
-        Z = np.divide(Z[:, 1:], root, out=np.zeros_like(Z[:, 1:]), where=root > 0)
+        Z = Z[:, 1:]
+        np.divide(Z, np.where(root > 0, root, np.inf), out=Z)
         self._move(at.P, np.full(len(Z), COMMON), Z)
         self._move(at.Q, b, V[:, 1:] * root)
 
     def _leading(self, Q: np.ndarray, pool: Pool) -> Leading:
         """Return V, R V and the singular values, from the columns of Q, which are overwritten."""
-        graph = Graph(self.cells, sp.csr_array(self.cells.astype(bool).T), False,
-                      np.diff(self.cells.indptr).astype(np.float64), self._counts)
-        R, transposed = graph.normalised(Q.dtype)
+        R, transposed = Graph(self.cells, sp.csr_array(self.cells.astype(bool).T), False,
+                              np.diff(self.cells.indptr).astype(np.float64), self._counts
+                              ).normalised(Q.dtype)
         solver, at = SubspaceIteration(R, transposed, Q.shape[1]), Basis(Q, np.zeros(0))
         solver.begin(at, pool)
         for _ in range(STEPS):
@@ -147,7 +147,11 @@ class Leading(NamedTuple):
     sigma: np.ndarray
 
 
-def _part(cells: sp.csr_array, users: np.ndarray, mask: np.ndarray) -> sp.csr_array:
-    """Return some of the cells."""
-    indptr = np.append(0, np.cumsum(np.bincount(users[mask], minlength=cells.shape[0])))
-    return sp.csr_array((cells.data[mask], cells.indices[mask], indptr), shape=cells.shape)
+def _parted(cells: sp.csr_array, is_held: np.ndarray) -> tuple[sp.csr_array, sp.csr_array]:
+    """Return the pattern of the cells that are not held out, and of those that are."""
+    def part(mask: np.ndarray) -> sp.csr_array:
+        indptr = np.append(0, np.cumsum(mask))[cells.indptr]
+        return sp.csr_array((np.ones(indptr[-1], bool), cells.indices[mask], indptr),
+                            shape=cells.shape)
+
+    return part(~is_held), part(is_held)
