@@ -252,7 +252,8 @@ def test_no_penalty_and_more_factors_than_ratings_give_numbers(made, solver):
 # ------------------------------------------------------------------ very many ratings
 
 MANY = 100_000
-QUICK = {"NeuralMF": {"batch_size": 50_000, "n_epochs": 1, "n_negatives": 1}}
+QUICK = {"NeuralMF": {"batch_size": 50_000, "n_epochs": 1, "n_negatives": 1},
+         "SoftmaxMF": {"batch_size": 50_000, "n_epochs": 1, "n_negatives": 64}}
 
 
 # Whose memory, or whose work for a user, goes with the square of its ratings.

@@ -32,7 +32,7 @@ from mfcore.objectives.softmax import (
 )
 from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import _first, fold_in_by_ranking
-from mfcore.solvers.softmax import Negatives, RankingAdam
+from mfcore.solvers.softmax import Negatives, RankingAdam, chosen
 from mfcore.solvers.spectral import SpectralStart
 
 LOSSES = {"softmax": Softmax(0.37), "tanh": Surrogate(0.23), "relu": Surrogate(0.31, "relu"),
@@ -302,6 +302,20 @@ def test_what_a_user_has_chosen_is_hidden_and_nothing_else():
         hidden = np.zeros((len(batch.users), len(batch.negatives)), bool)
         hidden[batch.hidden] = True
         np.testing.assert_array_equal(hidden, stored[batch.users][:, batch.negatives])
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("negatives", [[7], [0, 11, 150, 399], list(range(0, 400, 9))])
+def test_what_is_hidden_is_found_in_long_rows_and_in_short_ones(negatives):
+    random = np.random.default_rng(5)
+    dense = random.random((3, 400)) < np.array([[0.9], [0.02], [0.0]])
+    users, place = np.array([0, 1, 2, 0]), np.full(400, -1)
+    place[negatives] = random.permutation(len(negatives))
+    hidden = np.zeros((4, len(negatives)), bool)
+    hidden[chosen(sp.csr_array(dense), users, place)] = True
+    expected = np.zeros_like(hidden)
+    expected[:, place[negatives]] = dense[users][:, negatives]
+    np.testing.assert_array_equal(hidden, expected)
 
 
 @pytest.mark.kernel

@@ -192,10 +192,11 @@ def chosen(cells: sp.csr_array, users: np.ndarray, place: np.ndarray
 
     place : ndarray of int, shape (n_items,), the column of each item, −1 for no negative
     """
-    most = 4 * len(users)
+    most, items = 4 * len(users), np.flatnonzero(place >= 0)
     while True:
         rows, columns = np.empty(most, np.int64), np.empty(most, np.int64)
-        n = kernels.find_chosen(cells.indptr, cells.indices, users, place, rows, columns)
+        n = kernels.find_chosen(cells.indptr, cells.indices, users, items, place, rows,
+                                columns)
         if n <= most:
             return rows[:n], columns[:n]
         most = n
