@@ -7,9 +7,8 @@ training ratings.  "groups" are age band, gender, occupation and genre; "history
 what a user (an item) has rated in training, which makes SVD++ of a factorization; "periods" are
 effects of users' days and items' months; "levels" is the ordinal likelihood.
 
-Differences are paired over folds, and their intervals of 95 % Student's t, with the correction of
-Nadeau and Bengio (2003) for folds that share training ratings: s² (1/5 + 1/4).  With names of
-arms, only these are measured again.
+Differences are paired over folds, with intervals of 95 % for folds that share training ratings
+(benchmarks/claims/statistics.py).  With names of arms, only these are measured again.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
+from benchmarks.claims.statistics import OVERLAP, effect
 from mfcore import BayesianMF, MatrixFactorization, Ratings, fetch
 from mfcore.data.split import file_folds
 
@@ -67,10 +66,9 @@ def paired(folds: dict[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Return what each ingredient takes from the RMSE, and the interval of 95 %."""
     rows = []
     for what, name, base in PAIRS:
-        d = np.asarray(folds[name]) - np.asarray(folds[base])
-        reach = stdtrit(len(d) - 1, 0.975) * d.std(ddof=1) * np.sqrt(1 / len(d) + 1 / (len(d) - 1))
-        rows.append({"ingredient": what, "added to": base, "difference": round(d.mean(), 5),
-                     "low": round(d.mean() - reach, 5), "high": round(d.mean() + reach, 5)})
+        found = effect(np.subtract(folds[name], folds[base]), OVERLAP)
+        rows.append({"ingredient": what, "added to": base, "difference": round(found.mean, 5),
+                     "low": round(found.low, 5), "high": round(found.high, 5)})
     return rows
 
 

@@ -257,8 +257,8 @@ def _derivative(phi: _Samples) -> tuple[float, float]:
 def _on_blocks(value_and_gradient: Function, single: bool) -> Callable[..., Any]:
     """Return the function with dicts for point and gradient, even for a single array."""
     def function(blocks: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-        found = value_and_gradient(blocks["x"] if single else dict(blocks))
-        if not isinstance(found, tuple) or len(found) != 2:
+        found: Any = value_and_gradient(blocks["x"] if single else dict(blocks))
+        if not hasattr(found, "__len__") or len(found) != 2:
             raise TypeError(f"the function must return (value, gradient), got "
                             f"{type(found).__name__}")
         value, gradient = found

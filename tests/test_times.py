@@ -224,6 +224,8 @@ SECOND = 1_600_000_000
         ),
         ([*DAYS[:3], 5], TypeError, "times must be numbers, or dates and times, and not both"),
         (np.array(["2024-05-01"] * 4, object), TypeError, "pandas.to_datetime"),
+        (np.array([1, "May 3, 2024", 2, 3], object), TypeError, "in row 1; .*pandas.to_datetime"),
+        (np.array(["1714521600"] * 4, object), TypeError, "astype.float. makes numbers of text"),
         ([*DAYS[:3], DAYS[3].replace(tzinfo=UTC)], TypeError, "must all have a time zone, or none"),
         (
             [SECOND, SECOND + 5, 1000 * SECOND, SECOND],

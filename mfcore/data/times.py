@@ -26,6 +26,7 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 UNIX = {unit: (10**8 * per_second, 10**10 * per_second) for unit, per_second in UNITS.items()}
 SPANS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31556952.0}
 MISSING_CURE = "all cells need one: leave these out, or give them one moment of their own"
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?", re.ASCII)
 ISO_CURE = ("; np.array(texts, 'datetime64[s]') reads ISO dates, and pandas.to_datetime(texts) "
             "others")
 NO_TIMES = ("the ratings have no times: Ratings(..., times=...), from_arrays(..., times=...), "
@@ -270,9 +271,10 @@ def _of_objects(name: str, array: np.ndarray) -> tuple[np.ndarray, bool]:
                          f"{missing[0]} ({len(missing)} in all); {MISSING_CURE}")
     dated = [isinstance(each, (date, np.datetime64)) for each in array]
     if not any(dated):
-        if isinstance(array[0] if array.size else None, str):
-            raise TypeError(f"{name} must be numbers, or dates and times, got {array[0]!r} in row 0"
-                            f"{ISO_CURE}")
+        for row, each in enumerate(array):
+            if isinstance(each, str) and not _NUMBER.fullmatch(each):
+                raise TypeError(f"{name} must be numbers, or dates and times, got {each!r} in row "
+                                f"{row}{ISO_CURE}")
         whole, fits = as_int64(array)
         return (whole if fits.all() else validation.vector(name, array)), False
     if not all(dated):

@@ -31,6 +31,7 @@ from mfcore.kernels.options import MELT
 FLAGS = (0, 0, 1, 0, ord("L"), ord("N"), ord("T"))
 GATHERED, INFO = 1, 3
 
+
 def add_gram(A: np.ndarray, B: np.ndarray, scale: np.ndarray, flags: np.ndarray) -> None:
     """Set the upper triangle of A to scale[1] · A + scale[0] · BᵀB; scale is [sign, 1].
 

@@ -36,8 +36,7 @@ def evaluate(model: Any, test: Any, *, fold_in: Any = None, user_features: Any =
         Any of the library's, or a `Segmented` one.
     test : Ratings or scipy sparse, shape (n_test_users, n_test_items)
         Ids are looked up among those of training.  Unknown users are scored as the model
-        scores such users; an unknown item is a miss.  Models with
-        periods predict at its times.
+        scores such users; an unknown item is a miss.
     fold_in : Ratings or scipy sparse, n_test_users rows, or None
         Known ratings of the test users, row by row as in `test`: the users count as new,
         whether or not the model was trained on them, and these cells as seen.

@@ -97,7 +97,7 @@ class BiasOnly(Recommender):
         Ratings' worth of shrinkage towards the mean: a row of as many ratings keeps half of its
         deviation.
     n_epochs : int, >= 1
-        Alternations between users and items; ten are as good as any.
+        Alternations between users and items.
     n_threads, verbose
         As in `MatrixFactorization`.
 

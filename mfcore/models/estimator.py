@@ -118,11 +118,10 @@ class Estimator:
     def _scale(self, ratings: Ratings, mean: float, largest: float) -> float:
         """Return σ of ratings, 1 where they are not predicted; raise for what vectors cannot hold.
         """
-        has_vectors = "dtype" in self._parameter_names()         # (means alone hold any size)
         if not self.predicts_ratings:
             return 1.0
         scale = rating_scale(ratings, mean)
-        if has_vectors:
+        if "dtype" in self._parameter_names():                  # (means alone hold any size)
             check_scale(getattr(self, "rating_scale", None) or scale, largest)
         return scale
 

@@ -44,9 +44,7 @@ import scipy.sparse as sp
 from mfcore.kernels import cells as cell_kernels
 from mfcore.kernels import graph as kernels
 from mfcore.objectives.factors import lengths
-from mfcore.objectives.scaling import power, score_rounding
-
-PER_DEGREE, ROOT = -1.0, -0.5
+from mfcore.objectives.scaling import PER_DEGREE, ROOT, power, score_rounding
 
 
 def degrees(cells: sp.csr_array, weighted: bool) -> np.ndarray:

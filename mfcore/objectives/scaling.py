@@ -50,6 +50,9 @@ def implied_rating(name: str, bounds: tuple[float, float] | None) -> float:
     return float(high)
 
 
+PER_DEGREE, ROOT = -1.0, -0.5          # of the graph of objectives/graph.py
+
+
 def power(degrees: np.ndarray, exponent: float, dtype: np.dtype) -> np.ndarray:
     """Return d^exponent, 0 where d is 0."""
     known = np.asarray(degrees, np.float64) > 0

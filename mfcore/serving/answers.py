@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mfcore.objectives.scaling import power, score_rounding
+from mfcore.objectives.scaling import PER_DEGREE, ROOT, power, score_rounding
 from mfcore.persistence import NOT_SEEN
 
 
@@ -176,13 +176,13 @@ class Walks(Rated):
 
     def new(self, columns: np.ndarray, values: np.ndarray) -> Row:
         x = super().new(columns, values).bias
-        per = self.share * power(self.item_degrees, -1.0, np.dtype(float))[columns]
+        per = self.share * power(self.item_degrees, PER_DEGREE, np.dtype(float))[columns]
         p = (x * per).astype(self.dtype) @ self.Q[columns]
         return Row(p, (self._near(columns, x), float(np.linalg.norm(x.astype(float)))))
 
     def _near(self, columns: np.ndarray, x: np.ndarray) -> np.ndarray:
         roots, shares = (power(d, exponent, self.dtype) for d, exponent in
-                         ((self.item_degrees, -0.5), (self.user_degrees, -1.0)))
+                         ((self.item_degrees, ROOT), (self.user_degrees, PER_DEGREE)))
         steps, taken = np.zeros(self.n_items, self.dtype), np.zeros(self.n_items, bool)
         steps[columns], taken[columns] = x * roots[columns], True
         users = np.repeat(np.arange(len(shares)), np.diff(self.starts))

@@ -18,7 +18,7 @@ better after training (on eight of nine data sets; on the ninth both are even). 
 those in which the leading directions say nearly all.
 
 Choices without any taste have no directions, and all that is learned of them is noise.  Popularity
-alone is c = 1, with b_i cut nowhere: ln d_i − mean, divided by its largest value, times B.
+alone is c = 1, with b_i cut nowhere: ln d_i less the middle of its range, scaled to ±B.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.core import Recipe, answers, coded, no_bias, no_offset
+from mfcore.models.inputs import check_chosen
 from mfcore.models.stopping import Budget
 from mfcore.nn.heads import EveryLogistic, Gaussian, Head, Multinomial, Target
 from mfcore.nn.joins import Sequential
@@ -44,9 +45,7 @@ def check_values(model: Any, ratings: Ratings) -> None:
 def check_training(model: Any, ratings: Ratings) -> None:
     """Raise for values without a likelihood, and where nobody has chosen anything."""
     check_values(model, ratings)
-    if not (ratings.by_user.data > 0).any():
-        raise ValueError("ratings must hold at least one value above 0, got none: these are taken "
-                         "as chosen")
+    check_chosen(ratings)
 
 
 def targets(model: Any, ratings: Ratings) -> sp.csr_array:

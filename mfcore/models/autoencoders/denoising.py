@@ -49,7 +49,7 @@ class MultDAE(Autoencoder):
     hidden : tuple of int
         Widths from the row to the code, and back from it; () for none.
     n_latent : int, >= 1
-        Length k of the code: 50 for some thousand users, 200 for a hundred thousand.
+        Length k of the code: 200 as published, for a hundred thousand users; fewer for fewer.
     likelihood : {"multinomial", "gaussian", "bernoulli"}
         −x·ln π; ½ Σ_i (x − s)²; −Σ_i [x ln σ(s) + (1 − x) ln(1 − σ(s))].
     values : {"binary", "raw"}
@@ -57,7 +57,7 @@ class MultDAE(Autoencoder):
     activation : str
         Of the hidden layers, such as "tanh" or "relu".
     dropout : float in [0, 1)
-        Share of the cells of a row that training leaves out of the input.  Half is robust.
+        Share of the cells of a row that training leaves out of the input.  Half, as published.
     reg : float, >= 0
         λ, penalty weight of the weights; dropout usually does without it.
     optimizer : str

@@ -59,7 +59,7 @@ class RatingAutoencoder(Autoencoder):
         t0 = 0, the offset B; or a rating, with bias=None.
     mask : float in [0, 1)
         Share of a row's cells that training hides from the input, so that it learns to fill
-        them in: 0.2 to 0.5.
+        them in.  It has nowhere been shown to help (benchmarks/CLAIMS.md).
     mask_weights : (float, float), >= 0
         Factors of the loss on hidden and on visible cells; they count with mask > 0.
     noise : {None, "gaussian", "salt"}

@@ -68,8 +68,8 @@ class BayesianMF(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1
-        Length k of the vectors of one sample.  Too many do little harm, since penalties are drawn;
-        time grows with k².
+        Length k of the vectors of one sample.  Time grows with k².
+        Their penalties are drawn.
     likelihood : {"gaussian", "ordinal"}
         "ordinal" takes ratings for levels, whatever their distances: ordered probit, z ~ N(s, 1)
         between cut points that are drawn too.  `predict` is then the expected rating, and

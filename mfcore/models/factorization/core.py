@@ -339,9 +339,8 @@ class Factorized(Linear):
         systems, _, held = self.core.row_systems(ratings.select_users([row]), self.users,
                                                  self.items, pool, numbers=np.array([row]))
         columns, contributions = systems.contributions(0, held[0], column, pool)
-        best = np.argsort(-np.abs(contributions), kind="stable")[:k]
         score = self.pairs(np.array([row]), np.array([column]), None, pool)[0]
-        return float(score), columns[best].astype(np.int64), contributions[best]
+        return float(score), *strongest(columns, contributions, k)
 
     def objective(self, model: Any, ratings: Any, pool: Pool) -> Loss:
         """Return the terms of the formula: see `Recommender.objective`."""
@@ -364,6 +363,13 @@ def answers_of(model: Any, observed: Observation) -> Factorized:
 
     return Factorized(users, items, model.global_mean_, fold, link=observed.link,
                       unanswered=answered_unless(model, observed.w0), core=core)
+
+
+def strongest(columns: np.ndarray, contributions: np.ndarray, k: int
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k columns that contribute most to a score, and what they contribute."""
+    best = np.argsort(-np.abs(contributions), kind="stable")[:k]
+    return columns[best].astype(np.int64), contributions[best]
 
 
 def folded(core: Core, side: Side, other: Side, new: NewRows, pool: Pool) -> Folded:

@@ -63,7 +63,8 @@ class ImplicitMF(Recommender):
         Conjugate gradient, the fastest; exact rows, whose time grows with k³; or blocks
         of factors (iALS++), for 256 factors and more.
     n_epochs : int, >= 1
-        One epoch is a half-sweep over items and one over users.  Lists hardly change after ten.
+        One epoch is a half-sweep over items and one over users.  Where most users have one or two
+        items, more help.
     tol, cg_steps, block_size, init_scale
         As in `MatrixFactorization`.
     patience, validation, refit, eval_metric, dtype, random_state, n_threads, verbose

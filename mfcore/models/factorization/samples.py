@@ -18,7 +18,7 @@ import numpy as np
 
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
-from mfcore.models.factorization.core import Core, Penalties, periods_to_learn
+from mfcore.models.factorization.core import Core, Penalties, periods_to_learn, strongest
 from mfcore.models.factorization.observations import ExplicitRatings
 from mfcore.models.fitted import Linear
 from mfcore.models.sides import FeaturedSide, Row, Sides
@@ -319,10 +319,8 @@ class Sampled:
             systems, held = self._systems(given, number)
             columns, found = systems.contributions(0, held[0], column, pool)
             parts.append(found)
-        contributions = np.mean(parts, axis=0)
-        best = np.argsort(-np.abs(contributions), kind="stable")[:k]
         score = self.pairs(np.array([row]), np.array([column]), None, pool)[0]
-        return float(score), columns[best].astype(np.int64), contributions[best]
+        return float(score), *strongest(columns, np.mean(parts, axis=0), k)
 
     def _noise(self, side: SampledSide, number: int, shape: tuple[int, int], pool: Pool
                ) -> np.ndarray:

@@ -54,7 +54,7 @@ class GraphFilter(Recommender):
         smaller side of the ratings, and 512.  Beyond that side there are none, and columns are
         zeros.
     share : float, >= 0
-        Weight of the second part; 0 leaves the walk alone.  More where ratings are dense.
+        Weight of the second part; 0 leaves the walk alone.
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are, which must then be >= 0.
     n_epochs : int, >= 1

@@ -121,7 +121,7 @@ class ItemKNN(Neighbours):
     Parameters
     ----------
     n_neighbors : int, >= 1
-        Neighbours of each item: fewer are faster, and blur less; 50 to 400.
+        Neighbours of each item: 50 to 400.  Time and memory grow with their number.
     shrink : float, >= 0
         Pulls the cosines of items with few users towards 0: x_i·x_j users in common count in full
         where ‖x_i‖ ‖x_j‖ is far above it.

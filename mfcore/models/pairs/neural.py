@@ -68,7 +68,7 @@ class NeuralMF(Recommender):
         f = a·[p ∘ q | MLP([p' | q'])] + c with vectors of their own in each branch;
         MLP([p | q]); or MLP(p ∘ q).
     hidden : tuple of int
-        Widths of the MLP's hidden layers; () for a linear one.  One layer is nearly always enough.
+        Widths of the MLP's hidden layers; () for a linear one.
     activation : str
         Of the hidden layers, such as "relu", "tanh" or "swish".
     dropout : float in [0, 1)
@@ -83,7 +83,7 @@ class NeuralMF(Recommender):
     freeze : bool
         With `pretrained`: vectors and biases stay as they are, f alone is learned.
     reg : float, >= 0
-        λ, paid for each cell, in units of the ratings' variance.
+        λ, paid for each cell; of the squared loss in units of the ratings' variance.
     bias_reg : float >= 0, or None
         λᵇ; None: `reg`.
     features, feature_reg, history_reg

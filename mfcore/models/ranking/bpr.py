@@ -45,7 +45,8 @@ class BPR(Recommender):
         λᵇ, penalty weight of the biases; None: `reg`.  As large as `reg`, it keeps lists behind
         those of Popularity where best-sellers say most.
     learning_rate : float, > 0
-        η, length of a step.  Too long: `history_` does not fall; too short: more epochs.
+        η, length of a step.  If it is too long, the loss in `history_` does not fall; if it is too
+        short, a fit needs more epochs.
     schedule : {"inverse", "constant"}
         η / (1 + decay·t) in epoch t = 0, 1, ...; or η throughout.
     decay : float, >= 0
