@@ -187,9 +187,9 @@ def test_steps_from_where_groups_are_end_within_their_tolerance(ridge, pool, mon
         return np.sum(weights[:, None] * (F @ X) ** 2) + np.sum(reg[:, None] * X ** 2)
 
     found = solve(Y, 0 * exact, 0 * Y, pool)
-    assert 1e-8 < energy(found - exact) / energy(exact) < 4 * ridges.FIXED ** 2
+    assert 1e-8 < energy(found - exact) / energy(exact) < ridges.FIXED ** 2
     again = solve(Y, found, F @ found, pool)                # a step at least
-    assert energy(again - exact) < 0.5 * energy(found - exact)
+    assert energy(again - exact) < 0.7 * energy(found - exact)
     np.testing.assert_array_equal(solve(0 * Y, 0 * exact, 0 * Y, pool), 0)
 
 

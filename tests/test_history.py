@@ -103,7 +103,7 @@ def test_columns_called_like_history_are_refused_with_the_cure(model):
 @pytest.mark.kernel
 def test_sums_over_what_rows_have_are_a_dense_product():
     random = np.random.default_rng(3)
-    F = sp.csr_array(random.normal(size=(13, 11)) * (random.random((13, 11)) < 0.5))
-    X, out = random.normal(size=(11, 5)), np.full((13, 5), 7.0)
+    F = sp.csr_array(random.normal(size=(13, 21)) * (random.random((13, 21)) < 0.5))
+    X, out = random.normal(size=(21, 5)), np.full((13, 5), 7.0)
     row_sums(F.indptr, F.indices, F.data, X, out, 0, 13)
     assert np.allclose(out, F @ X, rtol=0, atol=1e-14)

@@ -1,4 +1,4 @@
-"""Sums of vectors over what rows have, four at a time: the product of a sparse F and a block."""
+"""Sums of vectors over what rows have, eight at a time: the product of a sparse F and a block."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ def row_sums(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, X: np.nd
         line = out[u]
         line[:] = 0
         t, end = indptr[u], indptr[u + 1]
-        while t + 4 <= end:
-            a, b, c, d = data[t], data[t + 1], data[t + 2], data[t + 3]
-            p, q = X[indices[t]], X[indices[t + 1]]
-            r, s = X[indices[t + 2]], X[indices[t + 3]]
+        while t + 8 <= end:
+            a0, a1, a2, a3 = data[t], data[t + 1], data[t + 2], data[t + 3]
+            a4, a5, a6, a7 = data[t + 4], data[t + 5], data[t + 6], data[t + 7]
+            x0, x1 = X[indices[t]], X[indices[t + 1]]
+            x2, x3 = X[indices[t + 2]], X[indices[t + 3]]
+            x4, x5 = X[indices[t + 4]], X[indices[t + 5]]
+            x6, x7 = X[indices[t + 6]], X[indices[t + 7]]
             for f in range(k):
-                line[f] += (a * p[f] + b * q[f]) + (c * r[f] + d * s[f])
-            t += 4
+                line[f] += ((a0 * x0[f] + a1 * x1[f]) + (a2 * x2[f] + a3 * x3[f])) \
+                    + ((a4 * x4[f] + a5 * x5[f]) + (a6 * x6[f] + a7 * x7[f]))
+            t += 8
         while t < end:
-            a, p = data[t], X[indices[t]]
+            a, x = data[t], X[indices[t]]
             for f in range(k):
-                line[f] += a * p[f]
+                line[f] += a * x[f]
             t += 1

@@ -191,8 +191,9 @@ class Prior:
         """Return UᵀΛU + Gᵀ diag(λ_g) G with U = P − F G, float64: its trace is the penalty."""
         if self.features is None:
             return gram(P, pool, dtype=np.float64, weights=self.penalty.reg)
-        means, H = self.penalty.means + self._shift(G, pool), G.astype(np.float64)
-        U = P - means.astype(G.dtype)
+        U, H = P - self._shift(G, pool), G.astype(np.float64)
+        if self.pulls_elsewhere:
+            U -= self.penalty.means.astype(G.dtype)
         own = gram(U, pool, dtype=np.float64, weights=self.penalty.reg)
         return own + (self.feature_reg * H.T) @ H
 

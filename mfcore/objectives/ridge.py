@@ -27,6 +27,8 @@ Ritz vectors U and values θ (Halko, Martinsson, Tropp 2011: of a random subspac
     preconditioner    1/(θ_r + κ) I + U [ 1/(θ + κ) − 1/(θ_r + κ) ] Uᵀ
 
 What rows have rated is nearly of low rank plus something small, so that a few steps suffice.
+Where a search goes on from sweep to sweep, one does: next to the start of before, the solution
+has moved by a few percent, of which a step leaves about a tenth.
 
 Sources: Bischof, Lang, Sun 2000 (reduction to a band); Frangella, Tropp, Udell 2023 (a sketch as
 the preconditioner).
@@ -46,15 +48,17 @@ from mfcore import validation
 from mfcore.kernels.cooccurrence import sparse_gram
 from mfcore.kernels.features import row_sums
 from mfcore.objectives.band import Band
-from mfcore.parallel import Pool, tiled_product
+from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
 from mfcore.validation import DivergenceError, FitWarning
 
 LOST = 1e-2                  # eigenvalues of FᵀF times the rounding error: more needs float64
 MOST_DENSE = 2048            # rows of a Gram that Cholesky factors
 BAND_BYTES = 2 << 30         # of a Gram and its Q, beyond which there is no band
-RITZ = 64                    # r
+RITZ = 32                    # r, at most as many as columns are solved for
 CG_STEPS = 200
-FIXED, DRAWN = 3e-2, 1e-5    # errors left by least squares, which go on next time, and by draws
+# Errors from which the last step begins: of least squares, which go on next time, and of draws.
+FIXED, DRAWN = 0.3, 1e-5
+GROUPED = 8                  # chunks of rows that are multiplied in one call
 
 Solve = Callable[[np.ndarray, np.ndarray, np.ndarray, Pool], np.ndarray]
 
@@ -128,7 +132,8 @@ def _product(F: sp.csr_array, X: np.ndarray, pool: Pool) -> np.ndarray:
         return np.asarray(F @ X.astype(F.dtype, copy=False))
     X = np.ascontiguousarray(X.astype(F.dtype, copy=False))
     out = np.empty((F.shape[0], X.shape[1]), F.dtype)
-    pool.over_rows(lambda lo, hi: row_sums(F.indptr, F.indices, F.data, X, out, lo, hi), F.indptr)
+    bounds = np.append(equal_cost_chunks(F.indptr)[:-1:GROUPED], F.shape[0])
+    pool.over_chunks(lambda lo, hi: row_sums(F.indptr, F.indices, F.data, X, out, lo, hi), bounds)
     return out
 
 
@@ -152,8 +157,8 @@ def ridge_solver(design: Design, weights: np.ndarray, reg: float | np.ndarray) -
     """Return what solves (FᵀΛF + diag(reg)) X = FᵀΛY for X (m, k).
 
     It takes Y (n, k), a start (m, k), F·start (n, k) and a pool.  The solution is exact up to
-    `MOST_DENSE` features or rows.  Beyond, it is one step or more away from the start, and at
-    most about `FIXED` from the solution.
+    `MOST_DENSE` features or rows.  Beyond, it is one step or more away from the start, and the
+    last of them began at most about `FIXED` from the solution.
     """
     n, m = design.shape
     real = design.rows.dtype
@@ -198,8 +203,8 @@ class Factored:
 class Deflated:
     """(FᵀF + κI)⁻¹ FᵀY by conjugate gradient, until what is left of the error is small.
 
-    Measured in the norm ‖F X‖² + κ ‖X‖², an error is at most `tolerance` of X (where the
-    preconditioner is the inverse: elsewhere about that).
+    The last step begins where, in the norm ‖F X‖² + κ ‖X‖², the error is at most `tolerance` of
+    X (where the preconditioner is the inverse: elsewhere about that).
     """
 
     design: Design
@@ -218,21 +223,22 @@ class Deflated:
         X: np.ndarray = start.astype(real)
         S = F.times(X, pool) if before is None else before
         R = F.turned(Y - S, pool) - shift * X
+        if not R.any():
+            return X
         D = Z = self._improved(R, kappa, pool)
-        rz = _squares(R, Z)
+        rz, goal = _squares(R, Z), self._goal(S, X, kappa)
         for _ in range(CG_STEPS):
-            T = F.times(D, pool)
-            AD = F.turned(T, pool) + shift * D
-            length = (rz / np.maximum(_squares(D, AD), tiny)).astype(real)
-            X, S, R = X + length * D, S + length * T, R - length * AD
-            Z = self._improved(R, kappa, pool)
-            old, rz = rz, _squares(R, Z)
             if not np.isfinite(rz).all():
                 raise DivergenceError("the vectors of features overflow; rescale the ratings and "
                                       "the features, or use dtype='float64'")
-            goal = self.tolerance ** 2 * (_squares(S, S) + kappa * _squares(X, X))
+            T = F.times(D, pool)
+            length = (rz / np.maximum(_squares(T, T) + kappa * _squares(D, D), tiny)).astype(real)
+            X = X + length * D
             if (rz <= goal).all():
                 return X
+            S, R = S + length * T, R - length * (F.turned(T, pool) + shift * D)
+            Z = self._improved(R, kappa, pool)
+            old, rz, goal = rz, _squares(R, Z), self._goal(S, X, kappa)
             D = Z + (rz / np.maximum(old, tiny)).astype(real) * D
         left = self.tolerance * np.sqrt((rz / np.maximum(goal, tiny)).max())
         validation.warn(f"vectors of {F.shape[1]:,} features are not solved: after {CG_STEPS} "
@@ -241,9 +247,12 @@ class Deflated:
                         FitWarning)
         return X
 
+    def _goal(self, S: np.ndarray, X: np.ndarray, kappa: float) -> np.ndarray:
+        return self.tolerance ** 2 * (_squares(S, S) + kappa * _squares(X, X))
+
     def _improved(self, R: np.ndarray, kappa: float, pool: Pool) -> np.ndarray:
         """Return the preconditioner times R."""
-        U, turned, theta = self._found(pool)
+        U, turned, theta = self._found(R.shape[1], pool)
         rest = 1 / (theta[0] + kappa)
         gain = (1 / (theta + kappa) - rest).astype(R.dtype)
         inner: np.ndarray = gain[:, None] * tiled_product(turned, R, pool)
@@ -251,12 +260,12 @@ class Deflated:
         found += R.dtype.type(rest) * R
         return found
 
-    def _found(self, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return U (m, r), Uᵀ and θ (r,), ascending, found once."""
+    def _found(self, width: int, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return U (m, r), Uᵀ and θ (r,), ascending, found once for R of that width."""
         if self._ritz is None:
             F, real = self.design, self.design.rows.dtype
             random = np.random.default_rng(0)
-            start = random.standard_normal((F.shape[1], min(RITZ, *F.shape)))
+            start = random.standard_normal((F.shape[1], min(RITZ, width, *F.shape)))
             V = np.linalg.qr(F.turned(F.times(start, pool), pool).astype(np.float64))[0]
             theta, W = np.linalg.eigh(V.T @ F.turned(F.times(V, pool), pool).astype(np.float64))
             U = (V @ W).astype(real)
