@@ -1,5 +1,6 @@
 """How the study guide is built: python -m sphinx -W docs docs/_build."""
 
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ settings.mkdir()
     "app = get_config().IPKernelApp\napp.log_level = 40\n"
     "app.exec_lines = ['from mfcore import progress', 'progress.is_shown = bool']\n")
 os.environ["IPYTHONDIR"] = str(settings.parent)
+logging.getLogger("traitlets").setLevel(logging.WARNING)    # (builds on several processes show it)
 
 project = "mfcore"
 author = "the mfcore developers"

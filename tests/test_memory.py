@@ -27,7 +27,10 @@ def vectors(k, size=4, n_users=SHAPE[0], n_items=N_ITEMS):
 
 
 ITEMS = vectors(64, n_users=0)
-FEW = (*SHAPE, 3, 1, 0, 0)                 # 3 ratings a user; only the fit: a network ranks slowly
+# Only the fit is measured: the lists of "ALS" are made by the same functions, or a network ranks
+# slowly.
+FIT, FIT_TWO = (*SHAPE, PER_USER, 1, 0, 0), (*SHAPE, PER_USER, 2, 0, 0)
+FEW = (*SHAPE, 3, 1, 0, 0)                 # ... of 3 ratings per user
 
 
 def layers(n_items, hidden, n_latent, batch):
@@ -43,33 +46,33 @@ CASES = {
     "ALS": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1, **GIVEN},
             (*SHAPE, PER_USER, 2), 3 * vectors(64) + 2 * ITEMS),
     "ALS, penalties found": ("MatrixFactorization", {
-        "n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1}, (*SHAPE, PER_USER, 2),
+        "n_factors": 64, "n_epochs": 1, "unknown_weight": 0.1}, FIT_TWO,
         (3 + 3) * vectors(64) + 2 * ITEMS),
     "ALS with groups": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 1},
                         (*SHAPE, PER_USER, 2, 20), 2 * (vectors(64) + ITEMS) + 20 * SHAPE[0] * 64),
     "implicit, float64": ("ImplicitMF", {"n_factors": 64, "n_epochs": 1, "dtype": "float64"},
                           (*SHAPE, PER_USER, 1), 3 * vectors(64, 8) + 4 * ITEMS),
     "lbfgs": ("MatrixFactorization", {"n_factors": 32, "n_epochs": 12, "solver": "lbfgs"},
-              (*SHAPE, PER_USER, 1), 24 * vectors(32)),
+              FIT, 24 * vectors(32)),
     "lbfgs, float64": ("MatrixFactorization", {
         "n_factors": 32, "n_epochs": 12, "solver": "lbfgs", "dtype": "float64",
-        "unknown_weight": 0.1, **GIVEN}, (*SHAPE, PER_USER, 2), 13 * vectors(32, 8)),
+        "unknown_weight": 0.1, **GIVEN}, FIT_TWO, 13 * vectors(32, 8)),
     "adam": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 2, "solver": "adam"},
-             (*SHAPE, PER_USER, 1), 5 * vectors(64) + 8 * N),
+             FIT, 5 * vectors(64) + 8 * N),
     "sgd": ("MatrixFactorization", {"n_factors": 64, "n_epochs": 2, "solver": "sgd"},
-            (*SHAPE, PER_USER, 1), 3 * vectors(64) + 12 * N),
+            FIT, 3 * vectors(64) + 12 * N),
     "sgd, unknown cells, 50 factors": ("MatrixFactorization", {
         "n_factors": 50, "n_epochs": 2, "solver": "sgd", "unknown_weight": 0.1},
-        (*SHAPE, PER_USER, 1), 5 * vectors(50) + 12 * N),
+        FIT, 5 * vectors(50) + 12 * N),
     "BayesianMF": ("BayesianMF", {"n_epochs": 8, "burn_in": 2, "keep": 6},
-                   (*SHAPE, PER_USER, 1, 0, 0), (2 * 6 + 3) * vectors(32)),
+                   FIT, (2 * 6 + 3) * vectors(32)),
     "NeuralMF, two vectors": ("NeuralMF", {"n_epochs": 1}, FEW,
                               6 * vectors(2 * 64) + 20 * 3 * SHAPE[0]),
     "NeuralMF, one vector": ("NeuralMF", {"n_epochs": 1, "fusion": "product"}, FEW,
                              5 * vectors(64) + 20 * 3 * SHAPE[0]),
-    "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, (*SHAPE, PER_USER, 1),
+    "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, FIT,
             3 * vectors(64) + 12 * N),
-    "SoftmaxMF": ("SoftmaxMF", {"n_factors": 64, "n_epochs": 1}, (*SHAPE, PER_USER, 1),
+    "SoftmaxMF": ("SoftmaxMF", {"n_factors": 64, "n_epochs": 1}, FIT,
                   6 * vectors(64) + 16 * N),
     "EASE": ("EASE", {}, (4_000, 2_500, 20, 1), 4 * 2_520 * (2_520 + 4 * TILE)),
     "GraphFilter": ("GraphFilter", {"n_factors": 48}, (30_000, 20_000, 5, 1),

@@ -45,6 +45,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.canonical import read_only
 from mfcore.kernels.cooccurrence import sparse_gram
 from mfcore.kernels.features import row_sums
 from mfcore.objectives.band import Band
@@ -71,6 +72,12 @@ class Design:
     columns: sp.csr_array
     left: np.ndarray | None = None
     right: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Show places read-only, whoever made them: kernels are compiled for these types."""
+        for matrix in (self.rows, self.columns):
+            read_only(matrix.indices)
+            read_only(matrix.indptr)
 
     @classmethod
     def of(cls, F: sp.csr_array, real: np.dtype) -> Design:
