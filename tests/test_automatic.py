@@ -146,10 +146,11 @@ def test_there_is_one_where_known_cells_ask_for_nothing(r, w):
 
 # ------------------------------------------------------------------------- the formulas
 
-def weighed(n_users=40, n_items=30, **options):
-    """A problem of weighted cells, each with g = √(its row's cells), and a point."""
+def weighed(n_users=40, n_items=30, least=0.0, **options):
+    """A problem of weighted cells, each with g = √(its row's cells of some weight), and a point."""
     dense, at = naive.random_problem(3, n_users, n_items, 4, weighted=True, **options)
-    users, items = (replace(side, reg=np.sqrt(np.maximum(dense.stored.sum(axis), 1)))
+    dense = replace(dense, w=np.maximum(dense.w, least))
+    users, items = (replace(side, reg=np.sqrt(np.maximum((dense.stored & (dense.w > 0)).sum(axis), 1)))
                     for axis, side in ((1, dense.users), (0, dense.items)))
     return naive.problem(replace(dense, users=users, items=items)), at
 
@@ -157,7 +158,7 @@ def weighed(n_users=40, n_items=30, **options):
 @pytest.mark.parametrize(("n_users", "n_items"), [(40, 40), (90, 10)])
 @pytest.mark.parametrize("density", [1.0, 0.3])
 def test_the_norm_of_noise_depends_on_the_shape_and_not_on_the_density(n_users, n_items, density):
-    problem, _ = weighed(n_users, n_items, density=density)
+    problem, _ = weighed(n_users, n_items, least=0.1, density=density)
     wanted = (n_items / n_users) ** 0.25 + (n_users / n_items) ** 0.25
     assert automatic.noise_norm(problem) == pytest.approx(wanted, rel=1e-9 if density == 1 else 0.1)
 
@@ -225,7 +226,7 @@ def test_labels_with_weight_on_the_unknown_ask_for_half_of_the_errors_of_a_const
     s = np.repeat(at.beta, np.diff(cells.indptr)) + at.gamma[cells.indices]
     e = w / (1 + np.exp(-s)) - cells.b
     assert found.reg == pytest.approx(
-        0.35 * np.sqrt(np.mean(e ** 2)) * automatic.noise_norm(problem))
+        0.35 * np.sqrt(e @ e / np.count_nonzero(w)) * automatic.noise_norm(problem))
     assert found.bias_reg == pytest.approx((w.sum() / np.count_nonzero(w),) * 2)
 
 
@@ -264,14 +265,14 @@ def test_an_error_that_keeps_falling_is_followed_until_it_settles(monkeypatch):
 def test_the_sample_holds_out_a_tenth_of_whole_users_and_starts_at_their_biases():
     problem, at = weighed(400, 60)
     problem = replace(problem, unit=4.0)
-    n = len(problem.by_user.indices)
+    told = np.diff(np.append(0, np.cumsum(problem.by_user.a > 0))[problem.by_user.indptr])
+    n = told.sum()
     trial = automatic.trial_of(problem, at, 3, n / 2, 0)
     counts = [np.diff(cells.indptr) for cells in (trial.known.by_user, trial.held)]
     held, whole = counts[1].sum(), sum(counts).sum()
     assert 0.08 < held / whole < 0.12
     assert whole < 0.6 * n
-    given = set(np.diff(problem.by_user.indptr).tolist())
-    assert set(sum(counts).tolist()) <= given
+    assert set(sum(counts).tolist()) <= set(told.tolist())
     assert trial.at.P.std() == pytest.approx(np.sqrt(4.0 / 3), rel=0.1)
     assert not trial.at.Q.any()
     assert set(trial.at.beta) <= set(at.beta)

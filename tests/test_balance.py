@@ -51,6 +51,20 @@ def test_no_score_moves_and_the_penalty_falls(case, pool, real, tolerance):
     assert penalty < 0.97 * dense.parts(at)[2]
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_penalties_of_any_size_fall_by_the_same_share(case, pool, size):
+    def of_vectors(at):
+        sides = (of.users, at.P, at.G), (of.items, at.Q, at.H)
+        return sum(np.trace(prior.spread(X, G, pool)) for prior, X, G in sides)
+
+    (dense, at), of = case, problem(case[0])
+    large = replace(at, P=size * at.P, Q=size * at.Q, G=size * at.G, H=size * at.H)
+    fall, far = (of_vectors(balanced(dense, each, pool)) / of_vectors(each)
+                 for each in (at, large))
+    assert far == pytest.approx(fall, rel=1e-6)
+    assert fall < 0.97
+
+
 def test_groups_turn_with_the_vectors_that_rest_on_them(pool):
     dense, at = CASES["groups on both sides"]
     here = balanced(dense, at, pool)

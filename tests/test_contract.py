@@ -34,7 +34,9 @@ from mfcore import (
     MatrixFactorization,
     MultDAE,
     MultVAE,
+    NeuralMF,
     Popularity,
+    PureSVD,
     RatingAutoencoder,
     Ratings,
     RecVAE,
@@ -656,3 +658,43 @@ def test_a_parameter_put_out_of_range_or_out_of_shape_after_the_fit_is_named(mad
                 model.recommend([1])
             setattr(model, name, right)
     assert samples.answers(model) == answered(made)
+
+
+# --------------------------------------------------------------------- ratings that say nothing
+
+SILENT = {"weight": {"penalties": MatrixFactorization(3, random_state=0),
+                     "scaled by a power": MatrixFactorization(3, reg_scaling="none",
+                                                              random_state=0),
+                     "ratings of rows": RatingAutoencoder((4,), n_epochs=2, random_state=0),
+                     "rows of items": RatingAutoencoder((4,), orientation="item", n_epochs=2,
+                                                        random_state=0),
+                     "pairs": NeuralMF(2, n_epochs=2, random_state=0)},
+          "zero": {"choices of rows": MultDAE(hidden=(), n_latent=3, n_epochs=2, random_state=0),
+                   "composite": RecVAE(n_hidden=5, n_latent=3, n_epochs=2, random_state=0),
+                   "products": PureSVD(2, random_state=0)}}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in SILENT
+                                            for name in SILENT[kind]])
+def test_a_rating_that_says_nothing_is_as_good_as_absent(kind, name):
+    """Of weight 0; or a zero, for models of choices."""
+    random, shape = np.random.default_rng(5), (60, 30)
+    told, silent = np.zeros(shape, bool), np.zeros(shape, bool)
+    told[random.random(shape) < 0.4] = True
+    silent[(random.random(shape) < 0.3) & ~told] = True
+    values = random.integers(1, 6, shape).astype(float)
+    values[silent] = 2.0 if kind == "weight" else 0.0
+    weights = np.where(told, random.uniform(0.5, 2, shape), 0)
+
+    def ratings(stored):
+        cells = sp.csr_array((values[stored], np.nonzero(stored)), shape=shape)
+        return Ratings(cells, weights=weights[stored] if kind == "weight" else None)
+
+    models = [copy.deepcopy(SILENT[kind][name]).fit(ratings(stored))
+              for stored in (told | silent, told)]
+    users, items = map(np.ravel, np.indices(shape))
+    found, wanted = (model.predict(users, items) for model in models)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    folded, alone = (model.fold_in_users(ratings(stored)).factors
+                     for model, stored in zip(models, (told | silent, told), strict=True))
+    np.testing.assert_allclose(folded, alone, rtol=1e-3, atol=1e-3)

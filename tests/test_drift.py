@@ -279,6 +279,18 @@ def test_components_of_variance_are_those_planted(weighted):
     assert variance == pytest.approx(0.6 ** 2, rel=0.1)
 
 
+def test_components_of_variance_do_without_effects_and_rows_of_no_weight():
+    """They may have been given ratings of weight 0 alone; and weights below 1 are weights."""
+    rng = np.random.default_rng(1)
+    owners, codes = np.repeat(np.arange(40), 3), rng.integers(0, 120, 900)
+    y, w = rng.normal(size=900) + rng.normal(size=120)[codes], rng.uniform(0.1, 0.6, 900)
+    w[(codes == 7) | (owners[codes] == 5)] = 0                      # (an effect, and a whole row)
+    kept = w > 0
+    places = np.cumsum(np.isin(np.arange(120), codes[kept])) - 1
+    wanted = components(y[kept], owners[np.unique(codes[kept])], places[codes[kept]], w[kept])
+    np.testing.assert_allclose(components(y, owners, codes, w), wanted, rtol=1e-12)
+
+
 @pytest.mark.parametrize("codes", [np.arange(5), np.zeros(5, int)], ids=["alone", "one"])
 def test_periods_that_tell_nothing_have_effects_near_zero(codes):
     noise, variance = components(np.arange(5.0), np.zeros(codes.max() + 1, int), codes, np.ones(5))

@@ -205,6 +205,14 @@ def test_ratings_of_an_earlier_pickle_are_frozen():
     assert not ratings.by_user.data.flags.writeable
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy,
+                                    lambda given: pickle.loads(pickle.dumps(given))])
+def test_times_of_copies_are_read_only(copied):
+    twin = copied(Ratings(plain(), times=np.arange(5.0)))
+    with pytest.raises(ValueError, match="read-only"):
+        twin.times[0] = 9
+
+
 def test_rows_of_cells_are_read_only():
     with pytest.raises(ValueError, match="read-only"):
         Ratings(plain()).users_of_cells[0] = 2

@@ -181,6 +181,19 @@ def test_far_scores_overflow_nothing(loss, far, others):
     assert np.isfinite(D).all()
 
 
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("w", [1e-30, 1e30])
+def test_weights_of_any_size_overflow_nothing(loss, w):
+    """In float32, with which e^(s/τ) w would be out of range."""
+    random = np.random.default_rng(6)
+    s, S = random.normal(size=5), random.normal(size=(5, 3))
+    with np.errstate(over="raise", invalid="raise"):
+        found = loss.pull(s.astype(np.float32), S.astype(np.float32), np.full(3, w))
+    wanted = loss.pull(s, S, np.full(3, w))
+    np.testing.assert_allclose(found.value, wanted.value, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(found.a, wanted.a, rtol=1e-4, atol=1e-6)
+
+
 def test_a_row_of_zeros_has_no_direction():
     rows, inverse = unit(np.array([[0.0, 0], [3, 4]]))
     np.testing.assert_allclose(rows, [[0, 0], [0.6, 0.8]])

@@ -7,7 +7,7 @@ import pytest
 
 from mfcore import BPR, ImplicitMF, MatrixFactorization, MultDAE, Ratings, load
 from mfcore.data.split import random_split
-from mfcore.models.stopping import PATIENCE, held_out
+from mfcore.models.stopping import PATIENCE, held_out, parts
 from tests import samples
 
 OVERFITTING = {"solver": "adam", "learning_rate": 0.3, "reg": 0.0, "bias_reg": 0.0,
@@ -71,6 +71,19 @@ def test_models_of_rankings_watch_their_own_metric(model):
     model.fit(noisy())
     values = [record["ndcg@10"] for record in model.validation_history_]
     assert model.n_epochs_ == 1 + int(np.argmax(values))
+
+
+def test_models_of_choices_hold_out_choices_alone():
+    ratings = noisy()
+    cells = ratings.by_user.copy()
+    cells.data -= 2                                         # (2 is now a stored 0, and 1 negative)
+    liked = Ratings(cells)
+    known, held = parts(BPR(4, validation=0.2, random_state=0), liked)
+    assert held.by_user.data.min() > 0 > known.by_user.data.min()
+    stars = MatrixFactorization(4, validation=0.2, random_state=0)
+    assert parts(stars, liked)[1].by_user.data.min() < 0
+    with pytest.raises(ValueError, match="holds out no value above 0"):
+        parts(BPR(4, validation=0.2, random_state=0), Ratings(-ratings.by_user))
 
 
 def test_the_search_goes_with_the_file(tmp_path):

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.canonical import frozen
 from mfcore.data.ids import HISTORY
-from mfcore.data.ratings import as_ratings
+from mfcore.data.ratings import Ratings, as_ratings
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +140,29 @@ def numeric(values: Any, name: str) -> Features:
     return Features(sp.csr_array(column.astype(np.float64)[:, np.newaxis]), (name,))
 
 
+def choices(ratings: Ratings, values: str) -> Ratings:
+    """Return the ratings that are chosen: those above 0, or with "raw" values all but 0."""
+    data = ratings.by_user.data
+    chosen = data > 0 if values == "binary" else data != 0
+    return ratings if chosen.all() else ratings.select_cells(chosen)
+
+
+def weighed(ratings: Ratings) -> Ratings:
+    """Return the ratings of positive weight: others say nothing."""
+    w = ratings.weights
+    return ratings if w is None or w.all() else ratings.select_cells(w > 0)
+
+
 def history(ratings: Any) -> Features:
     """Return what each row has rated: 1/√n in the column of each of its n items.
 
     As features of users these turn P = U + F G into SVD++ (Koren 2008); fit(user_features=
     "history") builds them, and completes them for new rows.  Columns are called
-    rated=item, by id or number.  It counts that a cell is stored, not its rating; build
-    them from training ratings, never from those to be predicted.
+    rated=item, by id or number.  It counts that a cell is stored and not of weight 0, not its
+    rating; build them from training ratings, never from those to be predicted.
     """
     ratings = as_ratings("ratings", ratings)
-    cells = ratings.by_user
+    cells = weighed(ratings).by_user
     n = np.diff(cells.indptr)
     matrix = sp.csr_array((np.repeat(1 / np.sqrt(np.maximum(n, 1)), n), cells.indices,
                            cells.indptr), shape=cells.shape)

@@ -53,6 +53,10 @@ class Times:
     def __post_init__(self) -> None:
         self.numbers.flags.writeable = False
 
+    def __setstate__(self, state: dict[str, Any]) -> None:          # (of a copy, or a pickle)
+        vars(self).update(state)
+        self.__post_init__()
+
     @classmethod
     def of(cls, name: str, given: Any, length: int | None = None) -> Times:
         """Return the moments that are given, checked; `length` is how many there must be.

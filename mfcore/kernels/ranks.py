@@ -121,13 +121,22 @@ def count_around(scores: np.ndarray, rows: np.ndarray, columns: np.ndarray, roun
 
     above[t] is the number of scores more than rounding[row] above that of cell (rows[t],
     columns[t]), near[t] the number of those within it, the cell's own included; they stand in
-    column first[t] or after it.  A cell of -inf has nothing near it.
+    column first[t] or after it.  A cell of -inf has nothing near it.  Cells of a row that stand
+    together and have equal scores are counted once.
     """
+    start_of_row = 0
     for t in range(rows.size):
         values = scores[rows[t]]
         value, slack = values[columns[t]], values.dtype.type(rounding[rows[t]])
         above[t] = near[t] = first[t] = 0
-        if value > -np.inf:
+        if t and rows[t] != rows[t - 1]:
+            start_of_row = t
+        same = start_of_row
+        while same < t and values[columns[same]] != value:
+            same += 1
+        if same < t:
+            above[t], near[t], first[t] = above[same], near[same], first[same]
+        elif value > -np.inf:
             high, low = value + slack, value - slack
             for start in range(0, values.size, CHUNK):
                 part = values[start:start + CHUNK]
@@ -143,10 +152,12 @@ def count_around(scores: np.ndarray, rows: np.ndarray, columns: np.ndarray, roun
 
 @njit(**KERNEL)
 def count_candidates(scores: np.ndarray) -> np.ndarray:
-    """Return the number of scores above -inf in each row, shape (m,)."""
+    """Return the number of scores above -inf in each row, -1 where one is NaN; shape (m,)."""
     out = np.empty(scores.shape[0], np.int64)
     for row in range(out.size):
-        out[row] = _count_above(scores[row], scores.dtype.type(-np.inf))
+        out[row] = -1
+        if not _has_nan(scores[row]):
+            out[row] = _count_above(scores[row], scores.dtype.type(-np.inf))
     return out
 
 

@@ -34,6 +34,7 @@ from mfcore.metrics.topk import (
     counted,
     masked_block,
     no_nan,
+    rows_of_block,
     score_blocks,
 )
 from mfcore.parallel import Pool, row_chunks
@@ -108,7 +109,7 @@ class Plan:
         ranks, scores = (reading(self.wanted, reads) for reads in ("ranks", "scores"))
         most = int((np.diff(self.relevant.indptr) + self.unknown).max(initial=0))
         return max([metric.cut for metric in ranks] + [
-            metric.cut + most if metric.k else 0 for metric in scores], default=-1)
+            metric.cut + most for metric in scores if metric.k], default=-1)
 
     @cached_property
     def of_lists(self) -> list[Metric]:
@@ -273,15 +274,17 @@ def _measured(plan: Plan, rows: np.ndarray, relatedness: Any, pool: Pool) -> lis
     masks = Masks((rows.size, scorer.n_items), seen=seen, allowed=allowed)
     known = plan.task.seen(rows) if needing(plan.wanted, "seen") else None
     related = None if relatedness is None else relatedness.scorer(known)
+    needs_ranks, needs_scores = plan.depth >= 0, bool(reading(plan.wanted, "scores"))
 
     def work(start: int, stop: int) -> _Part:
         scored = masked_block(scorer, masks, start, stop)
         cells = block_cells(relevant, start, stop)
+        if needs_ranks or needs_scores:
+            scored.settle(rows_of_block(cells), cells[2])
         ranks, ties, gains, n_relevant = _ranks(
             plan, scored, cells, _part(relevant, start, stop), _part(missing, start, stop))
         lists = _of_shown(plan, Block(start, masks, relevant, known, related), rows, scored)
-        roc = roc_sums(scored, cells) if reading(plan.wanted, "scores") else \
-            np.zeros((stop - start, 3))
+        roc = roc_sums(scored, cells) if needs_scores else np.zeros((stop - start, 3))
         return _Part(ranks, ties, gains, n_relevant, roc, *lists, rows[start:stop])
 
     return _summed(pool.map(work, score_blocks(scorer)), len(plan.of_all) * scorer.n_items)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mfcore.kernels import ranks as kernels
 from mfcore.kernels.topk import cells_between
-from mfcore.metrics.topk import BlockCells, ScoredRows
+from mfcore.metrics.topk import BlockCells, ScoredRows, no_nan, rows_of_block
 
 CELLS_AT_A_TIME = 1 << 18   # cells that are scored again together
 
@@ -20,27 +20,26 @@ def roc_sums(scored: ScoredRows, cells: BlockCells) -> np.ndarray:
     """Return, for each row, what the area under its ROC curve needs; shape (n, 3).
 
     They are the sum of the midranks of its relevant items with a score above -inf, the number of
-    these, and the number of all items above -inf.
+    these, and the number of all items above -inf.  Raises a ValueError for a NaN.
     """
-    starts, stops, columns = cells
-    n, rows = len(starts), np.repeat(np.arange(len(starts)), stops - starts)
-    found = midranks(scored, rows, columns)
+    n, rows = len(cells[0]), rows_of_block(cells)
+    candidates = kernels.count_candidates(scored.scores)
+    bad = np.flatnonzero(candidates < 0)
+    no_nan(int(bad[0]) if bad.size else -1, scored.start)
+    found = midranks(scored, rows, cells[2])
     known = ~np.isnan(found)
     return np.column_stack([np.bincount(rows[known], found[known], n),
-                            np.bincount(rows[known], minlength=n),
-                            kernels.count_candidates(scored.scores)])
+                            np.bincount(rows[known], minlength=n), candidates])
 
 
 def midranks(scored: ScoredRows, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the midranks of cells in their rows; NaN for a score of -inf.
+    """Return the midranks of settled cells in their rows; NaN for a score of -inf.
 
-    The cells are settled, and so are those that rounding could put on either side of one.
+    Those that rounding could put on either side of one are settled, too.
     """
-    scored.settle(rows, columns)
     value = scored.scores[rows, columns]
-    one, which = _equal(rows, value)
-    above, near = _counts(scored, rows[one], columns[one], value[one])
-    return np.where(value > -np.inf, (above + (near + 1) / 2)[which], np.nan)
+    above, near = _counts(scored, rows, columns, value)
+    return np.where(value > -np.inf, above + (near + 1) / 2, np.nan)
 
 
 def _counts(scored: ScoredRows, rows: np.ndarray, columns: np.ndarray, value: np.ndarray
@@ -52,13 +51,15 @@ def _counts(scored: ScoredRows, rows: np.ndarray, columns: np.ndarray, value: np
     above, near, first = np.empty((3, n), np.int64)
     kernels.count_around(scored.scores, rows, columns, rounding, above, near, first)
     unsure = np.flatnonzero((near > 1) & (slack > 0))
-    for some in (unsure[part] for part in _parts(near[unsure])):
+    one, which = _equal(rows[unsure], value[unsure])
+    for some in (unsure[one[part]] for part in _parts(near[unsure[one]])):
         others = cells_between(scored.scores, rows[some], value[some] - slack[some],
                                value[some] + slack[some], near[some], first[some])
         cell = np.repeat(some, near[some])
         settled = scored.settled(rows[cell], others)
         above += np.bincount(cell[settled > value[cell]], minlength=n)
         near[some] = np.bincount(cell[settled == value[cell]], minlength=n)[some]
+    above[unsure], near[unsure] = above[unsure[one]][which], near[unsure[one]][which]
     return above, near
 
 

@@ -260,22 +260,22 @@ def selected(scores: np.ndarray, k: int, rounding: np.ndarray, first_row: int
 
 def counted(scored: ScoredRows, cells: BlockCells,
             count: Callable[[np.ndarray, np.ndarray, np.ndarray], None]) -> None:
-    """Count places of relevant cells, once more in rows where rounding could decide one.
+    """Count places of relevant cells, settled ones, once more where rounding could decide one.
 
     count(rows, rounding, unsure) marks such cells.
     """
-    starts, stops, columns = cells
-    n, unsure = len(starts), np.zeros(len(columns), bool)
-    exact, rows = np.zeros(n), np.repeat(np.arange(n), stops - starts)
+    columns = cells[2]
+    n, unsure = len(cells[0]), np.zeros(len(columns), bool)
+    exact = np.zeros(n)
     rounding = exact if scored.rounding is None else scored.rounding
-    scored.settle(rows, columns)
     count(np.arange(n), rounding, unsure)
-    again = rows[unsure]
-    if again.size:
-        value = scored.scores[again, columns[unsure]]
-        slack = rounding[again].astype(value.dtype)
-        scored.settle_between(again, value - slack, value + slack)
-        count(np.unique(again), exact, unsure)
+    if not unsure.any():
+        return
+    again = rows_of_block(cells)[unsure]
+    value = scored.scores[again, columns[unsure]]
+    slack = rounding[again].astype(value.dtype)
+    scored.settle_between(again, value - slack, value + slack)
+    count(np.unique(again), exact, unsure)
 
 
 def no_nan(bad_row: int, first_row: int) -> None:
@@ -290,6 +290,12 @@ def block_cells(mask: Any, start: int, stop: int) -> BlockCells:
     pointer = mask.indptr[start:stop + 1].astype(np.int64)
     columns = mask.indices[pointer[0]:pointer[-1]].astype(np.int64)
     return pointer[:-1] - pointer[0], pointer[1:] - pointer[0], columns
+
+
+def rows_of_block(cells: BlockCells) -> np.ndarray:
+    """Return the row of each cell, numbered from the first row of the block."""
+    starts, stops, _ = cells
+    return np.repeat(np.arange(len(starts)), stops - starts)
 
 
 def _is_rows(mask: Any) -> bool:

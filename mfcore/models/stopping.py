@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mfcore.data.features import choices
 from mfcore.data.ratings import Ratings
 
 AUTO = "auto"
@@ -109,14 +110,25 @@ def parts(model: Any, training: Ratings) -> tuple[Ratings, Ratings] | None:
     Raises NothingToWatchError where a share is asked for, and nothing can be held out.
     """
     if model.validation is not None:
-        return held_out(training, model.validation, model.random_state)
+        return _chosen(model, *held_out(training, model.validation, model.random_state))
     if model.n_epochs != AUTO or SHARE * training.nnz < LEAST_HELD:
         return None
     try:
-        known, held = held_out(training, SHARE, model.random_state)
+        known, held = _chosen(model, *held_out(training, SHARE, model.random_state))
     except NothingToWatchError:
         return None
     return (known, held) if held.nnz >= LEAST_HELD else None
+
+
+def _chosen(model: Any, known: Ratings, held: Ratings) -> tuple[Ratings, Ratings]:
+    """Return the parts, the held one of choices alone for a model of these: those above 0."""
+    if model.predicts_ratings:
+        return known, held
+    chosen = choices(held, "binary")
+    if not chosen.nnz:
+        raise NothingToWatchError("validation holds out no value above 0, which alone are choices; "
+                                  "raise it, or set validation=None")
+    return known, chosen
 
 
 def held_out(ratings: Ratings, size: float, random_state: Any,

@@ -139,13 +139,11 @@ class Prior:
 
     def mean_shift(self, G: np.ndarray, g: np.ndarray, pool: Pool | None = None
                    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return F G, in G's precision, and F g in float64; zeros (1, k) and (1,) without features.
+        """Return F G, in G's precision, and F g in float64, of features that there are.
 
         Those of the G and g of last time are not computed again.
         """
-        F = self.features
-        if F is None:
-            return np.zeros((1, G.shape[1])), np.zeros(1)
+        F: Any = self.features
         return self._shift(G, pool), self._kept_of("bias shift", g,
                                                    lambda: F @ g.astype(np.float64))
 

@@ -54,7 +54,7 @@ from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
 from mfcore.solvers.als import ALS, row_cost
-from mfcore.solvers.sample import of_cells, of_users
+from mfcore.solvers.sample import counts_told, is_blank, of_cells, of_users
 from mfcore.validation import DivergenceError
 
 # Of a sample for errors, and for ranks: its cells, and those that its users cost besides.
@@ -112,8 +112,9 @@ def found_for_labels(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> 
     times as steep: half of λ is enough, and v / 2 of λᵇ.  With w0 > 0, half of what the errors of
     the best constant score ask for.
     """
-    cells, n = problem.by_user, max(len(problem.by_user.indices), 1)
+    cells = problem.by_user
     if problem.w0 > 0:
+        n = max(counts_told(cells, problem.w0).sum(), 1)
         s = cell_scores(cells.indptr, cells.indices, 0 * at.P, 0 * at.Q, at.beta, at.gamma, pool)
         e = (cells.a + problem.w0) * expit(s) - cells.b
         size = float(np.sqrt(e @ e / n))
@@ -140,7 +141,7 @@ def _as_squares(problem: Quadratic, at: Factors) -> tuple[Quadratic, Factors]:
 
 def trial_of(problem: Quadratic, at: Factors, k: int, n_cells: int, seed: int) -> Trial:
     """Hold out a share of the cells of a sample of users, which cost as much as n_cells."""
-    random, counts = np.random.default_rng(seed), np.diff(problem.by_user.indptr)
+    random, counts = np.random.default_rng(seed), counts_told(problem.by_user, problem.w0)
     share = min(1.0, n_cells / max(float(counts.sum() + row_cost(k) * len(counts)), 1.0))
     rows = np.sort(random.permutation(len(counts))[:int(np.ceil(share * len(counts)))])
     none = np.zeros((1, k), at.P.dtype)
@@ -149,6 +150,9 @@ def trial_of(problem: Quadratic, at: Factors, k: int, n_cells: int, seed: int) -
     part = replace(problem, users=users, items=items)
     if len(rows) < len(counts):             # (whose items are pulled as in the whole)
         part = replace(of_users(part, rows), items=items)
+    blank = is_blank(part.by_user)
+    if blank.any():
+        part = of_cells(part, ~blank)
     held = _drawn(part, int(random.integers(2**63))) < HELD
     P = (np.sqrt(problem.unit / k) * random.standard_normal((len(rows), k))).astype(none.dtype)
     Q = np.zeros((len(at.Q), k), none.dtype)        # (which P gives its first values)
@@ -187,8 +191,9 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 def noise_norm(problem: Quadratic) -> float:
     """Return √ρ + √κ, with the penalties of the problem for g."""
     tiny = np.finfo(float).tiny
-    sides = [(np.diff(cells.indptr), np.maximum(prior.penalty.reg, tiny)) for cells, prior in
-             ((problem.by_user, problem.users), (problem.by_item, problem.items))]
+    sides = [(counts_told(cells, problem.w0), np.maximum(prior.penalty.reg, tiny))
+             for cells, prior in ((problem.by_user, problem.users),
+                                  (problem.by_item, problem.items))]
     total = max(sides[0][0].sum(), 1)
     means = [float(np.sum(n / g)) / total for n, g in sides]
     return sum(float(np.sqrt(_mean_of_large(n / g * other)))
@@ -302,7 +307,8 @@ class _Bias:
 
 def _of_ranks(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> float:
     trial = trial_of(problem, at, min(RANKED_FACTORS, at.P.shape[1]), RANKED_CELLS, seed)
-    b = np.abs(trial.known.by_user.b)
+    known = trial.known.by_user
+    b = np.abs(known.b)[known.a + problem.w0 != 0]
     size = float(np.mean(b**(4 / 3))**0.75) if b.any() else problem.unit * _mean_weight(problem)
     rows = _ranked_rows(trial, np.random.default_rng(seed + 1))
     part = UNTRIED

@@ -27,9 +27,11 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore.data.chunks import CELLS, rows_of_cells
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.quadratic import Cells, Quadratic
+from mfcore.parallel import row_chunks
 
 SHARE, SWEEPS, STEPS = 0.1, 3, 2
 # Fewest and most cells of a useful sample, and the largest share that is worth its sweeps.
@@ -74,6 +76,26 @@ def of_cells(problem: Quadratic, kept: np.ndarray) -> Quadratic:
     indptr = np.concatenate([[0], np.cumsum(kept)])[cells.indptr]
     by_user = _placed(cells, indptr, cells.indices[places], places)
     return replace(problem, by_user=by_user, by_item=_turned(by_user, n_columns), constant=0.0)
+
+
+def is_blank(cells: Cells) -> np.ndarray:
+    """Return whether each cell is as good as absent, a = b = 0: of weight 0, where w0 = 0."""
+    return np.asarray((cells.a == 0) & (cells.b == 0))
+
+
+def counts_told(cells: Cells, w0: float) -> np.ndarray:
+    """Return how many cells of each row have a weight and are not blank, int64, (n_rows,).
+
+    Where no cell does, all count.
+    """
+    n_rows, n_cells = len(cells.indptr) - 1, len(cells.indices)
+    counts = np.zeros(n_rows, np.int64)
+    for start, stop in row_chunks(n_cells, CELLS):
+        chunk = slice(start, stop)
+        part = cells._replace(x=cells.x[chunk], y=cells.y[chunk])
+        told = (part.a + w0 != 0) & ~is_blank(part)
+        counts += np.bincount(rows_of_cells(cells.indptr, chunk)[told], minlength=n_rows)
+    return counts if counts.any() else np.diff(cells.indptr).astype(np.int64)
 
 
 def point_of_users(at: Factors, rows: np.ndarray) -> Factors:

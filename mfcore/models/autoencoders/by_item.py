@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
 from mfcore.models.autoencoders.core import codes
-from mfcore.models.autoencoders.network import corrupted, offsets
+from mfcore.models.autoencoders.network import corrupted, offsets, told
 from mfcore.models.fitted import Linear, answered_unless
 from mfcore.nn.autoencoder import Plain
 from mfcore.parallel import Pool, row_chunks
@@ -55,7 +55,7 @@ def answers(model: Any) -> Linear:
 def item_codes(model: Any) -> np.ndarray:
     """Return the codes of the items' rows, shape (n_items, k)."""
     with Pool(model.n_threads) as pool:
-        return codes(model.learned(), corrupted(model, model.ratings_).t, pool)
+        return codes(model.learned(), corrupted(model, told(model, model.ratings_)).t, pool)
 
 
 def factors(network: Plain, X: sp.csr_array, scale: float, pool: Pool

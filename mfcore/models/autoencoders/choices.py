@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.features import choices
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.core import Recipe, answers, coded, no_bias, no_offset
 from mfcore.models.inputs import check_chosen
@@ -48,6 +49,11 @@ def check_training(model: Any, ratings: Ratings) -> None:
     check_chosen(ratings)
 
 
+def told(model: Any, ratings: Ratings) -> Ratings:
+    """Return the ratings that are chosen: a zero says what a missing cell says."""
+    return choices(ratings, model.values)
+
+
 def targets(model: Any, ratings: Ratings) -> sp.csr_array:
     """Return x of rows: 1 for each rating above 0, or the ratings."""
     check_values(model, ratings)
@@ -64,7 +70,7 @@ def inputs(model: Any, ratings: Ratings) -> sp.csr_array:
 
 def recipe(network: Callable[..., Any], solver: Callable[..., Any]) -> Recipe:
     """Return the recipe of a network of choices and what trains it."""
-    return Recipe(network, inputs, solver, check_training, no_offset, no_bias, coded, answers)
+    return Recipe(network, told, inputs, solver, check_training, no_offset, no_bias, coded, answers)
 
 
 def batches(model: Any, ratings: Ratings) -> Make:

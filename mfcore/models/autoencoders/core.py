@@ -56,6 +56,7 @@ class Recipe:
 
     network : network(model, shape, random) for ratings of a shape; random None: its numbers
         are to be replaced
+    told : told(model, ratings), those that say something: others are as good as absent
     inputs : inputs(model, ratings), the rows that the encoder takes, columns those of the model
     solver : solver(model, network, ratings, random), what trains the network
     check : check(model, ratings) raises for values that it cannot learn from
@@ -69,6 +70,7 @@ class Recipe:
     """
 
     network: Callable[[Any, tuple[int, int], Random | None], Any]
+    told: Callable[[Any, Ratings], Ratings]
     inputs: Callable[[Any, Ratings], sp.csr_array]
     solver: Callable[[Any, Any, Ratings, Random], Solver]
     check: Callable[[Any, Ratings], None]
@@ -109,6 +111,8 @@ class Autoencoder(Recommender):
         """Return where a fit begins, and what improves it."""
         recipe = self.recipe
         recipe.offset(self, ratings, sides)
+        told = recipe.told(self, ratings)
+        ratings = told if told.nnz else ratings
         network = recipe.network(self, ratings.shape, random)
         at = Vector(packed(network.parameters()))          # (which the network shares)
         solver = recipe.solver(self, network, ratings, random)
@@ -248,7 +252,8 @@ class Coded:
         """Return the codes of new users: nothing is learned for them."""
         ratings = new.known(len(self.items.factors))
         recipe = self.model.recipe
-        return Folded(codes(self.network, recipe.inputs(self.model, ratings), pool),
+        X = recipe.inputs(self.model, recipe.told(self.model, ratings))
+        return Folded(codes(self.network, X, pool),
                       recipe.row_bias(self.model, ratings))
 
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
@@ -283,7 +288,8 @@ class Coded:
         else:
             self.model.check_seen()
             ratings = Ratings(self.model.ratings_.cells_of(asked), copy=False)
-        X = self.model.recipe.inputs(self.model, ratings)
+        recipe = self.model.recipe
+        X = recipe.inputs(self.model, recipe.told(self.model, ratings))
         parts = [network.posterior(X[start:stop], pool, apart=True) for start, stop
                  in row_chunks(X.shape[0], ROWS) or [(0, 0)]]
         mean, log_variance = (np.concatenate(each) for each in zip(*parts, strict=True))

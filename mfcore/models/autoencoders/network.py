@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.features import weighed
 from mfcore.data.ratings import Ratings
 from mfcore.models.autoencoders.corrupted import CorruptedRows, Refeeding, on_blocks
 from mfcore.models.sides import Sides
@@ -84,6 +85,11 @@ def offsets(model: Any) -> Offsets:
     """Return the offsets of a model."""
     return Offsets(model.global_mean_, model.scale_, model.mean_rating_, model.bias,
                    model.bias_share, model.items_.bias, model.dtype)
+
+
+def told(model: Any, ratings: Ratings) -> Ratings:
+    """Return the ratings of positive weight; where unknown cells count, all of them."""
+    return ratings if model.unknown_weight else weighed(ratings)
 
 
 def inputs(model: Any, ratings: Ratings) -> sp.csr_array:

@@ -257,7 +257,7 @@ class RatingAutoencoder(Autoencoder):
 # Chosen on validation parts: see benchmarks/epochs.py.  Steps of batches, and of all rows at once.
 BATCHES = Budget(enough=250, patience=100, epochs=(10, 100), most=100)
 WHOLE = Budget(enough=60, patience=10, epochs=(1, 200), most=200)
-OF_USERS = Recipe(network.network, network.inputs, network.solver, network.no_check,
+OF_USERS = Recipe(network.network, network.told, network.inputs, network.solver, network.no_check,
                   network.offset, network.row_bias_of, core.coded, core.answers,
                   network.simple)
 OF_ITEMS = replace(OF_USERS, vectors=by_item.vectors, answers=by_item.answers)

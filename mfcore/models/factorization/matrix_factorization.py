@@ -113,8 +113,9 @@ class MatrixFactorization(Recommender):
         rest from `ratings.times`: that many with equal numbers of ratings, or of that length
         (s, min, h, D, W, Y).  `predict(times=...)` and `recommend(times=...)` add the effects of
         their moments; without times, or in a period that the row had no ratings in, the row alone
-        answers.  They need an alternating solver.  How large effects are, is found from the
-        ratings (`mfcore/objectives/drift.py`).  See docs/path/16_time.md.
+        answers.  New rows have the effects of the other side, none of their own.  They need an
+        alternating solver.  How large effects are, is found from the ratings
+        (`mfcore/objectives/drift.py`).  See docs/path/16_time.md.
     solver : {"cg", "cholesky", "subspace", "sgd", "adam", "lbfgs"}
         Alternating least squares by conjugate gradient, with exact rows, or by blocks of
         factors (iALS++); stochastic

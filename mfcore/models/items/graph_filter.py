@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore.data.features import choices
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, Folded, NewRows, Query, Scorer
 from mfcore.models.fitted import cosine_scorer
@@ -15,7 +16,6 @@ from mfcore.models.items.inputs import (
     FEWEST_VECTORS,
     check_choices,
     check_vectors,
-    choices,
     leading,
     n_vectors,
     row_of_each,

@@ -24,13 +24,6 @@ def inputs(ratings: Ratings, values: str, dtype: str) -> sp.csr_array:
     return sp.csr_array((data, cells.indices, cells.indptr), shape=cells.shape)
 
 
-def choices(ratings: Ratings, values: str) -> Ratings:
-    """Return the cells of X that are not 0, with the values of the ratings."""
-    data = ratings.by_user.data
-    chosen = data > 0 if values == "binary" else data != 0
-    return ratings if chosen.all() else ratings.select_cells(chosen)
-
-
 def row_of_each(model: Any, values: str, dtype: str) -> Callable[[Asked], sp.csr_array]:
     """Return what gives X of users of the fit, or of new ones."""
     def rows_of(asked: Asked) -> sp.csr_array:

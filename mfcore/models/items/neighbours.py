@@ -9,12 +9,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.features import choices
 from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import top_k
 from mfcore.models.fitted import framed, framing
 from mfcore.models.inputs import item_filters
-from mfcore.models.items.inputs import check_choices, choices, inputs
+from mfcore.models.items.inputs import check_choices, inputs
 from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings

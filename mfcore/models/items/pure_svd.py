@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore.data.features import choices
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
 from mfcore.models.fitted import Linear
 from mfcore.models.items.inputs import (
     check_vectors,
-    choices,
     inputs,
     leading,
     n_vectors,

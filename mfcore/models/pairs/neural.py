@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mfcore import validation
+from mfcore.data.features import weighed
 from mfcore.data.ratings import Ratings
 from mfcore.models.fitted import answered_unless
 from mfcore.models.pairs.core import Network
@@ -241,7 +242,7 @@ class NeuralMF(Recommender):
                           seed=int(random.integers(2**63)), most=self.clip or np.inf)
         solver = NeuralSGD(cells, trainer, self.batch_size, seed=int(random.integers(2**63)))
 
-        shape, settles = self.architecture(), self.predicts_ratings or self.unknown_weight_ == 0
+        shape, settles = self.architecture(), not self._weighs_unknown
 
         def publish(at: Any) -> None:
             self.weights_ = shape.publish(sides, (users, items), head, self.rating_scale_, settles)
@@ -342,7 +343,13 @@ class NeuralMF(Recommender):
         return optimizer(self.optimizer, rate, decay=self.weight_decay,
                          lazy=self.lazy, schedule=inverse_decay(per_step))
 
+    @property
+    def _weighs_unknown(self) -> bool:
+        return not self.predicts_ratings and self.unknown_weight_ > 0
+
     def _cells(self, ratings: Ratings) -> TrainingCells:
+        told = ratings if self._weighs_unknown else weighed(ratings)
+        ratings = told if told.nnz else ratings
         real, values = np.dtype(self.dtype), ratings.by_user.data
         w = None if ratings.weights is None else ratings.weights.astype(real)
         if self.predicts_ratings:

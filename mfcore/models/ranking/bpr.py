@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from mfcore.data.features import choices
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Folded, NewRows
 from mfcore.models.fitted import Linear
@@ -165,5 +166,4 @@ class BPR(Recommender):
 
 def liked(ratings: Ratings) -> sp.csr_array:
     """Return the cells above 0."""
-    is_liked = ratings.by_user.data > 0
-    return ratings.by_user if is_liked.all() else ratings.select_cells(is_liked).by_user
+    return choices(ratings, "binary").by_user
