@@ -150,7 +150,8 @@ def weighed(n_users=40, n_items=30, least=0.0, **options):
     """A problem of weighted cells, each with g = √(its row's cells of some weight), and a point."""
     dense, at = naive.random_problem(3, n_users, n_items, 4, weighted=True, **options)
     dense = replace(dense, w=np.maximum(dense.w, least))
-    users, items = (replace(side, reg=np.sqrt(np.maximum((dense.stored & (dense.w > 0)).sum(axis), 1)))
+    told = dense.stored & (dense.w > 0)
+    users, items = (replace(side, reg=np.sqrt(np.maximum(told.sum(axis), 1)))
                     for axis, side in ((1, dense.users), (0, dense.items)))
     return naive.problem(replace(dense, users=users, items=items)), at
 

@@ -193,6 +193,17 @@ def test_steps_from_where_groups_are_end_within_their_tolerance(ridge, pool, mon
     np.testing.assert_array_equal(solve(0 * Y, 0 * exact, 0 * Y, pool), 0)
 
 
+def test_steps_are_led_by_the_inverse_along_the_vectors_that_are_known(pool):
+    random = np.random.default_rng(0)
+    F = random.normal(size=(300, 120)) * np.geomspace(9, 0.1, 120)
+    steps = ridges.Deflated(Design.of(sp.csr_array(F), np.dtype(float)), 1e-3)
+    U, _, theta = steps._found(2, pool)
+    other = random.normal(size=(120, 2))
+    other -= U @ (U.T @ other)                              # (for it the least of these stands)
+    np.testing.assert_allclose(steps._improved(U, 0.7, pool), U / (theta + 0.7), atol=1e-12)
+    np.testing.assert_allclose(steps._improved(other, 0.7, pool), other / (theta[0] + 0.7))
+
+
 def test_steps_that_are_too_few_are_told_and_those_that_overflow_refused(ridge, pool, monkeypatch):
     F, weights, reg, Y, exact = ridge
     monkeypatch.setattr("mfcore.objectives.ridge.MOST_DENSE", 10)

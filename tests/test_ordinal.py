@@ -132,6 +132,13 @@ def test_levels_have_the_probabilities_and_means_of_the_formula():
     assert slopes.max() <= levels.steepest()
 
 
+def test_two_levels_are_as_steep_as_any():
+    levels, s = Levels(np.array([1.0, 4.0]), np.array([[0.3]])), np.linspace(-0.7, 1.3, 201)
+    for at_least in (None, 4.0):
+        slopes = np.diff(levels.expected(0, s, at_least)) * 200 / 2
+        assert slopes.max() == pytest.approx(levels.steepest(at_least), rel=1e-3)
+
+
 # ------------------------------------------------------------------------- Geweke's test
 
 def test_ratings_of_new_rows_are_drawn_in_their_levels_by_the_number_of_the_sample(pool):
