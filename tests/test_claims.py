@@ -12,7 +12,7 @@ from benchmarks import claims
 from benchmarks.claims import report, study
 from benchmarks.claims.edges import opened, pressed
 from benchmarks.claims.similarity import by_cosine
-from benchmarks.claims.space import Between, drawn, end_of, is_free, one_of
+from benchmarks.claims.space import Between, by_default, drawn, end_of, is_free, one_of
 from benchmarks.claims.splits import core
 from benchmarks.claims.statistics import FOLDS, TRIALS, Effect, effect, holm, together, verdict
 from benchmarks.claims.study import Arm, Claim, Comparison, Fold
@@ -33,9 +33,10 @@ def a_claim(measure, **more) -> Claim:
 
 
 def by_settings(task) -> dict[str, float]:
-    """Return an error that the settings and the arm decide."""
+    """Return an error that the settings and the arm decide; x is 5 by default."""
     worse = 0.1 if task.arm == "two" else 0.0
-    return {"rmse": abs(np.log(task.settings["x"])) + worse + 0.01 * task.seed * task.final}
+    x = task.settings.get("x", 5.0)
+    return {"rmse": abs(np.log(x)) + worse + 0.01 * task.seed * task.final}
 
 
 @pytest.fixture
@@ -130,7 +131,8 @@ def test_draws_stay_within_their_space_and_repeat_by_seed():
     (Between(0.1, 10), 0.11, "lowest"), (Between(0.1, 10), 1.0, ""),
     (Between(0.1, 10), 9.5, "highest"), (Between(0, 1, log=False), 0.01, ""),
     (one_of(5, 10, 20), 5, "lowest"), (one_of(5, 10, 20), 10, ""), (one_of(5, 10), 5, ""),
-    (one_of(5, 10), 10, "highest"), (one_of(0.0, 0.2, 0.5), 0.0, ""), (one_of("a", "b"), "b", ""),
+    (one_of(5, 10), 10, "highest"), (one_of(8), 8, ""), (one_of(5, 10), None, ""),
+    (one_of(0.0, 0.2, 0.5), 0.0, ""), (one_of("a", "b"), "b", ""),
     (3, 3, "")])
 def test_a_space_ends_where_something_lies_beyond(space, value, end):
     assert end_of(space, value) == end
@@ -158,27 +160,44 @@ def test_every_arm_has_the_same_number_of_trials_and_one_test(log, tmp_path):
     for arm in "one", "two":
         for seed in 0, 1:
             mine = [task for task in tasks if (task.arm, task.seed) == (arm, seed)]
-            assert [task.split for task in mine] == ["inner"] * 7 + ["outer"]
-            errors = [by_settings(task)["rmse"] for task in mine[:7]]
-            assert mine[7].settings == mine[int(np.argmin(errors))].settings
+            assert [task.split for task in mine] == ["inner"] * 8 + ["outer"]
+            errors = [by_settings(task)["rmse"] for task in mine[:8]]
+            assert mine[8].settings == mine[int(np.argmin(errors))].settings
+
+
+def test_the_last_trial_is_the_librarys_defaults_but_for_what_makes_the_arm():
+    random, space = np.random.default_rng(0), SPACE | {"own": Between(2, 3, always=True)}
+    assert set(by_default(space, random)) == {"fixed", "own"}
+    assert list(study.searched(SPACE, 3, 0))[-1] == {"fixed": 3}
+
+
+def test_results_from_before_a_trial_was_added_get_that_trial_alone(log, tmp_path, monkeypatch):
+    tasks, measure = log
+    searched = study.searched
+    monkeypatch.setattr(study, "searched", lambda *given: list(searched(*given))[:-1])
+    study.run(a_claim(measure, folds=1, trials=3), out=tmp_path)
+    before = len(tasks)
+    monkeypatch.setattr(study, "searched", searched)
+    study.run(a_claim(measure, folds=1, trials=3), out=tmp_path)
+    assert [task.settings for task in tasks[before:]] == [{"fixed": 3}] * 2
 
 
 def test_arms_of_one_space_try_the_same_settings(log, tmp_path):
     tasks, measure = log
     study.run(a_claim(measure, folds=1, trials=4), out=tmp_path)
     one, two = ([task.settings for task in tasks if task.arm == arm] for arm in ("one", "two"))
-    assert one[:4] == two[:4]
+    assert one[:5] == two[:5]
 
 
 def test_a_trial_that_diverges_is_spent_and_never_chosen(tmp_path):
     def measure(task):
-        if task.settings["kind"] == "a":
+        if task.settings.get("kind") == "a":
             raise FloatingPointError
         return by_settings(task)
 
     result = study.run(a_claim(measure, folds=1, trials=12), out=tmp_path)
     cell = result["arms"]["one"]["folds"]["planted 0"]
-    assert len(cell["trials"]) == 12
+    assert len(cell["trials"]) == 13
     assert None in cell["trials"]
     assert cell["settings"]["kind"] == "b"
 
@@ -228,7 +247,7 @@ class Stop(BaseException):
     """As Ctrl-C, but only here."""
 
 
-@pytest.mark.parametrize("after", [1, 5, 13, 20])
+@pytest.mark.parametrize("after", [1, 5, 15, 23])
 def test_a_study_that_was_stopped_goes_on_and_ends_the_same(after, log, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "PAUSE", 0.0)
     tasks, measure = log
@@ -242,7 +261,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(after, log, tmp_path
     with pytest.raises(Stop):
         study.run(a_claim(stopping, folds=2, trials=5), out=tmp_path)
     again = study.run(a_claim(measure, folds=2, trials=5), out=tmp_path)
-    assert len(tasks) == 2 * 2 * 6                      # nothing measured twice
+    assert len(tasks) == 2 * 2 * 7                      # nothing measured twice
     for result in whole, again:
         for arm in result["arms"].values():
             for cell in arm["folds"].values():
@@ -255,7 +274,7 @@ def test_a_finished_study_measures_nothing(log, tmp_path):
     study.run(a_claim(measure, folds=1, trials=2), out=tmp_path)
     before = (tmp_path / "toy.json").read_text()
     study.run(a_claim(measure, folds=1, trials=2), out=tmp_path)
-    assert len(tasks) == 6
+    assert len(tasks) == 8
     assert (tmp_path / "toy.json").read_text() == before
 
 
@@ -264,7 +283,7 @@ def test_an_arm_with_another_space_is_measured_anew_and_the_others_are_not(log, 
     study.run(a_claim(measure, folds=1, trials=2), out=tmp_path)
     arms = {"one": Arm(SPACE, "rmse"), "two": Arm(SPACE | {"fixed": 4}, "rmse")}
     study.run(a_claim(measure, folds=1, trials=2, arms=arms), out=tmp_path)
-    assert [task.arm for task in tasks[6:]] == ["two"] * 3
+    assert [task.arm for task in tasks[8:]] == ["two"] * 4
 
 
 def test_ctrl_c_says_where_finished_arms_are(monkeypatch, tmp_path):
@@ -391,6 +410,6 @@ def test_a_quick_run_measures_every_arm(name, tmp_path, capsys):
     claims.main([name, "--quick", "--out", str(tmp_path)])
     assert "too few to tell" in capsys.readouterr().out
     result = json.loads((tmp_path / f"{name}.json").read_text())
-    assert all(len(cell["trials"]) in (1, 2) and cell["test"] and cell["settings"]
+    assert all(len(cell["trials"]) in (1, 3) and cell["test"] and cell["settings"]
                for arm in result["arms"].values() for cell in arm["folds"].values())
     assert len(result["arms"]) * 2 == sum(len(a["folds"]) for a in result["arms"].values())

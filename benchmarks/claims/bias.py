@@ -30,13 +30,13 @@ SOLVERS: dict[str, Space] = {
     "Adam, no penalty": {"solver": "adam", "n_epochs": one_of(5, 10, 20), "reg": 0.0,
                          "learning_rate": Between(0.001, 0.03)},
 }
-PENALTY = Between(0.5, 20)
+PENALTY, RIDGE = Between(0.5, 20), Between(1, 30, always=True)
 BIASES: dict[str, Space] = {
     "none": {"bias": None},
     "half": {"bias": "mean", "bias_share": 0.5},
-    "share searched": {"bias": "mean", "bias_share": Between(0.1, 1, log=False)},
+    "share searched": {"bias": "mean", "bias_share": Between(0.1, 1, log=False, always=True)},
     "full": {"bias": "mean", "bias_share": 1.0},
-    "ridge before": {"bias": None, "ridge_users": Between(1, 30), "ridge_items": Between(1, 30)},
+    "ridge before": {"bias": None, "ridge_users": RIDGE, "ridge_items": RIDGE},
     "learned": {"bias": "learned", "bias_reg": PENALTY},
     "learned, no decay": {"bias": "learned", "bias_reg": 0.0},
 }

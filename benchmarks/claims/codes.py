@@ -18,12 +18,14 @@ from mfcore import RatingAutoencoder, evaluate
 
 BASE: Space = {"hidden": (32,), "orientation": "item", "bias": one_of("mean", None),
                "batch_size": 32,
-               "n_epochs": 15, "reg": Between(1, 60), "learning_rate": Between(0.002, 0.02)}
+               "n_epochs": one_of(15), "reg": Between(1, 60), "learning_rate": Between(0.002, 0.02)}
 
 
 @dataclass(frozen=True)
 class Noise:
     """One of three kinds of noise, and how much of it."""
+
+    always = True
 
     def draw(self, random: np.random.Generator) -> tuple[str, float]:
         """Return a kind and its amount."""
@@ -34,7 +36,7 @@ class Noise:
         return "gaussian, 0.2 to 2 stars, log | salt, 0.05 to 0.6, log | dropout, 0.05 to 0.6, log"
 
 
-SPACES = {"plain": {}, "contractive": {"contractive": Between(0.003, 1)},
+SPACES = {"plain": {}, "contractive": {"contractive": Between(0.003, 1, always=True)},
           "denoising": {"corruption": Noise()}}
 
 

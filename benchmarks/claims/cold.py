@@ -22,7 +22,8 @@ KNOWN = 1, 2, 5, 10                     # ratings folded in
 REG = {"n_factors": 16, "n_epochs": 10, "reg": Between(0.1, 30)}
 MODELS: dict[str, tuple[type, Space]] = {
     "ratings": (MatrixFactorization, REG),
-    "weighted": (MatrixFactorization, REG | {"bias": None, "unknown_weight": Between(0.001, 1)}),
+    "weighted": (MatrixFactorization,
+                 REG | {"bias": None, "unknown_weight": Between(0.001, 1, always=True)}),
     "ImplicitMF": (ImplicitMF, REG | {"unknown_weight": Between(0.01, 1)}),
     "BPR": (BPR, {"n_factors": 16, "n_epochs": one_of(10, 20, 40, 80), "reg": Between(0.001, 0.1),
                   "learning_rate": Between(0.02, 0.5)}),

@@ -40,8 +40,8 @@ def paying(space: Space, tried: list[dict[str, Any]], cell: Mapping[str, Any], l
     for name, each in space.items():
         end = end_of(each, cell["settings"].get(name))
         if end:
-            inside = [loss for loss, settings in zip(losses, tried, strict=True)
-                      if end_of(each, settings[name]) != end]
+            inside = [loss for loss, settings in zip(losses, tried, strict=False)
+                      if end_of(each, settings.get(name)) != end]
             if min(inside, default=math.inf) - min(losses) > least:
                 yield f"{name} {end}"
 

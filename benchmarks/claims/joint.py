@@ -23,15 +23,17 @@ NETWORK: dict[str, Space] = {
     "ratings": {"loss": "squared", "reg": Between(0.003, 0.1)},
     "choices": {"loss": "logistic", "n_negatives": 2, "reg": Between(1e-4, 0.03)},
 }
-SHARED: Space = {"n_factors": 8, "hidden": (16,), "batch_size": 1024, "n_epochs": one_of(2, 4),
-                 "dropout": one_of(0.0, 0.2), "learning_rate": Between(0.001, 0.03)}
+SIZE = one_of(8)                        # where settings are drawn; the defaults have theirs
+SHARED: Space = {"n_factors": SIZE, "hidden": one_of((16,)), "batch_size": 1024,
+                 "n_epochs": one_of(2, 4), "dropout": one_of(0.0, 0.2),
+                 "learning_rate": Between(0.001, 0.03)}
 WAYS = ("factorization", "at once", "two stages", "two stages, frozen")
 
 
 def space(kind: str, way: str) -> Space:
     """Return the search space of an arm."""
     if way == "factorization":
-        return FIRST[kind][2]
+        return {"first_n_factors": SIZE} | FIRST[kind][2]
     network = SHARED | NETWORK[kind]
     return network if way == "at once" else network | FIRST[kind][2] | {"freeze": "frozen" in way}
 
@@ -41,12 +43,13 @@ def measure(task: Task) -> dict[str, float]:
     kind, way = task.arm.split(", ", 1)
     made, metric, _ = FIRST[kind]
     first, second = parted(task.settings)
-    model: Any = None
+    network, model = NeuralMF(**second, random_state=task.seed, n_threads=1), None
+    if way.startswith("two stages"):
+        first["n_factors"] = network.n_factors
     if way != "at once":
-        model = made(8, **first, n_epochs=10, random_state=task.seed, n_threads=1)
+        model = made(**first, n_epochs=10, random_state=task.seed, n_threads=1)
         model.fit(task.split.train)
     if way != "factorization":
-        network = NeuralMF(**second, random_state=task.seed, n_threads=1)
         model = network.fit(task.split.train, pretrained=model)
     return evaluate(model, task.split.test, metrics=metric, n_threads=1)
 

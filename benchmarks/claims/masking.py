@@ -17,13 +17,13 @@ from mfcore import EASE, RatingAutoencoder, evaluate
 BASE = {"hidden": (50,), "orientation": "item", "bias": one_of("mean", None),
         "n_epochs": one_of(10, 20, 40), "batch_size": 32, "decay": 0.2,
         "learning_rate": Between(0.002, 0.02), "reg": Between(5, 80)}
-SHARE = Between(0.05, 0.7, log=False)
+SHARE = Between(0.05, 0.7, log=False, always=True)
 NONE, FULL, PART, HIDDEN, LINEAR, DROPPED = (
     "nothing hidden", "hidden and visible alike", "visible weigh less", "hidden alone count",
     "linear", "linear, dropout")
 SPACES: dict[str, Space] = {
     NONE: BASE, FULL: BASE | {"mask": SHARE},
-    PART: BASE | {"mask": SHARE, "mask_weights": one_of((1.0, 0.3), (1.0, 0.6))},
+    PART: BASE | {"mask": SHARE, "mask_weights": one_of((1.0, 0.3), (1.0, 0.6), always=True)},
     HIDDEN: BASE | {"mask": SHARE, "mask_weights": (1.0, 0.0)},
     LINEAR: {"reg": Between(5, 1000)}, DROPPED: {"reg": Between(5, 1000), "dropout": SHARE},
 }

@@ -17,7 +17,7 @@ from mfcore import BPR, ImplicitMF, MatrixFactorization, evaluate
 from mfcore.metrics.fitted import Query
 
 REG = {"n_factors": 16, "reg": Between(0.3, 10), "n_epochs": 10}
-WEIGHT = {"unknown_weight": Between(0.01, 1)}
+WEIGHT = {"unknown_weight": Between(0.01, 1, always=True)}
 MODELS: dict[str, tuple[type, Space]] = {
     "ratings": (MatrixFactorization, REG | {"bias": "learned"}),
     "ratings, no bias": (MatrixFactorization, REG | {"bias": None}),

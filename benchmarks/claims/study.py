@@ -1,10 +1,12 @@
 """The engine of the claims study: arms × folds, tuned in the same way, compared in pairs.
 
-For every arm and fold `trials` settings are drawn from the arm's space, each fitted on a part of
-the fold's training data and judged on the rest of it by the arm's metric; the best is fitted on
-all of the training data and tested once.  Arms cannot have budgets of their own: the number of
-trials is the study's.  Finished trials are written every `PAUSE` seconds, finished arms at once,
-whole or not at all, so that a study that was stopped goes on where it was.
+For every arm and fold `trials` settings are drawn from the arm's space, and the library's defaults
+are one more; each is fitted on a part of the fold's training data and judged on the rest of it by
+the arm's metric; the best is fitted on all of the training data and tested once.  Arms cannot have
+budgets of their own: the number of trials is the study's.  (By default networks find their epochs
+themselves, by a tenth of what they are fitted on.)  Finished trials are written every `PAUSE`
+seconds, finished arms at once, whole or not at all, so that a study that was stopped goes on where
+it was.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.claims.edges import opened, pressed
-from benchmarks.claims.space import Space, drawn, is_free, written
+from benchmarks.claims.space import Space, by_default, drawn, is_free, written
 from benchmarks.claims.statistics import (
     OVERLAP,
     TOO_FEW,
@@ -116,7 +118,7 @@ def run(claim: Claim, *, quick: bool = False, out: Path = RESULTS, data: Sequenc
     here = take_over(result, path)
     fold = lru_cache(maxsize=1)(lambda *which: claim.fold(*which, quick))
     chosen = data or (quick_data(claim) if quick else usual_data(claim))
-    left = [each for each in cells_of(result, chosen) if not is_finished(result, *each)]
+    left = [each for each in cells_of(result, chosen) if not is_finished(claim, result, *each)]
     bar = tqdm(left, desc=claim.name, disable=None, unit="arm")
     with Pool(1):       # held throughout: looking for a BLAS takes a third of a small fit
         for arm, where, number in bar:
@@ -134,9 +136,11 @@ def cells_of(result: dict[str, Any], data: Sequence[str]) -> list[tuple[str, str
             for number in range(result["folds"]) for arm in result["arms"]]
 
 
-def is_finished(result: dict[str, Any], arm: str, data: str, number: int) -> bool:
-    """Whether an arm was tested on a fold."""
-    return "test" in result["arms"][arm]["folds"].get(f"{data} {number}", {})
+def is_finished(claim: Claim, result: dict[str, Any], arm: str, data: str, number: int) -> bool:
+    """Whether an arm was tested on a fold, after all of its trials."""
+    found = result["arms"][arm]["folds"].get(f"{data} {number}", {"trials": []})
+    tried = len(list(searched(claim.arms[arm].space, result["trials"], number)))
+    return "test" in found and len(found["trials"]) == tried
 
 
 def cell(result: dict[str, Any], arm: str, data: str, number: int) -> dict[str, Any]:
@@ -178,10 +182,12 @@ def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dic
     for each in settings[len(cell["trials"]):]:
         value = measured(claim, Task(arm, each, fold.inner, seed, False))[metric]
         cell["trials"].append(rounded(value))
-        if time.monotonic() > saved + PAUSE:
+        if "test" not in cell and time.monotonic() > saved + PAUSE:
             save()
             saved = time.monotonic()
     for place in ranked(cell["trials"], is_lower(metric)):
+        if "test" in cell and cell["settings"] == settings[place]:
+            return
         cell["settings"] = settings[place]
         values = measured(claim, Task(arm, cell["settings"], fold.outer, seed, True))
         if math.isfinite(values[metric]):
@@ -192,10 +198,12 @@ def finish(claim: Claim, arm: str, fold: Fold, seed: int, trials: int, cell: dic
 
 
 def searched(space: Space, trials: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the settings to try: as many for each arm, but one where nothing is free."""
+    """Yield the settings to try: as many for each arm and the defaults, one where none is free."""
     random = np.random.default_rng([seed, 7])
-    for _ in range(trials if is_free(space) else 1):
-        yield drawn(space, random)
+    if is_free(space):
+        for _ in range(trials):
+            yield drawn(space, random)
+    yield by_default(space, random)
 
 
 def measured(claim: Claim, task: Task) -> dict[str, float]:

@@ -14,7 +14,7 @@ from benchmarks.claims.study import Arm, Claim, Comparison, Task
 from mfcore import MatrixFactorization, evaluate
 
 BASE = {"n_factors": 16, "n_epochs": 10, "reg": Between(0.3, 6)}
-WEIGHT = Between(0.001, 1)
+WEIGHT = Between(0.001, 1, always=True)
 SPACES = {
     "no weight, no bias": {"bias": None},
     "no weight, mean bias": {"bias": "mean"},
