@@ -292,10 +292,8 @@ class NeuralMF(Recommender):
         users, items = (self._grouped(side, tables, pretrained)
                         for side, tables in zip(sides, (users, items), strict=True))
         for tables in (users, items):
-            for each in tables.parameters():
-                each.frozen = self.freeze
-            if self.bias == "mean":
-                tables.tables[-1].frozen = True
+            for each in tables.parameters() if self.freeze else tables.tables[-1:]:
+                each.frozen = self.freeze or self.bias == "mean"
         return users, items, head
 
     def _grouped(self, side: FeaturedSide, tables: Tables, pretrained: Any) -> Tables:
