@@ -55,10 +55,10 @@ class MeansByGroup(BiasOnly):
         dense: np.ndarray = F.toarray()
         return dense / np.maximum(dense.sum(axis=1, keepdims=True), 1)
 
-    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None
-                 ) -> NewRows | None:
+    def new_rows(self, ratings: Any, user_features: Any, n_rows: int | None = None,
+                 unknown: str = "raise") -> NewRows | None:
         """Return new users with their groups."""
-        new = super().new_rows(ratings, None)
+        new = super().new_rows(ratings, None, unknown=unknown)
         F = user_features.matrix if isinstance(user_features, Features) else user_features
         return new if F is None else NewRows(None if new is None else new.ratings, F)
 

@@ -91,6 +91,47 @@ def _busy(name: str, least: int) -> Ratings:
     return ratings.select_users(np.flatnonzero(np.diff(ratings.by_user.indptr) >= least))
 
 
+def _drawn(shape: tuple[int, int], share: float, seed: int
+           ) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random, *_cells(shape, share, 0.5, random)
+
+
+def _effects(shape: tuple[int, int], share: float, user: float, item: float, noise: float,
+             seed: int) -> Ratings:
+    """Return ratings of biases alone."""
+    random, users, items = _drawn(shape, share, seed)
+    b, c = user * random.standard_normal(shape[0]), item * random.standard_normal(shape[1])
+    return Ratings.from_arrays(users, items, b[users] + c[items]
+                               + noise * random.standard_normal(len(users)))
+
+
+def _taste(shape: tuple[int, int], share: float, seed: int) -> Ratings:
+    """Return 1 or 10: whether a user's side of five questions is the item's."""
+    random, users, items = _drawn(shape, share, seed)
+    P, Q = (random.standard_normal((n, 5)) for n in shape)
+    return Ratings.from_arrays(users, items, np.where(
+        (P[users] * Q[items]).sum(1) + random.standard_normal(len(users)) > 0, 10.0, 1.0))
+
+
+def _seconds(shape: tuple[int, int], share: float, seed: int) -> Ratings:
+    """Return log-normal times: what is additive in their logarithm is not in themselves."""
+    random, users, items = _drawn(shape, share, seed)
+    b, c = (0.7 * random.standard_normal(n) for n in shape)
+    return Ratings.from_arrays(users, items, np.exp(
+        4 + b[users] + c[items] + 0.5 * random.standard_normal(len(users))))
+
+
+def _clicks(shape: tuple[int, int], share: float, rate: float, seed: int) -> Ratings:
+    """Return 0 or 1, few of them 1, by biases and two factors in the log-odds."""
+    random, users, items = _drawn(shape, share, seed)
+    P, Q = (random.standard_normal((n, 3)) for n in shape)
+    s = np.log(rate / (1 - rate)) + P[users, 0] + Q[items, 0] \
+        + (P[users, 1:] * Q[items, 1:]).sum(1)
+    return Ratings.from_arrays(users, items,
+                               (random.random(len(users)) < 1 / (1 + np.exp(-s))).astype(float))
+
+
 RATED = {
     "MovieTweetings 100K": Twin("16,554 × 10,506, 0 to 10, six ratings per user, public",
                                 lambda: fetch("movietweetings-100k").ratings),
@@ -142,4 +183,53 @@ CHOSEN = {
                        lambda: bought((4000, 1500), 12, 1, 0.5, 1.2, seed=24)),
     "few users": Twin("250 × 3,000, 40 per user in 8 groups",
                       lambda: bought((250, 3000), 40, 8, 0.8, 0.8, seed=26)),
+}
+
+# Kinds of data that no default was chosen on.
+OTHER_RATED = {
+    "tiny": Twin("40 × 25, 300 ratings, 1 to 5", lambda: rated((40, 25), 0.3, (1, 5), 1, 1.0, 1.0,
+                                                              seed=31)),
+    "biases alone": Twin("1,500 × 300, 5 % rated; biases and noise, no factor",
+                         lambda: _effects((1500, 300), 0.05, 1.0, 1.0, 1.0, 32)),
+    "noise alone": Twin("1,500 × 300, 5 % rated; noise, nothing else",
+                        lambda: _effects((1500, 300), 0.05, 0.0, 0.0, 1.0, 33)),
+    "items alone": Twin("1,500 × 300, 3 % rated; biases of items, little noise",
+                        lambda: _effects((1500, 300), 0.03, 0.0, 1.0, 0.1, 34)),
+    "taste alone": Twin("1,200 × 400, 10 % rated, 1 or 10; five factors, no bias",
+                        lambda: _taste((1200, 400), 0.1, 35)),
+    "seconds": Twin("1,500 × 400, 6 % rated, log-normal with biases in the logarithm",
+                    lambda: _seconds((1500, 400), 0.06, 36)),
+    "clicks": Twin("2,000 × 300, 10 % shown, 8 % of that clicked, 0 or 1",
+                   lambda: _clicks((2000, 300), 0.1, 0.03, 37)),
+    "prices": Twin("800 × 300, 8 % rated, 100,000 to 900,000",
+                   lambda: rated((800, 300), 0.08, (1e5, 9e5), 1, 1.0, 0.6, seed=38)),
+    "survey": Twin("3,000 × 8, all but a tenth answered, 1 to 7, two factors",
+                   lambda: rated((3000, 8), 0.9, (1, 7), 1, 1.0, 0.8, rank=2, seed=39)),
+    "few users": Twin("25 × 4,000, a tenth rated, 1 to 5",
+                      lambda: rated((25, 4000), 0.1, (1, 5), 1, 1.0, 0.8, seed=40)),
+    "one rating per user": Twin("8,000 × 200, one or two per user, 1 to 5",
+                                lambda: rated((8000, 200), 0.006, (1, 5), 1, 1.0, 1.0, 0.6,
+                                              seed=41)),
+}
+OTHER_CHOSEN = {
+    "tiny": Twin("40 × 30, 6 per user in three groups", lambda: bought((40, 30), 6, 3, 0.7, 0.8,
+                                                                      seed=51)),
+    "no taste, even": Twin("1,500 × 400, 10 per user, anything alike",
+                           lambda: bought((1500, 400), 10, 1, seed=52)),
+    "one hit": Twin("3,000 × 800, 6 per user, a steep power law, no taste",
+                    lambda: bought((3000, 800), 6, 1, 0.5, 2.0, seed=53)),
+    "hits and taste": Twin("2,000 × 1,000, 10 per user, steep popularity in ten groups",
+                           lambda: bought((2000, 1000), 10, 10, 0.5, 1.5, seed=54)),
+    "sharp taste": Twin("2,000 × 1,200, 10 per user in 60 groups, no best-sellers",
+                        lambda: bought((2000, 1200), 10, 60, 0.95, seed=55)),
+    "few items": Twin("4,000 × 15, 4 per user in three groups",
+                      lambda: bought((4000, 15), 4, 3, 0.7, 0.5, seed=56)),
+    "wide": Twin("1,000 × 12,000, 15 per user in 50 groups, best-sellers",
+                 lambda: bought((1000, 12_000), 15, 50, 0.7, 1.0, seed=57)),
+    "heavy counts": Twin("1,500 × 600, 20 per user in 15 groups, counts log-normal to 10⁶",
+                         lambda: bought((1500, 600), 20, 15, 0.7, 0.8, 3.0, seed=58)),
+    "long lists": Twin("400 × 1,000, 200 per user in 10 groups, best-sellers",
+                       lambda: bought((400, 1000), 200, 10, 0.5, 1.0, seed=59)),
+    "one purchase, even": Twin("6,000 × 500, one or two per user in 25 groups, no best-sellers",
+                               lambda: bought((6000, 500), 1.2, 25, 0.9, seed=60)),
 }

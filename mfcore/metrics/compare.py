@@ -17,8 +17,7 @@ from mfcore.data.ids import factorize
 from mfcore.metrics.comparison import Comparison, Difference
 from mfcore.metrics.contest import Part, tested, validated
 from mfcore.metrics.evaluate import check_options, folds_of, fresh, no_features
-from mfcore.metrics.measure import Values
-from mfcore.metrics.paired import METHODS, Paired, additions, estimate, holm
+from mfcore.metrics.paired import METHODS, Paired, additions, common, estimate, holm
 from mfcore.metrics.table import Metric, main_metric, requested
 from mfcore.progress import only_bar
 
@@ -180,7 +179,7 @@ def _numbered(parts: list[Part]) -> tuple[list[np.ndarray], list[np.ndarray]]:
 def _paired(parts: list[Part], key: str, first: str, second: str, users: list[np.ndarray],
             items: list[np.ndarray]) -> Paired:
     """Return the differences of two models in a metric, and what each value adds to their mean."""
-    both = [_common(part.found[first][key], part.found[second][key]) for part in parts]
+    both = [common(part.found[first][key], part.found[second][key]) for part in parts]
     rows = _joined([users[number][one.rows] for number, (one, _) in enumerate(both)])
     columns = None if both[0][0].columns is None else \
         _joined([items[number][one.columns] for number, (one, _) in enumerate(both)])
@@ -198,12 +197,6 @@ def _paired(parts: list[Part], key: str, first: str, second: str, users: list[np
 def _is_one(parts: list[Part]) -> bool:
     """Return whether all parts are of one test set."""
     return all(part.test is parts[0].test for part in parts)
-
-
-def _common(one: Values, other: Values) -> tuple[Values, Values]:
-    """Return the values that both have."""
-    kept = ~np.isnan(one.values) & ~np.isnan(other.values)
-    return one.select(kept), other.select(kept)
 
 
 def _joined(labels: list[np.ndarray]) -> np.ndarray:

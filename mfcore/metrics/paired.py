@@ -122,6 +122,24 @@ def estimate(paired: Paired, confidence: float, method: str = "t", n_resamples: 
     return Estimate(d, low, high, _floor(d, own, p))
 
 
+def common(one: Values, other: Values) -> tuple[Values, Values]:
+    """Return the values that both have."""
+    kept = ~np.isnan(one.values) & ~np.isnan(other.values)
+    return one.select(kept), other.select(kept)
+
+
+def standard_error(one: Values, other: Values) -> float:
+    """Return the standard error of a difference on one test set; 0 for a single user."""
+    one, other = common(one, other)
+    rows = _codes(one.rows)
+    if not len(rows) or not rows.max():
+        return 0.0
+    columns = None if one.columns is None else _codes(one.columns)
+    added = additions(one) - additions(other)
+    paired = Paired(np.array([one.total - other.total]), added, np.zeros_like(rows), rows, columns)
+    return float(np.sqrt(variance_of(paired)[0]))
+
+
 def variance_of(paired: Paired) -> tuple[float, float]:
     """Return the variance of the mean difference, and its degrees of freedom."""
     ways = [paired.users] if paired.items is None else [paired.users, paired.items]

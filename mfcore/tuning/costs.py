@@ -20,8 +20,11 @@ GEMM = 30                   # multiplications of a dense product in the time of 
 # An alternating sweep over rows of c cells takes (c + ROW)(k + WIDE) + k² / GRAM multiplications,
 # a fit ENDS more sweeps and FIXED multiplications, keeping its state to go on from SAVE k for each
 # row, and penalties that are found a share AUTO of a fit: measured with 2 to 55 cells per row, and
-# 32 to 256 factors.  (FIXED is a tenth of a fit at most: nobody waits for smaller ones.)
+# 32 to 256 factors.  (FIXED is a tenth of a fit at most: nobody waits for smaller ones.)  Ranking
+# the users that judge a fit takes a share RANKED of it, or, where a fit is a product of rows, as
+# long as PLACE multiplications for each item and user.
 ROW, WIDE, GRAM, ENDS, FIXED, SAVE, AUTO = 25.0, 24.0, 6.0, 2.0, 2.5e7, 30.0, 0.2
+RANKED, PLACE = 0.15, 10.0
 
 
 class Rung(NamedTuple):
@@ -37,6 +40,7 @@ class Costs:
 
     given: Any
     known: Ratings
+    judges: int = 0             # users whose rankings judge a fit
 
     @cached_property
     def goes_on(self) -> bool:
@@ -55,15 +59,32 @@ class Costs:
         return epochs_of(self.given, self.known).most
 
     @cached_property
-    def fixed(self) -> float:
-        """The share of a fit that does not depend on the number of users.
+    def _products(self) -> tuple[float, float]:
+        """Multiplications of a fit without epochs and factors: of a dense inverse, and of rows."""
+        sparse = hasattr(self.given, "n_neighbors")
+        return (0.0 if sparse else self.known.shape[1] ** 3 / GEMM,
+                float((np.diff(self.known.by_user.indptr) ** 2.0).sum()))
 
-        Models without epochs and factors invert a matrix of the items.
-        """
-        if self.goes_on or hasattr(self.given, "n_factors"):
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether a fit is a product of rows, and perhaps an inverse."""
+        return not (self.goes_on or hasattr(self.given, "n_factors"))
+
+    @cached_property
+    def fixed(self) -> float:
+        """The share of a fit that does not depend on the number of users."""
+        inverse, rows = self._products
+        return inverse / (inverse + rows) if self.in_closed_form else 0.0
+
+    @cached_property
+    def judging(self) -> float:
+        """What the ranking of all judges costs."""
+        if not self.judges:
             return 0.0
-        inverse = self.known.shape[1] ** 3 / GEMM
-        return float(inverse / (inverse + (np.diff(self.known.by_user.indptr) ** 2.0).sum()))
+        if not self.in_closed_form:
+            return RANKED
+        users, n_items = self.known.shape
+        return PLACE * min(users, self.judges) * n_items / sum(self._products)
 
     @cached_property
     def rungs(self) -> list[Rung]:
@@ -84,11 +105,13 @@ class Costs:
 
     def step(self, params: Mapping[str, Any], before: Rung, rung: Rung) -> float:
         """Return what a setting costs from one rung to another: more epochs, or a new fit."""
-        users = self.fixed + (1 - self.fixed) * rung.users
-        if not self.goes_on:
-            return self.size(params) * users * rung.epochs
-        done = before.epochs if before.users == rung.users else 0.0
-        return self._fits(params, users, rung.epochs - done, saved=rung.users == 1)
+        if self.goes_on:
+            done = before.epochs if before.users == rung.users else 0.0
+            cost = self._fits(params, rung.users, rung.epochs - done, saved=rung.users == 1)
+        else:
+            users = self.fixed + (1 - self.fixed) * rung.users
+            cost = self.size(params) * users * rung.epochs
+        return cost + self.judging * (1 if self.in_closed_form else cost)
 
     def last(self, params: Mapping[str, Any], rung: Rung) -> float:
         """Return what the fit to all ratings costs, for a setting that has come to a rung.
@@ -100,18 +123,21 @@ class Costs:
     def _fits(self, params: Mapping[str, Any], users: float, share: float, *,
               saved: bool = False) -> float:
         """Return what a fit of a share of the epochs costs: it has to begin and to finish, too."""
-        size, n = self.size(params), self.n_epochs
+        n = self.n_epochs
         if not self.alternates:
-            return size * users * (share + 1 / n)
-        begins = min(FIXED / (self._width(self.given.n_factors) * sum(self.known.shape)), 0.1 * n)
+            users = self.fixed + (1 - self.fixed) * users
+            return self.size(params) * users * (share + 1 / n)
+        sweep, k = self._sweep(self.given.n_factors), params.get("n_factors", self.given.n_factors)
+        begins = min(FIXED / sweep, 0.1 * n)
 
         def start(reg: Any) -> float:
             return begins + (AUTO * n if reg == "auto" else 0.0)
 
-        given, k = getattr(self.given, "reg", None), params.get("n_factors", self.given.n_factors)
-        ends = ENDS + saved * SAVE * k / self._width(k)
-        return float((size * users * (share * n + ends) + start(params.get("reg", given)))
-                     / (n + ENDS + start(given)))
+        given = getattr(self.given, "reg", None)
+        sweeps = share * params.get("n_epochs", n) + ENDS
+        saves = saved * SAVE * k * sum(self.known.shape)
+        return float(((sweeps * self._sweep(k, users) + saves) / sweep
+                      + start(params.get("reg", given))) / (n + ENDS + start(given)))
 
     def left(self, rung: Rung) -> float:
         """Return the share of the epochs that a fit to all ratings runs from a rung."""
@@ -124,16 +150,14 @@ class Costs:
 
     def size(self, params: Mapping[str, Any]) -> float:
         """Return what a setting costs relative to the model as given, by factors and epochs."""
-        cost = 1.0
-        if "n_factors" in params:
-            cost = self._width(params["n_factors"]) / self._width(self.given.n_factors)
+        cost = params["n_factors"] / self.given.n_factors if "n_factors" in params else 1.0
         return float(cost * params.get("n_epochs", self.n_epochs) / self.n_epochs) \
             if self.goes_on else float(cost)
 
-    def _width(self, k: int) -> float:
-        """Return what k factors cost in each row."""
-        cells = 2 * self.known.nnz / sum(self.known.shape)
-        return (k + WIDE) * (cells + ROW) + k**2 / GRAM if self.alternates else float(k)
+    def _sweep(self, k: int, users: float = 1.0) -> float:
+        """Return the multiplications of a sweep over all items and a share of the users."""
+        rows = users * self.known.shape[0] + self.known.shape[1]
+        return float((2 * users * self.known.nnz + ROW * rows) * (k + WIDE) + rows * k**2 / GRAM)
 
     def search(self, n: int, params: Mapping[str, Any]) -> float:
         """Return what a search over n settings of a size costs."""

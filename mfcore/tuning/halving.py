@@ -3,12 +3,13 @@
 Many settings are tried on a sample of the users, the best third on a larger one, the best third
 of those on all users for a third of the epochs, and the best of these for all epochs.  The first
 setting, the model just as given, goes through all of them: what is best on a small sample may not
-be better than a default.  Where only epochs grow, a fit goes on from the state that it has, by the
-library's checkpoints.  Alternating fits take their few epochs on samples, too: shorter ones prefer
-weak penalties.  Sizes of vectors are doubled after that, from a small one, as long as the held-out
-ratings gain at the last rung but one, and start from scratch: from padded vectors of a smaller one
-they are behind after as many epochs.  What is left of the budget goes to settings next to the best
-one, in a neighbourhood that shrinks.
+be better than a default.  It is what is returned, too, unless another setting is better by half a
+standard error of their difference on the held-out ratings.  Where only epochs grow, a fit goes on
+from the state that it has, by the library's checkpoints.  Alternating fits take their few epochs
+on samples, too: shorter ones prefer weak penalties.  Sizes of vectors are doubled after that, from
+a small one, as long as the held-out ratings gain as surely at the last rung but one, and start from
+scratch: from padded vectors of a smaller one they are behind after as many epochs.  What is left of
+the budget goes to settings next to the best one, in a neighbourhood that shrinks.
 
 The last fit, to all ratings, starts again if the budget allows.  Else, where the solver alternates,
 it goes on from the vectors of the best model, for a third of the epochs: with more it would fit
@@ -34,23 +35,21 @@ import numpy as np
 
 from mfcore import validation as checks
 from mfcore.data.ratings import Ratings
-from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 from mfcore.models.sides import training_features, with_history
 from mfcore.models.stopping import Plan, epochs_of, held_out, searches
 from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import alone, progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung, kept
+from mfcore.tuning.judging import LEAST_USERS, Judge, total
 from mfcore.tuning.spaces import Doubling, at_points, checked_space, drawn, near, point_of
 from mfcore.tuning.trials import Trial, Tuned, framed
 from mfcore.validation import DivergenceError
 
-LEAST_GAIN = 1e-4           # by which a doubled size must be better, relative
 FOR_SIZES = 0.6             # of a budget, for doubled sizes and the last fit
 MOST = 1000                 # settings
 # Of a neighbourhood: its first width, as a share of the space, and how much of it a miss leaves.
 WIDTH, SHRINKS = 0.4, 0.85
-JUDGES = 1000               # users, at least, whose rankings say how good a setting is
 
 
 def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
@@ -144,7 +143,7 @@ def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: fl
     space, training = checked_space(model, space), training_ratings(ratings, None)
     asked = metric or getattr(model, "eval_metric", None) \
         or main_metric(model.predicts_ratings)
-    key = watchable("metric", asked).key
+    wanted = watchable("metric", asked)
     seed = checks.integer("random_state", random_state, low=0)
     is_share = isinstance(validation, (int, float)) and not isinstance(validation, bool)
     if is_share:
@@ -157,9 +156,9 @@ def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: fl
                                           ("item_features", item_features))):
         with_history(name, given, known, side)               # (raises for what does not fit)
     random = np.random.default_rng([seed, 1])
-    search = Search(model, space, key, training if is_share else None, known, held,
+    search = Search(model, space, Judge(wanted, *held), training if is_share else None, known,
                     (user_features, item_features), random, random.permutation(known.shape[0]),
-                    Costs(model, known))
+                    Costs(model, known, 0 if of_ratings(wanted.key) else LEAST_USERS))
     search.spend(checks.real("budget", budget))
     return search
 
@@ -170,10 +169,9 @@ class Search:
 
     given: Any
     space: dict[str, Any]
-    metric: str
+    judge: Judge
     whole: Ratings | None               # to fit to at the end; None: `known` is all there is
     known: Ratings
-    held: tuple[Any, Any]               # fold_in, test
     features: tuple[Any, Any]
     random: np.random.Generator
     order: np.ndarray                   # of users; a sample is the first of them
@@ -182,6 +180,7 @@ class Search:
     spent: float = 0.0
     best: Trial | None = None
     best_model: Any = None
+    given_model: Any = None
     lines: list[dict[str, Any]] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     progress: Any = None
@@ -198,7 +197,7 @@ class Search:
         if budget < least:
             raise ValueError(f"budget must be at least {math.ceil(10 * least) / 10} fits, to try "
                              f"one setting and to fit with it to all ratings, got {budget}")
-        later, tried = self._last(given, end), 0.0
+        later, tried = min(max(self._last(given, end), self._afresh(given)), budget - first), 0.0
         while double and all(size <= self.space[name].high for name, size in double.items()):
             tried += self._early(double)
             if tried + self._last(double, self.costs.early) > FOR_SIZES * budget:
@@ -223,6 +222,10 @@ class Search:
         end = self.costs.rungs[-1]
         return 0.0 if rung == end else self.costs.step(params, rung, end)
 
+    def _afresh(self, given: Mapping[str, Any]) -> float:
+        """Return what it costs to fit the model as given to all ratings from nothing."""
+        return 0.0 if self.whole is None else self.costs.last(given, Rung())
+
     def _early(self, params: Mapping[str, Any]) -> float:
         """Return what it costs to see what a size is worth."""
         return self.costs.step(params, Rung(), self.costs.early)
@@ -240,6 +243,16 @@ class Search:
             if isinstance(each, Doubling):
                 self._double(name, each.high)
         self._look_around()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Return to the model as given where what was found is no better than noise."""
+        given, best = self.trials[0], self.best
+        seen = [rung for rung in self.costs.rungs
+                if best is not None and rung in best.values and rung in given.values]
+        if best is not None and seen and best is not given \
+                and not self.judge.prefers(best.values[seen[-1]], given.values[seen[-1]]):
+            self.best, self.best_model = given, self.given_model
 
     def _double(self, name: str, most: int) -> None:
         """Double a size while it gains at the last rung but one."""
@@ -251,28 +264,29 @@ class Search:
                 return
             self.trials.append(trial)
             model = self._fit(trial, early)
-            if not trial.early - best.early > LEAST_GAIN * abs(best.early):
+            if early not in trial.values or early in best.values \
+                    and not self.judge.prefers(trial.values[early], best.values[early]):
                 return
             trial.epochs = best.epochs
             best, self.best, self.best_model = trial, trial, model
 
     def _look_around(self) -> None:
         """Try settings next to the best one for what is left, and go on with those that gain."""
-        width, early = WIDTH, self.costs.early
+        width, early, given = WIDTH, self.costs.early, self.trials[0].params
         while (best := self.best) is not None and len(self.trials) < MOST:
             if best.point is None:
                 best.point = point_of(self.space, self.best_model)
             point = near(best.point, width, self.random)
             params = {**best.params, **at_points(self.given, self.space, [point])[0]}
             more = self.costs.step(params, early, best.rung) if best.rung != early else 0.0
-            cost = self._early(params) + more + self._last(params, best.rung)
-            if not len(point) or self.spent + cost > self.budget:
+            last = max(self._last(params, best.rung), self._afresh(given))
+            if not len(point) or self.spent + self._early(params) + more + last > self.budget:
                 return
             trial = Trial(len(self.trials), params, point)
             self.trials.append(trial)
             self._made(params).validate()
             self._fit(trial, early)
-            if best.rung != early and trial.early > best.early:
+            if best.rung != early and self._score(trial, early) > self._score(best, early):
                 self._fit(trial, best.rung)
             if self.best is not trial:
                 width *= SHRINKS
@@ -288,30 +302,39 @@ class Search:
             n_epochs = max(1, round(n_epochs * rung.epochs))
         try:
             n_epochs = self._train(model, trial, rung, rows, n_epochs)
-            value = self._measured(model, rows, cost)
+            trial.values[rung] = self.judge.values(model, rows, self._judges(rung))
         except (DivergenceError, FloatingPointError):
-            value = math.nan
-        score = -math.inf if math.isnan(value) else sign(self.metric) * value
+            trial.values.pop(rung, None)
+        score = self._score(trial, rung)
         gained = trial.rung.users < rung.users or score >= trial.score
         if gained:                                              # (else fewer epochs were better)
             trial.score, trial.epochs = score, n_epochs
         trial.rung = rung
-        if rung == self.costs.early:
-            trial.early = score
         if gained if trial is self.best else self.best is None \
                 or (rung, trial.score) > (self.best.rung, self.best.score):
             self.best, self.best_model = trial, model
-        self._note(trial, {name: getattr(model, name) for name in self.space}, n_epochs,
-                   cost, value)
+        if gained and trial.number == 0:
+            self.given_model = model
+        self._note(trial, {name: getattr(model, name) for name in self.space}, n_epochs, cost)
         return model
 
-    def _note(self, trial: Trial, params: dict[str, Any], n_epochs: int, cost: float,
-              value: float) -> None:
+    def _score(self, trial: Trial, rung: Rung) -> float:
+        """Return how good a setting was at a rung, larger is better; −inf if it diverged."""
+        value = total(trial.values.get(rung, math.nan))
+        return -math.inf if math.isnan(value) else sign(self.judge.metric.key) * value
+
+    def _judges(self, rung: Rung) -> int:
+        """Return how many users to rank: they cost no more than the fit of the model as given."""
+        sweeps = rung.users * rung.epochs * epochs_of(self.given, self.known).most
+        return int(10 * sweeps * self.known.nnz / self.known.shape[1])
+
+    def _note(self, trial: Trial, params: dict[str, Any], n_epochs: int, cost: float) -> None:
+        key, value = self.judge.metric.key, total(trial.values.get(trial.rung, math.nan))
         self.spent += cost
         self.lines.append({"trial": trial.number, **params, "users": trial.rung.users,
-                           "epochs": n_epochs, "cost": cost, self.metric: value})
+                           "epochs": n_epochs, "cost": cost, key: value})
         self.progress.update(min(cost, self.progress.total - self.progress.n))
-        self.progress.set_postfix({self.metric: f"{value:.5g}"})
+        self.progress.set_postfix({key: f"{value:.5g}"})
 
     def _train(self, model: Any, trial: Trial, rung: Rung, rows: np.ndarray | None,
                n_epochs: int) -> int:
@@ -326,18 +349,12 @@ class Search:
                         stays=True)
         if searches(self.given):
             plan = plan._replace(patience=model.patience or epochs_of(model, known).patience,
-                                 eval_set=self._held(rows))
+                                 eval_set=self.judge.watched(rows))
         return fit_as_planned(model, known, plan, item_features=self.features[1],
                               user_features=self._features_of(rows))
 
     def _made(self, params: Mapping[str, Any]) -> Any:
         return type(self.given)(**{**self.given.get_params(deep=False), **params})
-
-    def _held(self, rows: np.ndarray | None) -> Any:
-        fold_in, test = self.held
-        if fold_in is not None:
-            return fold_in, test
-        return test if rows is None else test.select_users(rows)
 
     def _features_of(self, rows: np.ndarray | None) -> Any:
         def chosen(part: Any) -> Any:
@@ -350,22 +367,6 @@ class Search:
         if rows is None:
             return given
         return tuple(map(chosen, given)) if isinstance(given, tuple) else chosen(given)
-
-    def _measured(self, model: Any, rows: np.ndarray | None, cost: float) -> float:
-        """Return the metric of the held-out ratings.
-
-        Rankings are of few enough users to cost no more than the fit, the same for all settings.
-        """
-        held = self._held(rows)
-        fold_in, test = held if isinstance(held, tuple) else (None, held)
-        if not of_ratings(self.metric):
-            n_epochs = epochs_of(model, self.known).most
-            most = max(JUDGES, int(10 * cost * n_epochs * self.known.nnz / self.known.shape[1]))
-            asked = np.flatnonzero(np.diff(test.by_user.indptr))
-            if len(asked) > most:
-                chosen = asked[np.linspace(0, len(asked) - 1, most).astype(int)]
-                test = test.select_cells(np.isin(test.users_of_cells, chosen))
-        return float(evaluate(model, test, fold_in=fold_in, metrics=[self.metric])[self.metric])
 
     def _rows(self, share: float) -> np.ndarray | None:
         """Return the users of a sample, the same for all settings; None: all."""

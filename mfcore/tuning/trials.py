@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mfcore.metrics.measure import Values
 from mfcore.tuning.costs import Rung
 
 
@@ -28,7 +29,7 @@ class Trial:
     score: float = -math.inf            # larger is better
     rung: Rung = Rung()
     epochs: int = 0
-    early: float = -math.inf            # its score at the last rung but one
+    values: dict[Rung, Values | float] = field(default_factory=dict)       # of users, by rung
 
 
 def framed(lines: list[dict[str, Any]]) -> Any:
