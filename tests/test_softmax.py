@@ -34,6 +34,7 @@ from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import _first, fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam, chosen
 from mfcore.solvers.spectral import SpectralStart
+from mfcore.solvers.warmth import warmest
 
 LOSSES = {"softmax": Softmax(0.37), "tanh": Surrogate(0.23), "relu": Surrogate(0.31, "relu"),
           "sl@k": TopK(0.41, 0.7, 3), "bpr": Pairs(0.83), "ccl": Contrastive(1.7, 0.13),
@@ -239,7 +240,7 @@ def started(tau=0.5, length=2.0, k=8) -> tuple[sp.csr_array, Vectors]:
     cells.eliminate_zeros()
     at = Vectors(*(1e-9 * random.standard_normal((n, k)) for n in cells.shape))
     at.Q[7] = 0
-    SpectralStart(cells, (tau,), length).begin(at, Pool(1))
+    SpectralStart(cells, length).begin(at, tau, Pool(1))
     return cells, at
 
 
@@ -282,14 +283,19 @@ def test_popularity_alone_is_what_choices_without_taste_leave():
     np.testing.assert_allclose(new[1][0], np.sort(np.delete(scores, [3, 5]))[::-1], rtol=1e-6)
 
 
-def test_the_temperature_of_the_better_start_is_taken_and_kept(tmp_path):
-    cells = audiences()
-    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 8)) for n in cells.shape))
+def test_the_temperature_of_the_better_short_fit_is_taken_and_kept(tmp_path):
     random, hits = np.random.default_rng(0), np.linspace(0.02, 0.6, 60)
     popular = sp.csr_array((random.random((90, 60)) < hits).astype(float))
-    found = [SpectralStart(each, (0.02, 0.5), 1.0).begin(at.copy(), Pool(1))
-             for each in (cells, popular)]
-    assert found == [0.02, 0.5]
+    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 8)) for n in popular.shape))
+    before = at.copy()
+    for taus in ((0.02, 0.5), (0.5, 0.02)):
+        made = RankingAdam(
+            popular, Ranked(Softmax(0.1), True, 0.0), Negatives(None, False), (None, None),
+            Adam(0.01, lazy=True), 64, seed=0, start=SpectralStart(popular, 1.0), taus=taus)
+        assert warmest(made, at, Pool(1)) == 0.5
+        assert (made.done, made.optimizer.t) == (0, 0)
+    np.testing.assert_array_equal(at.Q, before.Q)
+    cells = audiences()
     model = SoftmaxMF(8, n_epochs=1, random_state=0).fit(cells)
     assert model.temperature_ in (0.2, 0.4)
     model.save(tmp_path / "model")
@@ -483,7 +489,8 @@ def test_every_loss_finds_the_audiences_that_popularity_cannot(loss):
 def test_the_temperature_falls_from_a_fifth_to_a_tenth_with_the_number_of_items():
     found = [temperature_of(n) for n in (1, 2000, 9000, 40_000, 10**7)]
     np.testing.assert_allclose(found, [0.2, 0.2, 0.1498, 0.1, 0.1], atol=1e-4)
-    given, auto = (small(temperature=tau).fit(samples.counts()) for tau in (0.2, "auto"))
+    auto = small(temperature="auto").fit(samples.counts())
+    given = small(temperature=auto.temperature_).fit(samples.counts())
     assert given.item_factors_.tobytes() == auto.item_factors_.tobytes()
 
 

@@ -34,6 +34,7 @@ from mfcore.objectives.softmax import Batch, Ranked, Slopes, Vectors
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.spectral import SpectralStart
+from mfcore.solvers.warmth import warmest
 from mfcore.validation import DivergenceError
 
 
@@ -84,6 +85,8 @@ class RankingAdam(Solver):
     seed : int, >= 0
     start : SpectralStart or None
         What moves the vectors before the first epoch.
+    taus : tuple of float, > 0
+        Temperatures of which the best is found before the first epoch, where there is a start.
     """
 
     cells: sp.csr_array
@@ -94,6 +97,7 @@ class RankingAdam(Solver):
     batch_size: int
     seed: int
     start: SpectralStart | None = None
+    taus: tuple[float, ...] = (1.0,)
     done: int = 0
     _parameters: dict[str, Parameter] = field(default_factory=dict, init=False)
 
@@ -103,9 +107,11 @@ class RankingAdam(Solver):
         self._place = np.full(self.cells.shape[1], -1, np.int64)
 
     def begin(self, at: Vectors, pool: Pool) -> None:
-        """Move the vectors to where the first epoch begins, which may say how warm it is there."""
+        """Find the temperature, and move the vectors to where the first epoch begins."""
         if self.start is not None:
-            self._warm(self.start.begin(at, pool))
+            tau = warmest(self, at, pool) if len(self.taus) > 1 else self.taus[0]
+            self._warm(tau)
+            self.start.begin(at, tau, pool)
 
     @property
     def tau(self) -> float:

@@ -12,11 +12,6 @@ items without knowing the user.  The rest ranks as PureSVD of R does.
 A tenth of the random start stays in: rows without choices, and columns beyond the rank, move from
 there.  Rows of zeros stay zeros.
 
-How warm.  Twice a temperature doubles the share of popularity in b, and so says which data want it:
-of two, the one whose start ranks a held-out tenth of the choices better is also the one that ranks
-better after training (on eight of nine data sets; on the ninth both are even).  Colder data are
-those in which the leading directions say nearly all.
-
 Choices without any taste have no directions, and all that is learned of them is noise.  Popularity
 alone is c = 1, with b_i cut nowhere: ln d_i less the middle of its range, scaled to ±B.
 """
@@ -30,17 +25,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore.nn.sparse import times
-from mfcore.objectives.factors import LinearScorer, unit_rows
+from mfcore.objectives.factors import unit_rows
 from mfcore.objectives.graph import Graph
 from mfcore.objectives.softmax import Vectors
 from mfcore.parallel import Pool
-from mfcore.solvers.ranked import ndcg_of
 from mfcore.solvers.singular import Basis, SubspaceIteration
 
 STEPS = 4                       # of the subspace iteration
 COMMON, MOST = 0.5, 0.8         # c, B
 NOISE = 0.1
-HELD, MOST_USERS, MOST_DRAWS = 0.1, 1000, 8
 
 
 @dataclass(frozen=True)
@@ -48,12 +41,10 @@ class SpectralStart:
     """Moves random vectors of a given length to where a fit to `cells` begins.
 
     cells : csr_array, shape (n_users, n_items), whose pattern holds what users have chosen
-    taus : tuple of float, > 0, of which the best is found; one stays as it is
     length : float, > 0, of the vectors
     """
 
     cells: sp.csr_array
-    taus: tuple[float, ...]
     length: float
 
     def popular(self, at: Vectors) -> Vectors:
@@ -70,41 +61,11 @@ class SpectralStart:
     def _counts(self) -> np.ndarray:
         return np.bincount(self.cells.indices, minlength=self.cells.shape[1]).astype(np.float64)
 
-    def begin(self, at: Vectors, pool: Pool) -> float:
-        """Do so, in place, and return τ; vectors of one number stay as they are."""
+    def begin(self, at: Vectors, tau: float, pool: Pool) -> None:
+        """Do so for a temperature, in place; vectors of one number stay as they are."""
         w = min(at.P.shape[1], *self.cells.shape)
-        if w == 1:
-            return self.taus[0]
-        tau = self.taus[0] if len(self.taus) == 1 else self._best(at, w, pool)
-        self._place(at, self._leading(at.Q[:, :w], pool), tau)
-        return tau
-
-    def _best(self, at: Vectors, w: int, pool: Pool) -> float:
-        """Return the τ whose start ranks a held-out tenth best; of few users, several tenths."""
-        total, n_users = np.zeros(len(self.taus)), 0
-        for seed in range(MOST_DRAWS):
-            values = self._ranked(at, w, np.random.default_rng(seed), pool)
-            total += values.sum(axis=1)
-            n_users += values.shape[1]
-            if n_users >= MOST_USERS:
-                break
-        return self.taus[int(np.argmax(total))]
-
-    def _ranked(self, at: Vectors, w: int, random: np.random.Generator, pool: Pool) -> np.ndarray:
-        """Return NDCG@10 of some users by a held-out tenth, shape (n_taus, n_users)."""
-        known, held = _parted(self.cells, random.random(self.cells.nnz) < HELD)
-        rows = np.flatnonzero((np.diff(known.indptr) > 0) & (np.diff(held.indptr) > 0))
-        rows = np.sort(random.permutation(rows)[:MOST_USERS])
-        if not rows.size:
-            return np.zeros((len(self.taus), 0))
-        start, values = replace(self, cells=known), []
-        leading = start._leading(at.Q[:, :w].copy(), pool)
-        for tau in self.taus:
-            moved = replace(at, P=at.P[rows], Q=at.Q.copy())
-            start._place(moved, leading._replace(Z=leading.Z[rows]), tau)
-            scorer = LinearScorer(unit_rows(moved.P), unit_rows(moved.Q))
-            values.append(ndcg_of(scorer, known[rows], held[rows], pool))
-        return np.array(values)
+        if w > 1:
+            self._place(at, self._leading(at.Q[:, :w], pool), tau)
 
     def _place(self, at: Vectors, leading: Leading, tau: float) -> None:
         """Move vectors to where they begin; overwrites R V."""
@@ -145,13 +106,3 @@ class Leading(NamedTuple):
     V: np.ndarray
     Z: np.ndarray
     sigma: np.ndarray
-
-
-def _parted(cells: sp.csr_array, is_held: np.ndarray) -> tuple[sp.csr_array, sp.csr_array]:
-    """Return the pattern of the cells that are not held out, and of those that are."""
-    def part(mask: np.ndarray) -> sp.csr_array:
-        indptr = np.append(0, np.cumsum(mask))[cells.indptr]
-        return sp.csr_array((np.ones(indptr[-1], bool), cells.indices[mask], indptr),
-                            shape=cells.shape)
-
-    return part(~is_held), part(is_held)

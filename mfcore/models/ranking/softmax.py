@@ -67,8 +67,8 @@ class SoftmaxMF(Recommender):
         τ of "softmax", "psl", "sl@k" and "bpr": the lower, the more the best negatives count.  For
         cosines 0.05 to 0.4; try lower values where items and ratings are many.  "auto": 1 for
         products; for cosines 0.2 up to 2,000 items, and then down with their logarithm to 0.1 at
-        40,000, or twice that: the one whose start ranks a held-out tenth better
-        (solvers/spectral.py).  What was found is `temperature_`.
+        40,000, or twice that: the one that ranks a held-out tenth better after a short fit
+        (solvers/warmth.py).  What was found is `temperature_`.
     margin : float, > 0
         m of "ccl", above which a negative's cosine counts, and of "warp".
     negative_weight : float, > 0
@@ -156,7 +156,7 @@ class SoftmaxMF(Recommender):
     n_negatives: int | str | None = setting(default=AUTO, low=1, among=(AUTO,))
     sampling: str = setting(default="uniform", among=("uniform", "popularity"))
     reg: float = setting(default=0.0, low=0)
-    learning_rate: float = setting(default=0.01, low=0, above=0)
+    learning_rate: float = setting(default=0.003, low=0, above=0)
     batch_size: int = setting(default=256, low=1)
     n_epochs: int | str = setting(default=AUTO, low=1, among=(AUTO,))
     init_scale: float = setting(default=1.0, low=0, high=1e3, above=0)
@@ -191,11 +191,11 @@ class SoftmaxMF(Recommender):
                 for side in sides)
         at = Vectors(P, Q, *(side.groups(self.n_factors, real)[0] for side in sides))
         taus = self._taus(len(Q))
-        spectral = SpectralStart(cells, taus, self.init_scale) if self.similarity == "cosine" \
+        spectral = SpectralStart(cells, self.init_scale) if self.similarity == "cosine" \
             else None
         solver = RankingAdam(cells, self._problem(taus[0]), self._negatives(len(Q)),
                              (F, E), Adam(self.learning_rate, lazy=True), self.batch_size,
-                             seed=int(random.integers(2**63)), start=spectral)
+                             seed=int(random.integers(2**63)), start=spectral, taus=taus)
 
         def publish(at: Vectors) -> None:
             self.temperature_ = solver.tau
