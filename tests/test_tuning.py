@@ -363,4 +363,4 @@ def test_items_are_not_sampled_and_rankings_are_paid_for():
     assert ranked.step({}, Rung(), whole) > 1.1 * plain.step({}, Rung(), whole)
     sparse = Costs(ItemKNN(), ratings, judges=1000)
     assert sparse.fixed == 0.0
-    assert sparse.step({}, Rung(), whole) > 5               # (products of ten cells are quick)
+    assert sparse.step({}, Rung(), whole) == 1.5            # (and more would leave no search)

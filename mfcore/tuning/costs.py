@@ -22,9 +22,9 @@ GEMM = 30                   # multiplications of a dense product in the time of 
 # row, and penalties that are found a share AUTO of a fit: measured with 2 to 55 cells per row, and
 # 32 to 256 factors.  (FIXED is a tenth of a fit at most: nobody waits for smaller ones.)  Ranking
 # the users that judge a fit takes a share RANKED of it, or, where a fit is a product of rows, as
-# long as PLACE multiplications for each item and user.
+# long as PLACE multiplications for each item and user, of which MOST_RANKED fits count.
 ROW, WIDE, GRAM, ENDS, FIXED, SAVE, AUTO = 25.0, 24.0, 6.0, 2.0, 2.5e7, 30.0, 0.2
-RANKED, PLACE = 0.15, 10.0
+RANKED, PLACE, MOST_RANKED = 0.15, 10.0, 0.5
 
 
 class Rung(NamedTuple):
@@ -84,7 +84,8 @@ class Costs:
         if not self.in_closed_form:
             return RANKED
         users, n_items = self.known.shape
-        return PLACE * min(users, self.judges) * n_items / sum(self._products)
+        cost = PLACE * min(users, self.judges) * n_items / sum(self._products)
+        return min(cost, MOST_RANKED)
 
     @cached_property
     def rungs(self) -> list[Rung]:
