@@ -14,7 +14,7 @@ from mfcore.data.split import random_split
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.quadratic import Cells, Quadratic
 from mfcore.parallel import Pool
-from mfcore.solvers import automatic
+from mfcore.solvers import als, automatic
 from mfcore.solvers.automatic import Trial, ranked
 
 AUTO = {"reg": "auto", "bias_reg": "auto", "random_state": 0}
@@ -133,7 +133,7 @@ def test_a_place_that_no_item_takes_is_no_hit():
     at = Factors(np.ones((2, 1)), np.ones((3, 1)), np.zeros(2), np.array([0.0, 1.0, 2.0]))
     known = SimpleNamespace(by_user=cells([0, 1, 3], [0, 1, 2]))
     with Pool(1) as pool:
-        values = ranked(Trial(known, cells([0, 1, 2], [2, 0]), at), np.arange(2), pool)
+        values = ranked(Trial(known, cells([0, 1, 2], [2, 0]), at, 2), np.arange(2), pool)
     np.testing.assert_allclose(values, 1)
 
 
@@ -246,7 +246,7 @@ def test_an_error_that_keeps_falling_is_followed_until_it_settles(monkeypatch):
         norm, told, epochs = automatic.noise_norm(trial.known), iter((4.0, 2.0, 1.9)), []
 
         class Fit:
-            def __init__(self, scaled, exact):
+            def __init__(self, scaled, exact, width):
                 now, given = scaled.users.penalty, trial.known.users.penalty
                 epochs.append([float(np.mean(now.reg / given.reg)),
                                float(np.mean(now.bias_reg / given.bias_reg)), 0])
@@ -322,7 +322,7 @@ def test_lists_are_judged_of_users_of_whom_something_is_known_and_something_held
                      np.array([1.0, 0, 1, 0]))
 
     at = Factors(np.ones((4, 1)), np.ones((3, 1)), np.zeros(4), np.zeros(3))
-    trial = Trial(SimpleNamespace(by_user=cells([1, 2, 0, 0])), cells([0, 1, 1, 0]), at)
+    trial = Trial(SimpleNamespace(by_user=cells([1, 2, 0, 0])), cells([0, 1, 1, 0]), at, 2)
     assert automatic._ranked_rows(trial, np.random.default_rng(0)).tolist() == [1]
 
 
@@ -367,7 +367,7 @@ def test_penalties_of_biases_are_noise_over_spread():
     users, items = (replace(side, bias_reg=np.ones(n))
                     for side, n in zip((dense.users, dense.items), shape, strict=True))
     known = naive.problem(replace(dense, R=R, users=users, items=items))
-    found = automatic._bias_regs(Trial(known, None, at))
+    found = automatic._bias_regs(Trial(known, None, at, 2))
     assert found == pytest.approx([0.8 ** 2 / np.mean(b ** 2) for b in biases], rel=0.08)
     for b, learned in zip(biases, (at.beta - dense.users.bias_mean, at.gamma), strict=True):
         assert np.corrcoef(b, learned)[0, 1] > 0.9
@@ -379,3 +379,11 @@ def test_of_parts_that_are_not_shown_to_be_worse_the_first_is_taken():
     worse, even = (best + noise - times * error for times in (1.1, 0.9))
     assert automatic._largest_good([(0.9, worse), (0.7, even), (0.5, best)]) == 0.7
     assert automatic._largest_good([(0.9, worse), (0.5, best)]) == 0.5
+
+
+@pytest.mark.parametrize("model", [ImplicitMF, MatrixFactorization])
+def test_estimates_take_the_kernel_of_the_fit(model, monkeypatch):
+    built = []
+    monkeypatch.setattr(als, "row_solver", lambda K, of=als.row_solver: built.append(K) or of(K))
+    model(48, random_state=0, n_epochs=1).fit(groups_that_buy_apart(n_groups=3))
+    assert set(built) == {48}

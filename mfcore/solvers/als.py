@@ -112,9 +112,12 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
 
 
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
-                  steps: int) -> float:
-    """Take `steps` conjugate gradient steps in every row, in place; otherwise as above."""
-    basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape[1], P.dtype)
+                  steps: int, width: int = 0) -> float:
+    """Take `steps` conjugate gradient steps in every row, in place; otherwise as above.
+
+    `width` factors, if those are more, are what the kernel is built for.
+    """
+    basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape[1], P.dtype, width)
     turned = replace(systems, Q=basis.turn(systems.Q, pool))
     return float(sum(improved_parts(basis, turned, P, beta, pool, steps)))
 
@@ -155,8 +158,9 @@ class Eigenbasis:
     p·q = (Vᵀp)·(Vᵀq).  If w0 = 0 there is nothing to make diagonal, and V is the identity.
     """
 
-    def __init__(self, whole: WholeMatrix, w0: float, k: int, dtype: np.dtype) -> None:
-        K = padded_width(k)
+    def __init__(self, whole: WholeMatrix, w0: float, k: int, dtype: np.dtype,
+                 width: int = 0) -> None:
+        K = padded_width(max(k, width))
         A0, c0, c1 = whole
         if not np.isfinite(A0).all():
             raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
@@ -257,10 +261,13 @@ class ALS(Alternating):
         Cholesky, else conjugate gradient.
     cg_steps : int
         Conjugate gradient steps per row and half-sweep.
+    width : int
+        Factors that kernels of conjugate gradient are built for, if more than there are.
     """
 
     exact: bool
     cg_steps: int = 2
+    width: int = 0
     _users_are_exact: bool = False
 
     @property
@@ -287,4 +294,4 @@ class ALS(Alternating):
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         if self.exact:
             return solve_exactly(systems, X, bias, pool, many=True)
-        return improve_by_cg(systems, X, bias, pool, self.cg_steps)
+        return improve_by_cg(systems, X, bias, pool, self.cg_steps, self.width)

@@ -86,11 +86,16 @@ class Found(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A part of a problem: the cells that are fitted, those held out, and where fits begin."""
+    """A part of a problem: the cells that are fitted, those held out, and where fits begin.
+
+    Its rows take the kernel of the whole fit, of `width` factors: to compile another takes longer
+    than many estimates.
+    """
 
     known: Quadratic
     held: Cells
     at: Factors
+    width: int
 
 
 def found_penalties(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
@@ -157,7 +162,7 @@ def trial_of(problem: Quadratic, at: Factors, k: int, n_cells: int, seed: int) -
     P = (np.sqrt(problem.unit / k) * random.standard_normal((len(rows), k))).astype(none.dtype)
     Q = np.zeros((len(at.Q), k), none.dtype)        # (which P gives its first values)
     return Trial(of_cells(part, ~held), of_cells(part, held).by_user,
-                 Factors(P, Q, at.beta[rows], at.gamma.copy()))
+                 Factors(P, Q, at.beta[rows], at.gamma.copy()), at.P.shape[1])
 
 
 def _drawn(problem: Quadratic, seed: int) -> np.ndarray:
@@ -235,7 +240,8 @@ def _settled(trial: Trial, first: float, bias_reg: tuple[float, float], pool: Po
     for number in range(MOST):
         share = least / first
         fit = ALS(trial.known.scaled(PART * np.sqrt(least) * norm,
-                                     (share * bias_reg[0], share * bias_reg[1])), exact=False)
+                                     (share * bias_reg[0], share * bias_reg[1])), exact=False,
+                  width=trial.width)
         for _ in range(MORE if number else FIRST):
             fit.epoch(trial.at, pool)
         before, least = least, min(least, _error(trial, trial.at, pool))
@@ -334,7 +340,8 @@ def _tried(trial: Trial, norm: float, rows: np.ndarray, pool: Pool
     """
     best, worse = np.full(len(rows), -1.0), 0
     for number, part in enumerate(PARTS):
-        fit = ALS(trial.known.scaled(part * norm, (1.0, 1.0)), exact=False, cg_steps=1)
+        fit = ALS(trial.known.scaled(part * norm, (1.0, 1.0)), exact=False, cg_steps=1,
+                  width=trial.width)
         try:
             for _ in range(RANKED_MORE if number else RANKED_FIRST):
                 fit.epoch(trial.at, pool)
