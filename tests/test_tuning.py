@@ -358,9 +358,9 @@ def test_all_settings_are_judged_by_the_same_users(monkeypatch):
 def test_items_are_not_sampled_and_rankings_are_paid_for():
     ratings = Ratings.from_arrays(np.arange(90_000) % 9000, np.arange(90_000) % 7001)
     model, whole = ImplicitMF(64, reg=1.0), Rung(1.0, 1.0)
-    plain, ranked = Costs(model, ratings), Costs(model, ratings, judges=1000)
+    plain, ranked = Costs(model, ratings), Costs(model, ratings, ranked=True)
     assert plain.step({}, Rung(), Rung(1 / 9, 1.0)) > 1 / 3
     assert ranked.step({}, Rung(), whole) > 1.1 * plain.step({}, Rung(), whole)
-    sparse = Costs(ItemKNN(), ratings, judges=1000)
-    assert sparse.fixed == 0.0
-    assert sparse.step({}, Rung(), whole) == 1.5            # (and more would leave no search)
+    sparse = Costs(ItemKNN(), ratings, ranked=True)
+    assert sparse.fixed == 0.0 < Costs(EASE(), ratings).fixed
+    assert sparse.step({}, Rung(), Rung(1 / 9, 1.0)) == pytest.approx(1 / 9 + 0.15)

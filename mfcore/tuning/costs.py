@@ -21,10 +21,9 @@ GEMM = 30                   # multiplications of a dense product in the time of 
 # a fit ENDS more sweeps and FIXED multiplications, keeping its state to go on from SAVE k for each
 # row, and penalties that are found a share AUTO of a fit: measured with 2 to 55 cells per row, and
 # 32 to 256 factors.  (FIXED is a tenth of a fit at most: nobody waits for smaller ones.)  Ranking
-# the users that judge a fit takes a share RANKED of it, or, where a fit is a product of rows, as
-# long as PLACE multiplications for each item and user, of which MOST_RANKED fits count.
+# the users that judge a fit takes a share RANKED of it.
 ROW, WIDE, GRAM, ENDS, FIXED, SAVE, AUTO = 25.0, 24.0, 6.0, 2.0, 2.5e7, 30.0, 0.2
-RANKED, PLACE, MOST_RANKED = 0.15, 10.0, 0.5
+RANKED = 0.15
 
 
 class Rung(NamedTuple):
@@ -40,7 +39,7 @@ class Costs:
 
     given: Any
     known: Ratings
-    judges: int = 0             # users whose rankings judge a fit
+    ranked: bool = False        # whether a fit is judged by rankings
 
     @cached_property
     def goes_on(self) -> bool:
@@ -58,13 +57,6 @@ class Costs:
         """Most epochs of a fit of the model as given."""
         return epochs_of(self.given, self.known).most
 
-    @cached_property
-    def _products(self) -> tuple[float, float]:
-        """Multiplications of a fit without epochs and factors: of a dense inverse, and of rows."""
-        sparse = hasattr(self.given, "n_neighbors")
-        return (0.0 if sparse else self.known.shape[1] ** 3 / GEMM,
-                float((np.diff(self.known.by_user.indptr) ** 2.0).sum()))
-
     @property
     def in_closed_form(self) -> bool:
         """Whether a fit is a product of rows, and perhaps an inverse."""
@@ -72,20 +64,11 @@ class Costs:
 
     @cached_property
     def fixed(self) -> float:
-        """The share of a fit that does not depend on the number of users."""
-        inverse, rows = self._products
-        return inverse / (inverse + rows) if self.in_closed_form else 0.0
-
-    @cached_property
-    def judging(self) -> float:
-        """What the ranking of all judges costs."""
-        if not self.judges:
+        """The share of a fit that does not depend on the number of users: a dense inverse."""
+        if not self.in_closed_form or hasattr(self.given, "n_neighbors"):
             return 0.0
-        if not self.in_closed_form:
-            return RANKED
-        users, n_items = self.known.shape
-        cost = PLACE * min(users, self.judges) * n_items / sum(self._products)
-        return min(cost, MOST_RANKED)
+        inverse = self.known.shape[1] ** 3 / GEMM
+        return float(inverse / (inverse + (np.diff(self.known.by_user.indptr) ** 2.0).sum()))
 
     @cached_property
     def rungs(self) -> list[Rung]:
@@ -112,7 +95,7 @@ class Costs:
         else:
             users = self.fixed + (1 - self.fixed) * rung.users
             cost = self.size(params) * users * rung.epochs
-        return cost + self.judging * (1 if self.in_closed_form else cost)
+        return cost + RANKED * self.ranked * (1 if self.in_closed_form else cost)
 
     def last(self, params: Mapping[str, Any], rung: Rung) -> float:
         """Return what the fit to all ratings costs, for a setting that has come to a rung.

@@ -41,7 +41,7 @@ from mfcore.models.stopping import Plan, epochs_of, held_out, searches
 from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import alone, progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung, kept
-from mfcore.tuning.judging import LEAST_USERS, Judge, total
+from mfcore.tuning.judging import Judge, total
 from mfcore.tuning.spaces import Doubling, at_points, checked_space, drawn, near, point_of
 from mfcore.tuning.trials import Trial, Tuned, framed
 from mfcore.validation import DivergenceError
@@ -158,7 +158,7 @@ def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: fl
     random = np.random.default_rng([seed, 1])
     search = Search(model, space, Judge(wanted, *held), training if is_share else None, known,
                     (user_features, item_features), random, random.permutation(known.shape[0]),
-                    Costs(model, known, 0 if of_ratings(wanted.key) else LEAST_USERS))
+                    Costs(model, known, not of_ratings(wanted.key)))
     search.spend(checks.real("budget", budget))
     return search
 
