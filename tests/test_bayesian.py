@@ -137,7 +137,8 @@ def test_precisions_have_the_moments_of_their_gammas():
     squares = G ** 2 @ [2.0, 3]
     np.testing.assert_allclose(mean, [(2 * 3 + 1) / (squares[:3].sum() + 1),
                                       (2 + 1) / (squares[3] + 1)], rtol=0.05)
-    mean, _ = moments(lambda rng: np.atleast_1d(bayesian.draw_noise_precision(8, 5.0, 2.0, rng)))
+    mean, _ = moments(lambda rng: np.atleast_1d(
+        bayesian.draw_noise_precision(8, 5.0, 2.0, 1.0, rng)))
     np.testing.assert_allclose(mean, 9 / 7, rtol=0.05)
 
 
@@ -169,7 +170,7 @@ def test_precisions_are_gammas_of_the_squares_about_the_best_mean():
     for field, number in ((0, 3), (1, 1)):
         squares = sum(lam @ G[g] ** 2 for g in range(4) if FIELDS[g] == field)
         assert kappa[field] == pytest.approx((2 * number + 1) / (squares + 1), rel=1e-12)
-    assert bayesian.draw_noise_precision(8, 5.0, 2.0, Told()) == pytest.approx(9 / (5 + 2))
+    assert bayesian.draw_noise_precision(8, 5.0, 2.0, 1.0, Told()) == pytest.approx(9 / (5 + 2))
 
 
 @pytest.mark.parametrize("most_dense", [256, 1])
@@ -559,7 +560,7 @@ def test_an_update_knows_what_a_fit_to_all_ratings_knows_and_how_well(params, tm
                                      for each in (grown, whole))
     errors = [np.sqrt(np.mean((each - truth.ravel()) ** 2)) for each in (mean, wanted)]
     assert errors[0] < 1.15 * errors[1]
-    assert std.mean() == pytest.approx(spread.mean(), rel=0.15)
+    assert 0.95 < std.mean() / spread.mean() < 1.2
     grown.save(tmp_path / "model")
     np.testing.assert_array_equal(mfcore.load(tmp_path / "model").predict(*pairs), mean)
     left = grown.forget(users=[0, 1], items=[0]).predict(np.arange(88), np.full(88, 3))
@@ -739,3 +740,33 @@ def test_a_millionth_of_trace_and_penalty_lifts_rows_without_a_cholesky_factor()
     of_factors = 0.45 * np.sum(at.Q ** 2) + dense.users.reg[0]
     of_bias = 0.45 * len(at.Q) + dense.users.bias_reg[0]
     np.testing.assert_allclose(more, np.diag([of_factors] * 3 + [of_bias]), rtol=1e-6, atol=1e-9)
+
+
+# ------------------------------------------------------------------------------ noise
+
+def test_noise_is_not_lost_where_many_factors_could_explain_everything():
+    random = np.random.default_rng(8)
+    users, items = np.nonzero(random.random((150, 60)) < 0.2)
+    clicks = Ratings.from_arrays(users, items, (random.random(len(users)) < 0.1).astype(float))
+    model = BayesianMF(n_epochs=150, burn_in=50, keep=20, random_state=0).fit(clicks)
+    assert np.mean(1 / model.noise_precision_) > 0.3 * clicks.by_user.data.var()
+
+
+def test_the_guess_of_the_noise_is_in_units_of_the_ratings():
+    ratings = tastes()[1]
+    one, large = (fitted(Ratings(scale * ratings.by_user)) for scale in (1.0, 10.0))
+    np.testing.assert_allclose(100 * large.noise_precision_, one.noise_precision_, rtol=1e-6)
+
+
+def test_a_killed_chain_remembers_what_it_expects_of_the_noise(tmp_path):
+    def stop(model, record):
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    ratings = tastes()[1]
+    model = BayesianMF(3, n_epochs=6, burn_in=2, keep=3, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(ratings, checkpoint=tmp_path / "c", callbacks=[stop])
+    model.fit(ratings, checkpoint=tmp_path / "c")
+    straight = BayesianMF(3, n_epochs=6, burn_in=2, keep=3, random_state=0).fit(ratings)
+    np.testing.assert_array_equal(model.noise_precision_, straight.noise_precision_)

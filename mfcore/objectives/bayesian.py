@@ -18,7 +18,12 @@ Noise precision.  With N cells of positive weight and S = Σ w (r − s)² (both
 if w0 > 0):
 
     p(τ | rest) ∝ τ^(N/2) e^(−τ S / 2) Gamma(τ; ν/2, ν v/2)
-    τ ~ Gamma( (N + ν)/2, rate (S + ν v)/2 )              v the variance of the ratings
+    τ ~ Gamma( (N + ν)/2, rate (S + ν v)/2 )
+
+v is the error of held-out cells by a fit of few factors (solvers/automatic.py), worth a tenth of
+the cells: ν = N / 10.  A weak prior lets many factors of short rows find the mode in which they
+explain everything and noise is nothing.  Where nothing can be held out, and with w0 > 0, v is the
+variance of the ratings, and ν = 1.
 
 Precisions and mean of a side.  D = Z − F G has n rows, t is their sum, K the diagonal of the κ
 of the m features.  With the mean integrated out, column by column,
@@ -38,7 +43,7 @@ the solution the covariance of the conditional (objectives/ridge.py solves it):
 
 The v_f are weak guesses from the variance v of the ratings: a score is a sum of k products of
 two factors, so that the variance of a factor is about √(v/k), and that of a bias about v.  With
-ν = 1 each guess counts as one row.
+ν = 1 each of them counts as one row.
 
 Sources: Salakhutdinov, Mnih 2008; Rendle 2013 (precisions by factor and by field);
 Simm et al. 2017 (features, and the draw of G); Rendle, Zhang, Koren 2019 (settings).
@@ -159,10 +164,10 @@ class Hyper:
         return lam
 
 
-def draw_noise_precision(n_cells: float, squares: float, variance: float,
+def draw_noise_precision(n_cells: float, squares: float, variance: float, worth: float,
                          random: np.random.Generator) -> float:
-    """Draw τ given N, S and v."""
-    return float(random.gamma((n_cells + NU) / 2) / ((squares + NU * variance) / 2))
+    """Draw τ given N, S, v and ν."""
+    return float(random.gamma((n_cells + worth) / 2) / ((squares + worth * variance) / 2))
 
 
 def draw_mean(D: np.ndarray, precision: np.ndarray, random: np.random.Generator) -> np.ndarray:

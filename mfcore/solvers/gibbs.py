@@ -27,12 +27,13 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.metrics.convergence import pooled_r_hat
-from mfcore.objectives.bayesian import Hyper, RowPrior, draw_noise_precision
+from mfcore.objectives.bayesian import NU, Hyper, RowPrior, draw_noise_precision
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty
 from mfcore.objectives.quadratic import Quadratic, RowSystems
 from mfcore.parallel import Pool, row_chunks
 from mfcore.solvers.als import solve_exactly
+from mfcore.solvers.automatic import held_out_noise
 from mfcore.solvers.checkpoint import group
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.subspace import noise_width, step_through_blocks
@@ -43,6 +44,7 @@ LIFT = 1e-6             # share of the trace, of factors and of the bias, to add
 NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 ENOUGH, PAIRS = 8, 400  # samples from which halves are compared, and pairs whose scores are
+OF_CELLS = 0.1          # that the errors of held-out cells count as
 SETTLED = 1.05          # largest R-hat of a chain that is not warned of
 
 
@@ -73,10 +75,11 @@ class Likelihood(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """r ~ N(s, 1/(τ w)); n_cells : N; variance : v, the variance of the ratings."""
+    """r ~ N(s, 1/(τ w)); n_cells : N; variance : v, a guess of 1/τ that counts as `worth` cells."""
 
     n_cells: float
     variance: float
+    worth: float = NU
 
     def start(self) -> Noise:
         """Return 1/v."""
@@ -95,7 +98,8 @@ class Gaussian:
         if not np.isfinite(squares):
             raise DivergenceError(f"the squared error is {squares}; rescale the ratings and "
                                   f"weights, or use dtype='float64'")
-        return squares, Noise(draw_noise_precision(self.n_cells, squares, self.variance, random))
+        return squares, Noise(draw_noise_precision(self.n_cells, squares, self.variance, self.worth,
+                                                   random))
 
 
 @dataclass
@@ -147,6 +151,17 @@ class Gibbs(Solver):
     def tau(self) -> float:
         """The noise precision."""
         return self.noise.tau
+
+    def begin(self, at: Factors, pool: Pool) -> None:
+        """Ask held-out cells how large errors are, before the first sweep."""
+        if isinstance(self.likelihood, Gaussian) and self.problem.w0 == 0:
+            self._expect(held_out_noise(self.problem, at, self.seed, pool))
+
+    def _expect(self, variance: float) -> None:
+        """Take a variance of errors as a guess, unless it is NaN."""
+        if isinstance(self.likelihood, Gaussian) and variance > 0:
+            self.likelihood = Gaussian(self.likelihood.n_cells, variance,
+                                       max(NU, OF_CELLS * self.likelihood.n_cells))
 
     def epoch(self, at: Factors, pool: Pool) -> float:
         """Draw everything once; return what the likelihood calls its loss."""
@@ -244,7 +259,10 @@ class Gibbs(Solver):
         """Return the counters, the priors and all kept samples."""
         now = Sample(Factors(*(np.empty((0, 1)),) * 2, np.empty(0), np.empty(0)), self.noise,
                      self._priors["users"], self._priors["items"])
-        arrays = {"counters": np.array([self.seed, self.sweeps_done, len(self.samples)])}
+        guess = self.likelihood.variance if isinstance(self.likelihood, Gaussian) \
+            and self.likelihood.worth > NU else np.nan
+        arrays = {"counters": np.array([self.seed, self.sweeps_done, len(self.samples)]),
+                  "guess": np.array(guess)}
         for number, sample in enumerate([now, *self.samples]):
             arrays |= {f"{number}.{name}.{part}": array for name in ("at", *SIDES)
                        for part, array in vars(getattr(sample, name)).items()}
@@ -258,6 +276,7 @@ class Gibbs(Solver):
         now, *self.samples = (_sample(group(state, str(number)))
                               for number in range(n_samples + 1))
         self.noise, self._priors = now.noise, {"users": now.users, "items": now.items}
+        self._expect(float(state.get("guess", np.nan)))
 
 
 def sampled_rows(rows: RowSystems, prior: RowPrior, tau: float, means: np.ndarray,
