@@ -110,6 +110,7 @@ def test_as_much_of_a_step_is_taken_as_leaves_cut_points_in_order():
 def test_the_highest_level_can_be_asked_for_and_the_lowest_cannot():
     levels = Levels(np.array([1.0, 2, 4, 5]), CUTS[None])
     assert [levels.reached(each) for each in (5.0, 4.5, 4.0, 1.5)] == [5.0, 5.0, 4.0, 2.0]
+    assert Levels(np.array([-1.0, 0, 1]), CUTS[None]).reached(0.0) == 0
     large = Levels(np.array([1e6, 2e6]), np.zeros((1, 1)))
     assert large.reached(2e6 * (1 + 1e-7)) == 2e6                       # (in float32 it is that)
     with pytest.raises(ValueError, match="ratings must be levels of the fit, .* got 9"):
@@ -132,8 +133,9 @@ def test_levels_have_the_probabilities_and_means_of_the_formula():
     assert slopes.max() <= levels.steepest()
 
 
-def test_two_levels_are_as_steep_as_any():
-    levels, s = Levels(np.array([1.0, 4.0]), np.array([[0.3]])), np.linspace(-0.7, 1.3, 201)
+def test_levels_whose_cut_points_meet_are_as_steep_as_any():
+    levels = Levels(np.array([1.0, 2, 4]), np.array([[0.3, 0.3001]]))
+    s = np.linspace(-0.7, 1.3, 201)
     for at_least in (None, 4.0):
         slopes = np.diff(levels.expected(0, s, at_least)) * 200 / 2
         assert slopes.max() == pytest.approx(levels.steepest(at_least), rel=1e-3)
