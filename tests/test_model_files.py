@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import samples
+import scipy.sparse as sp
 
 import mfcore
-from mfcore import persistence
+from mfcore import BayesianMF, MatrixFactorization, Ratings, persistence
 from mfcore.models.registry import MODELS
 from mfcore.persistence import ModelFileError
 
@@ -123,3 +124,56 @@ def test_counts_that_are_not_those_of_the_ratings_are_refused(parts, side):
 def plain(name):
     """Return what a message calls an array; parts of ratings are told by the ratings."""
     return name.split(".")[-1] if of_a_fit(name) and "features_." not in name else ""
+
+
+# ------------------------------------------------------------------------- time, and levels
+
+@pytest.fixture(scope="module", params=["effects", "levels"])
+def timed(request, tmp_path_factory):
+    """The same of models of ratings with times."""
+    path, cells = tmp_path_factory.mktemp("timed") / "model", Ratings(samples.counts()).by_user
+    values = sp.csr_array((1.0 + np.arange(cells.nnz) % 3, cells.indices, cells.indptr),
+                          shape=cells.shape)
+    ratings = Ratings(values, times=(86400 * (np.arange(cells.nnz) % 40)).astype("M8[s]"))
+    model = MatrixFactorization(2, n_epochs=2, user_periods=3, item_periods="5D", random_state=0) \
+        if request.param == "effects" else BayesianMF(
+            2, n_epochs=4, burn_in=2, keep=2, likelihood="ordinal", user_periods=2, random_state=0)
+    model.fit(ratings).save(path)
+    return path, *persistence.read(path)
+
+
+@pytest.mark.parametrize(("part", "value", "match"), [
+    ("count", None, "count"), ("count", 9, "edges must ascend"), ("first", "x", "first"),
+    ("edges", [3, 2], "edges must ascend"), ("edges", None, "edges"), ("width", {}, "width"),
+    ("width", -1.0, "width"), ("kind", ["h", False], "unit"), ("kind", ["s", 0], "zone"),
+    ("kind", ["ms", False], "not of the times of the ratings"), ("kind", [], "unpack")])
+def test_periods_that_no_cut_leaves_are_refused(timed, part, value, match):
+    periods = timed[2]["fitted"]["periods_"]
+    refused(timed, ".*" + match, fitted={"periods_": {
+        **periods, "user": {**periods["user"], part: value}}})
+
+
+@pytest.mark.parametrize(("column", "value"), [(0, -1), (0, 99), (1, 50), (1, 0.5)])
+def test_effects_of_rows_and_periods_that_are_none_are_refused(timed, column, value):
+    table = timed[1]["user_drift_"].copy()
+    table[1, column] = value
+    refused(timed, "user_drift_ must hold numbers of", {"user_drift_": table})
+
+
+def test_effects_without_periods_are_refused(timed):
+    refused(timed, "user_drift_ and the periods of users", fitted={"periods_": {}})
+    path, arrays, meta = timed
+    persistence.write(path, {name: array for name, array in arrays.items()
+                             if name != "user_drift_"}, meta)
+    with pytest.raises(ModelFileError, match="user_drift_"):
+        mfcore.load(path)
+
+
+@pytest.mark.parametrize("timed", ["levels"], indirect=True)
+def test_levels_that_no_fit_leaves_are_refused(timed):
+    levels, cuts = timed[1]["levels_"], timed[1]["cut_points_"]
+    for forged in ({"levels_": levels[::-1]}, {"cut_points_": cuts[:, ::-1]}):
+        refused(timed, "levels, and the cut points between them, must ascend", forged)
+    refused(timed, "ratings must be levels of the fit", {"levels_": levels + 0.5})
+    refused(timed, "noise_precision_ must be above 0",
+            {"noise_precision_": -timed[1]["noise_precision_"]})

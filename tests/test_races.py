@@ -149,9 +149,27 @@ def downloads(place, seed):
         assert names(place) == ["data"]
 
 
+def lists(place, seed):
+    path = place / ("lists.csv", "lists.csv.gz", "lists.parquet")[seed % 3]
+    models = [samples.small(MatrixFactorization, random_state=number).fit(samples.counts())
+              for number in (0, seed % 2)]
+    whole = []
+    for model in models:
+        model.recommend_to(path, k=3)
+        whole.append(path.read_bytes())
+        path.unlink()
+    said = raced(*[lambda model=model: model.recommend_to(path, k=3) for model in models],
+                 seed=seed)
+    used = [each for each in said if "is in use: process" in str(each)]
+    assert len(used) < 2, said
+    assert all(isinstance(each, int) for each in said if each not in used), said
+    assert path.read_bytes() in whole
+    assert names(place) == [path.name]
+
+
 RACES = {"conversions to one folder": conversions, "fits with one checkpoint": checkpoints,
          "saves of one file": saves, "writes of one folder": writes,
-         "downloads of one file": downloads}
+         "downloads of one file": downloads, "lists for one file": lists}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.data.times import Times, seconds_of
+from mfcore.data.times import UNITS, Times, seconds_of
 
 MOST = 100_000                  # periods of equal numbers of ratings
 LENGTHS = 2**31                 # periods of a stated length: row · count + period fits 64 bits
@@ -58,6 +58,21 @@ class Periods:
         edges = np.unique(np.partition(numbers, ranks)[ranks]) if given > 1 else numbers[:0]
         edges = edges[edges > numbers.min()]
         return cls(times.kind, edges.tolist(), None, 0, len(edges) + 1)
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError for what no cut leaves."""
+        unit, aware = self.kind
+        if unit is not None:
+            validation.choice("unit", unit, tuple(UNITS))
+        validation.boolean("zone", aware)
+        validation.integer("first", self.first, low=-2**63)
+        validation.integer("count", self.count, low=1)
+        edges = validation.finite("edges", validation.vector("edges", self.edges))
+        if self.width is not None:
+            validation.real("width", self.width, low=0, above=0)
+        if (np.diff(edges) <= 0).any() or len(edges) != (self.width is None) * (self.count - 1):
+            raise ValueError(f"edges must ascend, one less than there are periods, {self.count}, "
+                             f"and none where these have a width")
 
     @property
     def times(self) -> Times:

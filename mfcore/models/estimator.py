@@ -17,6 +17,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.calls import in_its_name
+from mfcore.data.chunks import column_counts
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Fitted, NewRows
 from mfcore.models import registry
@@ -132,6 +133,15 @@ class Estimator:
     def answers(self) -> Fitted:
         """Return what is asked of the fitted model."""
         raise NotImplementedError
+
+    def check_parts(self) -> None:
+        """Raise for parts of a file that no fit leaves: counts that are not of its ratings."""
+        cells = self.ratings_.by_user
+        known = np.diff(cells.indptr), column_counts(cells.indices, cells.shape[1])
+        for side, counts in zip((self.users_, self.items_), known, strict=True):
+            if side.counts.min(initial=0) < 0 or (self.has_seen_
+                                                  and not np.array_equal(side.counts, counts)):
+                raise ValueError(f"{side.name}_counts_ are not the numbers of ratings in the file")
 
     def widths(self) -> dict[str, int]:
         """Return the lengths that hyper-parameters give to axes of fitted arrays, by name."""

@@ -15,7 +15,6 @@ import scipy.sparse as sp
 from mfcore import persistence, validation
 from mfcore.atomic import name_of
 from mfcore.data.canonical import canonical_csr, moments
-from mfcore.data.chunks import column_counts
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models import registry
@@ -197,7 +196,7 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
     declared = _declared(type(model))
     _check_arrays(model, COMMON if "models" in meta else set(declared))
     _check_numbers(model, declared)
-    _check_counts(model)
+    model.check_parts()
     if "models" in meta:
         model._take_models([partial(_inner_model, arrays, number, description)
                             for number, description in enumerate(meta["models"])])
@@ -289,16 +288,6 @@ def _check_numbers(model: Any, declared: dict[str, str]) -> None:
     if not isinstance(model.history_, list) or not all(isinstance(record, dict)
                                                        for record in model.history_):
         raise TypeError("history_ must be a list of dicts")
-
-
-def _check_counts(model: Any) -> None:
-    """Raise ValueError for counts of ratings that are not those of the ratings in the file."""
-    cells = model.ratings_.by_user
-    known = np.diff(cells.indptr), column_counts(cells.indices, cells.shape[1])
-    for side, counts in zip((model.users_, model.items_), known, strict=True):
-        if side.counts.min(initial=0) < 0 or (model.has_seen_
-                                              and not np.array_equal(side.counts, counts)):
-            raise ValueError(f"{side.name}_counts_ are not the numbers of ratings in the file")
 
 
 def _declared(made: type) -> dict[str, str]:

@@ -140,6 +140,13 @@ class Levels:
     cuts: np.ndarray
     _tables: dict[tuple[int, float | None], np.ndarray] = field(default_factory=dict)
 
+    def check(self, ratings: Ratings) -> None:
+        """Raise ValueError for levels that no fit leaves, and for ratings of none of them."""
+        ascend = all((np.diff(each) > 0).all() for each in (self.values, self.cuts))
+        if len(self.values) < 2 or self.cuts.shape[1:] != (len(self.values) - 1,) or not ascend:
+            raise ValueError("levels, and the cut points between them, must ascend")
+        self.numbers_of(ratings)
+
     def probabilities(self, number: int, s: np.ndarray) -> np.ndarray:
         """Return P(r = v_l | s) in one sample, shape (n, K)."""
         edges = edges_of(self.cuts[number])

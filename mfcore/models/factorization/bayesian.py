@@ -14,6 +14,7 @@ from mfcore.models.factorization.core import (
     WITHOUT_TIMES,
     Core,
     Penalties,
+    check_effects,
     check_periods,
     drift_of,
     has_periods,
@@ -199,6 +200,18 @@ class BayesianMF(Recommender):
         """Raise for ratings, old and new together, outside the levels of the fit."""
         if self.is_ordinal:
             self.answers().levels.numbers_of(ratings)
+
+    def check_parts(self) -> None:
+        """Raise for parts of a file that no fit leaves."""
+        super().check_parts()
+        check_effects(self)
+        if not (self.noise_precision_ > 0).all():
+            raise ValueError("noise_precision_ must be above 0")
+        there = [each is not None for each in (self.levels_, self.cut_points_)]
+        if there != [self.is_ordinal] * 2:
+            raise ValueError("levels_ and cut_points_ belong to likelihood='ordinal', both")
+        if self.is_ordinal:
+            self.answers().levels.check(self.ratings_)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return where a chain begins, and what draws it."""

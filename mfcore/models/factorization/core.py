@@ -277,6 +277,14 @@ def drift_of(model: Any) -> Any:
     return drift.drift_of(model)
 
 
+def check_effects(model: Any) -> None:
+    """Raise for effects of periods that no fit leaves."""
+    if any(each is not None for each in (model.periods_, model.user_drift_, model.item_drift_)):
+        from mfcore.models.factorization import drift
+
+        drift.check_effects(model)
+
+
 def state_penalties(model: Any) -> None:
     """Set the penalties that a model names; 1 where they are to be found."""
     model.reg_ = 1.0 if model.reg == "auto" else float(model.reg)

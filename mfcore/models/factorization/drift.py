@@ -140,6 +140,23 @@ class Drift:
                               line=np.array([*cells.line[:2], 1.0, 0.0]))
 
 
+def check_effects(model: Any) -> None:
+    """Raise TypeError or ValueError for periods and effects that no fit leaves."""
+    given, shape = model.periods_ or {}, model.ratings_.shape
+    for side, table, n_rows in zip(SIDES, (model.user_drift_, model.item_drift_), shape,
+                                   strict=True):
+        if (side in given) != (table is not None):
+            raise ValueError(f"{side}_drift_ and the periods of {side}s must both be there, or not")
+        if table is not None:
+            periods = Periods(**given[side])
+            periods.check()
+            if model.ratings_.moments and model.ratings_.moments.kind != periods.kind:
+                raise ValueError(f"periods of {side}s are not of the times of the ratings")
+            for column, size in zip(table[:, :2].T, (n_rows, periods.count), strict=True):
+                if not ((column >= 0) & (column < size) & (column % 1 == 0)).all():
+                    raise ValueError(f"{side}_drift_ must hold numbers of {size:,} rows or periods")
+
+
 def drift_of(model: Any) -> Drift | None:
     """Return the effects of a fitted model; None for a model without."""
     if model.periods_ is None:

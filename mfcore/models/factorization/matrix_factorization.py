@@ -13,6 +13,7 @@ from mfcore.models.factorization.core import (
     Factorized,
     answers_of,
     begin,
+    check_effects,
     check_periods,
     has_periods,
 )
@@ -246,6 +247,11 @@ class MatrixFactorization(Recommender):
         """Raise for labels that the logistic loss cannot take."""
         if self.loss == "logistic":
             check_labels(ratings, self.unknown_weight)
+
+    def check_parts(self) -> None:
+        """Raise for parts of a file that no fit leaves."""
+        super().check_parts()
+        check_effects(self)
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator,
               backend: Backend | None = None) -> Start:
