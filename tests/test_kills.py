@@ -25,6 +25,7 @@ from mfcore.data import convert as converting
 from mfcore.data import download
 from mfcore.data.convert import convert
 from mfcore.data.layout import Reading
+from mfcore.models.answering import lists_out
 
 pytest.importorskip("fcntl")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -281,3 +282,26 @@ def test_a_download_killed_at_any_file_operation_is_whole_or_not_there(place):
             work()
             assert contents(path.parent) == {"data": server.content}
             shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("name", ["lists.csv", "lists.csv.gz", "lists.parquet"])
+def test_lists_killed_at_any_file_operation_go_on_to_the_same_bytes(place, name, monkeypatch):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(lists_out, "MOST_ROWS", 5)
+    path = place / name
+    model = samples.small(MatrixFactorization).fit(samples.counts())
+
+    def work():
+        model.recommend_to(path, k=3)
+
+    points = points_of(work, place, ("replacing", "discard"))
+    wanted = path.read_bytes()
+    path.unlink()
+    assert len(points) > 20
+    for number in range(len(points)):
+        assert kills.dies_at(number, work, place)
+        assert not path.exists() or path.read_bytes() == wanted
+        work()
+        assert contents(place) == {name: wanted}
+        path.unlink()
