@@ -222,24 +222,21 @@ def held_out_noise(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> fl
     """Return s², of errors times √w, as held-out cells tell it; NaN where they are too few."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         trial, bias_reg, first = _begun(problem, at, seed, pool)
-        if first is None:
-            return np.nan
-        return _settled(trial, first, bias_reg, pool) / _mean_weight(problem)
+        return (_settled(trial, first, bias_reg, pool) if first else np.nan) / _mean_weight(problem)
 
 
 def _begun(problem: Quadratic, at: Factors, seed: int, pool: Pool
-           ) -> tuple[Trial, tuple[float, float], float | None]:
-    """Return cells to fit and to hold out, λᵇ, and s² of biases; None where cells are too few."""
+           ) -> tuple[Trial, tuple[float, float], float]:
+    """Return cells to fit and to hold out, λᵇ, and s² of biases, 0 where cells are too few."""
     trial = trial_of(problem, at, min(FACTORS, at.P.shape[1]), CELLS, seed)
     bias_reg = _bias_regs(trial) if problem.learns_bias else (1.0, 1.0)
     first = _error(trial, replace(trial.at, P=0 * trial.at.P, Q=0 * trial.at.Q), pool)
-    told = len(trial.held.indices) >= LEAST and 0 < first < np.inf
-    return trial, bias_reg, first if told else None
+    return trial, bias_reg, first if len(trial.held.indices) >= LEAST and first < np.inf else 0.0
 
 
 def _of_errors(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> Found:
     trial, bias_reg, first = _begun(problem, at, seed, pool)
-    if first is None:
+    if not first:
         weight = _mean_weight(problem)
         return Found(STRONG * weight * problem.unit * noise_norm(problem), (weight * BIAS_REG,) * 2)
     penalised = problem.users.penalty.reg.any()          # (without, there is no λ to find)
