@@ -22,7 +22,7 @@ from mfcore.models.training import Start
 from mfcore.nn.sparse import times
 from mfcore.objectives.neighbours import by_item
 from mfcore.parallel import Pool
-from mfcore.solvers.singular import Basis, SubspaceIteration, drawn
+from mfcore.solvers.singular import Basis, SubspaceIteration, best_width, drawn
 
 # Rows of the smaller side of the ratings per vector.
 PER_VECTOR = 64
@@ -37,8 +37,9 @@ class PureSVD(Recommender):
     Parameters
     ----------
     n_factors : int, >= 1, or "auto"
-        Columns of V.  "auto": one per 64 rows of the smaller side of the ratings, from 16 to 512
-        (but no more than half of it).  Beyond that side there are none, and columns are zeros.
+        Columns of V.  "auto": at most one per 64 rows of the smaller side of the ratings, from 16
+        to 512 (but no more than half of it); of these as many as rank a held-out tenth best, a
+        power of two or all.  Beyond that side there are none, and columns are zeros.
     values : {"binary", "raw"}
         X holds 1 for each rating above 0, or the ratings as they are: "raw" where a larger number
         is a stronger choice, and no count is huge.
@@ -100,10 +101,13 @@ class PureSVD(Recommender):
         """Return where a fit begins, and what improves it."""
         self.global_mean_ = 0.0
         X = self._inputs(choices(ratings, self.values))
-        k = n_vectors(self.n_factors, ratings.shape, PER_VECTOR)
+        k = kept = n_vectors(self.n_factors, ratings.shape, PER_VECTOR)
+        if self.n_factors == "auto":
+            with Pool(self.n_threads) as pool:
+                kept = best_width(X, k, self.n_epochs, random.spawn(1)[0], pool)
 
         def publish(at: Basis) -> None:
-            self.singular_values_, sides.items.factors = leading(at, k)
+            self.singular_values_, sides.items.factors = leading(at, kept)
             with Pool(self.n_threads) as pool:
                 sides.users.factors = times(X, sides.items.factors, pool)
 
