@@ -22,7 +22,7 @@ from naive import random_problem
 import mfcore
 from mfcore import BayesianMF, MatrixFactorization, Ratings
 from mfcore.data.features import one_hot
-from mfcore.metrics.convergence import effective_sample_size, pooled_r_hat, r_hat
+from mfcore.metrics.convergence import effective_sample_size, r_hat, unsettled
 from mfcore.objectives import bayesian
 from mfcore.objectives.bayesian import Hyper, RowPrior, fields_of, guessed_variances
 from mfcore.objectives.factors import Factors
@@ -676,22 +676,44 @@ def test_what_is_no_chain_is_refused(draws):
 def test_a_chain_that_has_not_settled_says_so_and_a_longer_one_says_nothing():
     ratings = tastes()[1]
     with pytest.warns(FitWarning, match=r"has not settled.* raise n_epochs, and burn_in"):
-        fitted(ratings, n_epochs=16, burn_in=4, keep=12)
+        fitted(ratings, n_epochs=20, burn_in=0, keep=20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted(ratings, n_epochs=200, burn_in=80, keep=60)
         fitted(n_epochs=200, burn_in=80, keep=60)                   # of a few ratings
 
 
-def test_many_numbers_have_one_r_hat_that_chance_does_not_raise():
-    still = np.random.default_rng(1).normal(size=(40, 500)) * np.linspace(0.1, 3, 500)
-    assert 0.99 < pooled_r_hat(still) < 1.01
-    assert max(r_hat([each]) for each in still.T) > 1.2
-    moved = still + np.where(np.arange(40) < 20, 0, 3.0)[:, None]
-    halves = r_hat([moved[:, -1]])
-    assert pooled_r_hat(np.tile(moved[:, -1:], 7)) == pytest.approx(halves)
-    assert pooled_r_hat(moved) > 1.3
-    assert np.isnan(pooled_r_hat(np.ones((8, 3))))
+@pytest.mark.parametrize("n", [8, 12, 20, 60, 125])
+def test_chance_is_rarely_taken_for_a_chain_that_has_not_settled(n):
+    random = np.random.default_rng(n)
+    alarms = np.mean([unsettled(random.normal(size=(2, n))) is not None for _ in range(400)])
+    assert alarms < 0.08
+    assert unsettled(np.ones((2, n))) is None
+
+
+@pytest.mark.parametrize("n", [8, 12, 20, 60, 125])
+def test_a_number_that_moves_all_along_has_not_settled_on_any_scale(n):
+    still, moving = np.random.default_rng(n).normal(size=(2, n))
+    moving += np.linspace(0, 8, n)
+    r, effective = unsettled([still, moving])
+    assert r > 1.4
+    assert effective < 10
+    assert unsettled([still, np.exp(9 * moving)]) == (r, effective)      # (ranks are the same)
+
+
+def test_a_chain_that_hardly_moves_is_worth_few_draws_though_its_halves_agree():
+    wave = np.sin(np.linspace(0, 4 * np.pi, 60))
+    r, effective = unsettled([wave])
+    assert r < 1.1
+    assert effective < 10
+    assert unsettled([wave[::8]]) is None                               # (too short to tell)
+
+
+def test_a_single_rating_is_no_chain_that_has_not_settled():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FitWarning)
+        for seed in range(3):
+            BayesianMF(2, random_state=seed).fit(Ratings.from_arrays([0], [0], [3.0]))
 
 
 def test_the_draws_of_a_score_are_what_its_mean_and_spread_are_of():

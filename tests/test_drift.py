@@ -206,8 +206,10 @@ def test_the_effects_of_a_sampler_are_the_mean_of_its_kept_sweeps():
     _, shifting, at, _ = problem()
     for done, kept in ((2, 0), (3, 1), (5, 2), (8, 2), (9, 3)):
         drifting = sampler(shifting, done)
-        drifting.total[:] = 6.0
-        assert set(drifting.effects(at)) == ({6.0 / kept} if kept else set(at.drift))
+        drifting.kept = [np.full(shifting.size, 2.0 * n, np.float32) for n in range(kept)]
+        assert set(drifting.effects(at)) == ({kept - 1.0} if kept else
+                                             set(at.drift.astype(np.float32)))
+        assert len(drifting.draws(at)) == max(kept, 1)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "ordinal"])
@@ -361,6 +363,27 @@ def fitted() -> BayesianMF:
 def leveled() -> BayesianMF:
     return BayesianMF(**SHORT, **ORDINAL, user_periods="1D", item_periods=5).fit(
         in_levels(planted(0.5)[0]))
+
+
+def test_spreads_at_a_moment_are_those_of_scores_with_effects_in_each_sample(fitted):
+    """Not two spreads added up: a bias and effects of the same user make up for each other."""
+    ratings, some = fitted.ratings_, np.arange(0, fitted.ratings_.nnz, 40)
+    rows, columns = ratings.users_of_cells[some], ratings.by_user.indices[some]
+    users, items = ratings.user_ids[rows], ratings.item_ids[columns]
+    draws = fitted.score_draws(users, items)
+    for side, of, table in (("user", rows, fitted.user_drift_), ("item", columns,
+                                                                fitted.item_drift_)):
+        period = Periods(**fitted.periods_[side]).of(ratings.moments.numbers[some])
+        effects = {tuple(line[:2].astype(int)): line[3:] for line in table}
+        draws = draws + np.array([effects[pair] for pair in zip(of, period, strict=True)]).T
+    scores, std = fitted.predict(users, items, times=ratings.times[some], return_std=True)
+    np.testing.assert_allclose(scores, draws.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(std, draws.std(axis=0, ddof=1), atol=1e-5)
+    low, high = fitted.predict_interval(users, items, times=ratings.times[some])
+    np.testing.assert_allclose((low + high) / 2, scores, atol=1e-6)
+    stranger = fitted.predict([-1], items[:1], times=ratings.times[:1], return_std=True,
+                              unknown="ignore")
+    assert stranger[1] > 0
 
 
 def test_unknown_moments_users_and_items_fall_back_on_the_row(fitted):
@@ -587,7 +610,6 @@ def test_moments_in_another_unit_than_those_of_the_fit_are_refused(periods):
     (lambda m: m.predict([0], [0], times=[float("nan")]), ValueError, "times must be finite"),
     (lambda m: m.recommend([0], times="yesterday"), TypeError, "times must be a date or time"),
     (lambda m: m.recommend([0], times="1970-01-02", similarity="cosine"), ValueError, "cosine"),
-    (lambda m: m.predict([0], [0], times="1970-01-02", return_std=True), ValueError, "return_std"),
     (lambda m: m.recommend([0], times="1970-01-02", optimism=1.0), ValueError, "optimism"),
     (lambda m: m.objective(), NotImplementedError, "quadratic formula"),
     (lambda m: m.update(Ratings.from_arrays([0], [0], [1.0])), ValueError, "have no times, and"),

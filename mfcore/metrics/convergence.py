@@ -13,16 +13,24 @@ variance of their means, of n draws each,
 
     R-hat = sqrt( ((n − 1)/n W + B/n) / W )         1 if all chains agree
 
-Sources: Geyer 1992 (initial positive sequence); Gelman et al. 2013, section 11.4.
+For m chains of independent normal draws B / W has an F distribution with m − 1 and m (n − 1)
+degrees of freedom, which says what short chains reach by chance.
+
+Sources: Geyer 1992 (initial positive sequence); Gelman et al. 2013, sections 11.4 and 11.5 (R-hat
+below 1.1, and n_eff of at least 5 for each half chain); Vehtari et al. 2021 (ranks).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import fdtri, ndtri
 
 from mfcore import validation
+
+MOST_R, LEAST_EFFECTIVE, CHANCE = 1.1, 10, 0.05      # of a chain that has settled
 
 
 def effective_sample_size(draws: Any) -> float:
@@ -86,25 +94,33 @@ def r_hat(chains: Any) -> float:
     return float(np.sqrt((n - 1) / n + between / within))
 
 
-def pooled_r_hat(draws: np.ndarray) -> float:
-    """Return R-hat of many numbers that one chain draws, their variances added up.
+def unsettled(summaries: Sequence[np.ndarray]) -> tuple[float, float] | None:
+    """Return R-hat and n_eff of the worst of some numbers that a chain draws; None: all are good.
 
-    Numbers one by one would have the largest R-hat of many by chance.
+    Both are of draws replaced by normal scores of their ranks.  A number is bad where R-hat is
+    above `MOST_R` and above what `CHANCE` of independent chains of this length would reach in any
+    of the numbers, or where n_eff is below `LEAST_EFFECTIVE`, of at least three times as many
+    draws.
 
     Parameters
     ----------
-    draws : ndarray, shape (n, m), n >= 4
-
-    Returns
-    -------
-    r : float
-        NaN if all draws are the same.
+    summaries : sequence of ndarray, shape (n,) each, n >= 8
     """
-    n = len(draws) // 2
-    halves = np.stack([draws[:n], draws[-n:]])
-    within = halves.var(axis=1, ddof=1).mean(axis=0).sum()
-    between = halves.mean(axis=1).var(axis=0, ddof=1).sum()
-    return float(np.sqrt((n - 1) / n + between / within)) if within > 0 else float("nan")
+    n, found = len(summaries[0]) // 2, []
+    share = float(fdtri(1, 2 * n - 2, 1 - CHANCE / len(summaries)))
+    limit = max(MOST_R, np.sqrt((n - 1 + share) / n))
+    for draws in summaries:
+        z = ndtri((rankdata(draws) - 3 / 8) / (len(draws) + 1 / 4))
+        r, effective = r_hat([z]), effective_sample_size(z)
+        if r > limit or effective < LEAST_EFFECTIVE <= len(draws) / 3:
+            found.append((r, effective))
+    return max(found, default=None)
+
+
+def rankdata(x: np.ndarray) -> np.ndarray:
+    """Return ranks from 1, the mean rank where numbers are equal."""
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
 
 
 def _chain(name: str, draws: Any) -> np.ndarray:

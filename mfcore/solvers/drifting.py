@@ -71,6 +71,10 @@ class Drifting(Solver):
         """Return the effects that the model has at a point."""
         return at.drift
 
+    def draws(self, at: Drifted) -> np.ndarray:
+        """Return the effects in each sample of a sampler, shape (S, n_effects)."""
+        return np.empty((0, len(at.drift)))
+
     def finish(self, at: Drifted, pool: Pool) -> None:
         """Finish the factors, given the effects."""
         self.inner.problem = self.shifting.at(at.drift)
@@ -97,21 +101,21 @@ class Drifting(Solver):
 class SampledDrift(Drifting):
     """Draw effects, and their precisions, in the sweeps of a Gibbs sampler.
 
-    `precisions` are the Λ_d; `total` adds up the effects of the sweeps that are kept.
+    `precisions` are the Λ_d; `kept` has the effects of the sweeps that are kept, float32.
     """
 
     def __init__(self, inner: Any, shifting: Shifting) -> None:
         super().__init__(inner, shifting)
         self.precisions = np.array([1 / each.variance for each in shifting.contexts])
-        self.total = np.zeros(shifting.size)
-        self._before = -1, self.precisions, self.total      # after how many sweeps
+        self.kept: list[np.ndarray] = []
+        self._before = -1, self.precisions, self.kept       # after how many sweeps
 
     def epoch(self, at: Drifted, pool: Pool) -> float:
         """Draw everything once; return what the sampler does."""
-        self._before = self.inner.sweeps_done, self.precisions, self.total
+        self._before = self.inner.sweeps_done, self.precisions, self.kept
         loss = super().epoch(at, pool)
         if self.inner.sweeps_done in self.inner.kept_sweeps:
-            self.total = self.total + at.drift
+            self.kept = [*self.kept, at.drift.astype(np.float32)]
         return loss
 
     def move(self, at: Drifted, s: np.ndarray) -> float:
@@ -128,23 +132,28 @@ class SampledDrift(Drifting):
 
     def effects(self, at: Drifted) -> np.ndarray:
         """Return the mean of the kept effects; those of the point where none is kept yet."""
-        kept = sum(sweep <= self.inner.sweeps_done for sweep in self.inner.kept_sweeps)
-        return self.total / kept if kept else at.drift
+        mean: np.ndarray = self.draws(at).mean(axis=0, dtype=np.float64)
+        return mean
+
+    def draws(self, at: Drifted) -> np.ndarray:
+        """Return the kept effects; those of the point where none is kept yet."""
+        return np.array(self.kept or [at.drift.astype(np.float32)])
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the state of the sampler, with precisions and sums."""
-        return {**super().state(), "drift.precisions": self.precisions, "drift.total": self.total}
+        """Return the state of the sampler, with precisions and kept effects."""
+        kept = np.reshape(self.kept, (len(self.kept), self.shifting.size)).astype(np.float32)
+        return {**super().state(), "drift.precisions": self.precisions, "drift.kept": kept}
 
     def resume(self, at: Drifted, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
-        self.precisions, self.total = state["drift.precisions"], state["drift.total"]
+        self.precisions, self.kept = state["drift.precisions"], list(state["drift.kept"])
         super().resume(at, state)
 
     def go_back(self, n_epochs: int) -> None:
         """Forget the sweep after the first `n_epochs`, if one has begun."""
-        done, *before = self._before
+        done, precisions, kept = self._before
         if n_epochs <= done:
-            self.precisions, self.total = before
+            self.precisions, self.kept = precisions, kept
         super().go_back(n_epochs)
 
 

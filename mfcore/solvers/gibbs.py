@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from mfcore import validation
-from mfcore.metrics.convergence import pooled_r_hat
+from mfcore.metrics.convergence import unsettled
 from mfcore.objectives.bayesian import NU, Hyper, RowPrior, draw_noise_precision
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty
@@ -45,7 +45,6 @@ NOISE_ROWS = 4096       # rows whose noise comes from one generator
 SIDES = ("users", "items")
 ENOUGH, PAIRS = 8, 400  # samples from which halves are compared, and pairs whose scores are
 OF_CELLS = 0.1          # that the errors of held-out cells count as
-SETTLED = 1.05          # largest R-hat of a chain that is not warned of
 
 
 class Noise(NamedTuple):
@@ -242,18 +241,19 @@ class Gibbs(Solver):
             self._compare_halves()
 
     def _compare_halves(self) -> None:
-        """Warn where scores of the first half of the samples are not those of the second."""
+        """Warn where scores, or how far they spread, are not those of a settled chain."""
         random = np.random.default_rng(self.seed)
         users, items = (random.integers(0, len(X), PAIRS) for X in (self.samples[0].at.P,
                                                                     self.samples[0].at.Q))
-        r = pooled_r_hat(np.array([
+        scores = np.array([
             np.einsum("nf,nf->n", each.at.P[users], each.at.Q[items], dtype=np.float64)
-            + each.at.beta[users] + each.at.gamma[items] for each in self.samples]))
-        if r > SETTLED:
-            validation.warn(f"the chain has not settled: scores differ between the first half of "
-                            f"the samples and the second (R-hat {r:.2f} over pairs of users and "
-                            f"items, and 1 where they agree); raise n_epochs, and burn_in with it",
-                            FitWarning)
+            + each.at.beta[users] + each.at.gamma[items] for each in self.samples])
+        found = unsettled([scores.mean(axis=1), np.mean(scores ** 2, axis=1)])
+        if found is not None:
+            validation.warn(f"the chain has not settled: its {len(scores)} samples of scores are "
+                            f"worth {found[1]:.0f} independent ones, and R-hat between their "
+                            f"halves is {found[0]:.2f}, where 1 is best; raise n_epochs, and "
+                            f"burn_in with it", FitWarning)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the counters, the priors and all kept samples."""

@@ -116,8 +116,9 @@ class BayesianMF(Recommender):
     each sample, with noise that is the same for every row and cancels in pairs of samples.
     Scores with `times` add the mean of the effects of periods over the kept sweeps.
 
-    A FitWarning says that a chain has not settled: that scores of the first half of the samples
-    and of the second differ by more than half a standard deviation.  Longer chains settle.
+    A FitWarning says that a chain has not settled: that the mean or the mean square of scores
+    differs between the halves of the samples (rank-normalised R-hat above 1.1 and above chance),
+    or that the samples are worth fewer than ten independent ones.  Longer chains settle.
 
     `update` draws the rows that it solves again under each sample, given the other side in that
     sample, with noise of their own; precisions, means of priors, vectors of features and cut
@@ -165,7 +166,8 @@ class BayesianMF(Recommender):
     origin_: float = fitted(doc="The rating at which the objective puts 0: r0, or μ where w0 is 0.")
     periods_: dict[str, Any] | None = fitted(doc="Periods of users and of items, or None.")
     user_drift_: np.ndarray | None = fitted(
-        doc="Row, period and mean effect of users' periods, shape (n_effects, 3), or None.")
+        doc="Row, period, mean effect of users' periods and the effect in each sample, shape "
+            "(n_effects, 3 + S), or None.")
     item_drift_: np.ndarray | None = fitted(doc="The same of items.")
     noise_precision_: np.ndarray = fitted(doc="τ of each sample, shape (S,).")
     levels_: Any = fitted(doc="Levels of ordinal ratings, shape (K,), or None.")
@@ -263,17 +265,17 @@ class BayesianMF(Recommender):
         Raises
         ------
         ValueError
-            For return_std with times, and as `MatrixFactorization.predict`.
+            As `MatrixFactorization.predict`.
         """
-        if return_std and options.get("times") is not None:
-            raise ValueError("return_std knows no times: samples of effects are not kept")
         scores = super().predict(users, items, **options)
         if not validation.boolean("return_std", return_std):
             return scores
         asked = asked_pairs(self, users, items, *map(options.get, ("ratings", "user_features",
                                                                    "unknown")))
+        times = options.get("times")
+        effects = 0.0 if times is None else drift_for(self).of_pairs(*asked, times, draws=True)
         with Pool(self.n_threads) as pool:
-            return scores, self.answers().spread(*asked, pool)
+            return scores, self.answers().spread(*asked, effects, pool)
 
     def predict_proba(self, users: Any, items: Any = None, *, ratings: Any = None,
                       user_features: Any = None, times: Any = None, unknown: str | None = None
@@ -305,7 +307,7 @@ class BayesianMF(Recommender):
             An interval leaves out at most half of the rest on either side.  Those of levels hold
             more than that: their ends are levels.
         **options : ratings, user_features, times, unknown
-            As `predict` takes them; times where ratings are ordinal.
+            As `predict` takes them.
         """
         coverage = validation.share("coverage", coverage)
         outside = (1 - coverage) / 2
@@ -356,7 +358,8 @@ class BayesianMF(Recommender):
             `MatrixFactorization.recommend`.
         """
         if validation.real("optimism", optimism) and options.get("times") is not None:
-            raise ValueError("optimism must be 0 with times: samples of effects are not kept")
+            raise ValueError("optimism must be 0 with times: lists at a moment go by mean scores; "
+                             "predict(times=..., return_std=True) tells spreads")
         if at_least is not None and not self.is_ordinal:
             raise ValueError("at_least needs likelihood='ordinal'")
         level = None

@@ -35,31 +35,35 @@ class Effects:
     periods : Periods
     keys : ndarray of int64, shape (m,), row · n_periods + period, ascending
     values : ndarray, shape (m,)
+    draws : ndarray, shape (S, m), the effects in each sample of a chain
     """
 
     periods: Periods
     keys: np.ndarray
     values: np.ndarray
+    draws: np.ndarray
 
     @classmethod
     def of(cls, periods: Periods, table: np.ndarray) -> Effects:
-        """Return the effects in a table of rows, periods and effects."""
+        """Return the effects in a table of rows, periods, effects, and these in each sample."""
         keys = table[:, 0].astype(np.int64) * periods.count + table[:, 1].astype(np.int64)
         order = np.argsort(keys, kind="stable")
-        return cls(periods, keys[order], table[order, 2])
+        return cls(periods, keys[order], table[order, 2], table[order, 3:].T)
 
-    def at(self, rows: np.ndarray, moments: np.ndarray) -> np.ndarray:
-        """Return the effect of each row at its moment; 0 where the fit knows none."""
-        return self.in_periods(rows, self.periods.of(moments))
+    def at(self, rows: np.ndarray, moments: np.ndarray, draws: bool = False) -> np.ndarray:
+        """Return the effect of each row at its moment, or its draws; 0 where there is none."""
+        return self.in_periods(rows, self.periods.of(moments), draws)
 
-    def in_periods(self, rows: np.ndarray, periods: np.ndarray) -> np.ndarray:
-        """Return the effect of each row in a period; 0 where the fit knows none."""
+    def in_periods(self, rows: np.ndarray, periods: np.ndarray, draws: bool = False
+                   ) -> np.ndarray:
+        """Return the effect of each row in a period, or its draws; 0 where there is none."""
+        values = self.draws if draws else self.values
         if not len(self.keys):
-            return np.zeros(len(rows))
+            return np.zeros((*values.shape[:-1], len(rows)))
         keys = np.where((rows < 0) | (periods < 0), -1,
                         rows.astype(np.int64) * self.periods.count + periods)
         places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        return np.where(self.keys[places] == keys, self.values[places], 0.0)
+        return np.where(self.keys[places] == keys, values[..., places], 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,18 @@ class Drift:
         side = self.users or self.items
         return Times(np.empty(0, np.int64), "s") if side is None else side.periods.times
 
-    def of_pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, times: Any
-                 ) -> np.ndarray:
-        """Return what times add to the scores of pairs; new users have no effects."""
+    def of_pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, times: Any,
+                 draws: bool = False) -> np.ndarray:
+        """Return what times add to the scores of pairs; new users have no effects.
+
+        draws : in each sample, shape (S, n_pairs), or (n_pairs,) where nothing is added
+        """
         moments = moments_of(self.times, times, len(rows))
         total = np.zeros(len(rows))
         if self.users is not None and new is None:
-            total += self.users.at(rows, moments)
+            total = total + self.users.at(rows, moments, draws)
         if self.items is not None:
-            total += self.items.at(columns, moments)
+            total = total + self.items.at(columns, moments, draws)
         return total
 
     def on(self, scorer: Any, asked: Asked, times: Any) -> Any:
@@ -214,8 +221,8 @@ class Learning:
 
         def publish(at: Any) -> None:
             start.publish(at)
-            effects = solver.effects(at)
-            tables = {side: _table(context, periods.count, effects[part])
+            effects, draws = solver.effects(at), solver.draws(at)
+            tables = {side: _table(context, periods.count, effects[part], draws[:, part])
                       for (side, periods), context, part in
                       zip(self.cuts.items(), self.contexts, shifting.parts, strict=True)}
             model.user_drift_, model.item_drift_ = tables.get("user"), tables.get("item")
@@ -223,5 +230,6 @@ class Learning:
         return Start(solver, Drifted(**vars(start.at), drift=self.first.copy()), publish)
 
 
-def _table(context: Context, n_periods: int, effects: np.ndarray) -> np.ndarray:
-    return np.column_stack([*np.divmod(context.keys, n_periods), effects])
+def _table(context: Context, n_periods: int, effects: np.ndarray, draws: np.ndarray
+           ) -> np.ndarray:
+    return np.column_stack([*np.divmod(context.keys, n_periods), effects, draws.T])

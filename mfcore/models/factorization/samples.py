@@ -342,16 +342,20 @@ class Sampled:
 
     # ------------------------------------------------------------------------ spreads
 
-    def spread(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
-               ) -> np.ndarray:
-        """Return the standard deviation of the scores of pairs over the samples."""
-        return mean_and_std(self._of_samples(rows, columns, new, pool))[1]
+    def spread(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None,
+               effects: np.ndarray | float, pool: Pool) -> np.ndarray:
+        """Return the standard deviation of the scores of pairs over the samples.
+
+        effects : of periods in each sample, shape (S, n_pairs), or of all samples
+        """
+        return mean_and_std(self._of_samples(rows, columns, new, pool, effects))[1]
 
     def _of_samples(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool,
                     effects: np.ndarray | float = 0.0) -> Iterator[np.ndarray]:
         """Yield the scores of pairs in each sample, or the ratings expected in it."""
+        effects = np.broadcast_to(effects, (len(self.tau), len(rows)))
         for number, sample in enumerate(self._each(new, pool)):
-            s = self._pair_scores_of(number, rows, columns, *sample, pool) + effects
+            s = self._pair_scores_of(number, rows, columns, *sample, pool) + effects[number]
             yield s if self.levels is None else self.levels.expected(number, s)
 
     def draws(self, rows: np.ndarray, columns: np.ndarray, pool: Pool) -> np.ndarray:
