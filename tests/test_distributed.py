@@ -439,8 +439,8 @@ def test_an_exact_fit_that_fails_in_its_first_epoch_is_finished_by_an_exact_half
     solver = BlockALS(None, problem(dense), None, None, "", Path(), {}, {}, steps=0)
     asked = []
 
-    def half(self, side, at, rows, steps):
-        asked.append((side, steps))
+    def half(self, side, at, rows, steps, *, ends=False):
+        asked.append((side, steps, ends))
         if len(asked) == 1:
             solver._sweeps = 1
             raise OSError("no space")
@@ -450,7 +450,7 @@ def test_an_exact_fit_that_fails_in_its_first_epoch_is_finished_by_an_exact_half
     monkeypatch.setattr(BlockALS, "_begin", lambda self, side, at: None)
     with Pool(1) as pool, pytest.raises(OSError, match="no space"):
         run(solver, at, pool, 2, Monitor())
-    assert asked == [("item", 1), ("user", 0)]
+    assert asked == [("item", 1, False), ("user", 0, True)]
 
 
 def test_blocks_that_cannot_fit_a_worker_are_refused_with_a_size_that_would(given):

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from benchmarks import data, growth
+from benchmarks.floor import touched
 
 POINT = {"curve": "fixed", "kind": "als", "users": 60, "items": 40, "millions": 1, "k": 4}
 
@@ -52,6 +53,7 @@ def test_every_kind_has_seconds_and_memory(kind, here):
     assert found["wall"] > 0
     assert 0.01 < found["gigabytes"] < 20
     assert found["GF/s"] == 1.0
+    assert ("floor" in found) == (kind == "als")
 
 
 def test_a_run_that_broke_off_goes_on_at_the_next_point(here, tmp_path, monkeypatch):
@@ -81,3 +83,10 @@ def test_the_limits_are_rates_of_this_process():
     found = growth.limits(1)
     assert found["GF/s"] > 1
     assert found["GB/s"] > 0.1
+
+
+def test_the_floor_touches_every_line_of_the_vectors_that_ratings_name():
+    X = np.arange(5 * 48, dtype=np.float32).reshape(5, 48)
+    indices = np.array([4, 0, 4, 2])
+    expected = sum(X[i, f] for i in indices[1:] for f in (0, 16, 32))
+    assert touched(indices, X, 16, 1, 4) == expected

@@ -229,7 +229,7 @@ def cg_rows(systems: RowSystems, at: Factors, steps: int, lo: int = 0):
         *systems.cells, widened(at.Q, K), at.gamma,
         *(widened(v[None, :k], K)[0] for v in (np.diag(A0), -c1, -c0)), whole,
         penalty.reg, penalty.bias_reg, widened(penalty.means, K), penalty.bias_means, P, beta,
-        steps, lo, len(P))
+        steps, 0.0, np.empty(0, bool), lo, len(P))
     assert not P[:, k:].any()
     return P[:, :k], beta, known
 

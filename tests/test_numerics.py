@@ -220,6 +220,24 @@ def test_without_a_penalty_an_exact_factorization_is_found_from_every_start(solv
             assert np.abs(model.user_factors_ @ model.item_factors_.T - C).max() < 1e-3
 
 
+@pytest.mark.parametrize("made", [MatrixFactorization, ImplicitMF])
+def test_rounding_a_large_side_moves_loss_and_scores_as_little_as_stated(made, planted,
+                                                                         monkeypatch):
+    fits = {}
+    for dtype in ("float32", "float64"):
+        for large in (0, 2**40):
+            monkeypatch.setattr("mfcore.solvers.als.LARGE", large)
+            fits[dtype, large] = made(16, reg=2.0, dtype=dtype, n_epochs=8,
+                                      random_state=0).fit(planted.ratings)
+    rounded, plain = (fits["float32", large] for large in (0, 2**40))
+    scores = [(model.user_factors_ @ model.item_factors_.T).ravel() for model in (rounded, plain)]
+    apart = np.sqrt(np.mean((scores[0] - scores[1])**2)) / scores[1].std()
+    assert 0 < apart < 0.01
+    loss = [model.objective(planted.ratings)["total"] for model in (rounded, plain)]
+    assert loss[0] == pytest.approx(loss[1], rel=1e-5)
+    np.testing.assert_array_equal(*(fits["float64", large].user_factors_ for large in (0, 2**40)))
+
+
 def test_penalties_of_the_size_of_the_defaults_make_no_weak_rows(planted, monkeypatch):
     solved = []
     monkeypatch.setattr("mfcore.solvers.als.solve_weak_rows", lambda *given: solved.append(given))

@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
                     run=lambda case, name, *_: run(1 if name == "mfcore" else 2))
     points = [{"curve": "fixed", "kind": "als", "users": 10, "items": 5, "millions": n, "k": 64,
                "nnz": n * 10**6, "cpu": n**1.5, "wall": 1.0, "gigabytes": 0.5 * n, "GF/s": 50.0,
-               "GB/s": 9.0} for n in (1, 10)]
+               "GB/s": 9.0, "floor": n**1.5 / 4} for n in (1, 10)]
     points.append({**points[-1], "curve": "factors"})
     harness.write(tmp_path / "growth.json", {"points": points})
     return tmp_path
@@ -80,9 +80,10 @@ def test_slopes_are_those_of_logarithms(folder):
 
 
 def test_a_rate_is_work_by_time(folder):
-    rate = 8 * 1e7 * 64 / 1e9 / 10**1.5
+    rate, moved = (each * 1e7 / 1e9 / 10**1.5 for each in (18 * 64, 8 * 64 + 16))
     (row,) = tables.limits(folder).rows
-    assert row == ["als", "64", f"{rate:.1f}", "50", f"{rate / 50:.0%}", "", "9.0"]
+    assert row == ["als", "64", f"{rate:.1f}", "50", f"{rate / 50:.0%}", f"{moved:.1f}", "9.0",
+                   "25%"]
 
 
 def test_the_page_needs_nothing_else(folder):

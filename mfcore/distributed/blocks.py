@@ -29,7 +29,7 @@ from mfcore.objectives.factors import WholeMatrix
 from mfcore.objectives.penalty import Prior
 from mfcore.objectives.quadratic import Cells, RowSystems
 from mfcore.parallel import GRAM_ROWS, Pool, gram_parts
-from mfcore.solvers.als import Eigenbasis, exact_parts, improved_parts
+from mfcore.solvers.als import Eigenbasis, exact_parts, finished_parts, improved_parts
 
 
 class BlockRows(NamedTuple):
@@ -69,6 +69,7 @@ class Frozen(NamedTuple):
     w0: float
     learns_bias: bool
     steps: int
+    ends: bool = False
 
 
 def constant(value: Any) -> Any:
@@ -178,7 +179,7 @@ def turn(rows: BlockRows, frozen: Frozen) -> BlockRows:
     if frozen.basis is None:
         return rows
     with Pool(1) as pool:
-        return rows._replace(X=frozen.basis.turn(rows.X, pool))
+        return rows._replace(X=frozen.basis.frozen(rows.X, pool))
 
 
 def ship(rows: BlockRows, wanted: np.ndarray) -> BlockRows:
@@ -201,6 +202,8 @@ def _solved_parts(block: Block | Share, Q: np.ndarray, gamma: np.ndarray, X: np.
     systems = RowSystems(block.cells, block.prior.at(*frozen.groups), Q, gamma, frozen.w0,
                          frozen.learns_bias, whole=frozen.whole)
     with Pool(1) as pool:
+        if frozen.ends:
+            return finished_parts(systems, X, bias, pool, chunks)
         if frozen.basis is None:
             return exact_parts(systems, X, bias, pool, chunks, many=True)
         return improved_parts(frozen.basis, systems, X, bias, pool, frozen.steps, chunks)

@@ -146,17 +146,17 @@ class BlockALS(Solver):
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, unless they are."""
         if not self._users_are_exact:
-            self._half("user", at, {side: self._begin(side, at) for side in OTHER}, 0)
+            self._half("user", at, {side: self._begin(side, at) for side in OTHER}, 0, ends=True)
 
     # ------------------------------------------------------------------ a half-sweep
 
-    def _half(self, side: str, at: Factors, rows: dict[str, Any], steps: int
-              ) -> tuple[Any, np.ndarray, float]:
-        """Solve one side; return its rows, the Gram of the frozen side and Σ_Ω."""
+    def _half(self, side: str, at: Factors, rows: dict[str, Any], steps: int, *,
+              ends: bool = False) -> tuple[Any, np.ndarray, float]:
+        """Solve one side; return its rows, the Gram of the frozen side and Σ_Ω (not at the end)."""
         # (`scheduler_info` may name none: a thread of the client drops the names now and then.)
         self._workers = sorted(self.client.nthreads())
         G = self._gram(OTHER[side], rows[OTHER[side]], at.P.shape[1], None if steps else SUMS)
-        frozen = self._frozen(side, at, G, steps)
+        frozen = self._frozen(side, at, G, steps)._replace(ends=ends)
         folder = self._new_files(side, at, filled=False)
         solved, known = self._solve(side, rows, frozen, folder)
         for path, array in zip(tasks.row_files(folder, side), own(side, at), strict=True):
@@ -181,7 +181,8 @@ class BlockALS(Solver):
         d = k + problem.learns_bias
         whole = whole_matrix(problem.w0 * G, d) if problem.w0 else \
             WholeMatrix(np.zeros((d, d)), np.zeros(d), np.zeros(d))
-        basis = Eigenbasis(whole, problem.w0, k, at.P.dtype) if steps else None
+        frozen = own(OTHER[side], at)[0]
+        basis = Eigenbasis(whole, problem.w0, frozen.shape, frozen.dtype) if steps else None
         groups = (at.G, at.g) if side == "user" else (at.H, at.h)
         return tasks.Frozen(whole, basis, (groups[0].copy(), groups[1].copy()), problem.w0,
                             problem.learns_bias, steps)
@@ -312,9 +313,9 @@ class SharedALS(BlockALS):
         factors, bias = tasks.row_files(rows, side)
         if frozen.basis is None or frozen.basis.changes_nothing:
             return (str(factors), str(bias)), []
-        n, V = self.bounds[side][-1], frozen.basis.V
+        n, (width, dtype) = self.bounds[side][-1], frozen.basis.row
         place = factors.with_name(f"{side}.turned-{self._sweeps}.npy")
-        np.lib.format.open_memmap(place, "w+", V.dtype, (n, V.shape[1]))
+        np.lib.format.open_memmap(place, "w+", dtype, (n, width))
         return (str(place), str(bias)), [
             self._submit(tasks.turn_in, f"turn-{side}s", r, rows, side, span, sent, str(place))
             for r, span in enumerate(self._runs(side))]

@@ -30,9 +30,9 @@ import numpy as np
 
 from mfcore.compiled import njit
 from mfcore.kernels.exact import AHEAD, SMALL, WEAK
+from mfcore.kernels.gathered import prefetch_row
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_outer, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
-from mfcore.kernels.prefetch import prefetch_row
 
 LANES = 4
 
@@ -140,7 +140,7 @@ def solve_short_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: 
     P : ndarray, shape (n_rows, k)
         The free side on entry; rows that are solved are overwritten, in the basis V.
     done : ndarray of bool, shape (n_rows,)
-        Set for rows that are solved; others keep their values.
+        Rows that are solved: those that are given stay as they are, and others are set.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def solve_short_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: 
     for u in range(lo, hi):
         start, stop = indptr[u], indptr[u + 1]
         n = stop - start
-        if n > most or (n == 0 and spread == 0):
+        if done[u] or n > most or (n == 0 and spread == 0):
             continue
         m, lam, lam_b = M[0 if M.shape[0] == 1 else u], real(reg[u]), real(bias_reg[u])
         bias_prior = real(bias_means[0 if bias_means.size == 1 else u])

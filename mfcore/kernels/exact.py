@@ -30,9 +30,9 @@ from __future__ import annotations
 import numpy as np
 
 from mfcore.compiled import njit
+from mfcore.kernels.gathered import prefetch_row
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, add_noise, solve_spd
 from mfcore.kernels.options import INLINE, KERNEL, MELT
-from mfcore.kernels.prefetch import prefetch_row
 
 GATHER = 256      # cells scaled into the buffer before they are multiplied
 AHEAD = 16        # cells between asking for a row and reading it

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from mfcore.compiled import njit
+from mfcore.kernels.gathered import prefetch_row
 from mfcore.kernels.options import KERNEL, MELT
-from mfcore.kernels.prefetch import prefetch_row
 
 RUN = 32          # users taken in order; the order of the runs is drawn
 AHEAD = 4         # cells between asking for an item row and reading it

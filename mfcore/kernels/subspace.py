@@ -32,9 +32,9 @@ from typing import Any
 import numpy as np
 
 from mfcore.compiled import njit
+from mfcore.kernels.gathered import prefetch_row
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, add_noise, solve_spd
 from mfcore.kernels.options import KERNEL, MELT
-from mfcore.kernels.prefetch import prefetch_row
 
 GATHER = 256      # cells scaled into the buffer before they are multiplied; a multiple of 4
 AHEAD = 16        # cells between asking for a row and reading it

@@ -8,7 +8,8 @@ A half-sweep solves the row systems of objectives/quadratic.py
   they are fewer than the factors, kernels/dual.py), or
 * "cg": by a few conjugate gradient steps that start from the current row (kernels/cg.py),
   in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
-  (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).
+  (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).  They wait for the
+  memory: a large frozen side is read rounded to bfloat16, which moves the loss by 1e-6 of itself.
 
 A fit begins with items from a sample of the users (sample.py), as part of its first epoch.  With
 too few ratings for that, an exact fit begins with two sweeps of conjugate gradient: next to
@@ -16,27 +17,31 @@ random factors an exact solution is worth no more than one such step, which take
 third of its time.
 
 The fit ends with one exact half-sweep over users (`finish`), so that folding in a training row
-gives that row's factors.
+gives that row's factors.  It begins near the solution, so that most rows take a few more steps to a
+tolerance (near.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from mfcore.kernels.cg import padded, padded_width, row_solver
 from mfcore.kernels.exact import solve_rows, solve_weak_rows
+from mfcore.kernels.gathered import aligned, packed
 from mfcore.objectives.factors import Factors, WholeMatrix
 from mfcore.objectives.quadratic import Quadratic, RowSystems
-from mfcore.parallel import Pool, equal_cost_chunks, tiled_product
+from mfcore.parallel import GRAM_ROWS, Pool, equal_cost_chunks, row_chunks, tiled_product
 from mfcore.solvers.balance import balance
 from mfcore.solvers.loop import Solver
 from mfcore.solvers.sample import STEPS, SWEEPS, of_users, point_of_users, sample_of, take_over
 from mfcore.validation import DivergenceError
 
 RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
+LARGE = 2**20     # bytes of a frozen side in float32 that sweeps read rounded and packed
 SUMS = np.float64  # type of the products over all columns that exact rows are made of
 
 
@@ -80,16 +85,19 @@ def solve_exactly(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Po
 
 def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                 bounds: np.ndarray | None = None, noise: np.ndarray | None = None, *,
-                many: bool = False) -> list[float]:
+                many: bool = False, done: np.ndarray | None = None) -> list[float]:
     """Solve as above; return the part of each chunk of rows in the sum.
 
-    `bounds` are the chunks, of all rows or of some; None: those of `row_bounds`.
+    bounds : the chunks, of all rows or of some; None: those of `row_bounds`
+    done : bool, shape (n_rows,); rows that stay as they are, and do not count; None: none
     """
     from mfcore.solvers.short import short_parts
 
-    whole, penalty, dtype = systems.whole_matrix(pool, SUMS), systems.penalty, P.dtype
-    weak, done = np.zeros(len(P), bool), np.zeros(len(P), bool)
+    weak, done = np.zeros(len(P), bool), np.zeros(len(P), bool) if done is None else done
     bounds = row_bounds(systems, P.shape[1]) if bounds is None else bounds
+    if done[bounds[0]:bounds[-1]].all():
+        return [0.0] * (len(bounds) - 1)
+    whole, penalty, dtype = systems.whole_matrix(pool, SUMS), systems.penalty, P.dtype
     before = [0.0] * (len(bounds) - 1) if noise is not None else \
         short_parts(systems, whole, P, beta, pool, bounds, done, many=many)
     rest = (penalty.reg, penalty.bias_reg, penalty.means.astype(dtype, copy=False),
@@ -111,27 +119,36 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
     return [float(known) + more for (known, _), more in zip(parts, before, strict=True)]
 
 
+def finished_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
+                   bounds: np.ndarray | None = None) -> list[float]:
+    """Solve rows that are near their solutions: by steps to a tolerance, others as above."""
+    from mfcore.solvers.near import near_rows
+
+    whole, done = systems.whole_matrix(pool, SUMS), None
+    bounds = row_bounds(systems, P.shape[1]) if bounds is None else bounds
+    if P.dtype == np.float32 and np.isfinite(whole.A0).all():
+        basis = Eigenbasis(whole, systems.w0, systems.Q.shape, P.dtype)
+        done = near_rows(basis, systems, P, beta, pool, bounds)
+    return exact_parts(systems, P, beta, pool, bounds, many=True, done=done)
+
+
 def improve_by_cg(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool,
                   steps: int, width: int = 0) -> float:
     """Take `steps` conjugate gradient steps in every row, in place; otherwise as above.
 
     `width` factors, if those are more, are what the kernel is built for.
     """
-    basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape[1], P.dtype, width)
-    turned = replace(systems, Q=basis.turn(systems.Q, pool))
+    basis = Eigenbasis(systems.whole_matrix(pool), systems.w0, systems.Q.shape, P.dtype, width)
+    turned = replace(systems, Q=basis.frozen(systems.Q, pool))
     return float(sum(improved_parts(basis, turned, P, beta, pool, steps)))
 
 
 def improved_parts(basis: Eigenbasis, systems: RowSystems, P: np.ndarray, beta: np.ndarray,
                    pool: Pool, steps: int, bounds: np.ndarray | None = None) -> list[float]:
-    """Improve rows with the frozen side's Q already turned and P not; parts as above."""
-    penalty, wide = systems.penalty, systems.Q.shape[1] > P.shape[1]
-    rotated = basis.turn(P, pool, out=None if wide else P)      # in place: no second P
-    fixed = (*systems.cells, systems.Q, systems.gamma, basis.D, basis.v, basis.g, basis.whole,
-             penalty.reg, penalty.bias_reg,
-             basis.turn(penalty.means.astype(P.dtype, copy=False), pool), penalty.bias_means)
-    kernel = row_solver(systems.Q.shape[1])
-    parts = pool.over_chunks(lambda lo, hi: kernel(*fixed, rotated, beta, steps, lo, hi),
+    """Improve rows with the frozen side's Q as `basis.frozen` gives it; parts as above."""
+    rotated = basis.turn(P, pool, out=None if basis.is_wider else P)      # in place: no second P
+    kernel, rest = basis.kernel(systems, pool), (rotated, beta, steps, 0.0, np.empty(0, bool))
+    parts = pool.over_chunks(lambda lo, hi: kernel(*rest, lo, hi),
                              row_bounds(systems, P.shape[1]) if bounds is None else bounds)
     if np.isnan(parts).any():
         raise DivergenceError(f"steps of rows overflow: their ratings, weights or factors are too "
@@ -152,15 +169,16 @@ def row_cost(k: int) -> float:
 
 
 class Eigenbasis:
-    """The eigenbasis of the frozen side's Gram, padded to the kernel's width K.
+    """The eigenbasis of the Gram of a frozen side, shape `frozen`, padded to the kernel's width K.
 
     With VᵀGV = D for w0 G = w0 QᵀQ, scores are unchanged when both sides turn by V:
     p·q = (Vᵀp)·(Vᵀq).  If w0 = 0 there is nothing to make diagonal, and V is the identity.
+    `row` is the length and the type of a row of the frozen side as sweeps read it.
     """
 
-    def __init__(self, whole: WholeMatrix, w0: float, k: int, dtype: np.dtype,
+    def __init__(self, whole: WholeMatrix, w0: float, frozen: tuple[int, ...], dtype: np.dtype,
                  width: int = 0) -> None:
-        K = padded_width(max(k, width))
+        (n, k), K = frozen, padded_width(max(frozen[1], width))
         A0, c0, c1 = whole
         if not np.isfinite(A0).all():
             raise DivergenceError("the factors overflow; raise reg or rescale the ratings")
@@ -172,11 +190,42 @@ class Eigenbasis:
         self.D[:k] = np.maximum(D, 0.0)
         self.v, self.g = (padded((-c[:k] @ V).astype(dtype)[None], K)[0] for c in (c1, c0))
         self.whole = np.array([1.0, A0[k, k], -c0[k]]) if len(c0) > k else np.zeros(3)
+        packs = dtype == np.float32 and n * K * dtype.itemsize >= LARGE
+        self.row = (K // 2, np.dtype(np.uint32)) if packs else (K, dtype)
+
+    @property
+    def is_wider(self) -> bool:
+        """Whether turned rows have columns of zeros."""
+        return len(self.V) < self.D.size
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether turning returns the same array."""
-        return self._is_identity and self.V.shape[0] == self.V.shape[1]
+        """Whether the frozen side is read as it is."""
+        return self._is_identity and self.row == (len(self.V), self.V.dtype)
+
+    def kernel(self, systems: RowSystems, pool: Pool) -> Callable[..., float]:
+        """Return kernels/cg.py with the frozen side given; its Q is that of `systems`, turned."""
+        penalty, gamma, real = systems.penalty, systems.gamma, self.V.dtype
+        return partial(row_solver(self.V.shape[1]), *systems.cells, systems.Q,
+                       gamma if gamma.any() else gamma[:0], self.D, self.v, self.g, self.whole,
+                       penalty.reg, penalty.bias_reg,
+                       self.turn(penalty.means.astype(real, copy=False), pool),
+                       penalty.bias_means)
+
+    def frozen(self, Q: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return Q V as sweeps read it: packed as in kernels/gathered.py where it is large."""
+        width, dtype = self.row
+        if dtype == Q.dtype:
+            return self.turn(Q, pool)
+        out = aligned((len(Q), width), dtype)
+
+        def tile(lo: int, hi: int) -> None:
+            rows = Q[lo:hi]
+            packed(padded(rows, self.V.shape[1]) if self._is_identity else rows @ self.V,
+                   out[lo:hi])
+
+        pool.map(tile, row_chunks(len(Q), GRAM_ROWS))
+        return out
 
     def turn(self, X: np.ndarray, pool: Pool, out: np.ndarray | None = None) -> np.ndarray:
         """Return X V, shape (n, K), in `out` if given; X itself if that changes nothing."""
@@ -243,7 +292,7 @@ class Alternating(Solver):
 
     def finish(self, at: Factors, pool: Pool) -> None:
         """Solve all users exactly, so that folding in a training row gives its factors."""
-        solve_exactly(self.problem.user_rows(at), at.P, at.beta, pool, many=True)
+        finished_parts(self.problem.user_rows(at), at.P, at.beta, pool)
 
     def _half(self, systems: RowSystems, X: np.ndarray, bias: np.ndarray, pool: Pool) -> float:
         """Improve one side in place; return Σ_Ω (a s² − 2 b s) of the values before."""
