@@ -49,7 +49,7 @@ from mfcore.metrics.paired import standard_error
 from mfcore.metrics.table import watchable
 
 RESULT = Path(__file__).parent / "results" / "floors.json"
-LIMIT = 2.0                             # standard errors
+LIMIT, ROUNDING = 2.0, 1e-6             # standard errors, and what is no difference
 HISTORY = {"user_features": "history"}
 MODELS: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = {
     "rmse": {
@@ -107,7 +107,7 @@ def rows(ratings: Ratings, metric: str, asked: list[str]) -> Iterator[tuple[str,
             gain = (found.total - floor.total) / unit
             error = standard_error(found, floor) / abs(unit)
             row |= {"gain": round(gain, 4), "error": round(error, 4),
-                    "behind": bool(gain < -LIMIT * error)}
+                    "behind": bool(gain < -LIMIT * error - ROUNDING)}
         yield name, row
 
 

@@ -22,6 +22,7 @@ from benchmarks.tables import (
     closed_forms,
     defaults,
     first_calls,
+    floors,
     gibbs,
     growth,
     ingredients,
@@ -49,6 +50,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "machine": machine,
     "defaults_of_ratings": lambda folder: defaults("rmse", folder).markdown(),
     "tuning": lambda folder: tuning(folder).markdown(),
+    "floors_of_ratings": lambda folder: floors("rmse", folder).markdown(),
+    "floors_of_choices": lambda folder: floors("ndcg@10", folder).markdown(),
     "defaults_of_choices": lambda folder: defaults("ndcg@10", folder).markdown(),
     **{each.__name__: lambda folder, each=each: each(folder).markdown()  # type: ignore[misc]
        for each in (speed, seeds, latency, ranking, closed_forms, million, behind, settings,

@@ -281,6 +281,21 @@ def tuning(folder: Path = RESULTS) -> Table:
          for name, row in found.items()])
 
 
+def floors(metric: str, folder: Path = RESULTS) -> Table:
+    """Return what each model with its defaults adds to biases or popularity, by data."""
+    found = read("floors", folder).get("data", {}).get(metric, {})
+    names = list(dict.fromkeys(name for data in found.values() for name in data["models"]))
+
+    def cell(row: dict[str, Any] | None) -> str:
+        if row is None:
+            return ""
+        return f"{row['gain']:+.3f}{' (behind)' if row['behind'] else ''}" if "gain" in row \
+            else f"{row['figure']:.3f}"
+
+    return Table(["data", *names], [[name, *(cell(data["models"].get(each)) for each in names)]
+                                    for name, data in found.items()])
+
+
 def latency(folder: Path = RESULTS) -> Table:
     """Return what single requests cost, in CPU-milliseconds."""
     return Table(["items", "ids", "request", "median", "99th percentile"],
