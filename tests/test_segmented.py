@@ -88,6 +88,24 @@ def test_users_without_a_segment_get_what_the_model_of_all_gives():
     assert "west" in model.segments_
 
 
+def test_moments_are_asked_of_the_model_of_the_users_segment():
+    timed = Ratings(cells(), times=np.arange(cells().nnz) * 1000)
+    model = Segmented(small(user_periods=3, item_periods=2), LABELS).fit(timed)
+    users, items = np.arange(N_USERS), np.arange(N_USERS) % N_ITEMS
+    times = np.linspace(0, timed.times.max(), N_USERS).astype(int)
+    scores, lists = model.predict(users, items, times=times), model.recommend(times=times)[0]
+    assert np.abs(scores - model.predict(users, items)).max() > 0.01
+    for label in dict.fromkeys(LABELS):
+        rows, own = rows_of(label), model.segment(label)
+        places = np.arange(len(rows))
+        np.testing.assert_array_equal(scores[rows], own.predict(places, items[rows],
+                                                                times=times[rows]))
+        np.testing.assert_array_equal(lists[rows], own.recommend(times=times[rows])[0])
+    np.testing.assert_array_equal(model.predict(users, items, times=times[7])[7], scores[7])
+    with pytest.raises(ValueError, match=r"times must have shape \(30,\)"):
+        model.predict(users, items, times=times[:2])
+
+
 def test_predictions_come_from_the_segment_of_the_user(model):
     users, items = np.divmod(np.random.default_rng(0).permutation(N_USERS * N_ITEMS), N_ITEMS)
     got = model.predict(users, items)

@@ -7,7 +7,7 @@ of that segment's model.  Whatever is asked of many rows is asked of each model 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -16,7 +16,9 @@ import scipy.sparse as sp
 
 from mfcore.data.features import Features
 from mfcore.data.ids import integer_of
+from mfcore.data.periods import moments_of
 from mfcore.data.ratings import Ratings
+from mfcore.data.times import Times
 from mfcore.metrics.fitted import (
     Asked,
     Fitted,
@@ -140,7 +142,7 @@ class Routed:
     def vectors(self, asked: Asked, pool: Pool) -> Folded:
         """Return the vectors of users, each in the space of its segment."""
         parts = [(own, self.answers(code).vectors(some, pool))
-                 for code, own, some in self._routed(asked)]
+                 for code, own, some in self.routed(asked)]
         order = np.argsort(np.concatenate([own for own, _ in parts]), kind="stable")
         factors, bias = zip(*(folded for _, folded in parts), strict=True)
         joined = sp.vstack(factors, format="csr") if sp.issparse(factors[0]) else \
@@ -154,23 +156,45 @@ class Routed:
     def scorer(self, asked: Asked, query: Query, pool: Pool) -> Scorer:
         """Return what scores users against all items."""
         parts = [Part(own, self.answers(code).scorer(some, query, pool))
-                 for code, own, some in self._routed(asked)]
+                 for code, own, some in self.routed(asked)]
         return SegmentScorer(sum(len(part.rows) for part in parts), self.n_items, parts)
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, pool: Pool
               ) -> np.ndarray:
         """Return what `predict` of the model of each user says of pairs."""
         scores = np.empty(len(rows))
-        codes = self.codes_of_rows(rows) if new is None else self.codes_of_new(new)[rows]
-        for code, own in rows_by_code(codes):
-            places, some = self.places_in(code, rows[own]), None
-            if new is not None:
-                asked, places = np.unique(rows[own], return_inverse=True)
-                some = new.select(asked)
+        for code, own, places, some in self.routed_pairs(rows, new):
             scores[own] = self.answers(code).pairs(places, columns[own], some, pool)
         return scores
 
-    def _routed(self, asked: Asked) -> Iterator[tuple[int, np.ndarray, Asked]]:
+    @property
+    def drift(self) -> RoutedDrift | None:
+        """Effects of periods, or None."""
+        has_any = getattr(self.answers(FALLBACK), "drift", None) is not None
+        return RoutedDrift(self) if has_any else None
+
+    def pairs_in_time(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None,
+                      effects: np.ndarray, pool: Pool) -> np.ndarray:
+        """Return the same with effects of periods."""
+        scores = np.empty(len(rows))
+        for code, own, places, some in self.routed_pairs(rows, new):
+            answers = cast(Any, self.answers(code))
+            scores[own] = answers.pairs_in_time(places, columns[own], some, effects[own], pool)
+        return scores
+
+    def routed_pairs(self, rows: np.ndarray, new: NewRows | None
+                     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, NewRows | None]]:
+        """Yield each code, the pairs that have it, and their rows as its model is asked for them.
+        """
+        codes = self.codes_of_rows(rows) if new is None else self.codes_of_new(new)[rows]
+        for code, own in rows_by_code(codes):
+            if new is None:
+                yield code, own, self.places_in(code, rows[own]), None
+            else:
+                asked, places = np.unique(rows[own], return_inverse=True)
+                yield code, own, places, new.select(asked)
+
+    def routed(self, asked: Asked) -> Iterator[tuple[int, np.ndarray, Asked]]:
         """Yield each code, the places among those asked that have it, and what to ask there."""
         if isinstance(asked, NewRows):
             for code, own in rows_by_code(self.codes_of_new(asked)):
@@ -178,6 +202,37 @@ class Routed:
         else:
             for code, own in rows_by_code(self.codes_of_rows(asked)):
                 yield code, own, self.places_in(code, asked[own])
+
+
+@dataclass(frozen=True)
+class RoutedDrift:
+    """Effects of periods, each user's in the model of their segment: as `Drift` of one model."""
+
+    answers: Routed
+
+    def of_pairs(self, rows: np.ndarray, columns: np.ndarray, new: NewRows | None, times: Any
+                 ) -> np.ndarray:
+        """Return what times add to the scores of pairs."""
+        total, moments = np.zeros(len(rows)), self._moments(times, len(rows))
+        for code, own, places, some in self.answers.routed_pairs(rows, new):
+            total[own] = self._in(code).of_pairs(places, columns[own], some, moments(own))
+        return total
+
+    def on(self, scorer: SegmentScorer, asked: Asked, times: Any) -> SegmentScorer:
+        """Return the scorer of users at their moments."""
+        moments = self._moments(times, scorer.n_rows)
+        parts = [Part(own, self._in(code).on(part.scorer, some, moments(own))) for part, (
+            code, own, some) in zip(scorer.parts, self.answers.routed(asked), strict=True)]
+        return SegmentScorer(scorer.n_rows, scorer.n_items, parts)
+
+    def _in(self, code: int) -> Any:
+        return cast(Any, self.answers.answers(code)).drift
+
+    def _moments(self, times: Any, n: int) -> Callable[[np.ndarray], Times]:
+        """Return what gives the moments of some of n."""
+        known: Times = self._in(FALLBACK).times
+        numbers = moments_of(known, times, n)
+        return lambda own: Times.stated(numbers[own], known.kind)
 
 
 # -------------------------------------------------------------------------- who is where
