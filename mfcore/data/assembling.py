@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data import canonical
-from mfcore.data.ids import factorize_for_fit
+from mfcore.data.ids import Ids, factorize_for_fit
 
 
 class Assembled(NamedTuple):
@@ -42,5 +42,6 @@ def assembled(users: Any, items: Any, duplicates: canonical.Duplicates, *, value
     matrix = sp.csr_array((merged["values"], columns, indptr), shape=shape)
     if times is not None:
         times = replace(times, numbers=merged["times"])
-    return Assembled(matrix, {"weights": merged.get("weights"), "user_ids": user_ids,
-                              "item_ids": item_ids, "times": times}, merged)
+    return Assembled(matrix, {"weights": merged.get("weights"), "times": times,
+                              "user_ids": Ids.of_distinct(user_ids),
+                              "item_ids": Ids.of_distinct(item_ids)}, merged)

@@ -249,7 +249,7 @@ def factorize_for_fit(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     Elsewhere they are one id, so that a column with both would make two rows of one.
     """
     distinct, rows = factorize(name, values)
-    if distinct.dtype != object:
+    if distinct.dtype != object or all_text(distinct):
         return distinct, rows
     if twins := {str(each) for each in distinct if is_integer(each)}.intersection(distinct):
         raise ValueError(f"{name} must not be integers and their text in one column, got "
@@ -257,8 +257,15 @@ def factorize_for_fit(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     return distinct, rows
 
 
+def all_text(values: Iterable[Any]) -> bool:
+    """Return whether all values are plain text, which needs no other check; quick."""
+    return set(map(type, values)) <= {str}
+
+
 def _checked(name: str, codes: Mapping[Any, int], rows: np.ndarray) -> list[Any]:
     """Return distinct ids; whole decimals, as databases have them, become integers."""
+    if all_text(codes):
+        return list(codes)
     found, missing = list(codes), np.fromiter(map(validation.is_missing, codes), bool, len(codes))
     if missing.any():
         lines = np.flatnonzero(missing[rows])
@@ -298,17 +305,30 @@ class Ids:
                              f"{distinct} differ")
         self.__setstate__({"values": array})
 
+    @classmethod
+    def of_distinct(cls, values: np.ndarray) -> Ids:
+        """Return ids that are known to be sound and distinct."""
+        made = object.__new__(cls)
+        made.__setstate__({"values": values})
+        return made
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.values.flags.writeable = False         # a pickle does not keep it
+
+    def extended(self, fresh: np.ndarray) -> Ids:
+        """Return ids with further ones, distinct and unknown, behind them."""
+        made = Ids.of_distinct(np.concatenate([self.values, fresh.astype(self.values.dtype)]))
+        if "_by_value" in vars(self):               # (to look all of them up anew takes longer)
+            further = zip(fresh.tolist(), range(len(self.values), len(made.values)), strict=True)
+            made.__dict__["_by_value"] = {**self._by_value, **dict(further)}
+        return made
 
     def select(self, rows: np.ndarray) -> Ids:
         """Return the ids of some rows; those of distinct rows are distinct."""
         if len(np.unique(rows)) < len(rows):
             return Ids("ids", self.values[rows])
-        made = object.__new__(Ids)
-        made.__setstate__({"values": self.values[rows]})
-        return made
+        return Ids.of_distinct(self.values[rows])
 
     @cached_property
     def _by_value(self) -> dict[Any, int]:
@@ -317,7 +337,7 @@ class Ids:
     @cached_property
     def _by_text(self) -> dict[str, int]:
         """The row of each text; none of a text that two ids share, as those of 1 and "1"."""
-        if all(type(value) is str for value in self._by_value):
+        if all_text(self._by_value):
             return self._by_value
         texts = [text_of("ids", value) for value in self._by_value]
         count = Counter(texts)

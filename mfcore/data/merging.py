@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data import canonical
 from mfcore.data.chunks import column_counts
-from mfcore.data.ids import Ids, as_int64, as_vector, factorize_for_fit
+from mfcore.data.ids import Ids, all_text, as_int64, as_vector, factorize_for_fit
 from mfcore.data.ratings import Ratings, names_of
 from mfcore.data.renumber import renumber_items
 
@@ -177,8 +177,7 @@ def _names(name: str, known: Ids | None, size: int, own: Ids | None, named: Any,
     if given is None:
         return _numbered(name, known, size, n_given)
     if known is not None:
-        is_text = known.values.dtype == given.dtype == object and \
-            all(type(each) is str for each in given.tolist())
+        is_text = known.values.dtype == given.dtype == object and all_text(given)
         return given if is_text else known.in_kind(name, given)
     whole, fits = as_int64(given)
     if not fits.all():
@@ -207,9 +206,7 @@ def _extended(name: str, known: Ids, fresh: np.ndarray) -> Ids:
     if len(factorized) < len(fresh):
         raise ValueError(f"{name} must be distinct, got {len(fresh)} new ones of which "
                          f"{len(factorized)} differ")
-    made = object.__new__(Ids)
-    made.__setstate__({"values": np.concatenate([known.values, fresh.astype(known.values.dtype)])})
-    return made
+    return known.extended(fresh)
 
 
 def _refuse_transposed(old: Ratings, new: Ratings, users: Any, items: Any) -> None:
