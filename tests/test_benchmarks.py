@@ -234,7 +234,8 @@ def tiny(folder, monkeypatch):
 
 @pytest.mark.parametrize(("name", "contestant"), [
     (name, contestant) for name, case in NARROW.items() for contestant in case.contestants
-    if not name.endswith("_ml100k")])               # (the same as others, on data of the network)
+    if not name.endswith("_ml100k")                 # (the same as others, on data of the network)
+    and "never compiled" not in contestant])        # (half a minute of compilation and no more)
 def test_every_contestant_runs_and_is_judged(name, contestant, tiny):
     case = NARROW[name]
     if why := machine.missing(case.contestants[contestant].needs):
