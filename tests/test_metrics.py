@@ -402,6 +402,19 @@ def test_midranks_share_a_tie_and_ignore_masked_cells():
     assert str(found.tolist()) == "[3.0, 1.0, nan]"
     assert near.tolist() == [3, 1, 0]
     assert kernels.count_candidates(scores).tolist() == [5]
+    scores = np.array([[1.0, np.nan], [2.0, 0.0]])
+    assert kernels.count_candidates(scores).tolist() == [-1, 2]
+
+
+@pytest.mark.kernel
+def test_cells_in_any_order_are_counted_in_their_own_rows():
+    random = np.random.default_rng(0)
+    scores = random.integers(0, 6, (3, 40)).astype(float)
+    rows, columns = random.integers(0, 3, 60), random.integers(0, 40, 60)
+    found, near, _ = midranks(scores, rows, columns)
+    value, own = scores[rows, columns][:, None], scores[rows]
+    np.testing.assert_array_equal(near, (own == value).sum(axis=1))
+    np.testing.assert_array_equal(found, (own > value).sum(axis=1) + (near + 1) / 2)
 
 
 @pytest.mark.kernel
