@@ -27,6 +27,7 @@ RESULT = Path(__file__).parent / "results" / "times.json"
 PERIODS = {"user_periods": 10, "item_periods": 10}
 MODELS = {"MatrixFactorization": lambda **o: MatrixFactorization(16, **o),
           "BayesianMF": lambda **o: BayesianMF(16, n_epochs=120, burn_in=40, keep=40, **o)}
+DENSE = 600, 300        # users and items where users have seventeen ratings in a tenth, not five
 # Where users have six ratings each: models, and in how many of the folds.
 SMALLER = {"MatrixFactorization": (MODELS["MatrixFactorization"], 5),
            "BayesianMF": (lambda **o: BayesianMF(8, n_epochs=80, burn_in=20, keep=30, **o), 2)}
@@ -69,17 +70,19 @@ def on_planted(kind: str, shape: tuple[int, int], nnz: int, models: Any, seeds: 
                 seconds = time.process_time() - began
                 timed = {"times": times[held]} if periods else {}
                 error = model.predict(users[held], items[held], **timed) - score[held]
-                rows.append({"data": kind, "ratings": nnz, "model": name, "seed": seed,
+                rows.append({"data": kind, "ratings": nnz, "users": shape[0], "model": name,
+                             "seed": seed,
                              "periods": bool(periods), "seconds": round(seconds, 3),
                              "rmse": round(float(np.sqrt(np.mean(error ** 2))), 5)})
                 print(rows[-1], flush=True)
     return rows
 
 
-def rows_of_days(seeds: range) -> list[dict[str, Any]]:
+def rows_of_days(seeds: range, shape: tuple[int, int] = (2000, 1000),
+                 kinds: tuple[str, ...] = ("none", "biases", "vectors")) -> list[dict[str, Any]]:
     """Return errors of the other way: a row for each user and tenth, with the user as feature."""
-    rows, shape, nnz = [], (2000, 1000), 100_000
-    for kind in ("none", "biases", "vectors"):
+    rows, nnz = [], 100_000
+    for kind in kinds:
         for seed in seeds:
             users, items, times, values, score = planted(kind, seed, shape, nnz)
             held = np.random.default_rng(seed + 100).random(nnz) < 0.1
@@ -92,7 +95,8 @@ def rows_of_days(seeds: range) -> list[dict[str, Any]]:
             seconds = time.process_time() - began
             known = np.isin(split, train.user_ids) & held
             error = model.predict(split[known], items[known]) - score[known]
-            rows.append({"data": kind, "ratings": nnz, "model": "BayesianMF, rows of tenths",
+            rows.append({"data": kind, "ratings": nnz, "users": shape[0],
+                         "model": "BayesianMF, rows of tenths",
                          "seed": seed, "periods": True, "seconds": round(seconds, 3),
                          "rmse": round(float(np.sqrt(np.mean(error ** 2))), 5)})
             print(rows[-1], flush=True)
@@ -134,6 +138,8 @@ def main() -> None:
             on_planted(kind, (2000, 1000), 100_000, MODELS, range(3))]
     rows += on_planted("biases", (6000, 3700), 1_000_000, ["MatrixFactorization"], range(1))
     rows += rows_of_days(range(1))
+    rows += on_planted("vectors", DENSE, 100_000, ["BayesianMF"], range(3))
+    rows += rows_of_days(range(3), DENSE, ("vectors",))
     result = {"command": "python -m benchmarks.times", "machine": environment(1), "planted": rows,
               "movietweetings-100k": on_tweets()}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
