@@ -32,6 +32,7 @@ from mfcore.metrics.evaluate import evaluate
 from mfcore.models import registry
 from mfcore.models.storage import load
 from mfcore.progress import alone, progress_bar
+from mfcore.solvers.als import sides_as_large
 from mfcore.solvers.sample import LEAST_CELLS
 
 NOTE = "kernels.json"
@@ -162,6 +163,8 @@ def _tasks(names: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
             yield name, partial(_asked, made, stars, **given)
         if large is not None and name in ("MatrixFactorization", "ImplicitMF"):
             yield name, partial(_fitted, made, large)
+            for each in (stars, tenths, weighted):
+                yield name, partial(_fitted_as_large, made, each)
 
 
 FILES = {"numbers": "user,item,rating,timestamp\n3,2,4,30\n1,3,2.5,10\n2,1,1e0,20\n",
@@ -184,6 +187,11 @@ def _fitted(made: Any, ratings: Ratings, **given: Any) -> Any:
     model = made()
     sizes = {name: value for name, value in SIZES.items() if name in model.get_params()}
     return model.set_params(**sizes).fit(ratings, **given)
+
+
+def _fitted_as_large(made: Any, ratings: Ratings) -> None:
+    with sides_as_large():
+        _fitted(made, ratings)
 
 
 def _asked(made: Any, ratings: Ratings, **given: Any) -> None:

@@ -13,6 +13,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore.data.features import one_hot
-from mfcore.solvers import als
+from mfcore.solvers.als import sides_as_large
 
 
 def ratings(n_users: int, n_items: int, per_user: int, seed: int) -> mfcore.Ratings:
@@ -55,9 +56,9 @@ def peak(work: Callable[[], Any]) -> int:
 def measured(made: Any, params: dict[str, Any], shape: tuple[int, int], per_user: int,
              groups: int = 0, asks: int = 1) -> dict[str, int]:
     """The peaks of fit, and of recommend and evaluate where `asks` is 1."""
-    large = als.LARGE
-    for als.LARGE in (0, large):                # compiles kernels, those of large sides too
-        _peaks(made(**params), (50, 200), 5, params["n_threads"], groups, asks)
+    for kernels in (sides_as_large(), nullcontext()):                          # compiles kernels
+        with kernels:
+            _peaks(made(**params), (50, 200), 5, params["n_threads"], groups, asks)
     return _peaks(made(**params), shape, per_user, params["n_threads"], groups, asks)
 
 

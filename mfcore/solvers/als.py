@@ -23,7 +23,8 @@ tolerance (near.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,6 +44,17 @@ from mfcore.validation import DivergenceError
 RUN_UP = 2        # sweeps of conjugate gradient before the first exact one
 LARGE = 2**20     # bytes of a frozen side in float32 that sweeps read rounded and packed
 SUMS = np.float64  # type of the products over all columns that exact rows are made of
+
+
+@contextmanager
+def sides_as_large() -> Iterator[None]:
+    """Read sides of every size as large ones are read, so that a few ratings need their kernels."""
+    global LARGE
+    before, LARGE = LARGE, 0
+    try:
+        yield
+    finally:
+        LARGE = before
 
 
 def run_up(at: Factors, sweep: Callable[[], float]) -> None:
