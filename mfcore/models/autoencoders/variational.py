@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from mfcore.nn.layers import Dropout, Layer
 from mfcore.nn.network import Trainer
 from mfcore.nn.normalise import Activate, LayerNorm
 from mfcore.nn.optimizers import Adam
-from mfcore.nn.parameters import packed, unpack
+from mfcore.nn.parameters import packed
 from mfcore.parallel import Pool
 from mfcore.solvers.rows import RowSGD, Stage
 
@@ -210,11 +211,9 @@ def composite_solver(model: Any, network: Variational, ratings: Ratings,
     _, *layers = network.encoder.layers                        # type: ignore[attr-defined]
     whole = Variational(Sequential(*layers), network.decoder, network.head)
     whole.prior = CompositePrior(*model.prior)
-    old = composite_network(model, ratings.shape, None)
+    old = deepcopy(network)
     parts = network.encoder.parameters(), network.head.parameters()
     past = packed(old.encoder.parameters())
-    past[...] = np.concatenate([p.value.ravel() for p in parts[0]])
-    unpack(past, old.encoder.parameters())
 
     def make(chosen: np.ndarray, drawn: np.random.Generator, pool: Pool) -> tuple[Any, ...]:
         given, target = rows[chosen], Target(x[chosen])
