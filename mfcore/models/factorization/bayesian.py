@@ -204,7 +204,7 @@ class BayesianMF(Recommender):
             self.answers().levels.numbers_of(ratings)
 
     def check_parts(self) -> None:
-        """Raise for parts of a file that no fit leaves."""
+        """Raise ValueError for parts of a file that no fit leaves."""
         super().check_parts()
         check_effects(self)
         if not (self.noise_precision_ > 0).all():

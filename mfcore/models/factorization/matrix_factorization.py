@@ -249,7 +249,7 @@ class MatrixFactorization(Recommender):
             check_labels(ratings, self.unknown_weight)
 
     def check_parts(self) -> None:
-        """Raise for parts of a file that no fit leaves."""
+        """Raise ValueError for parts of a file that no fit leaves."""
         super().check_parts()
         check_effects(self)
 
