@@ -20,6 +20,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_HOME / "mfcore" / "numba"))
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
 from numba.core.dispatcher import Dispatcher  # noqa: E402
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ _compile = Dispatcher.compile
 
 
 def _compile_untraced(kernel: Dispatcher, signature: Any) -> Any:
-    """Compile in a thread that coverage does not follow: traced, Numba takes half as long again."""
-    if sys.gettrace() is None:
+    """Compile in a thread that coverage does not follow: traced, Numba takes half as long again.
+
+    A thread that holds Numba's lock, because it is compiling already, does not wait for another.
+    """
+    if sys.gettrace() is None or global_compiler_lock.is_locked():
         return _compile(kernel, signature)
     with ThreadPoolExecutor(1, initializer=sys.settrace, initargs=(None,)) as untraced:
         return untraced.submit(_compile, kernel, signature).result()
