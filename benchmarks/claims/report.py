@@ -26,8 +26,8 @@ COLUMNS = {"generated": "planted", "MovieLens 100K": "ml-100k", "MovieTweetings"
 HEAD = """# The claims study
 
 Thirteen claims about factorization and its relatives, each tried in the same way: for every arm and
-fold as many settings drawn and compared on validation data, the best tested once; differences
-paired by fold, positive in favour of the sentence, with Student's 95 % interval. Generated data are
+fold as many settings drawn, and the library's defaults, are compared on validation data, and the
+best is tested once; differences are paired by fold, positive in favour of the sentence, with Student's 95 % interval. Generated data are
 drawn anew for each fold. Real data are split anew (MovieLens 100K rated: its five published folds),
 and splits share ratings: the interval "of splits" allows for that, after Nadeau and Bengio (2003).
 
