@@ -135,7 +135,7 @@ class Estimator:
         raise NotImplementedError
 
     def check_parts(self) -> None:
-        """Raise ValueError for parts of a file that no fit leaves: counts that are not of its ratings."""
+        """Raise ValueError for parts that no fit leaves: counts that are not of its ratings."""
         cells = self.ratings_.by_user
         known = np.diff(cells.indptr), column_counts(cells.indices, cells.shape[1])
         for side, counts in zip((self.users_, self.items_), known, strict=True):
