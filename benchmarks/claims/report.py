@@ -25,11 +25,12 @@ COLUMNS = {"generated": "planted", "MovieLens 100K": "ml-100k", "MovieTweetings"
            "Online Retail": "online-retail"}       # of the overview: how their data's names begin
 HEAD = """# The claims study
 
-Thirteen claims about factorization and its relatives, each tried in the same way: for every arm and
-fold as many settings drawn, and the library's defaults, are compared on validation data, and the
-best is tested once; differences are paired by fold, positive in favour of the sentence, with Student's 95 % interval. Generated data are
-drawn anew for each fold. Real data are split anew (MovieLens 100K rated: its five published folds),
-and splits share ratings: the interval "of splits" allows for that, after Nadeau and Bengio (2003).
+Thirteen claims about factorization and its relatives, each tried in the same way: for every arm
+and fold as many settings drawn, and the library's defaults, are compared on validation data, and
+the best is tested once; differences are paired by fold, positive in favour of the sentence, with
+Student's 95 % interval. Generated data are drawn anew for each fold. Real data are split anew
+(MovieLens 100K rated: its five published folds), and splits share ratings: the interval "of
+splits" allows for that, after Nadeau and Bengio (2003).
 
 | verdict | what it means |
 |---|---|
