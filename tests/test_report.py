@@ -86,6 +86,15 @@ def test_a_rate_is_work_by_time(folder):
                    "25%"]
 
 
+def test_a_rate_of_kernels_from_before_the_floor_was_measured_is_left_out(folder):
+    path = folder / "growth.json"
+    result = json.loads(path.read_text())
+    for point in result["points"]:
+        del point["floor"]
+    harness.write(path, result)
+    assert tables.limits(folder).rows == []
+
+
 def test_the_page_needs_nothing_else(folder):
     pytest.importorskip("matplotlib")
     from benchmarks.page import page

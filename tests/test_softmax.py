@@ -304,6 +304,20 @@ def test_the_temperature_of_the_better_short_fit_is_taken_and_kept(tmp_path):
     assert SoftmaxMF(8, temperature=0.3, n_epochs=1).fit(cells).temperature_ == 0.3
 
 
+@pytest.mark.parametrize(("batch_size", "epochs"), [(256, 2), (50_000, 8)])
+def test_a_search_for_a_temperature_costs_little_more_with_wide_batches(
+        batch_size, epochs, monkeypatch):
+    cells = sp.csr_array((np.random.default_rng(0).random((1500, 60)) < 0.5).astype(float))
+    seen = []
+    monkeypatch.setattr(RankingAdam, "epoch", lambda made, at, pool: seen.append(made.cells.nnz))
+    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 4)) for n in cells.shape))
+    warmest(RankingAdam(
+        cells, Ranked(Softmax(0.1), True, 0.0), Negatives(None, False), (None, None),
+        Adam(0.01, lazy=True), batch_size, seed=0, start=SpectralStart(cells, 1.0),
+        taus=(0.1, 0.2)), at, Pool(1))
+    assert len(seen) == 2 * epochs
+
+
 def test_an_epoch_visits_every_chosen_cell_once_in_an_order_of_its_own():
     made = solver(5)
     orders = []

@@ -34,13 +34,13 @@ def pressed(space: Space, folds: Sequence[tuple[list[dict[str, Any]], Mapping[st
 
 def paying(space: Space, tried: list[dict[str, Any]], cell: Mapping[str, Any], least: float,
            lower: bool) -> Iterator[str]:
-    """Yield the ends that one fold chose and that pay."""
+    """Yield the ends that one fold chose and that pay (older results lack the last trial)."""
     losses = [math.inf if value is None else value if lower else -value
               for value in cell["trials"]]
     for name, each in space.items():
         end = end_of(each, cell["settings"].get(name))
         if end:
-            inside = [loss for loss, settings in zip(losses, tried, strict=False)
+            inside = [loss for loss, settings in zip(losses, tried[:len(losses)], strict=True)
                       if end_of(each, settings.get(name)) != end]
             if min(inside, default=math.inf) - min(losses) > least:
                 yield f"{name} {end}"

@@ -106,6 +106,8 @@ def unsettled(summaries: Sequence[np.ndarray]) -> tuple[float, float] | None:
     ----------
     summaries : sequence of ndarray, shape (n,) each, n >= 8
     """
+    from scipy.stats import rankdata  # (slow to import, and only fits ask)
+
     n, found = len(summaries[0]) // 2, []
     share = float(fdtri(1, 2 * n - 2, 1 - CHANCE / len(summaries)))
     limit = max(MOST_R, np.sqrt((n - 1 + share) / n))
@@ -115,12 +117,6 @@ def unsettled(summaries: Sequence[np.ndarray]) -> tuple[float, float] | None:
         if r > limit or effective < LEAST_EFFECTIVE <= len(draws) / 3:
             found.append((r, effective))
     return max(found, default=None)
-
-
-def rankdata(x: np.ndarray) -> np.ndarray:
-    """Return ranks from 1, the mean rank where numbers are equal."""
-    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
 
 
 def _chain(name: str, draws: Any) -> np.ndarray:

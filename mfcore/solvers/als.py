@@ -9,7 +9,7 @@ A half-sweep solves the row systems of objectives/quadratic.py
 * "cg": by a few conjugate gradient steps that start from the current row (kernels/cg.py),
   in the eigenbasis of the frozen side's Gram, where the sum over all cells is diagonal
   (Hu, Koren, Volinsky 2008; Takács, Pilászy, Tikk 2011 for the warm start).  They wait for the
-  memory: a large frozen side is read rounded to bfloat16, which moves the loss by 1e-6 of itself.
+  memory: a large frozen side is read rounded to bfloat16, which moves the loss by 1e-5 of itself.
 
 A fit begins with items from a sample of the users (sample.py), as part of its first epoch.  With
 too few ratings for that, an exact fit begins with two sweeps of conjugate gradient: next to

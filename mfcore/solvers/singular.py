@@ -34,13 +34,12 @@ from mfcore.nn.sparse import times
 from mfcore.objectives.factors import LinearScorer
 from mfcore.parallel import GRAM_ROWS, Pool, gram, tiled_product
 from mfcore.solvers.loop import Solver
-from mfcore.solvers.ranked import ndcg_of
+from mfcore.solvers.ranked import ndcg_of, parted
 from mfcore.validation import DivergenceError
 
 EXTRA = 32          # columns beyond those asked for
 LOST = 16           # roundings of the largest θ below which a direction is not there
-# Of cells by which a width is chosen: their share, and the most and the fewest users to rank for.
-HELD, MOST_USERS, LEAST_USERS = 0.1, 1000, 10
+LEAST_USERS = 10    # by whose held-out cells a width is chosen
 
 
 @dataclass
@@ -147,14 +146,7 @@ def best_width(X: sp.csr_array, k: int, n_epochs: int, random: np.random.Generat
 
     The vectors of the other cells are nested, so that one iteration serves all widths.
     """
-    held = random.random(X.nnz) < HELD
-    known = X.copy()
-    known.data[held] = 0
-    known.eliminate_zeros()
-    indptr = np.append(0, np.cumsum(held))[X.indptr]
-    asked = sp.csr_array((np.ones(indptr[-1], bool), X.indices[held], indptr), shape=X.shape)
-    rows = np.flatnonzero((np.diff(known.indptr) > 0) & (np.diff(indptr) > 0))
-    rows = np.sort(random.permutation(rows)[:MOST_USERS])
+    known, held, rows = parted(X, random)
     if len(rows) < LEAST_USERS:
         return k
     solver, at = SubspaceIteration(known, known.T.tocsr(), k), drawn(k, X.shape, X.dtype, random)
@@ -165,6 +157,6 @@ def best_width(X: sp.csr_array, k: int, n_epochs: int, random: np.random.Generat
     some, most = known[rows], min(k, at.Q.shape[1])
     P, widths = times(some, at.Q, pool), [*(2**f for f in range(most.bit_length())
                                             if 2**f < most), most]
-    values = [ndcg_of(LinearScorer(P[:, :w].copy(), at.Q[:, :w].copy()), some, asked[rows],
+    values = [ndcg_of(LinearScorer(P[:, :w].copy(), at.Q[:, :w].copy()), some, held[rows],
                       pool).mean() for w in widths]
     return int(widths[int(np.argmax(values))])

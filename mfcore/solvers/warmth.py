@@ -15,15 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore.objectives.factors import LinearScorer, unit_rows
 from mfcore.objectives.softmax import Vectors
 from mfcore.parallel import Pool
-from mfcore.solvers.ranked import ndcg_of
+from mfcore.solvers.ranked import MOST_USERS, ndcg_of, parted
 
 STEPS, WIDEST, CELLS = 300, 1024, 500_000
-HELD, MOST_USERS, MOST_DRAWS = 0.1, 1000, 3
+MOST_DRAWS = 3                  # tenths that are tried, where users are few
 
 
 def warmest(solver: Any, at: Vectors, pool: Pool) -> float:
@@ -44,10 +43,7 @@ def _ranked(solver: Any, at: Vectors, random: np.random.Generator, pool: Pool) -
     order = random.permutation(solver.cells.shape[0])
     sizes = np.cumsum(np.diff(solver.cells.indptr)[order])
     users = np.sort(order[:max(1, int(np.searchsorted(sizes, CELLS, side="right")))])
-    cells = solver.cells[users]
-    known, held = _parted(cells, random.random(cells.nnz) < HELD)
-    rows = np.flatnonzero((np.diff(known.indptr) > 0) & (np.diff(held.indptr) > 0))
-    rows = np.sort(random.permutation(rows)[:MOST_USERS])
+    known, held, rows = parted(solver.cells[users], random)
     if not rows.size:
         return [np.zeros(0)] * len(solver.taus)
     values = []
@@ -62,13 +58,3 @@ def _ranked(solver: Any, at: Vectors, random: np.random.Generator, pool: Pool) -
         scorer = LinearScorer(unit_rows(moved.P[rows]), unit_rows(moved.Q))
         values.append(ndcg_of(scorer, known[rows], held[rows], pool))
     return values
-
-
-def _parted(cells: sp.csr_array, is_held: np.ndarray) -> tuple[sp.csr_array, sp.csr_array]:
-    """Return the pattern of the cells that are not held out, and of those that are."""
-    def part(mask: np.ndarray) -> sp.csr_array:
-        indptr = np.append(0, np.cumsum(mask))[cells.indptr]
-        return sp.csr_array((np.ones(indptr[-1], bool), cells.indices[mask], indptr),
-                            shape=cells.shape)
-
-    return part(~is_held), part(is_held)
