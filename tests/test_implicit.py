@@ -262,3 +262,16 @@ def test_implicit_arrives_at_the_same_loss():
     P, Q = theirs(cells, start, 300)
     ours = loss_of_implicit(cells, model.user_factors_, model.item_factors_, alpha=2.3, reg=0.4)
     assert ours == pytest.approx(loss_of_implicit(cells, P, Q, alpha=2.3, reg=0.4), rel=1e-3)
+
+
+# ------------------------------------------------------- counts over four orders of magnitude
+
+@pytest.mark.parametrize("n_factors", [16, 48, 128])
+def test_rows_of_heavy_counts_end_where_folding_them_in_ends(n_factors):
+    random = np.random.default_rng(3)
+    cells = sp.random_array((600, 300), density=0.05, rng=random, format="csr")
+    cells.data = np.ceil(np.exp(random.normal(2.0, 2.0, cells.nnz)))
+    model = ImplicitMF(n_factors, random_state=0, n_threads=1).fit(Ratings(cells))
+    folded, fitted = model.fold_in_users(cells).factors, model.user_factors_
+    far = np.linalg.norm(folded - fitted, axis=1)
+    assert (far < 1e-3 * np.linalg.norm(folded, axis=1).max()).all()

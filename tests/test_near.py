@@ -10,7 +10,7 @@ from naive import as_type, problem, random_problem
 
 from mfcore.parallel import Pool
 from mfcore.solvers import near
-from mfcore.solvers.als import Eigenbasis, row_bounds, solve_exactly
+from mfcore.solvers.als import Eigenbasis, finished_parts, row_bounds, solve_exactly
 
 CASES = {
     "no unknown cells": random_problem(1, 40, 30, 4),
@@ -61,3 +61,26 @@ def test_rows_that_do_not_come_near_in_a_few_steps_are_left(monkeypatch):
     monkeypatch.setattr(near, "STEPS", 1)
     *_, done = solved(dense, as_type(replace(at, P=at.P + 1), np.float32))
     assert not done[dense.stored.sum(axis=1) > 4].any()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("far", [0, 0.5, 1])
+def test_the_last_half_sweep_solves_every_row_whichever_come_near(far, monkeypatch):
+    dense, at = random_problem(6, 40, 50, 32, w0=0.3)
+    dense.stored[:, 12:] = False                     # short enough for a system of their cells
+    at = as_type(at, np.float32)
+    systems = problem(dense, real=np.float32).user_rows(at)
+    exact, steps = at.P.copy(), near.near_rows
+    near_ones = np.arange(40) >= 40 * far
+
+    def some_come_near(basis, systems, P, beta, pool, bounds):
+        done = steps(basis, systems, P, beta, pool, bounds) & near_ones
+        assert near_ones.sum() * 0.9 <= done.sum() <= near_ones.sum()
+        return done
+
+    monkeypatch.setattr(near, "near_rows", some_come_near)
+    monkeypatch.setattr(near, "STEPS", 100)
+    with Pool(2) as pool:
+        solve_exactly(systems, exact, at.beta.copy(), pool)
+        finished_parts(systems, at.P, at.beta, pool)
+    np.testing.assert_allclose(at.P, exact, rtol=0, atol=1e-5 * np.abs(exact).max())

@@ -24,6 +24,7 @@ def short_parts(systems: RowSystems, whole: WholeMatrix, P: np.ndarray, beta: np
                 pool: Pool, bounds: np.ndarray, done: np.ndarray, *, many: bool) -> list[float]:
     """Solve rows of few cells in place, and set `done` for them.
 
+    done : bool, shape (n_rows,); rows that are solved already stay as they are
     many : whether the rows are all of a side, or a part of it
     Returns what they add to Σ_Ω in each chunk.
     """
@@ -49,11 +50,12 @@ def short_parts(systems: RowSystems, whole: WholeMatrix, P: np.ndarray, beta: np
         back = np.ascontiguousarray(V.T)
     rest = (T, *(each.astype(real) for each in (D, c0, c1)), penalty.reg, penalty.bias_reg,
             means.astype(real, copy=False), penalty.bias_means, P, beta, done)
+    given = done.copy()
 
     def solved(lo: int, hi: int) -> float:
         known = solve_short_rows(*systems.cells, systems.Q, systems.gamma, *rest, lo, hi)
         if turns:
-            turn_rows(P, back, P, ~done, lo, hi)
+            turn_rows(P, back, P, given | ~done, lo, hi)
         return float(known)
 
     return pool.over_chunks(solved, bounds)
