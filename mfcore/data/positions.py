@@ -10,6 +10,9 @@ import numpy as np
 from mfcore import validation
 from mfcore.data.ids import Ids, as_int64, as_vector, is_integer
 
+MOST_EMPTY = 1 << 30        # bytes of places that nothing can take
+ENTRY = 16                  # bytes of a place: an id and a score
+
 
 def named_or_none(name: str, ids: Any, size: int) -> Ids | None:
     """Return the checked ids of `size` rows, or None if rows have only numbers."""
@@ -52,6 +55,28 @@ def named(positions: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
     names: np.ndarray = ids[positions]
     names[positions < 0] = None if ids.dtype == object else -1
     return names
+
+
+def filled(k: int, n_lists: int, n_entries: int) -> int:
+    """Return how many of the k places of a list can be taken; the others are to be empty.
+
+    Raises ValueError where these alone would take more than a gibibyte.
+    """
+    empty = n_lists * (k - n_entries) * ENTRY
+    if empty > MOST_EMPTY:
+        raise ValueError(f"k must be <= {n_entries}, as many as there are to list, got {k}: the "
+                         f"empty places of {n_lists:,} lists would take {empty / 1e6:,.0f} MB")
+    return min(k, n_entries)
+
+
+def lengthened(places: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return lists with k places each; those that are new hold -1 and -inf."""
+    n, held = places.shape
+    if held == k:
+        return places, scores
+    longer = np.full((n, k), -1, places.dtype), np.full((n, k), -np.inf, scores.dtype)
+    longer[0][:, :held], longer[1][:, :held] = places, scores
+    return longer
 
 
 def is_one_row(given: Any) -> bool:

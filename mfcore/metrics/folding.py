@@ -142,7 +142,8 @@ def folding(model: Any, k: int = 10, *, users: Any = None,
     folding : float
         NaN if no user has both a rating and a recommendation.
     """
-    k = validation.count("k", k)
+    model.check_fitted()
+    k = min(validation.count("k", k), model.n_items_)
 
     def gaps(scored: ScoredRows, masks: Masks, related: RelatednessScorer
              ) -> tuple[np.ndarray, ...]:
@@ -172,7 +173,8 @@ def spurious_pairs(model: Any, n: int = 20, *, k: int = 10, users: Any = None,
     pairs : list of SpuriousPair
         By decreasing q_s − q_r; ties in the order of the users, then of their lists.
     """
-    n, k = validation.count("n", n), validation.count("k", k)
+    model.check_fitted()
+    n, k = validation.count("n", n), min(validation.count("k", k), model.n_items_)
     known = titles_of(titles, model.ratings_)
 
     def listed(scored: ScoredRows, masks: Masks, related: RelatednessScorer
@@ -205,7 +207,6 @@ def _over_blocks(model: Any, users: Any, relatedness: Relatedness | None,
 
     The first of its arrays are rows of the block, and are counted from the first user here.
     """
-    model.check_fitted()
     model.check_seen()
     rows = np.arange(model.n_users_) if users is None else model.ratings_.known_users(users)
     if relatedness is None:

@@ -34,23 +34,25 @@ OWN = 0.01          # share of p that is mixed into q, so that the divergence is
 class Lists:
     """The best items of each row, and those of equal score that found no place.
 
-    items, scores : shape (n, k), best first; −1 and −inf at missing places
+    items, scores : shape (n, w), best first; −1 and −inf at missing places
     tied : CSR pattern, shape (n, n_items): not in `items`, with the score of the last of them
+    k : places of a list, w at least: those beyond w are empty
     """
 
     items: np.ndarray
     scores: np.ndarray
     tied: sp.csr_array
-
-    @property
-    def k(self) -> int:
-        """Number of places."""
-        return int(self.items.shape[1])
+    k: int
 
     @cached_property
     def chances(self) -> sp.csr_array:
         """The chance of each item to be in each list, shape (n, n_items)."""
-        return self.weights(np.ones(self.k))
+        return self.weights(np.ones(self.width))
+
+    @property
+    def width(self) -> int:
+        """Places that can hold an item."""
+        return int(self.items.shape[1])
 
     def weights(self, steps: np.ndarray) -> sp.csr_array:
         """Return the expected steps[place] of each item, 0 where it is in no list."""
@@ -83,19 +85,20 @@ def best_lists(scores: np.ndarray, items: np.ndarray, best: np.ndarray, k: int) 
     ----------
     scores : ndarray, shape (n, n_items)
         -inf in masked cells.
-    items, best : ndarray, shape (n, more than k)
+    items, best : ndarray, shape (n, more than k, or than n_items)
         What is best in each row, and its scores.
     """
-    last = best[:, k - 1]
-    rows = np.flatnonzero((last == best[:, k]) & (last > -np.inf))
+    w = min(k, items.shape[1] - 1)
+    last = best[:, w - 1]
+    rows = np.flatnonzero((last == best[:, w]) & (last > -np.inf))
     ties = scores[rows] == last[rows, None]
-    np.put_along_axis(ties, items[rows, :k], False, axis=1)
+    np.put_along_axis(ties, items[rows, :w], False, axis=1)
     counts = np.zeros(len(scores), np.int64)
     counts[rows] = np.count_nonzero(ties, axis=1)
     columns = np.flatnonzero(ties) % max(1, ties.shape[1])
     tied = sp.csr_array((np.ones(len(columns)), columns.astype(np.int32),
                          np.concatenate([[0], np.cumsum(counts)])), shape=scores.shape)
-    return Lists(items[:, :k], best[:, :k], tied)
+    return Lists(items[:, :w], best[:, :w], tied, k)
 
 
 def as_lists(items: Any, n_items: int) -> Lists:
@@ -106,7 +109,7 @@ def as_lists(items: Any, n_items: int) -> Lists:
     found = np.full(given.shape, -1)
     found[given != -1] = validation.positions("items", given[given != -1], n_items)
     order = np.broadcast_to(-np.arange(given.shape[1], dtype=float), given.shape)
-    return Lists(found, order, sp.csr_array((len(given), n_items)))
+    return Lists(found, order, sp.csr_array((len(given), n_items)), given.shape[1])
 
 
 # ---------------------------------------------------------------------- of each list
@@ -179,7 +182,7 @@ def entropy(lists: Lists, categories: sp.csr_array, patience: float | None = Non
 
     With `patience`, the item at place r weighs patience^(r − 1).
     """
-    W = lists.chances if patience is None else lists.weights(patience ** np.arange(lists.k))
+    W = lists.chances if patience is None else lists.weights(patience ** np.arange(lists.width))
     q = shares(W, categories)
     return np.asarray(-np.sum(q * np.log2(np.where(q > 0, q, 1)), axis=1))
 
@@ -261,7 +264,7 @@ def coverage(unlisted: np.ndarray) -> float:
 
 def exposure(lists: Lists) -> sp.csr_array:
     """Return patience^(r − 1) of the item at place r of each list."""
-    return lists.weights(PATIENCE ** np.arange(lists.k))
+    return lists.weights(PATIENCE ** np.arange(lists.width))
 
 
 def gini(counts: np.ndarray) -> float:

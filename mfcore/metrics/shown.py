@@ -74,8 +74,8 @@ class Shown:
 
     def __init__(self, catalogue: Catalogue, scored: ScoredRows, longest: int, block: Block,
                  rows: np.ndarray) -> None:
-        self.catalogue, self.scored, self.longest = catalogue, scored, longest
-        self.scores = scored.scores
+        self.catalogue, self.scored, self.scores = catalogue, scored, scored.scores
+        self.longest = min(longest, self.scores.shape[1])
         self.block, self.rows = block, rows
         self._lists: dict[tuple[str, int], Lists] = {}
         self._gaps: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.chunks import Columns
+from mfcore.data.positions import filled, lengthened
 from mfcore.kernels import topk as kernels
 from mfcore.metrics.fitted import Scorer, Settling
 from mfcore.parallel import Pool, row_chunks
@@ -103,23 +104,25 @@ def top_k(scorer: Scorer, k: int, *, seen: Any = None, allowed: Any = None,
     Raises
     ------
     ValueError
-        For NaN among the scores that are not left out, k < 1, or masks of another shape.
+        For NaN among the scores that are not left out, k < 1, masks of another shape, or so large
+        a k that places without an item would take more than a gibibyte.
     MemoryError
         With the bytes needed: see `needed`.
     """
     k = validation.count("k", k)
+    held = max(1, filled(k, scorer.n_rows, scorer.n_items))
     masks = Masks((scorer.n_rows, scorer.n_items), seen=seen, allowed=allowed,
                   excluded=excluded)
 
     def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        return masked_block(scorer, masks, start, stop).chosen(k)
+        return masked_block(scorer, masks, start, stop).chosen(held)
 
     try:
         parts = pool.map(work, score_blocks(scorer))
         columns, scores = map(np.concatenate, zip(*parts, strict=True))
         pool.map(lambda lo, hi: settle_lists(scorer, lo, columns[lo:hi], scores[lo:hi]),
-                 row_chunks(scorer.n_rows, max(1, LISTED_AT_A_TIME // k)))
-        return columns, scores
+                 row_chunks(scorer.n_rows, max(1, LISTED_AT_A_TIME // held)))
+        return lengthened(columns, scores, k)
     except MemoryError:
         least = needed(scorer.n_rows, scorer.n_items, k, pool.n_threads)
         raise MemoryError(

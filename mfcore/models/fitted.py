@@ -197,7 +197,7 @@ def best_items(model: Any, query: Query, users: Any = None, k: int = 10,
     """Return the k best items of each user under a query: see `Recommender.recommend`."""
     model.check_fitted()
     table = framing(model, as_frame, titles)
-    k = validation.count("k", k)
+    k = length_of_lists(k, model.n_items_, table)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
     drift = None if times is None else drift_for(model, query.similarity)
@@ -240,6 +240,12 @@ def framing(model: Any, as_frame: Any, titles: Any = None) -> Any:
     from mfcore.models.answering.table import Framing
 
     return Framing(model, as_frame, titles)
+
+
+def length_of_lists(k: Any, n_entries: int, table: Any = None) -> int:
+    """Return the checked k; a frame has no rows for empty places."""
+    length = validation.count("k", k)
+    return length if table is None else min(length, n_entries)
 
 
 def framed(table: Any, side: str, asked: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Any:

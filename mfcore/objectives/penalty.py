@@ -65,10 +65,12 @@ class Penalty:
 
     def value(self, X: np.ndarray, bias: np.ndarray, learns_bias: bool) -> float:
         """Return Σ λ ‖X − M‖² + Σ λᵇ (bias − μ)² in float64."""
-        total = 0.0
-        for start, stop in row_chunks(len(X), 8192):
-            D = X[start:stop].astype(np.float64) - self.means_of(slice(start, stop))[0]
-            total += float(self.reg[start:stop] @ np.einsum("uf,uf->u", D, D))
+        def squares(rows: slice) -> float:          # (its array is gone before the next is made)
+            D = X[rows].astype(np.float64)
+            D -= self.means_of(rows)[0]
+            return float(self.reg[rows] @ np.einsum("uf,uf->u", D, D))
+
+        total = sum((squares(slice(*chunk)) for chunk in row_chunks(len(X), 8192)), 0.0)
         if learns_bias:
             total += float(self.bias_reg @ (bias.astype(np.float64) - self.bias_means) ** 2)
         return total

@@ -11,8 +11,10 @@ import numpy as np
 from mfcore import persistence, validation
 from mfcore.data.ids import Ids, as_vector
 from mfcore.data.positions import (
+    filled,
     is_one_row,
     known_positions,
+    lengthened,
     named,
     named_or_none,
     positions_of,
@@ -203,14 +205,16 @@ class Served:
             asked = np.arange(self.n_users_) if users is None else \
                 find("users", users, self._users, self.n_users_)
             rows = [(self._answers.known(int(row)), self._seen(int(row))) for row in asked]
-        best = np.full((len(rows), k), -1, np.int64)
+        held = filled(k, len(rows), self.n_items_)
+        best = np.full((len(rows), held), -1, np.int64)
         scores: np.ndarray | None = None
         for place, (user, seen) in enumerate(rows):
-            found, values = self._best(user, k, hidden, seen if exclude_seen else None)
+            found, values = self._best(user, held, hidden, seen if exclude_seen else None)
             if scores is None:
                 scores = np.full(best.shape, -np.inf, values.dtype)
             best[place, :len(found)], scores[place, :len(found)] = found, values
-        return named(best, self.item_ids_), np.empty(best.shape) if scores is None else scores
+        best, scores = lengthened(best, np.empty(best.shape) if scores is None else scores, k)
+        return named(best, self.item_ids_), scores
 
     def predict(self, users: Any, items: Any) -> np.ndarray:
         """Return the scores of known pairs, float64; one user goes with all items.

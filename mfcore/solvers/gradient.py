@@ -207,12 +207,14 @@ class LBFGS(Solver):
 
     def _blocks(self, x: np.ndarray, like: Factors) -> Factors:
         """Return x as blocks (views), with zeros for those that are not free."""
-        blocks = {name: np.zeros(block.shape) for name, block in vars(like).items()}
+        free = FREE[self.free]
+        blocks = {name: np.zeros(block.shape) for name, block in vars(like).items()
+                  if name not in free}
         start = 0
-        for name in FREE[self.free]:
-            size, shape = blocks[name].size, blocks[name].shape
-            blocks[name] = x[start:start + size].reshape(shape)
-            start += size
+        for name in free:
+            block = getattr(like, name)
+            blocks[name] = x[start:start + block.size].reshape(block.shape)
+            start += block.size
         return Factors(**blocks)
 
     def _point(self, at: Factors) -> Factors:

@@ -74,6 +74,7 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
     users : ids (row numbers where the ratings had none), one id, or None
         None: all users of the fit, or all rows of `ratings`.
     k : int, >= 1
+        Beyond the number of items, only places without an item are added: a gibibyte at most.
     similarity : {"dot", "cosine"}
         "dot" ranks by the model's score, biases included; "cosine" by the angle of
         the factors alone (a zero vector scores 0).
@@ -120,8 +121,7 @@ def recommend(self: Estimator, users: Any = None, k: int = 10, *, similarity: st
 
 def recommend_to(self: Estimator, path: str | PathLike[str], k: int = 10, *, users: Any = None,
                  ratings: Any = None, user_features: Any = None, titles: Any = None,
-                 memory: int | str = "256MB",
-                 verbose: int | None = None, **options: Any) -> int:
+                 memory: int | str = "256MB", verbose: int | None = None, **options: Any) -> int:
     """Write the k best items of each user to a file, a chunk of users at a time.
 
     Parameters
@@ -292,7 +292,7 @@ def similar_items(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     self.check_fitted()
     self.require("similar_items")
     table = fitted.framing(self, as_frame, titles)
-    columns = self.ratings_.known_items(of)
+    columns, k = self.ratings_.known_items(of), fitted.length_of_lists(k, self.n_items_, table)
     filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
     best, scores = fitted.nearest(self, self.item_factors_, columns, k, similarity, filters,
                                   side=self.items_)
@@ -322,7 +322,7 @@ def similar_users(self: Estimator, of: Any, k: int = 10, *, similarity: str = "c
     self.check_fitted()
     self.require("similar_users")
     table = fitted.framing(self, as_frame)
-    rows = self.ratings_.known_users(of)
+    rows, k = self.ratings_.known_users(of), fitted.length_of_lists(k, self.n_users_, table)
     filters = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
     best, scores = fitted.nearest(self, self.user_factors_, rows, k, similarity, filters,
                                   side=self.users_)

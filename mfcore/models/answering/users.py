@@ -8,10 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
-from mfcore.data.positions import named
+from mfcore.data.positions import filled, named
 from mfcore.metrics.fitted import Query, Scorer, Settling, of_items
 from mfcore.metrics.topk import BLOCK_SCORES, score_blocks, top_k
-from mfcore.models.fitted import framing
+from mfcore.models.fitted import framing, length_of_lists
 from mfcore.models.inputs import UNKNOWN, user_filters
 from mfcore.parallel import Pool, row_chunks
 
@@ -21,13 +21,14 @@ def best_users(model: Any, query: Query, items: Any, k: int, exclude_seen: bool,
     """Return the k best users of each item: see `Recommender.recommend_users`."""
     model.check_fitted()
     table = framing(model, as_frame, titles)
-    k = validation.count("k", k)
+    k = length_of_lists(k, model.n_users_, table)
     validation.choice("similarity", query.similarity, ("dot", "cosine"))
     validation.boolean("exclude_seen", exclude_seen)
     raises = validation.choice("unknown", unknown, UNKNOWN) == "raise"
     known = model.ratings_
     asked = known.known_items(items) if raises else known.item_positions(items)
     filters = user_filters(known, len(asked), users, exclude_users, unknown)
+    filled(k, len(asked), known.shape[0])                      # (too many are refused)
     rows, places = _rows_left(known.shape[0], *filters), np.flatnonzero(asked >= 0)
     step = max(1, BLOCK_SCORES // max(1, len(rows)))
 

@@ -13,7 +13,7 @@ from mfcore.data.features import choices
 from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import top_k
-from mfcore.models.fitted import framed, framing
+from mfcore.models.fitted import framed, framing, length_of_lists
 from mfcore.models.inputs import item_filters
 from mfcore.models.items.inputs import check_choices, inputs
 from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights
@@ -90,7 +90,7 @@ class Neighbours(Recommender):
         """
         self.check_fitted()
         table, columns = framing(self, as_frame, titles), self.ratings_.known_items(of)
-        k = validation.count("k", k)
+        k = length_of_lists(k, self.n_items_, table)
         validation.choice("similarity", similarity, ("cosine", "dot"))
         filters = item_filters(self.ratings_, len(columns), items, exclude_items, row="item")
         vectors = sp.csr_array(self.item_factors_[columns])

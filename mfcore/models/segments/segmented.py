@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy.sparse as sp
 
-from mfcore import validation
+from mfcore.data.positions import filled
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.metrics.alignment import Alignment
 from mfcore.metrics.evaluate import evaluate
 from mfcore.metrics.table import requested
-from mfcore.models.fitted import framed, framing
+from mfcore.models.fitted import framed, framing, length_of_lists
 from mfcore.models.inputs import user_filters
 from mfcore.models.recommender import Recommender
 from mfcore.models.segments.fitting import fit_segments, segments_of
@@ -298,7 +298,9 @@ class Segmented(Recommender):
         """
         self.check_fitted()
         table = framing(self, as_frame)
-        rows, k, routed = self.ratings_.known_users(of), validation.count("k", k), self.answers()
+        rows, routed = self.ratings_.known_users(of), self.answers()
+        k = length_of_lists(k, self.n_users_, table)
+        filled(k, len(rows), self.n_users_)                     # (too many are refused)
         only, without = user_filters(self.ratings_, len(rows), users, exclude_users, row="user")
         kind = np.int64 if self.user_ids_ is None else self.user_ids_.dtype
         found, scores = np.empty((len(rows), k), kind), np.empty((len(rows), k))
