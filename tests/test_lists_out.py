@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import inspect
 import os
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from mfcore.data import frames_out
 from mfcore.metrics.fitted import NewRows
 from mfcore.metrics.folding import spurious_pairs
 from mfcore.models.answering import lists_out
+from mfcore.models.registry import MODELS
 
 USERS, ITEMS = [f"u{row}" for row in range(40)], [f"i{column}" for column in range(12)]
 CELLS = samples.matrix(40, 12, seed=5)
@@ -300,10 +302,11 @@ def kill_after(model, n_chunks, monkeypatch):
     """Let `recommend` fail after some chunks; return how many users each call asks for."""
     asked = []
 
-    def recommend(*args, users, **options):
+    def recommend(*args, users=None, **options):
         if len(asked) > n_chunks:
             raise KilledError
-        asked.append(len(users))
+        new = options.get("ratings", options.get("user_features"))
+        asked.append(len(users) if users is not None else new.shape[0])
         return type(model).recommend(model, users, **options)
 
     monkeypatch.setattr(model, "recommend", recommend, raising=False)
@@ -337,6 +340,76 @@ def test_other_work_starts_again(change, tmp_path, monkeypatch):
     asked = kill_after(model, 99, monkeypatch)
     model.recommend_to(path, **({} if change == "model" else change))
     assert sum(asked) == 40
+
+
+# What each keyword may be in a second call, which is then other work; and what is no part of it.
+OTHERS = {
+    "k": 3, "titles": TITLES, "items": ["i3"], "exclude_items": ["i3"], "similarity": "cosine",
+    "exclude_seen": False, "unknown": "ignore", "users": USERS[::-1], "ratings": CELLS,
+    "user_features": [["b"], ["a"]] * 20, "times": "2020-07-01", "optimism": 1.0, "at_least": 4,
+    "sample": 3}
+MADE = {"optimism": lambda: fitted(BayesianMF), "sample": lambda: fitted(MultVAE),
+        "at_least": lambda: fitted(BayesianMF, likelihood="ordinal")}
+SAME = {"path": "it names the folder in which the journal is",
+        "memory": "a chunk is of another size, a row the same",
+        "verbose": "it shows a bar and changes nothing", "as_frame": "a file takes none"}
+
+
+def timed():
+    """A model with groups and periods, so that it takes all keywords."""
+    times = np.datetime64("2020-01-01") + np.arange(CELLS.nnz) % 400
+    model = samples.small(MatrixFactorization, user_periods=2)
+    return model.fit(Ratings(CELLS, user_ids=USERS, item_ids=ITEMS, times=times),
+                     user_features=[["a"], ["b"]] * 20)
+
+
+def test_every_keyword_of_lists_is_part_of_the_identity_or_an_exception():
+    taken = set()
+    for name in MODELS:
+        taken |= {each for ask in ("recommend", "recommend_to") for each in
+                  inspect.signature(getattr(getattr(mfcore, name), ask)).parameters}
+    assert taken - {"self", "options"} == set(OTHERS) | set(SAME)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_call_with_another_keyword_starts_again_and_is_right(name, tmp_path, monkeypatch):
+    small_chunks(monkeypatch)
+    path, made = tmp_path / "lists.csv", MADE.get(name, timed)
+    model = made()
+    kill_after(model, 3, monkeypatch)
+    first = {"users": None, "user_features": [["a"], ["b"]] * 20} if name == "user_features" else {}
+    with pytest.raises(KilledError):
+        model.recommend_to(path, **first)
+    again = made()
+    asked = kill_after(again, 99, monkeypatch)
+    again.recommend_to(path, **{**first, name: OTHERS[name]})
+    assert sum(asked) == 40                             # all users: nothing was taken over
+    made().recommend_to(tmp_path / "wanted.csv", **{**first, name: OTHERS[name]})
+    assert path.read_bytes() == (tmp_path / "wanted.csv").read_bytes()
+
+
+def test_draws_do_not_depend_on_the_chunks_and_need_a_seed(tmp_path, monkeypatch):
+    model, paths = fitted(MultVAE), [tmp_path / f"{size}.csv" for size in (3, 7, 99)]
+    for path, size in zip(paths, (3, 7, 99), strict=True):
+        small_chunks(monkeypatch, size)
+        model.recommend_to(path, k=4, sample=1)
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert read(paths[0])[1] == rows_of(USERS, model.recommend(k=4, sample=1))
+    items, scores = model.recommend([USERS[5]], k=4, sample=1)
+    np.testing.assert_array_equal(items, model.recommend(k=4, sample=1)[0][5:6])
+    for new in (CELLS[5:6], CELLS[5:9]):                # of equal rows, in any place
+        np.testing.assert_array_equal(model.recommend(ratings=new, k=4, sample=1)[0][:1], items)
+    with pytest.raises(TypeError, match="sample must be an integer or None in recommend_to"):
+        model.recommend_to(tmp_path / "x.csv", sample=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ({"exclude_items": ["a", "items", "b"]}, {"exclude_items": ["a"], "items": ["b"]}),
+    ({"items": [["a"], ["b"]]}, {"items": [["a", "b"]]}),
+    ({"items": ["1"]}, {"items": [1]}),
+])
+def test_no_two_calls_are_taken_for_one_because_of_their_words(one, other):
+    assert len({lists_out._digest(sorted(each.items())) for each in (one, other)}) == 2
 
 
 def test_a_killed_process_leaves_work_that_another_finishes(tmp_path):

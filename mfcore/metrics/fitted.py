@@ -70,7 +70,7 @@ class Query(NamedTuple):
 
     similarity : "dot", the model's score; "cosine", the angle between the vectors alone
     optimism : standard deviations to add to the score, for models with a posterior
-    sample : Generator that draws each user's vector from its posterior; None: its mean
+    sample : seed, or Generator, to draw each user's vector from its posterior; None: its mean
     at_least : level whose probability, or that of more, is the score; None: the expected rating
     """
 

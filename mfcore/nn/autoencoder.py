@@ -13,6 +13,7 @@ Sources: Kingma, Welling 2014 (appendix B); Shenbin, Alekseev, Tutubalina, Malyk
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,3 +226,16 @@ class Variational(Plain):
         through = Reparameterise().backward(dz, noise, run)
         self.encoder.backward(tuple(a + b for a, b in zip(through, d_pair, strict=True)),
                               inner, run)
+
+
+def normal_by_row(X: sp.csr_array, width: int, seed: int) -> np.ndarray:
+    """Return draws from N(0, 1), shape (n_rows, width), each by a seed and what its row holds.
+
+    So a row has the same draw in any company, and in any place.
+    """
+    columns, out = X.indices.astype(np.int64), np.empty((X.shape[0], width))
+    for row, (start, stop) in enumerate(zip(X.indptr[:-1], X.indptr[1:], strict=True)):
+        parts = (zlib.crc32(np.ascontiguousarray(each[start:stop]).data)
+                 for each in (columns, X.data))
+        np.random.default_rng([seed, *parts]).standard_normal(width, out=out[row])
+    return out

@@ -45,6 +45,9 @@ def write_lists(model: Any, path: Any, k: int, given: tuple[Any, Any, Any], titl
     model.check_fitted()
     if "as_frame" in options:
         raise TypeError("recommend_to takes no as_frame")
+    if isinstance(options.get("sample"), np.random.Generator):
+        raise TypeError("sample must be an integer or None in recommend_to, which may have to go "
+                        "on in another process, got a Generator")
     target = replaceable(path)
     form, k = format_of(target), min(validation.count("k", k), model.n_items_)
     known = titles_of(titles, model.ratings_)
@@ -158,6 +161,7 @@ def _digest(parts: Any) -> str:
         elif hasattr(part, "by_user"):
             add([part.by_user, part.weights, part.times])
         elif isinstance(part, (list, tuple, np.ndarray)):
+            total.update(f"{len(part)} parts".encode())     # (so that no two groupings are one)
             for each in part:
                 add(each)
         elif np.ndim(part):                     # (a Series, whose text leaves out its middle)

@@ -35,7 +35,7 @@ from mfcore.models.inputs import item_filters
 from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
-from mfcore.nn.autoencoder import Plain, Variational
+from mfcore.nn.autoencoder import Plain, Variational, normal_by_row
 from mfcore.nn.parameters import packed, unpack
 from mfcore.nn.sparse import times
 from mfcore.objectives.factors import LinearScorer, lengths, pair_scores
@@ -282,24 +282,32 @@ class Coded:
 
     def posterior(self, asked: Asked, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of the codes of users, for a network that has both."""
-        network: Variational = self.network
+        return self._posterior_of(self._inputs(asked), pool)
+
+    def _inputs(self, asked: Asked) -> sp.csr_array:
         if isinstance(asked, NewRows):
             ratings = asked.known(len(self.items.factors))
         else:
             self.model.check_seen()
             ratings = Ratings(self.model.ratings_.cells_of(asked), copy=False)
         recipe = self.model.recipe
-        X = recipe.inputs(self.model, recipe.told(self.model, ratings))
+        X: sp.csr_array = recipe.inputs(self.model, recipe.told(self.model, ratings))
+        return X
+
+    def _posterior_of(self, X: sp.csr_array, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+        network: Variational = self.network
         parts = [network.posterior(X[start:stop], pool, apart=True) for start, stop
                  in row_chunks(X.shape[0], ROWS) or [(0, 0)]]
         mean, log_variance = (np.concatenate(each) for each in zip(*parts, strict=True))
         return mean, np.exp(log_variance)
 
-    def drawn(self, asked: Asked, random: Random, pool: Pool) -> Folded:
-        """Return a draw from each user's posterior."""
-        mean, variance = self.posterior(asked, pool)
-        draw = random.standard_normal(mean.shape).astype(mean.dtype)
-        return Folded(mean + np.sqrt(variance) * draw, None)
+    def drawn(self, asked: Asked, random: int | Random, pool: Pool) -> Folded:
+        """Return a draw from each user's posterior, by a seed and what the user has rated."""
+        X = self._inputs(asked)
+        mean, variance = self._posterior_of(X, pool)
+        draw = random.standard_normal(mean.shape) if isinstance(random, Random) else \
+            normal_by_row(X, mean.shape[1], random)
+        return Folded(mean + np.sqrt(variance) * draw.astype(mean.dtype), None)
 
     def _default_code(self) -> np.ndarray:
         """Return the code of a row without ratings, shape (1, k)."""

@@ -70,10 +70,12 @@ def recommend(self: Any, users: Any = None, k: int = 10, *, sample: Any = None, 
     sample : int, Generator, or None
         None ranks by the score at the mean code.  A seed ranks by the score at one draw
         from each user's posterior: other seeds give other lists, the more so the less a
-        row says (Thompson sampling).
+        row says (Thompson sampling).  The draw depends on the seed and the row alone, so that
+        users of equal rows have equal lists; a Generator draws for one user after the other.
     """
-    drawn = None if sample is None else validation.random_generator("sample", sample)
-    query = Query(options.pop("similarity", "dot"), sample=drawn)
+    if sample is not None:
+        validation.random_generator("sample", sample)
+    query = Query(options.pop("similarity", "dot"), sample=sample)
     return best_items(self, query, users, k, **options)
 
 
