@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from mfcore import BiasOnly, ImplicitMF, MatrixFactorization, Ratings, evaluate, load
 from mfcore.data.split import random_split
@@ -332,7 +333,8 @@ def test_vectors_and_biases_are_penalised_alike_where_lists_are_tried(monkeypatc
     monkeypatch.setattr(Quadratic, "scaled",
                         lambda self, *given: (asked.append(given), scaled(self, *given))[1])
     with Pool(1) as pool:
-        next(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0, np.arange(9), pool))
+        next(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0, 0,
+                              np.arange(9), pool))
     assert asked == [(2.0 * automatic.PARTS[0], (1.0, 1.0))]
 
 
@@ -347,9 +349,30 @@ def test_parts_are_tried_until_one_is_clearly_worse_or_two_in_turn_are_no_better
     monkeypatch.setattr(automatic, "PARTS", np.linspace(1, 0.5, len(means)))
     monkeypatch.setattr(automatic, "ranked", lambda *_: next(lists))
     with Pool(1) as pool:
-        found = list(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0,
+        found = list(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0, 0,
                                       np.arange(10), pool))
     assert len(found) == tried
+
+
+def test_the_norm_is_first_halved_until_it_suits_the_median_whatever_lists_say(monkeypatch):
+    problem, at = weighed(60, 30, w0=0.4)
+    lists = iter(np.full(10, mean) for mean in (0.5, 0.1, 0.2, 0.3, 0.3, 0.3, 0.9))
+    monkeypatch.setattr(automatic, "PARTS", (0.9, 0.7, 0.5, 0.3))
+    monkeypatch.setattr(automatic, "ranked", lambda *_: next(lists))
+    with Pool(1) as pool:
+        found = list(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0, 3,
+                                      np.arange(10), pool))
+    assert [part for part, _ in found] == [0.9, 0.45, 0.225, 0.1125]
+
+
+def test_a_few_enormous_counts_do_not_hide_what_the_others_say():
+    ratings = groups_that_buy_apart()
+    counts = ratings.by_user.data.copy()
+    counts[::2000] = 1e6
+    enormous = Ratings(sp.csr_array((counts, ratings.by_user.indices, ratings.by_user.indptr)))
+    train, test = random_split(enormous, 0.2, 0, keep=1)
+    model = ImplicitMF(**COUNTED).fit(train)
+    assert evaluate(model, test, metrics="recall@20")["recall@20"] > 0.12     # (by chance .01)
 
 
 def test_what_is_relevant_has_a_positive_target_and_weight():

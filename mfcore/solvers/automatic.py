@@ -33,7 +33,8 @@ Ranks (w0 > 0).  Held-out cells of a sample of users are ranked among all unknow
 the others whose λ falls from 0.9 |b| (√ρ + √κ), each starting at the last, until lists are
 clearly worse.  Of those whose NDCG@10 is not shown to be below the best (by a standard error of
 the differences), the largest λ is taken.  |b| is the mean of |b|^(4/3), to the power of 3/4: a
-few large counts raise the norm, but by less than their squares say.
+few large counts raise the norm, but by less than their squares say.  Where it is four times the
+median or more, few counts withstand such a λ, and lists say little: it is halved first.
 
 λ of the sample becomes that of the whole by √ρ + √κ of both.  Constants were chosen on held-out
 ratings of generated and public data of many scales, densities and shapes.
@@ -57,7 +58,7 @@ from mfcore.solvers.als import ALS, row_cost
 from mfcore.solvers.sample import counts_told, is_blank, of_cells, of_users
 from mfcore.validation import DivergenceError
 
-# Of a sample for errors, and for ranks: its cells, and those that its users cost besides.
+# Cells of a sample for errors, and for ranks; users cost some, too.
 CELLS, RANKED_CELLS = 300_000, 120_000
 HELD = 0.1                         # the share of them that is held out
 LEAST = 10                         # held-out cells that say something
@@ -71,11 +72,10 @@ EXACT, EXPLAINED = 0.4, (0.35, 0.7)                 # its least, and the G betwe
 BIAS_SWEEPS, BIAS_REG, RANKED_BIAS_REG, LABEL_BIAS_REG = 5, 4.0, 2.0, 1.0
 BIAS_REGS = 0.01, 1e4
 # Fits for ranks: factors, parts of the norm, sweeps of the first (they begin with random vectors)
-# and of others, users that are measured, and the place up to which.
+# and of others, users that are measured, and how often the norm is halved at most.
 RANKED_FACTORS, PARTS = 32, (0.9, 0.7, 0.54, 0.42, 0.33, 0.26, 0.2)
-RANKED_FIRST, RANKED_MORE, USERS = 4, 1, 500
-WORSE = 2.0                                         # standard errors: a part that is the last
-UNTRIED = 0.5                                       # of the norm, where nothing can be held out
+RANKED_FIRST, RANKED_MORE, USERS, HALVINGS = 4, 1, 500, 20
+WORSE, UNTRIED = 2.0, 0.5      # standard errors that end it; the part where nothing is held out
 
 
 class Found(NamedTuple):
@@ -333,7 +333,8 @@ def _of_ranks(problem: Quadratic, at: Factors, seed: int, pool: Pool) -> float:
     rows = _ranked_rows(trial, np.random.default_rng(seed + 1))
     part = UNTRIED
     if len(rows) >= LEAST:
-        found = list(_tried(trial, size * noise_norm(trial.known), rows, pool))
+        halvings = int(np.nan_to_num(np.log2(size / 2 / np.median(b[b > 0])).clip(0, HALVINGS)))
+        found = list(_tried(trial, size * noise_norm(trial.known), halvings, rows, pool))
         part = _largest_good(found) if found else UNTRIED
     return part * size * noise_norm(problem)
 
@@ -347,27 +348,26 @@ def _ranked_rows(trial: Trial, random: np.random.Generator) -> np.ndarray:
     return np.sort(random.permutation(rows)[:USERS])
 
 
-def _tried(trial: Trial, norm: float, rows: np.ndarray, pool: Pool
+def _tried(trial: Trial, norm: float, halvings: int, rows: np.ndarray, pool: Pool
            ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield parts of the norm, falling, and NDCG of each user; end where it is clearly worse, or
-    twice.
-    """
+    """Yield parts of the norm, falling, and NDCG of users, until it is clearly worse, or twice."""
     best, worse = np.full(len(rows), -1.0), 0
-    for number, part in enumerate(PARTS):
+    parts = PARTS[0] / 2.0**np.arange(halvings), np.array(PARTS) / 2**halvings
+    for number, part in enumerate(np.concatenate(parts)):
         fit = ALS(trial.known.scaled(part * norm, (1.0, 1.0)), exact=False, cg_steps=1,
                   width=trial.width)
         try:
-            for _ in range(RANKED_MORE if number else RANKED_FIRST):
+            for _ in range(RANKED_FIRST if number in (0, halvings) else RANKED_MORE):
                 fit.epoch(trial.at, pool)
             values = ranked(trial, rows, pool)
         except (DivergenceError, ValueError):         # (the fit itself will say so)
             return
         yield part, values
-        if _is_below(values, best, WORSE):
+        better = values.mean() > best.mean()
+        worse = 0 if better else worse + (number > halvings)
+        if worse == 2 or number >= halvings and _is_below(values, best, WORSE):
             return
-        best, worse = (values, 0) if values.mean() > best.mean() else (best, worse + 1)
-        if worse == 2:
-            return
+        best = values if better else best
 
 
 def _largest_good(found: list[tuple[float, np.ndarray]]) -> float:
