@@ -311,6 +311,9 @@ def _cells(name: str, mask: Any, shape: tuple[int, int]) -> Columns:
     if isinstance(mask, Columns):                   # (out of Ratings, which are sound)
         if len(mask.indptr) != shape[0] + 1:
             raise ValueError(f"{name} must have {shape[0]} rows, got {len(mask.indptr) - 1}")
+        if mask.indices.size and mask.indices.max() >= shape[1]:        # (a changed model)
+            raise ValueError(f"{name} must have column numbers below {shape[1]}, the number of "
+                             f"items that have scores, got {mask.indices.max()}")
         return mask
     csr = mask if sp.issparse(mask) and mask.format == "csr" else sp.csr_array(mask)
     if csr.shape != shape:

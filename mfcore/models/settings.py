@@ -21,10 +21,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.calls import in_its_name
-from mfcore.data.canonical import read_only
+from mfcore.data.canonical import frozen, read_only
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -201,11 +202,17 @@ def offers(base: Any) -> Any:
 # ------------------------------------------------------------- attributes of a model's sides
 
 def part_of(side: str, name: str, doc: str) -> property:
-    """Return a property of a model that is a part of one of its sides."""
-    read = attrgetter(f"{side}.{name}")
+    """Return a property of a model that is a part of one of its sides; see `seal`."""
+    held, own = attrgetter(f"{side}.{name}"), attrgetter(side)
+
+    def read(model: Any) -> Any:
+        value = held(model)
+        return value.view() if own(model).sealed and isinstance(value, np.ndarray) else value
 
     def write(model: Any, value: Any) -> None:
-        setattr(getattr(model, side), name, value)
+        if own(model).sealed and isinstance(value, np.ndarray):
+            value = _in_place_of(f"{side[:-2]}_{name}_", value, held(model))
+        setattr(own(model), name, value)
 
     return property(read, write, doc=doc)
 
@@ -223,10 +230,36 @@ def array_of(side: str, name: str, doc: str) -> property:
         return value if shown else read_only(value.view())
 
     def write(model: Any, value: Any) -> None:
-        sealed = own(model).sealed and value is not None
-        setattr(own(model), name, np.array(value) if sealed else value)
+        if own(model).sealed and value is not None:
+            value = _in_place_of(f"{side[:-2]}_{name}_", value, held(model))
+        setattr(own(model), name, value)
 
     return property(read, write, doc=doc)
+
+
+def _in_place_of(name: str, value: Any, held: np.ndarray | None) -> np.ndarray:
+    """Return a copy of an array that takes the place of a fitted one, of the same shape."""
+    array = np.array(validation.numeric(name, value))
+    if held is not None and array.shape != held.shape:
+        raise ValueError(f"{name} must have shape {held.shape}, as the fit left it, got "
+                         f"{array.shape}")
+    return array
+
+
+def seal(model: Any) -> None:
+    """Let nobody take from a fitted model the memory that kernels are about to read.
+
+    A matrix is frozen.  Of an array there is a view, which cannot be resized; it stays writable,
+    because kernels would be compiled once more for arrays that are not.
+    """
+    model.users_.sealed = model.items_.sealed = True
+    for name, value in fitted_of(model).items():
+        if name not in vars(model):
+            continue
+        if isinstance(value, np.ndarray):
+            vars(model)[name] = value.view()
+        elif isinstance(value, sp.csr_array):
+            vars(model)[name] = frozen(sp.csr_array(value))
 
 
 # What is not a fitted attribute of its own in a file.

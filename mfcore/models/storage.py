@@ -18,7 +18,7 @@ from mfcore.data.canonical import canonical_csr, moments
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models import registry
-from mfcore.models.settings import APART, fitted_of
+from mfcore.models.settings import APART, fitted_of, seal
 from mfcore.models.sides import Sides
 
 FEATURES = ("user_features_", "item_features_")
@@ -200,6 +200,7 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
     if "models" in meta:
         model._take_models([partial(_inner_model, arrays, number, description)
                             for number, description in enumerate(meta["models"])])
+    seal(model)
     return model
 
 
@@ -236,7 +237,6 @@ def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
                 raise ValueError(f"{name} is missing")
             setattr(side, part, fitted.pop(name, None))
         side.stale = fitted.pop(f"{side.name}_stale_", None)
-        side.sealed = True
     return sides
 
 

@@ -17,7 +17,7 @@ from mfcore.atomic import owned, replaceable
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
-from mfcore.models.settings import fitted_of
+from mfcore.models.settings import fitted_of, seal
 from mfcore.models.sides import Sides, shrunk, sides_of
 from mfcore.models.stopping import (
     AUTO,
@@ -182,7 +182,7 @@ def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: 
         start, monitor = _begun(model, training, sides, plan, checkpoint,
                                 np.random.default_rng(model.random_state), **own)
         _run(model, start, monitor, plan.n_epochs, undo.pop_all)
-    sides.users.sealed = sides.items.sealed = True
+    seal(model)
     if checkpoint is not None and not checkpoint.stays:
         checkpoint.remove()
     return monitor.best_epoch

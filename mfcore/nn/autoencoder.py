@@ -237,5 +237,6 @@ def normal_by_row(X: sp.csr_array, width: int, seed: int) -> np.ndarray:
     for row, (start, stop) in enumerate(zip(X.indptr[:-1], X.indptr[1:], strict=True)):
         parts = (zlib.crc32(np.ascontiguousarray(each[start:stop]).data)
                  for each in (columns, X.data))
-        np.random.default_rng([seed, *parts]).standard_normal(width, out=out[row])
+        random = np.random.default_rng([seed, *parts])
+        random.standard_normal(width, out=out[row])
     return out

@@ -70,6 +70,12 @@ class Graph:
     user_degrees: np.ndarray
     item_degrees: np.ndarray
 
+    def __post_init__(self) -> None:
+        found = self.user_degrees.shape, self.item_degrees.shape
+        if found != (self.by_user.shape[:1], self.by_item.shape[:1]):
+            raise ValueError(f"degrees must have one entry per row and column of X, "
+                             f"{self.by_user.shape}, got {found}")
+
     def normalised(self, dtype: np.dtype) -> tuple[sp.csr_array, sp.csr_array]:
         """Return R and Rᵀ."""
         u, i = (power(d, ROOT, np.dtype(float)) for d in (self.user_degrees, self.item_degrees))

@@ -11,7 +11,7 @@ from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.inputs import check_chosen
 from mfcore.models.items.inputs import inputs
-from mfcore.models.items.rows import DenseWeights, Rows, RowsSide
+from mfcore.models.items.rows import DenseWeights, Rows, RowsSide, whole
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Sides
@@ -107,7 +107,7 @@ class EASE(Recommender):
 
     def answers(self) -> Rows:
         """Return what is asked of the fitted model."""
-        return Rows(DenseWeights(self.weights_), self._inputs, self._known)
+        return Rows(DenseWeights(whole(self)), self._inputs, self._known)
 
     def _known(self) -> Ratings:
         """Return the training ratings; raise where they are not known."""

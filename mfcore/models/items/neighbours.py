@@ -16,7 +16,7 @@ from mfcore.metrics.topk import top_k
 from mfcore.models.fitted import framed, framing, length_of_lists
 from mfcore.models.inputs import item_filters
 from mfcore.models.items.inputs import check_choices, inputs
-from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights
+from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights, whole
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings
 from mfcore.models.sides import Sides
@@ -72,7 +72,7 @@ class Neighbours(Recommender):
 
     def answers(self) -> Rows:
         """Return what is asked of the fitted model."""
-        return Rows(SparseWeights(self.weights_), self._inputs, self._known)
+        return Rows(SparseWeights(whole(self)), self._inputs, self._known)
 
     def _known(self) -> Ratings:
         self.check_seen()
@@ -96,7 +96,7 @@ class Neighbours(Recommender):
         vectors = sp.csr_array(self.item_factors_[columns])
         itself = sp.csr_array((np.ones(len(columns)), columns, np.arange(len(columns) + 1)),
                               shape=vectors.shape)
-        scorer = RowScorer(vectors, SparseWeights(self.weights_), similarity == "cosine")
+        scorer = RowScorer(vectors, SparseWeights(whole(self)), similarity == "cosine")
         with Pool(self.n_threads) as pool:
             best, scores = top_k(scorer, k, seen=itself, allowed=filters.allowed,
                                  excluded=filters.excluded, pool=pool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -86,6 +86,14 @@ class SparseWeights:
         squares = np.bincount(self.B.indices, np.square(self.B.data, dtype=np.float64),
                               minlength=self.n_items)
         return np.sqrt(squares).astype(self.B.dtype)
+
+
+def whole(model: Any) -> Any:
+    """Return B of a fitted model; raise ValueError if somebody has put another one there."""
+    B, n = model.weights_, model.n_items_
+    if B.shape != (n, n):
+        raise ValueError(f"weights_ must have shape {(n, n)}, as the fit left it, got {B.shape}")
+    return B
 
 
 @dataclass(frozen=True)
