@@ -29,6 +29,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.data.readers import read_ratings
 from mfcore.data.synthetic import planted
 from mfcore.metrics.evaluate import evaluate
+from mfcore.metrics.topk import GROUP_SIZE, GROUPS, LONG_LIST, best_of_block
 from mfcore.models import registry
 from mfcore.models.storage import load
 from mfcore.progress import alone, progress_bar
@@ -151,6 +152,7 @@ def _tasks(names: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     large = planted(2 * LEAST_CELLS // 1000, 1000, density=0.6).ratings \
         if {"MatrixFactorization", "ImplicitMF"} & set(names) else None
     yield "reading", _read
+    yield "lists", _list
     for name in names:
         made: Any = getattr(import_module(registry.MODELS[name].module), name)
         yield name, partial(_asked, made, stars)
@@ -181,6 +183,12 @@ def _read() -> None:
                          time_column="timestamp" if "timestamp" in text else None)
     for users in [3, 1, 2], ["c", "a", "b"]:
         Ratings.from_arrays(users, users[::-1], [1.5, 2.0, 3.0], times=[3, 1, 2], duplicates="sum")
+
+
+def _list() -> None:
+    """Make lists that are long, of many items, which those of a few ratings are not."""
+    for dtype in np.float32, np.float64:
+        best_of_block(np.zeros((1, GROUPS * GROUP_SIZE), dtype), LONG_LIST)
 
 
 def _fitted(made: Any, ratings: Ratings, **given: Any) -> Any:

@@ -223,7 +223,8 @@ def cg_rows(systems: RowSystems, at: Factors, steps: int, lo: int = 0):
     k, penalty = at.Q.shape[1], systems.penalty
     K = cg.padded_width(k)
     A0, c0, c1 = systems.whole_matrix(Pool(1))
-    whole = np.array([1.0, A0[-1, -1], -c0[k]]) if systems.learns_bias else np.zeros(3)
+    learned = (1.0, A0[-1, -1], -c0[k]) if systems.learns_bias else (0.0, 0.0, 0.0)
+    whole = np.array([*learned, np.trace(A0[:k, :k]), np.finfo(float).eps])
     P, beta = widened(at.P, K), at.beta.copy()
     known = cg.row_solver(K)(
         *systems.cells, widened(at.Q, K), at.gamma,

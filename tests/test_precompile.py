@@ -18,6 +18,7 @@ import json
 from mfcore import Popularity, Ratings, compiled, read_ratings
 from mfcore.data.synthetic import planted
 Popularity().fit(planted(50, 40).ratings).recommend([0, 1])
+Popularity().fit(planted(50, 600, density=0.1).ratings).recommend([0, 1], 20)
 with open("ratings.csv", "w") as file:
     file.write("user,item,rating\\nb,x,1\\na,y,2\\n")
 read_ratings("ratings.csv")

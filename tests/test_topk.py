@@ -51,7 +51,7 @@ def naive(scores, k):
 def select_top(scores, n_groups, columns, best):
     """Call the kernel on exact scores."""
     exact, close = np.zeros(len(scores)), np.empty(len(scores), bool)
-    return kernels.select_top(scores, n_groups, exact, columns, best, close)
+    return kernels.selector(n_groups > 0)(scores, n_groups, exact, columns, best, close)
 
 
 def run(scores, k, **masks):
@@ -87,6 +87,18 @@ def test_the_selection_equals_a_full_sort(scores, k, n_groups):
     best = np.full((len(scores), k), -np.inf, scores.dtype)
     assert select_top(scores, n_groups, columns, best) == -1
     same((columns, best), naive(scores, k))
+
+
+@pytest.mark.parametrize(("n_items", "k", "looks"), [
+    (600, 10, False), (600, 16, True), (500, 16, False), (600, 33, False), (1200, 33, True)])
+def test_only_long_lists_of_many_items_need_the_kernel_that_looks_first(monkeypatch, n_items, k,
+                                                                        looks):
+    built = []
+    monkeypatch.setattr(kernels, "selector",
+                        lambda looks, of=kernels.selector: built.append(looks) or of(looks))
+    scores = np.random.default_rng(0).normal(size=(2, n_items)).astype(np.float32)
+    same(topk.best_of_block(scores, k), naive(scores, k))
+    assert built == [looks]
 
 
 @pytest.mark.kernel

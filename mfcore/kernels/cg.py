@@ -115,7 +115,7 @@ def _start_residual(K: int, p: np.ndarray, bias: float, m: np.ndarray, lam: floa
 
 @njit(**MELT)
 def _goal(K: int, D: np.ndarray, lam: float, lam_b: float, shared: float, inverse: np.ndarray,
-          inverse_b: float, p: np.ndarray, bias: float, tolerance: float) -> float:
+          inverse_b: float, p: np.ndarray, bias: float, tolerance: float, eps: float) -> float:
     """Return the rᵀM⁻¹r of a row within the tolerance, or -1 if the row may be ill conditioned.
 
     inverse, inverse_b : the diagonal of M⁻¹, 0 for a fixed bias
@@ -134,7 +134,7 @@ def _goal(K: int, D: np.ndarray, lam: float, lam_b: float, shared: float, invers
         trace += real(1) / inverse_b
     bound = tolerance * share
     goal: float = bound * bound * size
-    return goal if pivot > trace * real(WEAK * np.finfo(D.dtype).eps) else real(-1)
+    return goal if pivot > trace * (real(WEAK) * eps) else real(-1)
 
 
 @cache
@@ -155,7 +155,7 @@ def row_solver(K: int) -> Any:
         Q : rows of K numbers, packed or not (kernels/gathered.py).
         gamma : shape (n_columns,), or (0,) where all are 0.
         D, v, g : w0 times the eigenvalues, the column sums and Qᵀγ, shape (K,) each.
-        whole : [1 if the bias is learned else 0, w0 n, w0 Σγ].
+        whole : [1 if the bias is learned else 0, w0 n, w0 Σγ, ΣD, ε of P's type].
         tolerance : of the error of a row by its length, both measured by the preconditioner.
         done : bool, shape (n_rows,); set for rows that are within it.  Shape (0,): take all steps.
         Returns Σ_Ω (a s² − 2 b s) of the values on entry; NaN if a row overflows.
@@ -163,17 +163,18 @@ def row_solver(K: int) -> Any:
         real = P.dtype.type
         one = real(1)                    # (1 / x would be computed in float64)
         tiny = real(1e-30)
-        eps = real(np.finfo(P.dtype).eps)
-        spread = D.sum()
+        spread, eps = real(whole[3]), real(whole[4])
         floor = (spread + real(1e-12)) * eps
         floor_b = (real(whole[1]) + real(1e-12)) * eps
         a, b = np.empty(ROOM, P.dtype), np.empty(ROOM, P.dtype)
-        o, s = np.zeros(ROOM, P.dtype), np.empty(ROOM, P.dtype)
+        o, s = np.empty(ROOM, P.dtype), np.empty(ROOM, P.dtype)
         r, inverse, z = np.empty(K, P.dtype), np.empty(K, P.dtype), np.empty(K, P.dtype)
         d, Ad = np.empty(K, P.dtype), np.empty(K, P.dtype)
         learns, n_w0, sum_g = real(whole[0]), real(whole[1]), real(whole[2])
         shared_prior, no_sums = M.shape[0] == 1, steps > 0 and spread == 0 and n_w0 == 0
         meets = done.size > 0
+        for t in range(ROOM):
+            o[t] = 0
         total, last = 0.0, indptr[hi]
         for u in range(lo, hi):
             p, bias, m = P[u], beta[u], M[0 if shared_prior else u]
@@ -215,7 +216,7 @@ def row_solver(K: int) -> Any:
             dAd, goal, at_first = rz, real(0), rz
             if meets:
                 goal = _goal(K, D, lam, lam_b, n_w0 * learns, inverse, inverse_b * learns, p, bias,
-                             real(tolerance)) if lowest == 0 else -one
+                             real(tolerance), eps) if lowest == 0 else -one
                 if goal < 0:
                     continue
             for step in range(steps):

@@ -11,6 +11,9 @@ of more than k disjoint groups is a lower bound on the k-th best score.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 
 from mfcore.compiled import njit
@@ -40,29 +43,36 @@ def keep_cells(scores: np.ndarray, starts: np.ndarray, stops: np.ndarray,
         scores[row, done:] = -np.inf
 
 
-@njit(**KERNEL)
-def select_top(scores: np.ndarray, n_groups: int, rounding: np.ndarray, columns: np.ndarray,
-               best: np.ndarray, close: np.ndarray) -> int:
-    """Write the k best of each row, best first, with ties broken by lower column.
+@cache
+def selector(looks: bool) -> Any:
+    """Build the kernel for lists with a first look, or for others, which need half of the code."""
 
-    scores is (m, n), columns and best (m, k).  Cells of -inf are never taken; places that are
-    left get -1 and -inf.  n_groups is the size of the first look, 0 for none.  close[row] says
-    whether others are within 2 rounding[row] of the k-th best.  Returns the first row with a NaN,
-    or -1.
-    """
-    group_best = np.empty(n_groups, scores.dtype)
-    for row in range(scores.shape[0]):
-        floor = scores.dtype.type(-np.inf)
-        slack = scores.dtype.type(2 * rounding[row])
-        if n_groups:
-            floor = _lower_bound(scores[row], group_best, best[row], columns[row])
-        size, beyond = _fill(scores[row], floor, slack, best[row], columns[row])
-        if size < 0:
-            return row
-        _sort_heap(best[row], columns[row], size)
-        best[row, size:], columns[row, size:] = -np.inf, -1
-        close[row] = slack > 0 and beyond > -np.inf and beyond >= best[row, -1] - slack
-    return -1
+    @njit(**KERNEL)
+    def select_top(scores: np.ndarray, n_groups: int, rounding: np.ndarray, columns: np.ndarray,
+                   best: np.ndarray, close: np.ndarray) -> int:
+        """Write the k best of each row, best first, with ties broken by lower column.
+
+        scores is (m, n), columns and best (m, k).  Cells of -inf are never taken; places that are
+        left get -1 and -inf.  n_groups is the size of the first look.  close[row] says whether
+        others are within 2 rounding[row] of the k-th best.  Returns the first row with a NaN,
+        or -1.
+        """
+        if looks:
+            group_best = np.empty(n_groups, scores.dtype)
+        for row in range(scores.shape[0]):
+            floor = scores.dtype.type(-np.inf)
+            slack = scores.dtype.type(2 * rounding[row])
+            if looks:
+                floor = _lower_bound(scores[row], group_best, best[row], columns[row])
+            size, beyond = _fill(scores[row], floor, slack, best[row], columns[row])
+            if size < 0:
+                return row
+            _sort_heap(best[row], columns[row], size)
+            best[row, size:], columns[row, size:] = -np.inf, -1
+            close[row] = slack > 0 and beyond > -np.inf and beyond >= best[row, -1] - slack
+        return -1
+
+    return select_top
 
 
 @njit(**KERNEL)

@@ -30,7 +30,8 @@ from mfcore.parallel import Pool, row_chunks
 BLOCK_SCORES = 1 << 24
 BLOCK_ROWS = 128
 ROWS_AT_A_TIME = 8192   # rows whose seen cells are gathered together
-LONG_LIST = 16          # from this k on, a first look at group maxima pays for itself
+# A first look at group maxima pays for itself from this k on, in as many groups of as many items.
+LONG_LIST, GROUPS, GROUP_SIZE = 16, 64, 8
 CELLS_AT_A_TIME = 1 << 20   # cells that are looked through together for those to score again
 LISTED_AT_A_TIME = 1 << 16  # items of lists that are scored again together
 BlockCells = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, stops, columns of a block
@@ -254,10 +255,11 @@ def selected(scores: np.ndarray, k: int, rounding: np.ndarray, first_row: int
     """Return the same, and of each row whether rounding could put others among them."""
     columns, best = np.empty((len(scores), k), np.int64), np.empty((len(scores), k), scores.dtype)
     close = np.empty(len(scores), bool)
-    groups = 1 << max(6, (2 * k - 1).bit_length()) if k >= LONG_LIST else 0
-    if scores.shape[1] < 8 * groups:
+    groups = max(GROUPS, 1 << (2 * k - 1).bit_length()) if k >= LONG_LIST else 0
+    if scores.shape[1] < GROUP_SIZE * groups:
         groups = 0
-    no_nan(kernels.select_top(scores, groups, rounding, columns, best, close), first_row)
+    select_top = kernels.selector(groups > 0)
+    no_nan(select_top(scores, groups, rounding, columns, best, close), first_row)
     return columns, best, close
 
 

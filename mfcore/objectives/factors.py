@@ -154,14 +154,14 @@ class LinearScorer:
 
     @cached_property
     def _biases(self) -> tuple[np.ndarray, np.ndarray]:
-        return (np.zeros(self.n_rows) if self.beta is None else self.beta,
-                _no_bias(self.n_items) if self.gamma is None else self.gamma)
+        return (np.zeros(self.n_rows, self._real) if self.beta is None else self.beta,
+                _no_bias(self.n_items, self._real) if self.gamma is None else self.gamma)
 
 
 @lru_cache(2)
-def _no_bias(n: int) -> np.ndarray:
+def _no_bias(n: int, dtype: np.dtype) -> np.ndarray:
     """Return zeros, made once: for one request they would cost as much as its list."""
-    return np.zeros(n)
+    return np.zeros(n, dtype)
 
 
 def lengths(X: np.ndarray) -> np.ndarray:

@@ -201,7 +201,8 @@ class Eigenbasis:
         self.D = np.zeros(K, dtype)
         self.D[:k] = np.maximum(D, 0.0)
         self.v, self.g = (padded((-c[:k] @ V).astype(dtype)[None], K)[0] for c in (c1, c0))
-        self.whole = np.array([1.0, A0[k, k], -c0[k]]) if len(c0) > k else np.zeros(3)
+        learned = (1.0, A0[k, k], -c0[k]) if len(c0) > k else (0.0, 0.0, 0.0)
+        self.whole = np.array([*learned, self.D.sum(), np.finfo(dtype).eps])
         packs = dtype == np.float32 and n * K * dtype.itemsize >= LARGE
         self.row = (K // 2, np.dtype(np.uint32)) if packs else (K, dtype)
 
