@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import errno
 import gc
 import json
 import os
@@ -340,6 +341,29 @@ def test_kernels_are_read_out_of_a_folder_that_nobody_can_write_to(folder, monke
     asked()
     monkeypatch.setattr(compiled, "replacing", None)
     assert asked()
+
+
+def test_what_a_folder_lacks_that_nobody_can_write_to_is_compiled_in_memory_with_one_warning(
+        folder, monkeypatch):
+    for factor in 2, 3, 4:
+        asked(factor)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    lost = folder / next(iter(before))
+    lost.unlink()
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(compiled, "replacing", refused)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = [asked(factor) for factor in (2, 3, 4, 5, 2, 3, 4)]
+    assert sorted(found[:3]) == [False, True, True]     # the others are read, as before
+    assert found[3:] == [False, *found[:3]]
+    assert [f"not written to {folder} (Permission denied)" in str(each.message)
+            for each in told] == [True]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == \
+        {name: data for name, data in before.items() if name != lost.name}
 
 
 @pytest.fixture

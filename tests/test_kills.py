@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import faults
 import kills
 import numpy as np
 import pytest
@@ -19,13 +20,14 @@ import samples
 from reliability import record
 from test_datasets import Server, serving
 
-from mfcore import MatrixFactorization, load
+from mfcore import MatrixFactorization, Ratings, load
 from mfcore.atomic import PREFIX
 from mfcore.data import convert as converting
 from mfcore.data import download
 from mfcore.data.convert import convert
 from mfcore.data.layout import Reading
 from mfcore.models.answering import lists_out
+from mfcore.models.updates import solving
 
 pytest.importorskip("fcntl")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -244,6 +246,58 @@ def test_a_save_killed_at_any_file_operation_leaves_the_old_model_or_the_new(pla
         assert load(path).n_factors in (2, 3)
         old.save(path)
         assert [each.name for each in place.iterdir()] == ["model"]
+
+
+DAYS = {"update": lambda model: model.update(Ratings.from_arrays(["u1", "x"], ["y", "i2"],
+                                                                 [3.0, 4.0])),
+        "partial_fit": lambda model: model.partial_fit(
+            Ratings.from_arrays(["u1", "x"], ["i1", "i2"], [3.0, 4.0]), users=["u1", "x"]),
+        "forget": lambda model: model.forget(["u1"], ["i2"])}
+
+
+@pytest.mark.parametrize("name", DAYS)
+def test_a_change_that_is_killed_leaves_the_file_of_the_old_model_or_of_the_new(
+        place, name, monkeypatch):
+    path = place / "model"
+    samples.small(MatrixFactorization).fit(samples.named(samples.counts())).save(path)
+    old = path.read_bytes()
+
+    def work():
+        DAYS[name](load(path)).save(path)
+
+    points = points_of(work, place, ("replacing",))
+    new = path.read_bytes()
+    assert new != old
+    path.write_bytes(old)
+    for number in range(len(points)):
+        assert kills.dies_at(number, work, place)
+        assert path.read_bytes() in (old, new)
+        assert load(path).recommend(["u2"], k=3)[0].shape == (1, 3)
+        path.write_bytes(old)
+    for step in ("_solve_items", "_solve_users", "settled"):        # amid the work
+        with monkeypatch.context() as patch:
+            patch.setattr(solving, step, lambda *_, **__: kills.die())
+            if kills.dies(work):
+                assert path.read_bytes() == old
+    work()
+    assert path.read_bytes() == new
+    assert [each.name for each in place.iterdir()] == ["model"]
+
+
+def test_an_update_killed_at_any_moment_leaves_the_old_model(place):
+    given, path = place / "given", place / "model"
+    samples.small(MatrixFactorization).fit(samples.named(samples.counts())).save(given)
+
+    def work():
+        DAYS["update"](load(given)).save(path)
+
+    work()
+    whole = [path.read_bytes(), given.read_bytes()]
+    path.write_bytes(whole[1])
+    for _ in faults.moments(work, 20, seed=0):
+        assert path.read_bytes() in whole
+        assert load(path).n_users_ in (11, 12)
+        path.write_bytes(whole[1])
 
 
 def test_a_fit_killed_at_any_file_operation_goes_on_to_the_same_bits(place):
