@@ -87,7 +87,7 @@ def write(path: Place, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     """
     made = _made(path)
     entries = {name: _entry(name, array) for name, array in sorted(arrays.items())}
-    header = {"format": FORMAT, "version": VERSION, "meta": _plain("meta", meta),
+    header = {"format": FORMAT, "version": VERSION, "meta": plain("meta", meta),
               "arrays": {name: spec for name, (spec, _) in entries.items()}}
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     with made as stream, zipfile.ZipFile(stream, "w") as archive:
@@ -210,16 +210,16 @@ def _id_list(name: str, array: np.ndarray) -> bytes:
     return json.dumps(values, ensure_ascii=False).encode(*_TEXT)
 
 
-def _plain(where: str, value: Any) -> Any:
+def plain(where: str, value: Any) -> Any:
     """Return `value` as JSON can hold it; raise a TypeError that says which part it cannot."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain(f"{where}[{i}]", each) for i, each in enumerate(value)]
+        return [plain(f"{where}[{i}]", each) for i, each in enumerate(value)]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(f"{where}[{key!r}]", each) for key, each in value.items()}
+        return {key: plain(f"{where}[{key!r}]", each) for key, each in value.items()}
     raise TypeError(f"{where} must be None, a boolean, number, string, list or dict with "
                     f"string keys, got {type(value).__name__}")
 

@@ -48,6 +48,26 @@ def test_every_keyword_of_fit_is_part_of_the_identity_or_an_exception(name):
     assert taken <= set(NAMED) | set(EXCEPTIONS)
 
 
+@pytest.mark.parametrize("made", [
+    lambda number: MatrixFactorization(
+        number(4), n_epochs=number(3), random_state=number(0), n_threads=number(1)),
+    lambda number: mfcore.MultVAE(hidden=(number(4),), n_latent=number(2), n_epochs=3,
+                                  random_state=number(0)),
+])
+def test_numbers_of_numpy_are_parameters_of_a_checkpoint_like_others(made, tmp_path):
+    path = tmp_path / "checkpoint"
+    stopped(made(np.int64), path)
+    resumed = made(int).fit(RATINGS, checkpoint=path)       # from a file with NumPy's numbers
+    plain = made(int).fit(RATINGS)
+    np.testing.assert_array_equal(resumed.item_factors_, plain.item_factors_)
+
+
+def test_a_generator_as_a_seed_is_refused_with_a_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=r"integer as random_state: .*random_state.*Generator"):
+        MatrixFactorization(4, random_state=np.random.default_rng(0)).fit(
+            RATINGS, checkpoint=tmp_path / "checkpoint")
+
+
 PAIR = tuple(NeuralMF(4, fusion=fusion, hidden=hidden, n_epochs=1, random_state=0)
              for fusion, hidden in (("product", ()), ("concat", (8,))))
 

@@ -275,6 +275,13 @@ def test_the_estimator_is_left_as_it_is():
     assert not [name for name in vars(inner) if name.endswith("_")]
 
 
+def test_a_model_is_shown_whatever_holds_its_labels():
+    pd = pytest.importorskip("pandas")
+    for by in (np.arange(3), [0, 1, 2], (0, 1), pd.Series([0, 1, 2])):
+        assert repr(Segmented(Popularity(), by=by)) == \
+            f"Segmented(estimator=Popularity(), by={by!r})"
+
+
 def test_clones_and_inner_parameters_are_those_of_scikit_learn():
     model = Segmented(small(), by_id(), min_ratings=2).fit(named())
     copied = clone(model)

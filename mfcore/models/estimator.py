@@ -343,5 +343,11 @@ class Estimator:
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self).__init__).parameters
         changed = [f"{name}={value!r}" for name, value in self.get_params(deep=False).items()
-                   if value is not defaults[name].default and value != defaults[name].default]
+                   if not _is(value, defaults[name].default)]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def _is(value: Any, default: Any) -> bool:
+    """Return whether a parameter has its default; an array, or a column of a frame, never has."""
+    same = value == default
+    return value is default or (isinstance(same, (bool, np.bool_)) and bool(same))

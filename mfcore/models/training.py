@@ -32,6 +32,7 @@ from mfcore.models.stopping import (
 )
 from mfcore.objectives.biases import mean_rating
 from mfcore.parallel import Pool, thread_count
+from mfcore.persistence import plain
 from mfcore.solvers.checkpoint import Checkpoint, checksum_of_features, checksum_of_ratings
 from mfcore.solvers.loop import Monitor, Solver, run
 from mfcore.validation import FitWarning
@@ -346,13 +347,12 @@ def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,
     if given is None:
         return None
     path, every = _path_and_every(given)
-    params = {name: list(value) if isinstance(value, tuple) else value
-              for name, value in model.get_params().items()
-              if name not in model.may_change}
-    if not all(isinstance(value, (str, int, float, list, type(None)))
-               for value in params.values()):
+    try:
+        params = plain("parameter", {name: value for name, value in model.get_params().items()
+                                     if name not in model.may_change})
+    except TypeError as error:
         raise ValueError(f"checkpoint needs hyper-parameters that can be written down, and an "
-                         f"integer as random_state, got {params}")
+                         f"integer as random_state: {error}") from None
     found = Checkpoint(path, validation.integer("every", every, low=1), {
         "model": type(model).__name__, **params, "shape of the ratings": list(ratings.shape),
         "checksum of the ratings": checksum_of_ratings(ratings),
