@@ -90,7 +90,7 @@ def compile_kernels(models: Sequence[str] | str | None = None, *, verbose: int |
         If no folder takes the kernels; it names those that were tried.
     """
     names = list(MODELS) if models is None else \
-        [models] if isinstance(models, str) else list(models)
+        [models] if isinstance(models, str) else validation.iterable("models", models)
     for name in names:
         validation.choice("models", name, MODELS)
     start, before, tasks = time.perf_counter(), _all_ready(), list(_tasks(names))

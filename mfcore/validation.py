@@ -168,7 +168,8 @@ def regular_file(path: Path, use: str) -> Path:
 
 def iterable(name: str, value: Any) -> list[Any]:
     """Return the entries of `value` as a list, or raise a TypeError if it is not iterable."""
-    if not hasattr(value, "__iter__") or hasattr(value, "tocsr"):     # (SciPy is heavy)
+    if not hasattr(value, "__iter__") or hasattr(value, "tocsr") \
+            or getattr(value, "shape", None) == ():     # (SciPy is heavy; an array of no axis)
         raise TypeError(f"{name} must be a sequence, got {_shown(value)}")
     return list(value.to_pylist() if hasattr(value, "to_pylist") else value)    # (Arrow's nulls)
 

@@ -82,7 +82,7 @@ def refuse_set(name: str, values: Any) -> None:
 def _column(name: str, values: Any) -> np.ndarray:
     """Return any container of ids as an array; a frame of one column is that column."""
     if np.ma.is_masked(values):
-        validation.refuse_missing(name, values)
+        validation.refuse_missing(name, np.atleast_1d(values))
     if _is_table(values) and not hasattr(values, "__array__"):
         raise TypeError(f"{name} must be a column, got a {type(values).__name__}; collect it first")
     if _is_table(values) and len(values.columns) == 1 and hasattr(values, "to_series"):    # polars
@@ -90,7 +90,9 @@ def _column(name: str, values: Any) -> np.ndarray:
     values = list(values) if str(getattr(values, "dtype", "")) in WIDE else \
         validation.with_nulls(values)
     if not hasattr(values, "__array__"):
-        values = list(values)
+        if isinstance(values, (str, bytes)):        # (whose letters nobody means)
+            raise TypeError(f"{name} must be a sequence of ids, got {values!r}")
+        values = validation.iterable(name, values)
         found = _integers(values)
         return as_objects(map(_plain, values)) if found is None else found
     array = np.asarray(values)

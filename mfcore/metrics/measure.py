@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mfcore import validation
+from mfcore.data.ids import as_vector
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.data.renumber import renumber_items
 from mfcore.kernels import ranks as kernels
@@ -197,9 +198,10 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
                              f"{offered.shape}")
         return (stored_in(test.by_user, offered.by_user),
                 renumber_items(offered, task.columns, n_items).by_user)
+    candidates = as_vector(candidates, "candidates")
     there = task.model.ratings_.item_positions(candidates)
     here = there if test.item_ids is None else test.item_positions(candidates)
-    validation.known_ids("candidates", candidates, np.maximum(here, there))
+    validation.known_ids("candidates", candidates.tolist(), np.maximum(here, there))
     allowed, inside = np.zeros(n_items, bool), np.zeros(test.shape[1], bool)
     allowed[there[there >= 0]] = True
     inside[here[here >= 0]] = True
@@ -207,7 +209,10 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
 
 
 def _checked_groups(task: Alignment, groups: Any) -> tuple[np.ndarray, np.ndarray]:
-    users, items = map(np.asarray, groups)
+    both = validation.iterable("groups", groups)
+    if len(both) != 2:
+        raise ValueError(f"groups must be (user_groups, item_groups), got {len(both)} entries")
+    users, items = map(np.asarray, both)
     wanted = (task.test.shape[0],), (task.model.n_items_,)
     if (users.shape, items.shape) != wanted:
         raise ValueError(f"groups must have shapes {wanted[0]} and {wanted[1]}, got "

@@ -169,7 +169,8 @@ def check_given(metrics: Iterable[Metric], **given: Any) -> None:
 def requested(metrics: str | Sequence[str] | None, k: int | Sequence[int], *,
               rates: bool) -> list[Metric]:
     """Return the metrics asked for, one per cut-off; raise a ValueError for unknown ones."""
-    cuts = [validation.count("k", cut) for cut in (k if isinstance(k, Iterable) else [k])]
+    cuts = [validation.count("k", cut) for cut in (
+        k if isinstance(k, Iterable) and not isinstance(k, (str, bytes)) else [k])]
     if metrics is None:
         metrics = ("rmse", "mae", *DEFAULT) if rates else DEFAULT
     names = [metrics] if isinstance(metrics, str) else validation.iterable("metrics", metrics)

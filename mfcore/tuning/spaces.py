@@ -104,6 +104,8 @@ def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]
         if name not in SPACES:
             raise ValueError(f"there is no default space for {name}; give space={{name: values}}")
         return {name: each for name, each in SPACES[name].items() if name in known}
+    if not isinstance(space, Mapping):
+        raise TypeError(f"space must be {{parameter: values}}, got {type(space).__name__}")
     if not space:
         raise ValueError("space must name at least one parameter")
     if unknown := [name for name in space if name not in known]:
