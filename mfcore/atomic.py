@@ -128,7 +128,10 @@ def absent(folder: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a folder that can be made; raise if it exists or cannot be."""
     target = Path(os.path.abspath(validation.path("folder", folder)))
     if os.path.lexists(target):
-        raise FileExistsError(f"{folder} exists; name a new folder, or remove it first")
+        kind = validation.kind_of(target)
+        cure = "name a new folder, or remove it first" if kind in (None, "a file", "a folder") \
+            else f"it is {kind}: name a new folder"
+        raise FileExistsError(f"{folder} exists; {cure}")
     _check_parent(folder, target)
     return target
 

@@ -491,6 +491,40 @@ def test_ids_of_several_types_go_into_text_alone(tmp_path):
         model.recommend_to(tmp_path / "lists.npy")
 
 
+def test_text_that_a_file_would_not_give_back_is_refused_before_any_work(path):
+    def asked(users, items, **options):
+        model = samples.small(MatrixFactorization).fit(
+            Ratings(CELLS, user_ids=users, item_ids=items))
+        return model.recommend_to(path, k=3, **options)
+
+    half = "a\ud800"
+    for users, items, options, what in (
+            ([half, *USERS[1:]], ITEMS, {}, "ids of users"),
+            (USERS, [half, *ITEMS[1:]], {}, "ids of items"),
+            (USERS, ITEMS, {"titles": {"i3": half}}, "titles")):
+        with pytest.raises(ValueError, match=f"{what} must be text that UTF-8 can hold"):
+            asked(users, items, **options)
+    ends = ["a\0", "a", *ITEMS[2:]]
+    if path.name.endswith("npy"):
+        with pytest.raises(ValueError, match="ids of items must not end in a zero character"):
+            asked(USERS, ends)
+    else:
+        asked(USERS, ends)
+        assert {row[1] for row in read(path)[1]} >= {"a\0", "a"}
+    assert not [each for each in os.listdir(path.parent) if each.startswith(".")]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_text_that_a_frame_cannot_hold_is_refused(library, monkeypatch):
+    given = pytest.importorskip(library)
+    if library == "pandas":                     # (whose text is Arrow's in later versions)
+        monkeypatch.setattr(given, "DataFrame", lambda columns: columns["user"][0].encode())
+    model = samples.small(MatrixFactorization).fit(
+        Ratings(CELLS, user_ids=["a\ud800", *USERS[1:]], item_ids=ITEMS))
+    with pytest.raises(TypeError, match=f"{library} cannot hold these columns"):
+        model.recommend(k=2, as_frame=library)
+
+
 def test_parquet_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'mfcore\[parquet\]'"):

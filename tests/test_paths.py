@@ -145,6 +145,11 @@ def test_the_standard_output_is_refused_where_it_is_a_file(tmp_path):
     assert b"cannot write to /dev/stdout: it is in a folder of devices" in ran.stderr
 
 
+def test_nobody_is_told_to_remove_a_device(strange):
+    with pytest.raises(FileExistsError, match=r"exists; it is a \w+: name a new folder$"):
+        Ratings(samples.counts()).write(strange)
+
+
 def test_links_to_files_and_to_nothing_are_written_through(tmp_path):
     for name in ("there", "absent"):
         (tmp_path / f"to-{name}").symlink_to(tmp_path / name)

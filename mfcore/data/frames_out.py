@@ -42,12 +42,16 @@ def _is_there(library: str) -> bool:
 def frame_of(columns: Mapping[str, np.ndarray], library: str) -> Any:
     """Return columns as a frame of a library.
 
-    Raises TypeError for ids of several types in a column, where it takes one.
+    Raises TypeError for ids of several types in a column, where it takes one, and for text that
+    it cannot hold.
     """
     if library == "pandas":
         import pandas
 
-        return pandas.DataFrame(dict(columns))
+        try:
+            return pandas.DataFrame(dict(columns))
+        except UnicodeError as error:
+            raise TypeError(f"pandas cannot hold these columns ({error})") from None
     import narwhals as nw
 
     plain = {name: values.tolist() if values.dtype == object else values

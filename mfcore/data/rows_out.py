@@ -31,11 +31,13 @@ class Format(NamedTuple):
     append(folder, number, columns, kinds) writes the part that begins with a row of that number
     finish(folder, stream, kinds) copies all of them into an open file
     typed : whether a column has one type
+    keeps_zeros : whether text may end in zero characters
     """
 
     append: Callable[[Path, int, Columns, Mapping[str, np.dtype]], None]
     finish: Callable[[Path, IO[bytes], Mapping[str, np.dtype]], None]
     typed: bool = True
+    keeps_zeros: bool = True
 
 
 def format_of(path: Path) -> Format:
@@ -131,5 +133,5 @@ def _finish_parquet(folder: Path, stream: IO[bytes], kinds: Mapping[str, np.dtyp
 
 
 FORMATS = {".csv": Format(_append_csv, _copy, False), ".csv.gz": Format(_append_gzip, _copy, False),
-           ".npy": Format(_append_npy, _finish_npy),
+           ".npy": Format(_append_npy, _finish_npy, keeps_zeros=False),
            ".parquet": Format(_append_parquet, _finish_parquet)}

@@ -121,13 +121,15 @@ def _kinds(form: Format, model: Any, users: np.ndarray, titles: Any, score: np.d
            ) -> dict[str, np.dtype]:
     """Return the types of the columns: text of the greatest length that there is.
 
-    Raises TypeError for ids that are neither integers nor text where a column has one type.
+    Raises TypeError for ids that are neither integers nor text where a column has one type,
+    ValueError for text that the file would not give back.
     """
     items = np.arange(1) if model.item_ids_ is None else model.item_ids_
     kinds = {"user": _kind("users", users, form), "item": _kind("items", items, form),
              "score": score, "rank": np.dtype(np.int32)}
     if titles is not None:
-        kinds["title"] = _text([each for each in titles.values() if each is not None])
+        kinds["title"] = _text("titles", [each for each in titles.values() if each is not None],
+                               form)
     return kinds
 
 
@@ -138,11 +140,21 @@ def _kind(name: str, ids: np.ndarray, form: Format) -> np.dtype:
     if form.typed and not all(isinstance(each, str) for each in plain):
         raise TypeError(f"ids of {name} must be all integers or all text in a file of this kind; "
                         f"csv holds any")
-    return _text(plain)
+    return _text(f"ids of {name}", plain, form)
 
 
-def _text(values: list[Any]) -> np.dtype:
-    return np.dtype(f"U{max((len(str(each)) for each in values), default=1) or 1}")
+def _text(name: str, values: list[Any], form: Format) -> np.dtype:
+    """Return the type of a column of text; raise for what the file would not give back."""
+    texts = [str(each) for each in values]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be text that UTF-8 can hold, got "
+                         f"{error.object[error.start]!r} in it") from None
+    if not form.keeps_zeros and (lost := [text for text in texts if text.endswith("\0")]):
+        raise ValueError(f"{name} must not end in a zero character, which a file of this kind "
+                         f"drops, got {lost[0]!r}")
+    return np.dtype(f"U{max(map(len, texts), default=1) or 1}")
 
 
 def _digest(parts: Any) -> str:
