@@ -129,9 +129,8 @@ def absent(folder: str | os.PathLike[str]) -> Path:
     target = Path(os.path.abspath(validation.path("folder", folder)))
     if os.path.lexists(target):
         kind = validation.kind_of(target)
-        cure = "name a new folder, or remove it first" if kind in (None, "a file", "a folder") \
-            else f"it is {kind}: name a new folder"
-        raise FileExistsError(f"{folder} exists; {cure}")
+        rest = ", or remove it first" if kind in (None, "a file", "a folder") else f": it is {kind}"
+        raise FileExistsError(f"{folder} exists; name a new folder{rest}")
     _check_parent(folder, target)
     return target
 

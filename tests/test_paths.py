@@ -146,7 +146,7 @@ def test_the_standard_output_is_refused_where_it_is_a_file(tmp_path):
 
 
 def test_nobody_is_told_to_remove_a_device(strange):
-    with pytest.raises(FileExistsError, match=r"exists; it is a \w+: name a new folder$"):
+    with pytest.raises(FileExistsError, match=r"exists; name a new folder: it is a \w+$"):
         Ratings(samples.counts()).write(strange)
 
 
