@@ -29,6 +29,7 @@ from contextlib import suppress
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import llvmlite
@@ -152,9 +153,25 @@ class KernelFiles:
 
     def _key(self, signature: Any) -> str:
         """Return all that the machine code depends on."""
-        constants = tuple(cell.cell_contents for cell in self.function.__closure__ or ())
-        own = _digest(self.function.__code__.co_code + dumps(constants))
+        own = _digest(_told_apart(self.function))
         return f"{machine()}\n{self.name} {own}\n{signature}"
+
+
+def _told_apart(constant: Any) -> bytes:
+    """Return what a constant of a kernel is known by in every process.
+
+    That of a function is where it stands, its code and its own constants: intrinsics of Numba are
+    pickled under a number that is drawn in each process.
+    """
+    function = getattr(constant, "py_func", getattr(constant, "_defn", constant))
+    if isinstance(function, FunctionType):
+        held = [cell.cell_contents for cell in function.__closure__ or ()]
+        code = function.__code__
+        return repr((function.__qualname__, code.co_firstlineno)).encode() + code.co_code \
+            + _told_apart(held)
+    if isinstance(constant, list | tuple):
+        return repr([_told_apart(each) for each in constant]).encode()
+    return bytes(dumps(constant))
 
 
 @cache

@@ -28,6 +28,7 @@ import numba  # noqa: E402
 from numba import config  # noqa: E402
 from numba.core import event  # noqa: E402
 from numba.core.compiler import Flags  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
 
 PACKAGE = Path(mfcore.__file__).parent
 FORK = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -78,6 +79,29 @@ def test_each_signature_and_constant_has_a_file_of_its_own(folder):
             assert not asked(factor, x)
     assert len(list(folder.iterdir())) == 4
     assert all(asked(factor, x) for factor in (2, 3) for x in (3, 3.0))
+
+
+def written_kernel(factor):
+    """A kernel of what is written in the language of LLVM, as a new process finds it."""
+    @intrinsic
+    def times(context, x):
+        return x(x), lambda context, builder, signature, values: builder.mul(
+            values[0], values[0].type(factor))
+
+    @compiled.njit()
+    def call(x):
+        return times(x)
+
+    return call
+
+
+def test_what_is_written_for_a_kernel_is_known_by_its_constants_in_every_process(folder):
+    for factor in 2, 3:
+        for known in 0, 1:
+            call = written_kernel(factor)
+            assert call(5) == 5 * factor
+            assert sum(call.stats.cache_hits.values()) == known
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_a_folder_of_kernels_can_be_copied(folder, monkeypatch, tmp_path):
@@ -253,8 +277,8 @@ def test_code_that_this_numba_cannot_write_is_used_and_a_warning_says_so(folder,
     def refuse(*_):
         raise TypeError("no such thing")
 
-    constants = compiled.dumps(())
-    monkeypatch.setattr(compiled, "dumps", lambda x: constants if x == (2,) else refuse())
+    constant = compiled.dumps(2)
+    monkeypatch.setattr(compiled, "dumps", lambda x: constant if x == 2 else refuse())
     with pytest.warns(UserWarning, match="times cannot be kept on disk.*no such thing"):
         assert not asked()
 
