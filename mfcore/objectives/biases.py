@@ -46,13 +46,12 @@ def mean_size(ratings: Ratings) -> float:
     values, weights = ratings.by_user.data, ratings.weights
 
     def sum_of(f: Callable[[np.ndarray], np.ndarray]) -> float:
-        def part(chunk: slice) -> float:
-            y = f(values[chunk].astype(np.float64))
-            return float(y.sum() if weights is None else y @ weights[chunk])
+        return summed(lambda chunk: float(f(values[chunk]).sum() if weights is None
+                                          else f(values[chunk]) @ weights[chunk]), ratings.nnz)
 
-        return summed(part, ratings.nnz)
-
-    total, weight = sum_of(np.abs), sum_of(lambda rated: (rated != 0).astype(np.float64))
+    total = sum_of(lambda rated: np.abs(rated, dtype=np.float64))
+    weight = float(np.count_nonzero(values)) if weights is None else \
+        sum_of(lambda rated: (rated != 0).astype(np.float64))
     mean = total / weight if weight > 0 else 0.0
     return mean if LEAST_SIZE < mean < 1 / LEAST_SIZE else 1.0
 

@@ -51,7 +51,7 @@ def near_rows(basis: Basis, systems: RowSystems, P: np.ndarray, beta: np.ndarray
     def solved(lo: int, hi: int) -> None:
         turn_rows(P, basis.V, rotated, nowhere, lo, hi)
         kernel(rotated, beta, STEPS, TOLERANCE, done, lo, hi)
-        turn_rows(rotated, back, P, ~done, lo, hi)
+        turn_rows(rotated[lo:hi], back, P[lo:hi], ~done[lo:hi], 0, hi - lo)
 
     pool.over_chunks(solved, bounds)
     return done

@@ -55,7 +55,8 @@ def short_parts(systems: RowSystems, whole: WholeMatrix, P: np.ndarray, beta: np
     def solved(lo: int, hi: int) -> float:
         known = solve_short_rows(*systems.cells, systems.Q, systems.gamma, *rest, lo, hi)
         if turns:
-            turn_rows(P, back, P, given | ~done, lo, hi)
+            own = slice(lo, hi)
+            turn_rows(P[own], back, P[own], given[own] | ~done[own], 0, hi - lo)
         return float(known)
 
     return pool.over_chunks(solved, bounds)

@@ -122,9 +122,9 @@ class Core:
         real = self.observed.real
 
         def draw(n: int, random: np.random.Generator) -> np.ndarray:
-            drawn = scale * random.standard_normal((n, self.n_factors), dtype=real)
-            vectors: np.ndarray = drawn.astype(real, copy=False)
-            return vectors
+            drawn: np.ndarray = random.standard_normal((n, self.n_factors), dtype=real)
+            np.multiply(drawn, scale, out=drawn, dtype=np.float64, casting="unsafe")
+            return drawn
 
         for side in sides:
             n = len(side.counts)
