@@ -338,6 +338,21 @@ def test_vectors_and_biases_are_penalised_alike_where_lists_are_tried(monkeypatc
     assert asked == [(2.0 * automatic.PARTS[0], (1.0, 1.0))]
 
 
+def test_vectors_move_with_each_part_that_is_tried():
+    problem, at = weighed(60, 30, w0=0.4)
+    with Pool(1) as pool:
+        trial = automatic.trial_of(problem, at, 3, 1e9, 0)
+        seen = [trial.at.Q.copy()]
+        for _ in zip(range(3), automatic._tried(trial, 2.0, 0, np.arange(9), pool), strict=False):
+            seen.append(trial.at.Q.copy())
+    assert len(seen) > 2
+    assert all((before != after).all() for before, after in zip(seen, seen[1:], strict=False))
+
+
+def test_parts_of_the_norm_fall():
+    assert (np.diff([*automatic.PARTS, 0]) < 0).all()
+
+
 @pytest.mark.parametrize(("means", "tried"), [
     ([0.1, 0.2, 0.3, 0.4, 0.5], 5), ([0.5, 0.1, 0.6], 2), ([0.5, 0.499, 0.499, 0.6], 3),
     ([0.5, 0.499, 0.51, 0.509, 0.509, 0.6], 5), ([0.0, 0.0, 0.0, 0.6], 3)])

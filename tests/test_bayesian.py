@@ -734,6 +734,19 @@ def test_a_trace_has_a_line_for_each_number():
         plots.plot_trace(np.zeros((2, 2, 2)))
 
 
+@pytest.mark.parametrize(("kept", "drawn", "compared"), [(8, 8, True), (9, 8, False),
+                                                         (7, 7, False)])
+def test_halves_of_a_chain_are_compared_if_it_is_whole_and_has_eight_samples(
+        kept, drawn, compared, pool, monkeypatch):
+    dense, at = random_problem(1)
+    hyper, asked = Hyper(guessed_variances(1.0, 3, True), None, np.zeros(0, int)), []
+    gibbs = Gibbs(problem_of(dense), hyper, hyper, Gaussian(9, 1.0), frozenset(range(kept)), 0)
+    monkeypatch.setattr(Gibbs, "_compare_halves", lambda self: asked.append(len(self.samples)))
+    gibbs.samples = [gibbs.sample(at)] * drawn
+    gibbs.finish(at, pool)
+    assert asked == [drawn] * compared
+
+
 def test_a_row_without_a_factor_is_drawn_once_more_and_named_by_its_side(pool, monkeypatch):
     dense, at = random_problem(1, learns_bias=True)
     calls = []

@@ -12,9 +12,11 @@ from mfcore import GraphFilter, PureSVD, Ratings
 from mfcore.kernels import graph as kernels
 from mfcore.objectives.graph import Graph, degrees
 from mfcore.parallel import Pool
+from mfcore.solvers import singular
 from mfcore.solvers.singular import (
     Basis,
     SubspaceIteration,
+    best_width,
     bytes_needed,
     drawn,
     orthonormal,
@@ -306,3 +308,19 @@ def test_where_nothing_but_popularity_can_be_learned_one_vector_is_enough():
     half = np.arange(60) % 2 == np.arange(400)[:, None] % 2             # (two audiences)
     split = sp.csr_array((half & (random.random(half.shape) < 0.3)).astype(float))
     assert PureSVD(random_state=0).fit(split).item_factors_.shape[1] == 2
+
+
+@pytest.mark.parametrize(("k", "widths"), [(5, [1, 2, 4, 5]), (8, [1, 2, 4, 8]), (1, [1])])
+def test_the_widths_that_are_ranked_are_powers_of_two_and_the_largest(k, widths, monkeypatch):
+    tried = []
+    monkeypatch.setattr(singular, "LEAST_USERS", 1)
+    monkeypatch.setattr(singular, "ndcg_of", lambda scorer, *_: (
+        tried.append(scorer.Q.shape[1]), np.zeros(1))[1])
+    with Pool(1) as pool:
+        assert best_width(PARTS, k, 2, np.random.default_rng(0), pool) == 1
+    assert tried == widths
+
+
+def test_the_longest_part_of_a_vector_of_items_is_positive():
+    V = PureSVD(6, random_state=0).fit(PARTS).item_factors_
+    assert (V.max(axis=0) >= -V.min(axis=0)).all()

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from naive import as_type, problem, random_problem
 
+from mfcore.objectives.factors import WholeMatrix
 from mfcore.parallel import Pool
 from mfcore.solvers import near
-from mfcore.solvers.als import Eigenbasis, finished_parts, row_bounds, solve_exactly
+from mfcore.solvers.als import (
+    LARGE,
+    Eigenbasis,
+    exact_parts,
+    finished_parts,
+    row_bounds,
+    solve_exactly,
+)
 
 CASES = {
     "no unknown cells": random_problem(1, 40, 30, 4),
@@ -84,3 +92,21 @@ def test_the_last_half_sweep_solves_every_row_whichever_come_near(far, monkeypat
         solve_exactly(systems, exact, at.beta.copy(), pool)
         finished_parts(systems, at.P, at.beta, pool)
     np.testing.assert_allclose(at.P, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(("bytes_", "real", "row"), [
+    (LARGE, np.float32, (8, np.uint32)), (LARGE - 64, np.float32, (16, np.float32)),
+    (2 * LARGE, np.float64, (16, np.float64))])
+def test_a_frozen_side_is_packed_from_a_mebibyte_of_float32(bytes_, real, row):
+    nothing = WholeMatrix(np.zeros((16, 16)), np.zeros(16), np.zeros(16))
+    basis = Eigenbasis(nothing, 0.0, (bytes_ // (16 * np.dtype(real).itemsize), 16), np.dtype(real))
+    assert basis.row == row
+    assert basis.changes_nothing == (row[1] != np.uint32)
+
+
+def test_chunks_without_a_row_to_solve_add_nothing_each():
+    dense, at = CASES["weighted unknown"]
+    with Pool(1) as pool:
+        parts = exact_parts(problem(dense).user_rows(at), at.P, at.beta, pool,
+                            np.array([0, 15, 40]), done=np.ones(40, bool))
+    assert parts == [0.0, 0.0]

@@ -33,7 +33,7 @@ from mfcore.objectives.softmax import (
 from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import _first, fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam, chosen
-from mfcore.solvers.spectral import SpectralStart
+from mfcore.solvers.spectral import MOST, SpectralStart
 from mfcore.solvers.warmth import warmest
 
 LOSSES = {"softmax": Softmax(0.37), "tanh": Surrogate(0.23), "relu": Surrogate(0.31, "relu"),
@@ -271,6 +271,22 @@ def test_rows_of_zeros_stay_and_rows_without_choices_lie_where_they_are_least_po
     assert abs(at.Q[0, 1:]).max() < 1e-6
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_vectors_of_popularity_alone_are_the_logarithm_of_counts_about_its_middle(k):
+    cells = sp.csr_array(np.arange(5)[:, None] < np.array([1, 2, 4, 5]))
+    at = Vectors(np.ones((5, k)), np.ones((4, k)))
+    found = SpectralStart(cells, 3.0).popular(at)
+    if k == 1:
+        assert not found.P.any()
+        assert not found.Q.any()
+        return
+    wanted = np.log([1, 2, 4, 5]) - np.log(5) / 2
+    np.testing.assert_allclose(found.P @ found.Q.T, np.tile(
+        9 * MOST * wanted / wanted[-1], (5, 1)))
+    for X in (found.P, found.Q):
+        np.testing.assert_allclose(np.linalg.norm(X, axis=1), 3)
+
+
 def test_popularity_alone_is_what_choices_without_taste_leave():
     random = np.random.default_rng(0)
     odds = np.linspace(0.02, 0.4, 80)
@@ -339,7 +355,8 @@ def test_what_a_user_has_chosen_is_hidden_and_nothing_else():
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("negatives", [[7], [0, 11, 150, 399], list(range(0, 400, 9))])
+@pytest.mark.parametrize("negatives", [[7], [0, 11, 150, 399], list(range(0, 400, 9)),
+                                       list(range(3, 400))])
 def test_what_is_hidden_is_found_in_long_rows_and_in_short_ones(negatives):
     random = np.random.default_rng(5)
     dense = random.random((3, 400)) < np.array([[0.9], [0.02], [0.0]])
