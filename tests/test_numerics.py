@@ -240,7 +240,7 @@ def test_rounding_a_large_side_moves_loss_and_scores_as_little_as_stated(made, p
 
 def test_penalties_of_the_size_of_the_defaults_make_no_weak_rows(planted, monkeypatch):
     solved = []
-    monkeypatch.setattr("mfcore.solvers.als.solve_weak_rows", lambda *given: solved.append(given))
+    monkeypatch.setattr("mfcore.kernels.exact.solve_weak_rows", lambda *given: solved.append(given))
     for made in (MatrixFactorization, ImplicitMF):
         for k in (8, 64):
             made(k, solver="cholesky", n_epochs=3, random_state=0).fit(planted.ratings)

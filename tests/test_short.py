@@ -25,6 +25,11 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def few_factors_are_enough(monkeypatch):
+    monkeypatch.setattr(short, "LEAST", 32)
+
+
 def solved(dense, at, *, many=True, real=np.float64):
     """Solve users by cells where that is possible; return P, β, what was solved, and Σ_Ω."""
     at = as_type(at, real)
@@ -79,6 +84,12 @@ def test_a_row_has_the_same_bits_alone_and_in_company(w0):
                         users=dense.users.take(np.array([u])))
         one = replace(at, P=at.P[[u]], beta=at.beta[[u]])
         np.testing.assert_array_equal(solved(alone, one, real=np.float32)[0][0], P[u])
+
+
+def test_with_few_factors_all_rows_are_solved_by_the_whole_system(monkeypatch):
+    dense, at = CASES["unknown cells"]
+    monkeypatch.setattr(short, "LEAST", K + 1)
+    assert not solved(dense, at)[2].any()
 
 
 def test_new_rows_need_no_eigenbasis():

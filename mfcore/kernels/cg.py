@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 
 from mfcore.compiled import njit
-from mfcore.kernels.exact import WEAK
 from mfcore.kernels.gathered import GROUP, gathers
-from mfcore.kernels.options import INLINE, KERNEL, MELT
+from mfcore.kernels.options import INLINE, KERNEL, MELT, WEAK
 
 LANES = 16
 BLOCK = 256       # cells of a row whose scalars are held at a time

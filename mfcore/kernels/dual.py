@@ -29,10 +29,10 @@ from __future__ import annotations
 import numpy as np
 
 from mfcore.compiled import njit
-from mfcore.kernels.exact import AHEAD, SMALL, WEAK
+from mfcore.kernels.exact import AHEAD, SMALL
 from mfcore.kernels.gathered import prefetch_row
 from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_outer, solve_spd
-from mfcore.kernels.options import KERNEL, MELT
+from mfcore.kernels.options import KERNEL, MELT, WEAK
 
 LANES = 4
 

@@ -6,9 +6,9 @@ bias is learned), x_i = [q_i | 1] and frozen score o_i = γ_i (+ β_u if it is f
     A = A0 + Σ_Ω a x xᵀ + Λ_u            c = c0 + β_u c1 + Σ_Ω (b − a o) x + Λ_u m_u
 
 A0, c0, c1 are the sums over all columns, weighted by w0 (objectives/quadratic.py).  Cells
-are gathered up to 256 at a time, scaled by √|a|: those with positive a fill the buffer from the
-front, those with negative a from the back, and each part is one symmetric BLAS product with
-its own sign.  The root is that of |a|, so no weight can make it NaN.
+are gathered up to 128 at a time, scaled by √a, and their products are added (kernels/systems.py).
+Where some of them have negative a, they are gathered again, scaled by √−a, and subtracted; each
+time the others are scaled by 0.
 
 Weak rows.  Where a pivot of A, a diagonal number of U squared, is within 128 ε tr A of zero, the
 solution is rounding to a good part, or, without a penalty, one of many.  Such rows are solved
@@ -30,14 +30,14 @@ from __future__ import annotations
 import numpy as np
 
 from mfcore.compiled import njit
-from mfcore.kernels.gathered import prefetch_row
-from mfcore.kernels.lapack import FLAGS, GATHERED, INFO, add_gram, add_noise, solve_spd
-from mfcore.kernels.options import INLINE, KERNEL, MELT
+from mfcore.kernels.lapack import add_noise
+from mfcore.kernels.options import INLINE, KERNEL, MELT, WEAK
+from mfcore.kernels.systems import add_products, factorise, gathered, lanes, solve_factored, square
 
-GATHER = 256      # cells scaled into the buffer before they are multiplied
+GATHER = 128      # cells scaled into the buffer before they are multiplied
 AHEAD = 16        # cells between asking for a row and reading it
 SMALL = 1e-12     # sums of squares that count as nothing
-SOUND, WEAK = 1 / 16, 2048   # least pivot in units of the mean diagonal; ε κ is 1 / WEAK
+SOUND = 1 / 16    # least pivot, in units of the mean diagonal, of a row that is not looked at
 SHIFT, STEPS = 2.0**-40, 3      # δ / tr A, and steps, of weak rows
 
 
@@ -62,14 +62,11 @@ def _trace(A: np.ndarray) -> float:
 
 
 @njit(**MELT)
-def _flush(A: np.ndarray, buffer: np.ndarray, front: int, back: int, sign: np.ndarray,
-           flags: np.ndarray) -> None:
-    if front > 0:
-        flags[GATHERED] = front
-        add_gram(A, buffer, sign[0:2], flags)
-    if back < GATHER:
-        flags[GATHERED] = GATHER - back
-        add_gram(A, buffer[back:], sign[2:4], flags)
+def _size(c: np.ndarray) -> float:
+    total: float = c.dtype.type(0)
+    for i in range(c.size):
+        total += abs(c[i])
+    return total
 
 
 @njit(**MELT)
@@ -93,41 +90,6 @@ def _add_ridge(A: np.ndarray, A0: np.ndarray, c: np.ndarray, k: int, reg: float,
 
 
 @njit(**MELT)
-def _store_scaled(row: np.ndarray, q: np.ndarray, root: float) -> None:
-    """Write root · [q | 1] (without the 1 where the row is as long as q)."""
-    for f in range(q.size):
-        row[f] = root * q[f]
-    if row.size > q.size:
-        row[q.size] = root
-
-
-@njit(**MELT)
-def _add_targets(c: np.ndarray, Q: np.ndarray, indices: np.ndarray, t: int, last: int,
-                 target: np.ndarray) -> None:
-    """Add the targets of four cells times their [q | 1] to c."""
-    t0, t1, t2, t3 = target[0], target[1], target[2], target[3]
-    q0, q1 = Q[indices[t]], Q[indices[min(t + 1, last)]]
-    q2, q3 = Q[indices[min(t + 2, last)]], Q[indices[min(t + 3, last)]]
-    for f in range(q0.size):
-        c[f] += t0 * q0[f] + t1 * q1[f] + t2 * q2[f] + t3 * q3[f]
-    if c.size > q0.size:
-        c[q0.size] += t0 + t1 + t2 + t3
-
-
-@njit(**MELT)
-def _square(A: np.ndarray, A0: np.ndarray, c: np.ndarray, z: np.ndarray) -> float:
-    """Return zᵀ(A − A0) z − 2 zᵀc, from the upper triangles."""
-    total = 0.0
-    for i in range(z.size):
-        inner = A.dtype.type(0)
-        left, right, tail = _right_of(A, i), _right_of(A0, i), _behind(z, i)
-        for j in range(tail.size):
-            inner += (left[j] - right[j]) * tail[j]
-        total += np.float64(z[i]) * ((A[i, i] - A0[i, i]) * z[i] + 2 * (inner - c[i]))
-    return total
-
-
-@njit(**MELT)
 def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
     for f in range(p.size):
         z[f] = p[f]
@@ -137,47 +99,36 @@ def _load(z: np.ndarray, p: np.ndarray, bias: float) -> None:
 
 @njit(**MELT)
 def _gather_row(indices: np.ndarray, x: np.ndarray, y: np.ndarray, line: np.ndarray,
-                Q: np.ndarray, gamma: np.ndarray, fixed: float, start: int, stop: int,
-                buffer: np.ndarray, target: np.ndarray, sign: np.ndarray, flags: np.ndarray,
-                A: np.ndarray, c: np.ndarray) -> float:
-    """Add a row's cells to A and c, four at a time (the last padded with a = b = 0).
+                Q: np.ndarray, gamma: np.ndarray, fixed: float, learns: bool, start: int,
+                stop: int, last: int, buffer: np.ndarray, root: np.ndarray, target: np.ndarray,
+                base: np.ndarray, A: np.ndarray, c: np.ndarray) -> float:
+    """Set A to the base and a row's cells, and c to theirs.
 
     Returns Σ (a o² − 2 b o), the frozen scores' share of the loss.
     """
-    real = A.dtype.type
-    frozen, front, back, last = 0.0, 0, GATHER, stop - 1
-    for t in range(start, stop, 4):
-        for ahead in range(t + AHEAD, min(t + AHEAD + 4, stop)):
-            prefetch_row(Q, indices[ahead])
-        for lane in range(4):
-            here = t + lane
-            i = indices[min(here, last)]
-            a = real(line[0] * x[here] + line[1]) if here < stop else real(0)
-            b = real(line[2] * y[here] + line[3]) if here < stop else real(0)
-            o = gamma[i] + fixed
-            target[lane] = b - a * o
+    real, frozen, before = A.dtype.type, 0.0, base
+    for f in range(c.size):
+        c[f] = 0
+    for block in range(start, max(stop, start + 1), GATHER):
+        end, lowest = min(block + GATHER, stop), real(0)
+        for t in range(block, end):
+            a = real(line[0] * x[t] + line[1])
+            b = real(line[2] * y[t] + line[3])
+            o = gamma[indices[t]] + fixed
+            target[t - block] = b - a * o
             frozen += np.float64(o) * (a * o - 2 * b)
-            place = front
-            if a < 0:
-                back -= 1
-                place = back
-            else:
-                front += 1
-            _store_scaled(buffer[place], Q[i], np.sqrt(abs(a)))
-        _add_targets(c, Q, indices, t, last, target)
-        if back - front < 4 or t + 4 >= stop:
-            _flush(A, buffer, front, back, sign, flags)
-            front, back = 0, GATHER
+            root[t - block] = np.sqrt(max(a, real(0)))
+            lowest = min(lowest, a)
+        gathered(buffer, Q, indices, block, end, last, root, target, c, learns)
+        add_products(A, before, buffer, end - block, 1.0)
+        before = A
+        if lowest < 0:
+            for t in range(block, end):
+                root[t - block] = np.sqrt(max(-real(line[0] * x[t] + line[1]), real(0)))
+                target[t - block] = 0
+            gathered(buffer, Q, indices, block, end, last, root, target, c, learns)
+            add_products(A, A, buffer, end - block, -1.0)
     return frozen
-
-
-@njit(**MELT)
-def _start(A: np.ndarray, A0: np.ndarray, c: np.ndarray) -> None:
-    """Set A to A0, and c to 0."""
-    for i in range(c.size):
-        c[i] = 0
-        for j in range(c.size):
-            A[i, j] = A0[i, j]
 
 
 @njit(**MELT)
@@ -233,8 +184,8 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
         Stored cells in CSR: a = line[0]·x + line[1], b = line[2]·y + line[3].
     Q, gamma : ndarray, shapes (n_columns, k), (n_columns,)
         The frozen side.
-    A0, c0, c1 : ndarray, shapes (d, d), (d,), (d,)
-        Sums over all columns; d is k + 1 if the bias is learned, else k.
+    A0, c0, c1 : ndarray, shapes (K, K), (d,), (d,)
+        Sums over all columns, A0 as `widened` gives it; d is k + 1 if the bias is learned, else k.
     reg, bias_reg : ndarray, shape (n_rows,)
         Λ_u, the penalty weight of each row's factors and bias.
     M, bias_means : ndarray, shapes (n_rows, k), (n_rows,)
@@ -258,12 +209,13 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
     """
     k, d = Q.shape[1], c0.size
     learns = d > k
-    buffer, target = np.empty((GATHER, d), Q.dtype), np.empty(4, Q.dtype)
-    A, c, z = np.empty((d, d), Q.dtype), np.empty(d, Q.dtype), np.empty(d, Q.dtype)
-    sign = np.array([1, 1, -1, 1], Q.dtype)
-    flags = np.array(FLAGS, np.int32)
-    flags[0] = d
-    shared_prior, no_sums = M.shape[0] == 1, _trace(A0) == 0 and len(noise) == 0
+    K, n_lanes = len(A0), lanes(A0)
+    buffer = np.empty((K // n_lanes, GATHER, n_lanes), Q.dtype)
+    root, target = np.empty(GATHER, Q.dtype), np.empty(GATHER, Q.dtype)
+    A, inverse = np.empty((K, K), Q.dtype), np.empty(K, Q.dtype)
+    targets, before = np.empty(K, Q.dtype), np.zeros(K, Q.dtype)
+    c, z = targets[:d], before[:d]
+    shared_prior, no_sums = M.shape[0] == 1, _trace(A0[:d]) == 0 and len(noise) == 0
     eps = np.finfo(Q.dtype).eps
     known, failed = 0.0, -1
     for u in range(lo, hi):
@@ -277,22 +229,23 @@ def solve_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.nda
                 beta[u] = bias_prior
             continue
         fixed = Q.dtype.type(0 if learns else beta[u])
-        _start(A, A0, c)
-        known += _gather_row(indices, x, y, line, Q, gamma, fixed, indptr[u], indptr[u + 1],
-                             buffer, target, sign, flags, A, c)
+        known += _gather_row(indices, x, y, line, Q, gamma, fixed, learns, indptr[u],
+                             indptr[u + 1], indptr[hi], buffer, root, target, A0, A, targets)
         _load(z, P[u], beta[u])
-        known += _square(A, A0, c, z)
+        known += square(A, A0, before)
+        for f in range(d):
+            known -= 2 * np.float64(z[f]) * c[f]
         for f in range(d):
             c[f] += c0[f] + fixed * c1[f]
         trace = _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior, eps)
-        solve_spd(A, c, flags)
-        # LAPACK need not report NaN and infinity.  (isfinite tests x - x == 0, which is
-        # always true of a sum that may be reordered.)
-        if flags[INFO] == 0 and not _trace(A) + abs(c.sum()) < np.inf \
-                or not trace < np.inf:
+        is_positive = factorise(A, inverse)
+        if is_positive:
+            solve_factored(A, inverse, targets)
+        # (isfinite tests x - x == 0, which is always true of a sum that may be reordered.)
+        if is_positive and not _trace(A) + _size(c) < np.inf or not trace < np.inf:
             failed = u
             continue
-        if flags[INFO] != 0 or _inverse_norm(A, SOUND * trace / d, z) * trace * WEAK * eps > 1:
+        if not is_positive or _inverse_norm(A, SOUND * trace / d, z) * trace * WEAK * eps > 1:
             weak[u] = True
             continue
         if len(noise):
@@ -317,22 +270,6 @@ def _put_residual(r: np.ndarray, A: np.ndarray, c: np.ndarray, z: np.ndarray) ->
         r[i] -= inner
 
 
-@njit(**MELT)
-def _solve_factored(U: np.ndarray, r: np.ndarray) -> None:
-    """Solve UᵀU x = r in place."""
-    for i in range(r.size):
-        r[i] /= U[i, i]
-        row, rest = _right_of(U, i), _behind(r, i)
-        for j in range(rest.size):
-            rest[j] -= row[j] * r[i]
-    for i in range(r.size - 1, -1, -1):
-        inner = r[i]
-        row, rest = _right_of(U, i), _behind(r, i)
-        for j in range(rest.size):
-            inner -= row[j] * rest[j]
-        r[i] = inner / U[i, i]
-
-
 @njit(**KERNEL)
 def solve_weak_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: np.ndarray,
                     line: np.ndarray, Q: np.ndarray, gamma: np.ndarray, A0: np.ndarray,
@@ -345,11 +282,12 @@ def solve_weak_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: n
     """
     k, d, real = Q.shape[1], c0.size, A0.dtype
     learns = d > k
-    buffer, target = np.empty((GATHER, d), real), np.empty(4, real)
-    A, U = np.empty((d, d), real), np.empty((d, d), real)
-    c, z, r = np.empty(d, real), np.empty(d, real), np.empty(d, real)
-    sign, flags = np.array([1, 1, -1, 1], real), np.array(FLAGS, np.int32)
-    flags[0] = d
+    K, n_lanes = len(A0), lanes(A0)
+    buffer = np.empty((K // n_lanes, GATHER, n_lanes), real)
+    root, target = np.empty(GATHER, real), np.empty(GATHER, real)
+    A, U, inverse = np.empty((K, K), real), np.empty((K, K), real), np.empty(K, real)
+    targets, rest = np.empty(K, real), np.empty(K, real)
+    c, z, r = targets[:d], np.empty(d, real), rest[:d]
     most, failed = np.finfo(P.dtype).max, -1
     for u in range(lo, hi):
         if not weak[u]:
@@ -357,29 +295,27 @@ def solve_weak_rows(indptr: np.ndarray, indices: np.ndarray, x: np.ndarray, y: n
         m = M[0 if M.shape[0] == 1 else u]
         bias_prior = bias_means[0 if bias_means.size == 1 else u]
         fixed = A0.dtype.type(0 if learns else beta[u])
-        _start(A, A0, c)
-        _gather_row(indices, x, y, line, Q, gamma, fixed, indptr[u], indptr[u + 1], buffer,
-                    target, sign, flags, A, c)
+        _gather_row(indices, x, y, line, Q, gamma, fixed, learns, indptr[u], indptr[u + 1],
+                    indptr[hi], buffer, root, target, A0, A, targets)
         for f in range(d):
             c[f] += c0[f] + fixed * c1[f]
         trace = _add_ridge(A, A0, c, k, reg[u], bias_reg[u], m, bias_prior, 0.0)
         _load(z, m, bias_prior)
-        _put_residual(r, A, c, z)
-        for i in range(d):
-            for j in range(d):
+        for i in range(K):
+            for j in range(K):
                 U[i, j] = A[i, j]
             U[i, i] += SHIFT * trace
-        solve_spd(U, r, flags)
-        for _ in range(STEPS - 1):
+        is_positive = factorise(U, inverse)
+        for _ in range(STEPS):
+            _put_residual(r, A, c, z)
+            for f in range(d, K):
+                rest[f] = 0
+            solve_factored(U, inverse, rest)
             for f in range(d):
                 z[f] += r[f]
-            _put_residual(r, A, c, z)
-            _solve_factored(U, r)
-        for f in range(d):
-            z[f] += r[f]
         if len(noise):
             add_noise(z, U, noise[u], r)
-        if flags[INFO] != 0 or not np.abs(z).max() <= most:
+        if not is_positive or not np.abs(z).max() <= most:
             failed = u
             continue
         _store(P, beta, u, z)

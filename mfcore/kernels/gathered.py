@@ -162,7 +162,7 @@ class _Rows:
         """Ask for all lines of a row."""
         first = self.builder.ptrtoint(row, _long)
         for line in range(0, self.width * self.size, CACHE_LINE):
-            _ask(self.builder, self.builder.add(first, _long(line)))
+            ask(self.builder, self.builder.add(first, _long(line)))
 
     def load(self, pointer: Any, place: int) -> Any:
         """Return the vector that begins at a place."""
@@ -294,7 +294,7 @@ def _compiled(write: Callable[[_Rows], None], K: int) -> Callable[..., Any]:
 # ----------------------------------------------------------------- rows of any width, one by one
 
 
-def _ask(builder: Any, address: Any) -> None:
+def ask(builder: Any, address: Any) -> None:
     """Emit one `llvm.prefetch` (read, keep)."""
     byte = ir.IntType(8).as_pointer()
     prefetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(
@@ -314,7 +314,7 @@ def _prefetch_row(typing_context: Any, X: Any, row: Any) -> Any:
                              _long(kind.dtype.bitwidth // 8))
         with cgutils.for_range_slice(builder, _long(0), length, _long(CACHE_LINE),
                                      intp=_long) as (line, _):
-            _ask(builder, builder.add(start, line))
+            ask(builder, builder.add(start, line))
         return context.get_dummy_value()
 
     return types.void(X, row), generate

@@ -25,3 +25,5 @@ EXACT: dict[str, Any] = {**KERNEL, "fastmath": False}
 # A helper that is inlined before optimisation, so that constants of the caller, such as a
 # fixed width, reach its loops.  (Numba optimises other helpers alone before it links them.)
 MELT: dict[str, Any] = {"inline": "always"}
+# Rows are weak, rounding to a good part, where ε times their condition number is above 1 / WEAK.
+WEAK = 2048

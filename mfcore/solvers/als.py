@@ -31,7 +31,6 @@ from functools import partial
 import numpy as np
 
 from mfcore.kernels.cg import padded, padded_width, row_solver
-from mfcore.kernels.exact import solve_rows, solve_weak_rows
 from mfcore.kernels.gathered import aligned, packed
 from mfcore.objectives.factors import Factors, WholeMatrix
 from mfcore.objectives.quadratic import Quadratic, RowSystems
@@ -103,6 +102,8 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
     bounds : the chunks, of all rows or of some; None: those of `row_bounds`
     done : bool, shape (n_rows,); rows that stay as they are, and do not count; None: none
     """
+    from mfcore.kernels.exact import solve_rows, solve_weak_rows
+    from mfcore.kernels.systems import widened
     from mfcore.solvers.short import short_parts
 
     weak, done = np.zeros(len(P), bool), np.zeros(len(P), bool) if done is None else done
@@ -116,13 +117,13 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
             penalty.bias_means, np.empty((0, len(whole.c0)), dtype) if noise is None else noise,
             P, beta, weak)
     frozen = (*systems.cells, systems.Q, systems.gamma)
-    rounded = [part.astype(dtype) for part in whole]
-    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, *rounded, *rest, done, lo, hi),
-                             bounds)
+    A0, *sums = [part.astype(dtype) for part in whole]
+    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, widened(A0), *sums, *rest, done,
+                                                       lo, hi), bounds)
     failed = [row for _, row in parts]
     if weak.any():
-        failed += pool.over_chunks(lambda lo, hi: solve_weak_rows(*frozen, *whole, *rest, lo, hi),
-                                   bounds)
+        failed += pool.over_chunks(lambda lo, hi: solve_weak_rows(
+            *frozen, widened(whole.A0), *whole[1:], *rest, lo, hi), bounds)
     failed = [row for row in failed if row >= 0]
     if failed:
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "

@@ -16,7 +16,7 @@ from mfcore.objectives.factors import WholeMatrix
 from mfcore.objectives.quadratic import RowSystems
 from mfcore.parallel import Pool, row_chunks
 
-LEAST = 32               # factors for which an eigenbasis pays
+LEAST = 192              # factors: with 160, systems of cells take as long as those of factors
 TILE = 256               # rows of the frozen side that are turned together
 
 
@@ -32,9 +32,10 @@ def short_parts(systems: RowSystems, whole: WholeMatrix, P: np.ndarray, beta: np
     k, d, penalty, real = P.shape[1], systems.n_free, systems.penalty, P.dtype
     turns = systems.w0 > 0
     none = [0.0] * (len(bounds) - 1)
-    if systems.common is not None or not (np.diff(systems.cells.indptr[lo:hi + 1]) <= d // 2).any():
+    if k < LEAST or systems.common is not None or not (
+            np.diff(systems.cells.indptr[lo:hi + 1]) <= d // 2).any():
         return none
-    if turns and (d > k or k < LEAST or not many or len(penalty.means) > 1):
+    if turns and (d > k or not many or len(penalty.means) > 1):
         return none
     T, D, c0, c1 = systems.Q, np.zeros(k), whole.c0, whole.c1
     means = penalty.means
