@@ -11,7 +11,7 @@ from naive import problem, random_problem
 
 from mfcore import Ratings
 from mfcore.objectives.bayesian import OptimisticScorer
-from mfcore.objectives.biases import fitted_biases, mean_size, rating_scale
+from mfcore.objectives.biases import fitted_biases, log_odds, mean_size, rating_scale
 from mfcore.objectives.factors import Factors
 from mfcore.objectives.penalty import Penalty, Prior
 from mfcore.objectives.scaling import implied_rating, score_rounding
@@ -104,3 +104,14 @@ def test_an_id_alone_stands_for_the_one_rating_of_the_fit():
     assert implied_rating("MF", (4.0, 4.0)) == 4.0
     with pytest.raises(ValueError, match="MF learned ratings from 1 to 5: give them with the ids"):
         implied_rating("MF", (1.0, 5.0))
+
+
+@pytest.mark.parametrize("weights", [None, np.array([2.0, 1.0, 0.5, 3.0, 1.5])])
+def test_log_odds_of_items_count_what_is_liked_what_is_not_and_what_is_unknown(weights):
+    likes = sp.csr_array((np.array([1.0, -1.0, 1.0, 1.0, 0.5]), ([0, 0, 1, 2, 2], [0, 1, 0, 0, 1])),
+                         shape=(4, 3))
+    w = np.ones(5) if weights is None else weights
+    liked, disliked, unknown = [w[0] + w[2] + w[3], w[4], 0], [0, w[1], 0], [1, 2, 4]
+    np.testing.assert_allclose(log_odds(Ratings(likes, weights=weights), 0.25), [
+        np.log((a + 0.5) / (b + 0.25 * n + 0.5))
+        for a, b, n in zip(liked, disliked, unknown, strict=True)])

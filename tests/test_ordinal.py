@@ -384,3 +384,12 @@ def test_vectors_of_uneven_levels_are_not_said_to_shrink():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted(uneven)
+
+
+@pytest.mark.parametrize(("values", "cuts"), [
+    ([1.0, 1.0, 2.0], [[0.0, 1.0]]), ([1.0, 2.0, 3.0], [[0.5, 0.5]]), ([1.0], np.empty((1, 0))),
+    ([1.0, 2.0, 3.0], [[0.0]])])
+def test_levels_and_cuts_that_do_not_ascend_are_refused(values, cuts):
+    ratings = Ratings.from_arrays([0, 1], [0, 1], [1.0, 1.0])
+    with pytest.raises(ValueError, match="must ascend"):
+        Levels(np.array(values), np.array(cuts)).check(ratings)
