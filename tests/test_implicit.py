@@ -266,7 +266,7 @@ def test_implicit_arrives_at_the_same_loss():
 
 # ------------------------------------------------------- counts over four orders of magnitude
 
-@pytest.mark.parametrize("n_factors", [16, 48, 128])
+@pytest.mark.parametrize("n_factors", [16, 200])
 def test_rows_of_heavy_counts_end_where_folding_them_in_ends(n_factors):
     random = np.random.default_rng(3)
     cells = sp.random_array((600, 300), density=0.05, rng=random, format="csr")

@@ -10,7 +10,7 @@ from naive import as_type, problem, random_problem
 
 from mfcore.objectives.factors import WholeMatrix
 from mfcore.parallel import Pool
-from mfcore.solvers import near
+from mfcore.solvers import near, short
 from mfcore.solvers.als import (
     LARGE,
     Eigenbasis,
@@ -88,6 +88,7 @@ def test_the_last_half_sweep_solves_every_row_whichever_come_near(far, monkeypat
 
     monkeypatch.setattr(near, "near_rows", some_come_near)
     monkeypatch.setattr(near, "STEPS", 100)
+    monkeypatch.setattr(short, "LEAST", 32)
     with Pool(2) as pool:
         solve_exactly(systems, exact, at.beta.copy(), pool)
         finished_parts(systems, at.P, at.beta, pool)
