@@ -117,7 +117,7 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
             penalty.bias_means, np.empty((0, len(whole.c0)), dtype) if noise is None else noise,
             P, beta, weak)
     frozen = (*systems.cells, systems.Q, systems.gamma)
-    A0, *sums = [part.astype(dtype) for part in whole]
+    A0, *sums = [part.astype(systems.Q.dtype) for part in whole]
     parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, widened(A0), *sums, *rest, done,
                                                        lo, hi), bounds)
     failed = [row for _, row in parts]
