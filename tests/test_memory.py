@@ -73,7 +73,7 @@ CASES = {
     "BPR": ("BPR", {"n_factors": 64, "n_epochs": 1}, FIT,
             3 * vectors(64) + 12 * N),
     "SoftmaxMF": ("SoftmaxMF", {"n_factors": 64, "n_epochs": 1}, FIT,
-                  6 * vectors(64) + 24 * N),
+                  6 * vectors(64) + 16 * N),
     "EASE": ("EASE", {}, (4_000, 2_500, 20, 1), 4 * 2_520 * (2_520 + 4 * TILE)),
     "GraphFilter": ("GraphFilter", {"n_factors": 48}, (30_000, 20_000, 5, 1),
                     4 * 80 * (30_000 + 3 * 20_005 + 80 * 15) + 16 * 30_000 * 5),

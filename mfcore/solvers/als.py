@@ -118,12 +118,14 @@ def exact_parts(systems: RowSystems, P: np.ndarray, beta: np.ndarray, pool: Pool
             P, beta, weak)
     frozen = (*systems.cells, systems.Q, systems.gamma)
     A0, *sums = [part.astype(systems.Q.dtype) for part in whole]
-    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, widened(A0), *sums, *rest, done,
-                                                       lo, hi), bounds)
+    A0 = widened(A0)
+    parts = pool.over_chunks(lambda lo, hi: solve_rows(*frozen, A0, *sums, *rest, done, lo, hi),
+                             bounds)
     failed = [row for _, row in parts]
     if weak.any():
+        A0 = widened(whole.A0)
         failed += pool.over_chunks(lambda lo, hi: solve_weak_rows(
-            *frozen, widened(whole.A0), *whole[1:], *rest, lo, hi), bounds)
+            *frozen, A0, *whole[1:], *rest, lo, hi), bounds)
     failed = [row for row in failed if row >= 0]
     if failed:
         raise DivergenceError(f"the system of row {failed[0]} has no finite solution: its "

@@ -58,7 +58,7 @@ from mfcore.solvers.als import ALS, row_cost
 from mfcore.solvers.sample import counts_told, is_blank, of_cells, of_users
 from mfcore.validation import DivergenceError
 
-# Cells of a sample for errors, and for ranks; users cost some, too.
+# Cells in a sample for errors, and in one for ranks; each user counts as some more.
 CELLS, RANKED_CELLS = 300_000, 120_000
 HELD = 0.1                         # the share of them that is held out
 LEAST = 10                         # held-out cells that say something
@@ -75,7 +75,7 @@ BIAS_REGS = 0.01, 1e4
 # and of others, users that are measured, and how often the norm is halved at most.
 RANKED_FACTORS, PARTS = 32, (0.9, 0.7, 0.54, 0.42, 0.33, 0.26, 0.2)
 RANKED_FIRST, RANKED_MORE, USERS, HALVINGS = 4, 1, 500, 20
-WORSE, UNTRIED = 2.0, 0.5      # standard errors that end it; the part where nothing is held out
+WORSE, UNTRIED = 2.0, 0.5   # standard errors below the best that end it; λ of too little data
 
 
 class Found(NamedTuple):
@@ -350,7 +350,7 @@ def _ranked_rows(trial: Trial, random: np.random.Generator) -> np.ndarray:
 
 def _tried(trial: Trial, norm: float, halvings: int, rows: np.ndarray, pool: Pool
            ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield parts of the norm, falling, and NDCG of users, until it is clearly worse, or twice."""
+    """Yield parts of the norm, first halved, and NDCG of users, until clearly worse, or twice."""
     best, worse = np.full(len(rows), -1.0), 0
     parts = PARTS[0] / 2.0**np.arange(halvings), np.array(PARTS) / 2**halvings
     for number, part in enumerate(np.concatenate(parts)):
