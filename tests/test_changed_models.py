@@ -16,7 +16,6 @@ import scipy.sparse as sp
 
 import mfcore
 from mfcore.models.registry import MODELS
-from mfcore.models.settings import fitted_of
 
 NAMES = [name for name in MODELS if name != "Segmented"]
 
@@ -60,7 +59,7 @@ def asked(model):
 def test_no_change_of_a_fitted_array_ends_the_process(name):
     model = samples.small(getattr(mfcore, name)).fit(samples.counts())
     asked(model)                                        # (a fork need not load kernels)
-    arrays = {part for part, value in fitted_of(model).items()
+    arrays = {part for part, value in model.fitted_attributes().items()
               if isinstance(value, np.ndarray) or sp.issparse(value)}
     for part, change in itertools.product(sorted(arrays | {"user_factors_", "item_factors_"}),
                                           (cut, resized, far, reshaped)):

@@ -19,7 +19,6 @@ from test_parallel import blas_threads
 import mfcore
 from mfcore import MatrixFactorization, Ratings, evaluate, load, parallel, read_ratings
 from mfcore.data.convert import convert
-from mfcore.models.settings import fitted_of
 
 DRAWN, FOR_GOOD = 6, 2               # allocations to refuse; and from which on to refuse all
 OLD, NEW = samples.counts(seed=5), samples.counts()
@@ -74,7 +73,7 @@ def plain(value):
 
 def state(model):
     """All that a fit has left in a model."""
-    return plain({**fitted_of(model), **{name: getattr(model, name, None) for name in (
+    return plain({**model.fitted_attributes(), **{name: getattr(model, name, None) for name in (
         "ratings_", "models_", "shaped_")}})
 
 

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.calls import in_its_name
+from mfcore.data.canonical import frozen
 from mfcore.data.chunks import column_counts
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Fitted, NewRows
@@ -36,6 +38,8 @@ SHAPING = ("n_factors", "dtype", "loss", "bias", "item_bias", "fusion", "hidden"
            "n_layers", "n_latent", "activation", "output", "orientation", "tied", "scale",
            "likelihood", "values", "similarity")
 
+# What is not a fitted attribute of its own in a file.
+APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
 
 # The values with which models were last found sound, so that a request need not look again.
 _SOUND: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
@@ -229,6 +233,29 @@ class Estimator:
         """Keep the hyper-parameters that say what the learned numbers are."""
         self.shaped_ = {name: getattr(self, name) for name in self._parameter_names()
                         if name in SHAPING}
+
+    def fitted_attributes(self) -> dict[str, Any]:
+        """Return what a fit left, by name, without ratings and models inside."""
+        stale = {f"{side.name}_stale_": side.stale for side in (self.users_, self.items_)
+                 if side.stale is not None}
+        return {**self._outside_sides(), **self.users_.named(), **self.items_.named(), **stale}
+
+    def _outside_sides(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items()
+                if name.endswith("_") and name not in APART}
+
+    def seal(self) -> None:
+        """Let nobody take from a fitted model the memory that kernels are about to read.
+
+        A matrix is frozen.  Of an array there is a view, which cannot be resized; it stays
+        writable, because kernels would be compiled once more for arrays that are not.
+        """
+        self.users_.sealed = self.items_.sealed = True
+        for name, value in self._outside_sides().items():
+            if isinstance(value, np.ndarray):
+                setattr(self, name, value.view())
+            elif isinstance(value, sp.csr_array):
+                setattr(self, name, frozen(sp.csr_array(value)))
 
     user_factors_ = array_of("users_", "factors", "Vectors of the users, shape (n_users, k).")
     item_factors_ = array_of("items_", "factors", "Vectors of the items, shape (n_items, k).")

@@ -21,11 +21,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
-import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.calls import in_its_name
-from mfcore.data.canonical import frozen, read_only
+from mfcore.data.canonical import read_only
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -244,32 +243,3 @@ def _in_place_of(name: str, value: Any, held: np.ndarray | None) -> np.ndarray:
         raise ValueError(f"{name} must have shape {held.shape}, as the fit left it, got "
                          f"{array.shape}")
     return array
-
-
-def seal(model: Any) -> None:
-    """Let nobody take from a fitted model the memory that kernels are about to read.
-
-    A matrix is frozen.  Of an array there is a view, which cannot be resized; it stays writable,
-    because kernels would be compiled once more for arrays that are not.
-    """
-    model.users_.sealed = model.items_.sealed = True
-    for name, value in fitted_of(model).items():
-        if name not in vars(model):
-            continue
-        if isinstance(value, np.ndarray):
-            vars(model)[name] = value.view()
-        elif isinstance(value, sp.csr_array):
-            vars(model)[name] = frozen(sp.csr_array(value))
-
-
-# What is not a fitted attribute of its own in a file.
-APART = {"ratings_", "models_", "shaped_", "users_", "items_"}
-
-
-def fitted_of(model: Any) -> dict[str, Any]:
-    """Return what a fit left, by name, without ratings and models inside."""
-    own = {name: value for name, value in vars(model).items()
-           if name.endswith("_") and name not in APART}
-    stale = {f"{side.name}_stale_": side.stale for side in (model.users_, model.items_)
-             if side.stale is not None}
-    return {**own, **model.users_.named(), **model.items_.named(), **stale}

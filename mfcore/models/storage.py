@@ -18,7 +18,7 @@ from mfcore.data.canonical import canonical_csr, moments
 from mfcore.data.features import Features
 from mfcore.data.ratings import Ratings
 from mfcore.models import registry
-from mfcore.models.settings import APART, fitted_of, seal
+from mfcore.models.estimator import APART
 from mfcore.models.sides import Sides
 
 FEATURES = ("user_features_", "item_features_")
@@ -81,7 +81,7 @@ def _parts(model: Any, seen: bool) -> tuple[dict[str, np.ndarray], dict[str, Any
 
     Models inside it (`models_`) come with it; their ratings are rows of its own.
     """
-    fitted = fitted_of(model)
+    fitted = model.fitted_attributes()
     features = {name: fitted.pop(name, None) for name in FEATURES}
     matrices = _matrix_arrays(model, fitted, seen)
     arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
@@ -200,7 +200,7 @@ def _model_of(arrays: dict[str, np.ndarray], meta: dict[str, Any],
     if "models" in meta:
         model._take_models([partial(_inner_model, arrays, number, description)
                             for number, description in enumerate(meta["models"])])
-    seal(model)
+    model.seal()
     return model
 
 
@@ -241,7 +241,7 @@ def _restored_sides(model: Any, fitted: dict[str, Any]) -> Sides:
 
 
 def _check_arrays(model: Any, wanted: set[str]) -> None:
-    fitted = fitted_of(model)
+    fitted = model.fitted_attributes()
     for name in sorted(wanted - set(fitted)):
         raise ValueError(f"{name} is missing")
     lengths = {**dict(zip(("user", "item"), model.ratings_.shape, strict=True)), **model.widths()}

@@ -17,7 +17,6 @@ from mfcore.atomic import owned, replaceable
 from mfcore.data.ratings import Ratings, as_ratings
 from mfcore.models import registry
 from mfcore.models.inputs import pairs
-from mfcore.models.settings import fitted_of, seal
 from mfcore.models.sides import Sides, shrunk, sides_of
 from mfcore.models.stopping import (
     AUTO,
@@ -82,8 +81,9 @@ def train(model: Any, ratings: Any, y: Any = None, *, sample_weight: Any = None,
                                       item_features=item_features, backend=backend)
     with _held(checkpoint):
         said = _fit(model, training, eval_set, callbacks, checkpoint, fit, own)
-    unit = model.rating_scale_ if model.predicts_ratings else 1.0
-    if not hasattr(model, "weights_") and shrunk(Sides(model.users_, model.items_), unit):
+    if not hasattr(model, "weights_") and shrunk(
+            Sides(model.users_, model.items_),
+            model.rating_scale_ if model.predicts_ratings else 1.0):
         from mfcore.models import advice
 
         said.extend(advice.of_vectors(model))
@@ -183,7 +183,7 @@ def fit_as_planned(model: Any, training: Ratings, plan: Plan, *, user_features: 
         start, monitor = _begun(model, training, sides, plan, checkpoint,
                                 np.random.default_rng(model.random_state), **own)
         _run(model, start, monitor, plan.n_epochs, undo.pop_all)
-    seal(model)
+    model.seal()
     if checkpoint is not None and not checkpoint.stays:
         checkpoint.remove()
     return monitor.best_epoch
@@ -385,7 +385,7 @@ def checksum(given: Any, ratings: Ratings) -> int | list[int | None] | None:
 def _checksum_of_model(model: Any) -> int:
     """Return the checksum of what a model has learned: its arrays and numbers."""
     found = zlib.crc32(type(model).__name__.encode())
-    for _, value in sorted(fitted_of(model).items()):
+    for _, value in sorted(model.fitted_attributes().items()):
         if isinstance(value, (np.ndarray, float)):
             found = zlib.crc32(np.ascontiguousarray(value).data, found)
     return found

@@ -111,9 +111,9 @@ class Autoencoder(Recommender):
         """Return where a fit begins, and what improves it."""
         recipe = self.recipe
         recipe.offset(self, ratings, sides)
+        network = recipe.network(self, ratings.shape, random)
         told = recipe.told(self, ratings)
         ratings = told if told.nnz else ratings
-        network = recipe.network(self, ratings.shape, random)
         at = Vector(packed(network.parameters()))          # (which the network shares)
         solver = recipe.solver(self, network, ratings, random)
         vectors = recipe.vectors(self, network, ratings)

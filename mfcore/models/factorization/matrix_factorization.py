@@ -241,7 +241,7 @@ class MatrixFactorization(Recommender):
     item_drift_: np.ndarray | None = fitted(doc="The same of items.")
 
     side_type = FeaturedSide
-    together = (check_target, check_solver, check_label_parameters)
+    together = (check_solver, check_target, check_label_parameters)
 
     def check(self, ratings: Ratings) -> None:
         """Raise for labels that the logistic loss cannot take."""

@@ -138,8 +138,9 @@ class Network:
 
     @cached_property
     def _fixed_items(self) -> FixedItems:
+        head = self._head()
         items = self.shape.side("item", self.items.factors, self.items.bias, self.scale)
-        return fixed_items(self.shape, items, self._head())
+        return fixed_items(self.shape, items, head)
 
     def _head(self) -> list[Linear]:
         return unflatten(self.weights, self.shape.head(np.random.default_rng(0)))
