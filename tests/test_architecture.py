@@ -15,10 +15,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import samples
 
 import mfcore
 
@@ -723,3 +725,47 @@ def test_the_compilation_recorder_sees_a_compilation():
               "print(len(seen.buffer))")
     if os.environ.get("NUMBA_DISABLE_JIT") in (None, "", "0"):
         assert int(run_python("-c", script)) > 0
+
+
+# ------------------------------------------------------------ how far a call wanders
+
+MODELS_FOLDER = str(PACKAGE / "models")
+MOST_FILES, MOST_CHANGES = 8, 25
+
+
+def files_called(call):
+    """Return the file of each function of the models that a call enters, one after the other."""
+    files = []
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(MODELS_FOLDER):
+            files.append(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return files
+
+
+def wandering(files):
+    """Return how many files a call enters, and how often it goes from one to another."""
+    return len(set(files)), sum(one != other for one, other in pairwise(files))
+
+
+@pytest.mark.parametrize("made", [made for made in samples.EVERY if made is not mfcore.Segmented],
+                         ids=lambda made: made.__name__)
+def test_a_fit_and_a_list_can_be_followed_through_few_files(made):
+    model, cells = samples.small(made, n_threads=1), samples.matrix(60, 40)
+    calls = {"fit": lambda: model.fit(cells), "list": lambda: model.recommend(ratings=cells[:2])}
+    for call in calls.values():
+        call()                                         # (what the first call alone does is over)
+    for name, call in calls.items():
+        n_files, n_changes = wandering(files_called(call))
+        assert n_files <= MOST_FILES, name
+        assert n_changes <= MOST_CHANGES, name
+
+
+def test_a_call_that_wanders_is_seen():
+    assert wandering(["a", "a", "b", "a", "c"]) == (3, 3)
