@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluate import TEST, Stub, line_model
 
-from mfcore import Ratings, evaluate
+from mfcore import Popularity, Ratings, evaluate
 from mfcore.data.features import multi_hot
 from mfcore.metrics import folding, lists
 from mfcore.metrics.lists import as_lists, best_lists
@@ -288,3 +288,17 @@ def test_lists_that_do_not_fit_are_refused():
         lists.item_coverage([[0]], 0)
 
 
+
+
+@pytest.mark.parametrize("name", ["items", "exclude_items"])
+@pytest.mark.parametrize("given", [[0.5], [-1], [10 ** 6]])
+def test_what_an_error_names_is_the_argument_that_was_given(name, given):
+    model = Popularity().fit(samples.matrix())
+    with pytest.raises((TypeError, IndexError), match=f"^{name} must be"):
+        model.recommend(**{name: given})
+
+
+def test_candidates_that_are_no_numbers_of_items_are_called_candidates():
+    ratings = Ratings(samples.matrix())
+    with pytest.raises(TypeError, match="^candidates must be"):
+        evaluate(Popularity().fit(ratings), ratings, candidates=[float("nan")])

@@ -32,6 +32,7 @@ class Ratings:
         Stored cells are ratings, stored zeros included.
     weights : sparse with the same cells, or ndarray, shape (nnz,), or None
         Weight of each stored cell, finite and >= 0, 1-D in `by_user` order; None: all 1.
+        A cell of weight 0 counts neither as rated nor as unknown.
     user_ids, item_ids : sequence of distinct integers, strings or hashables, or None
         Names of rows and columns; None: row numbers.
     times : ndarray of numbers or datetime64, or sequence of dates and times, (nnz,), or None
@@ -234,27 +235,24 @@ class Ratings:
                             "_users": self._items, "_items": self._users,
                             "_exchanged": self.moments and self})
 
-    def user_positions(self, users: Any) -> np.ndarray:
-        """Return the row of each user, -1 if unknown.
+    def user_positions(self, users: Any, name: str = "users") -> np.ndarray:
+        """Return the row of each user, -1 if unknown; without ids, users are row numbers.
 
-        Parameters
-        ----------
-        users : sequence
-            Ids, or row numbers if there are no ids.
+        `name` is what an error calls them.
         """
-        return positions.positions_of("users", users, self._users, self.shape[0])
+        return positions.positions_of(name, users, self._users, self.shape[0])
 
-    def item_positions(self, items: Any) -> np.ndarray:
+    def item_positions(self, items: Any, name: str = "items") -> np.ndarray:
         """Return the column of each item, -1 if unknown: see `Ratings.user_positions`."""
-        return positions.positions_of("items", items, self._items, self.shape[1])
+        return positions.positions_of(name, items, self._items, self.shape[1])
 
-    def known_users(self, users: Any) -> np.ndarray:
+    def known_users(self, users: Any, name: str = "users") -> np.ndarray:
         """Return what `user_positions` does; KeyError or IndexError for unknown users."""
-        return positions.known_positions("users", users, self._users, self.shape[0])
+        return positions.known_positions(name, users, self._users, self.shape[0])
 
-    def known_items(self, items: Any) -> np.ndarray:
+    def known_items(self, items: Any, name: str = "items") -> np.ndarray:
         """Return the column of each item: see `Ratings.known_users`."""
-        return positions.known_positions("items", items, self._items, self.shape[1])
+        return positions.known_positions(name, items, self._items, self.shape[1])
 
     # ------------------------------------------------------------- parts of it
 

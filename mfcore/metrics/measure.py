@@ -199,8 +199,8 @@ def _candidates(task: Alignment, candidates: Any) -> tuple[np.ndarray, Any]:
         return (stored_in(test.by_user, offered.by_user),
                 renumber_items(offered, task.columns, n_items).by_user)
     candidates = as_vector(candidates, "candidates")
-    there = task.model.ratings_.item_positions(candidates)
-    here = there if test.item_ids is None else test.item_positions(candidates)
+    there = task.model.ratings_.item_positions(candidates, "candidates")
+    here = there if test.item_ids is None else test.item_positions(candidates, "candidates")
     validation.known_ids("candidates", candidates.tolist(), np.maximum(here, there))
     allowed, inside = np.zeros(n_items, bool), np.zeros(test.shape[1], bool)
     allowed[there[there >= 0]] = True

@@ -203,7 +203,7 @@ def user_filters(ratings: Ratings, n_rows: int, users: Any, exclude_users: Any,
                      for name, given in (("users", users), ("exclude_users", exclude_users))))
 
 
-def _filter(name: str, given: Any, shape: tuple[int, int], place: Callable[[Any], np.ndarray],
+def _filter(name: str, given: Any, shape: tuple[int, int], place: Callable[[Any, str], np.ndarray],
             row: str) -> np.ndarray | sp.csr_array | None:
     if given is None:
         return None
@@ -213,7 +213,7 @@ def _filter(name: str, given: Any, shape: tuple[int, int], place: Callable[[Any]
             raise ValueError(f"{name} must have shape {shape}, one row per {row}, got "
                              f"{matrix.shape}")
         return matrix                           # (sorting it here would sort the caller's)
-    mask, places = np.zeros(shape[1], bool), place(given)
+    mask, places = np.zeros(shape[1], bool), place(given, name)
     mask[places[places >= 0]] = True
     return mask
 
