@@ -121,6 +121,18 @@ def test_unknown_ids_raise_or_are_passed_over(tmp_path):
     same(here.recommend(["u1", "nobody"], **asked), model.recommend(["u1", "nobody"], **asked))
 
 
+@pytest.mark.parametrize("features", [False, True], ids=["", "features"])
+@pytest.mark.parametrize("name", [*SERVED, *OF_ITEMS, "GraphFilter"])
+def test_a_user_of_whom_nothing_is_known_gets_the_list_of_the_model(name, features, tmp_path):
+    model = of_class(name)
+    if features and model.lacks("user_features"):
+        return
+    given = {"user_features": [["a"], ["a", "b"], []] * 3 + [["b"]] * 2} if features else {}
+    model.fit(samples.named(samples.counts()), **given)
+    asked = {"users": ["nobody", "u1"], "k": 8, "unknown": "ignore"}
+    same(served(model, tmp_path).recommend(**asked), model.recommend(**asked))
+
+
 def test_rows_have_numbers_where_the_ratings_had_no_ids(tmp_path):
     model = samples.fitted("plain")
     same(served(model, tmp_path).recommend([4, 0], k=3), model.recommend([4, 0], k=3))

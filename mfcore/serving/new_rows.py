@@ -13,12 +13,20 @@ from mfcore.objectives.scaling import penalty_weights
 from mfcore.serving.answers import Row, Solve
 
 
-def average_row(arrays: dict[str, np.ndarray], k: int) -> Row:
-    """Return the row of an unknown user: that of the mean features, or zeros."""
+def average_row(arrays: dict[str, np.ndarray], params: dict[str, Any], k: int) -> Row:
+    """Return the row of an unknown user: that of the mean features about the prior, or zeros."""
     mean, G, g = (arrays.get(f"user_feature_{part}_") for part in ("mean", "factors", "bias"))
-    if mean is None or G is None:
-        return Row(np.zeros(k), 0.0)
-    return Row(mean @ G.astype(np.float64), 0.0 if g is None else float(mean @ g))
+    p, bias = np.zeros(k), 0.0
+    if mean is not None and G is not None:
+        p, bias = mean @ G.astype(np.float64), 0.0 if g is None else float(mean @ g)
+    if params.get("similarity") == "cosine" and (length := np.linalg.norm(p)) > 0:
+        p = p / length                                          # (of SoftmaxMF)
+    if "user_prior_mean_" in arrays:                            # (of samples, side by side)
+        priors = arrays["user_prior_mean_"]
+        width = k // len(priors)
+        p = p + priors[:, :width].ravel() / np.sqrt(len(priors))
+        bias += float(priors[:, width:].sum(axis=1).mean())     # (a column, or none)
+    return Row(p, bias)
 
 
 def row_system(name: str, meta: dict[str, Any], Q: np.ndarray, gamma: np.ndarray, mean: float,

@@ -92,9 +92,9 @@ def _answers(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     P, Q = arrays["user_factors_"], arrays["item_factors_"]
     beta, gamma = (arrays.get(f"{side}_bias_", np.zeros(len(X), X.dtype))
                    for side, X in (("user", P), ("item", Q)))
-    mean, average = float(meta["fitted"]["global_mean_"]), average_row(arrays, P.shape[1])
+    mean, params = float(meta["fitted"]["global_mean_"]), meta["params"]
+    average = average_row(arrays, params, P.shape[1])
     solve = row_system(name, meta, Q, gamma, mean, average)
-    params = meta["params"]
     is_score = params.get("loss") != "logistic" and params.get("bias", "") is not None
     return Vectors(P, Q, beta, gamma, mean, average, solve, is_score)
 
