@@ -7,7 +7,7 @@ import inspect
 import pytest
 import samples
 
-from mfcore import BayesianMF, ImplicitMF, MatrixFactorization, MultVAE, Segmented
+from mfcore import BayesianMF, ImplicitMF, MatrixFactorization, MultVAE, Segmented, serving
 
 
 class OfTheUser(ImplicitMF):
@@ -47,6 +47,12 @@ def test_a_call_that_does_not_fit_names_the_class(ask, message):
     with pytest.raises(TypeError) as refusal:
         ask(fitted(OfTheUser))
     assert message in str(refusal.value)
+
+
+def test_a_served_model_makes_the_same_suggestions(tmp_path):
+    fitted(ImplicitMF).save(tmp_path / "model")
+    with pytest.raises(TypeError, match=r"Served.recommend\(\) .* 'n'; did you mean 'k'\?$"):
+        serving.load(tmp_path / "model").recommend([1], n=3)
 
 
 def test_a_word_that_resembles_none_has_no_suggestion():

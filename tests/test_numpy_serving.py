@@ -15,6 +15,7 @@ from mfcore import persistence, serving
 from mfcore.models.registry import OF_ITEMS
 from mfcore.serving import served as served_by
 from mfcore.serving.served import LINEAR as SERVED
+from mfcore.validation import DivergenceError
 
 LINEAR = [*samples.CONFIGURATIONS, *samples.IMPLICIT]
 SOLVED = [name for name in LINEAR if samples.model(name).get_params().get("bias") != "mean"]
@@ -102,6 +103,12 @@ def test_a_new_user_may_be_a_list_of_items(tmp_path):
     same(served(model, tmp_path).recommend(ratings=["i5", "i1"]), model.recommend(ratings=new))
 
 
+@pytest.mark.parametrize("name", ["ImplicitMF", "BiasOnly", "EASE", "GraphFilter"])
+def test_scores_of_nobody_are_of_the_type_of_others(name, tmp_path):
+    model = of_class(name).fit(samples.named(samples.counts()))
+    same(served(model, tmp_path).recommend([], k=3), model.recommend([], k=3))
+
+
 def test_filters_and_seen_items_are_those_of_recommend(tmp_path):
     model = samples.fitted("learned", samples.named())
     here = served(model, tmp_path)
@@ -119,6 +126,27 @@ def test_unknown_ids_raise_or_are_passed_over(tmp_path):
         here.recommend(ratings={"nothing": 1.0})
     asked = {"unknown": "ignore", "k": 3, "items": ["i1", "i2", "i9"]}
     same(here.recommend(["u1", "nobody"], **asked), model.recommend(["u1", "nobody"], **asked))
+
+
+@pytest.mark.parametrize(("name", "changes", "rated"), [
+    ("plain", {"reg": 0.0}, {}), ("plain", {"reg": 0.0}, {"i1": 2.0}),
+    ("learned", {"reg": 0.0, "bias_reg": 0.0}, {"i5": 4.0, "i1": 2.0}),
+    ("learned", {"reg": 1e-12}, RATED), ("linear", {}, {"i1": 1e20, "i5": 2.0}),
+    ("whole matrix", {"reg": 0.0}, {"i1": 1e15})])
+def test_what_ratings_hardly_determine_stays_at_the_prior_as_in_the_model(name, changes, rated,
+                                                                          tmp_path):
+    model = samples.fitted(name, samples.named(samples.counts()), dtype="float64", **changes)
+    found = served(model, tmp_path).recommend(ratings=rated, k=8)
+    wanted = model.recommend(ratings=rated, k=8)
+    assert found[0].tolist() == wanted[0].tolist()
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-3, atol=1e-9)
+
+
+def test_ratings_that_no_vector_can_hold_are_refused(tmp_path):
+    model = samples.fitted("learned", samples.named())
+    for refusing in (model, served(model, tmp_path)):
+        with pytest.raises(DivergenceError, match="no finite solution.* too large for float32"):
+            refusing.recommend(ratings={"i1": 1e100, "i5": 2.0})
 
 
 @pytest.mark.parametrize("features", [False, True], ids=["", "features"])

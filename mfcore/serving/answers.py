@@ -10,6 +10,7 @@ import numpy as np
 
 from mfcore.objectives.scaling import PER_DEGREE, ROOT, power, score_rounding
 from mfcore.persistence import NOT_SEEN
+from mfcore.validation import DivergenceError
 
 
 class Row(NamedTuple):
@@ -28,6 +29,10 @@ class Answers(Protocol):
     @property
     def n_items(self) -> int:
         """The number of items."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of scores."""
 
     def known(self, row: int) -> Row:
         """Return a user of the fit; -1 is an unknown one."""
@@ -67,6 +72,10 @@ class Vectors:
     def n_items(self) -> int:
         return len(self.Q)
 
+    @property
+    def dtype(self) -> np.dtype:
+        return self.P.dtype
+
     def known(self, row: int) -> Row:
         return Row(self.P[row], self.beta[row]) if row >= 0 else self._rounded(self.average)
 
@@ -77,7 +86,12 @@ class Vectors:
         return self._rounded(self.solve(columns, values))
 
     def _rounded(self, row: Row) -> Row:
-        return Row(row.p.astype(self.P.dtype), self.beta.dtype.type(row.bias))
+        with np.errstate(over="ignore"):
+            found = Row(row.p.astype(self.P.dtype), self.beta.dtype.type(row.bias))
+        if not (np.isfinite(found.p).all() and np.isfinite(found.bias)):
+            raise DivergenceError(f"the row of a new user has no finite solution: its ratings are "
+                                  f"too large for {self.dtype}")
+        return found
 
     def scores(self, user: Row) -> np.ndarray:
         scores: np.ndarray = self.Q @ user.p

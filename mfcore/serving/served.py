@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import persistence, validation
+from mfcore.calls import in_its_name
 from mfcore.data.ids import Ids, as_vector
 from mfcore.data.positions import (
     filled,
@@ -151,6 +152,7 @@ class Served:
         """Ids of the items of the fit; None where these had column numbers."""
         return None if self._items is None else self._items.values
 
+    @in_its_name
     def recommend(self, users: Any = None, k: int = 10, *, exclude_seen: bool = True,
                   items: Any = None, exclude_items: Any = None, ratings: Any = None,
                   unknown: str = "raise") -> tuple[np.ndarray, np.ndarray]:
@@ -184,6 +186,8 @@ class Served:
             For ids without ratings, of a model that learned several ratings.
         NotImplementedError
             For new users of a model that cannot learn their rows with NumPy alone.
+        DivergenceError
+            For ratings that are too large for the vectors of the model.
         """
         k = validation.count("k", k)
         validation.boolean("exclude_seen", exclude_seen)
@@ -207,15 +211,14 @@ class Served:
             rows = [(self._answers.known(int(row)), self._seen(int(row))) for row in asked]
         held = filled(k, len(rows), self.n_items_)
         best = np.full((len(rows), held), -1, np.int64)
-        scores: np.ndarray | None = None
+        scores = np.full(best.shape, -np.inf, self._answers.dtype)
         for place, (user, seen) in enumerate(rows):
             found, values = self._best(user, held, hidden, seen if exclude_seen else None)
-            if scores is None:
-                scores = np.full(best.shape, -np.inf, values.dtype)
             best[place, :len(found)], scores[place, :len(found)] = found, values
-        best, scores = lengthened(best, np.empty(best.shape) if scores is None else scores, k)
+        best, scores = lengthened(best, scores, k)
         return named(best, self.item_ids_), scores
 
+    @in_its_name
     def predict(self, users: Any, items: Any) -> np.ndarray:
         """Return the scores of known pairs, float64; one user goes with all items.
 
