@@ -456,6 +456,14 @@ def test_an_empty_new_row_comes_in_with_those_behind_it(rows):
     assert named.ratings_.shape == (14, 8)
 
 
+def test_users_of_whom_no_rating_is_left_come_in_where_they_are_named():
+    fitted, only_new = model("learned"), Ratings.from_arrays(["new"], ["added"])
+    assert copy(fitted).update(only_new, unknown="ignore").n_users_ == 11
+    named = copy(fitted).update(only_new.by_user, users=["new"], items=["added"], unknown="ignore")
+    assert named.user_ids_[11] == "new"
+    assert named.user_counts_[11] == 0
+
+
 def test_a_model_that_solves_no_items_says_so_of_items():
     fitted = samples.small(BPR).fit(samples.counts())
     with pytest.raises(NotImplementedError, match="BPR cannot take .* or solve them again"):
@@ -528,6 +536,8 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "NaN": ({"ratings": sp.csr_array([[np.nan]]), "users": ["a"], "items": ["b"]}, ValueError,
             "finite"),
     "nothing": ({"ratings": None}, ValueError, "update needs ratings"),
+    "nothing left": ({"ratings": sp.csr_array((11, 8)), "how": "replace"}, ValueError,
+                     "must leave at least one rating in the model"),
     "too large": ({"ratings": Ratings.from_arrays(["u0"], ["i0"], [1e200])},
                   FloatingPointError, "rescale"),
 }

@@ -193,7 +193,8 @@ class Recommender(Estimator):
             elsewhere the new rating holds.
         unknown : {"add", "ignore", "raise"}
             Whether items that the model does not know come in, are left out with their ratings,
-            or raise KeyError.  Users that are new always come in.
+            or raise KeyError.  Users that are new come in with the ratings that are not left out,
+            and without any where `users` names them.
         rows : {"grown", "changed", "all"}
             Vectors to solve.  "grown": of users and items that are new, that have few ratings, or
             of whose ratings about a fifth has come since they were last solved; "changed": of all

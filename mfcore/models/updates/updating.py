@@ -77,6 +77,9 @@ def update(model: Any, ratings: Any, y: Any, plan: Plan, *, sample_weight: Any =
     given = Given(_given(model, ratings, y, sample_weight, plan), users, items, user_features,
                   item_features)
     found = _merged(model, given, plan)
+    if found.ratings.nnz == 0:
+        raise ValueError("how='replace' must leave at least one rating in the model, and would "
+                         "leave none")
     if found.ratings.shape[1] > model.n_items_:
         model.require("new_items")
     model.check_grown(found.ratings)
