@@ -129,7 +129,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "MatrixFactorization": {"n_factors": 3, "n_epochs": 2},
     "ImplicitMF": {"n_factors": 3, "n_epochs": 2},
     "BPR": {"n_factors": 3, "n_epochs": 2},
-    "SoftmaxMF": {"n_factors": 3, "n_epochs": 2, "batch_size": 16},
+    "SoftmaxMF": {"n_factors": 3, "n_epochs": 2, "batch_size": 16, "temperature": 0.3},
     "BayesianMF": {"n_factors": 3, "n_epochs": 4, "burn_in": 1, "keep": 2},
     "NeuralMF": {"n_factors": 3, "n_epochs": 2, "hidden": (4,), "batch_size": 16},
     "GraphFilter": {"n_factors": 3, "n_epochs": 2},

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from mfcore.objectives.factors import LinearScorer, unit_rows
 from mfcore.objectives.softmax import Vectors
@@ -46,15 +47,19 @@ def _ranked(solver: Any, at: Vectors, random: np.random.Generator, pool: Pool) -
     known, held, rows = parted(solver.cells[users], random)
     if not rows.size:
         return [np.zeros(0)] * len(solver.taus)
-    values = []
-    for tau in solver.taus:
-        moved = Vectors(at.P[users], at.Q.copy())
-        short = replace(solver, cells=known, features=(None, None), taus=(tau,),
-                        optimizer=deepcopy(solver.optimizer),
-                        start=replace(solver.start, cells=known))
-        short.begin(moved, pool)
-        for _ in range(-(-STEPS * min(short.batch_size, WIDEST) // known.nnz)):
-            short.epoch(moved, pool)
-        scorer = LinearScorer(unit_rows(moved.P[rows]), unit_rows(moved.Q))
-        values.append(ndcg_of(scorer, known[rows], held[rows], pool))
-    return values
+    return [_trained(solver, tau, at, users, known, (held, rows), pool) for tau in solver.taus]
+
+
+def _trained(solver: Any, tau: float, at: Vectors, users: np.ndarray, known: sp.csr_array,
+             tenth: tuple[sp.csr_array, np.ndarray], pool: Pool) -> np.ndarray:
+    """Return NDCG@10 after a short fit, by the held-out cells and the rows that have some."""
+    held, rows = tenth
+    moved = Vectors(at.P[users], at.Q.copy())
+    short = replace(solver, cells=known, features=(None, None), taus=(tau,),
+                    optimizer=deepcopy(solver.optimizer), start=replace(solver.start, cells=known))
+    short.begin(moved, pool)
+    for _ in range(-(-STEPS * min(short.batch_size, WIDEST) // known.nnz)):
+        short.epoch(moved, pool)
+    del short                                          # (its moments are as large as the vectors)
+    scorer = LinearScorer(unit_rows(moved.P[rows]), unit_rows(moved.Q))
+    return ndcg_of(scorer, known[rows], held[rows], pool)
