@@ -75,7 +75,8 @@ def replaceable(path: str | os.PathLike[str]) -> Path:
     """Return the file, links followed, that a write to `path` makes or replaces.
 
     Raises IsADirectoryError for a folder, FileExistsError for a pipe, socket or device and for
-    any name of an open file (`/dev/stdout`), FileNotFoundError where the folder is missing.
+    any name of an open file (`/dev/stdout`), FileNotFoundError where the folder is missing,
+    PermissionError where it cannot be written to.
     """
     given = validation.path("path", path)
     kind = validation.kind_of(given)
@@ -126,13 +127,18 @@ def scratch_folder(place: Path) -> Iterator[Path]:
 
 def absent(folder: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a folder that can be made; raise if it exists or cannot be."""
-    target = Path(os.path.abspath(validation.path("folder", folder)))
-    if os.path.lexists(target):
+    target = place_of(validation.path("folder", folder))
+    if os.path.lexists(folder):
         kind = validation.kind_of(target)
         rest = ", or remove it first" if kind in (None, "a file", "a folder") else f": it is {kind}"
         raise FileExistsError(f"{folder} exists; name a new folder{rest}")
     _check_parent(folder, target)
     return target
+
+
+def place_of(folder: Path) -> Path:
+    """Return the absolute path of a folder, links in what is above it followed."""
+    return Path(os.path.realpath(folder.parent)) / folder.name
 
 
 def place_folder(part: Path, target: Path) -> None:
@@ -155,6 +161,10 @@ def _check_parent(path: str | os.PathLike[str], target: Path) -> None:
     for folder in (Path(path).parent, target.parent):
         if not folder.is_dir():
             raise FileNotFoundError(f"cannot write {path}: there is no folder {folder}")
+    effective = os.access in os.supports_effective_ids
+    if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=effective):
+        raise PermissionError(f"cannot write {path}: the folder {target.parent} cannot be "
+                              f"written to")
 
 
 # -------------------------------------------------------------------------- locks

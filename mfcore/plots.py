@@ -12,13 +12,16 @@ planes (Eckart, Young 1936).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mfcore import validation
+from mfcore.atomic import replacing
 from mfcore.data.titles import titles_of
 from mfcore.metrics.comparison import NONE
 
@@ -267,6 +270,28 @@ def _draw_groups(ax: Any, points: np.ndarray, labels: list[str] | None) -> None:
         ax.scatter(*points[drawn == name].T, s=22, color=colour, marker=marker, alpha=0.8,
                    linewidths=0, label=name)
     ax.legend(frameon=False, fontsize=8)
+
+
+def format_of_picture(name: str, path: str | Path) -> str:
+    """Return the format in which a figure goes into a file, by its ending; "png" without one.
+
+    Raises ValueError for an ending that matplotlib does not know, ModuleNotFoundError without it.
+    """
+    with _needing_matplotlib():
+        from matplotlib.backend_bases import FigureCanvasBase
+    known = FigureCanvasBase.get_supported_filetypes()
+    ending = Path(path).suffix[1:].lower() or "png"
+    if ending not in known:
+        raise ValueError(f"{name} must name a picture that matplotlib writes "
+                         f"({', '.join(sorted(known))}), got {os.fspath(path)!r}")
+    return ending
+
+
+def save_picture(figure: Any, path: str | Path) -> None:
+    """Write a figure to a file, all of it or nothing."""
+    form = format_of_picture("path", path)
+    with replacing(path) as stream:
+        figure.savefig(stream, dpi=120, format=form)
 
 
 def _axes(ax: Any) -> Any:

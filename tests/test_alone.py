@@ -228,6 +228,34 @@ def test_neighbours_are_the_same_alone_and_together():
             same([np.concatenate(each) for each in zip(*alone, strict=True)], together)
 
 
+NETWORKS = [{"fusion": "product", "hidden": (24, 8)}, {"fusion": "concat", "hidden": (33, 17)},
+            {"fusion": "concat", "hidden": (20,), "activation": "tanh"},
+            {"fusion": "gmf+mlp", "hidden": (16,)}]
+
+
+@pytest.mark.parametrize("params", NETWORKS, ids=repr)
+def test_a_new_user_has_the_same_vector_and_scores_alone_and_in_a_batch(params):
+    """Steps of a network are products of all rows of a batch, which BLAS rounds by its size."""
+    cells = samples.counts(60, 80)
+    model = mfcore.NeuralMF(20, n_epochs=2, random_state=0, **params).fit(cells)
+    together = model.fold_in_users(cells).factors, *model.recommend(ratings=cells, k=20)
+    for user in range(0, 60, 5):
+        alone = model.fold_in_users(cells[[user]]).factors, \
+            *model.recommend(ratings=cells[[user]], k=20)
+        same([each[0] for each in alone], [each[user] for each in together])
+
+
+@pytest.mark.parametrize("made", samples.EVERY)
+def test_a_pair_is_predicted_the_same_alone_and_with_others(made):
+    cells = samples.counts(40, 30)
+    users, items = (each.ravel() for each in np.indices(cells.shape))
+    model = samples.small(made).fit(cells)
+    for new in ({}, {"ratings": cells}):
+        together = model.predict(users, items, **new)
+        alone = [model.predict(users[[t]], items[[t]], **new)[0] for t in range(0, 1200, 41)]
+        np.testing.assert_array_equal(alone, together[::41])
+
+
 def print_differing():
     """Print how many users get something else alone than in a batch."""
     model = mfcore.ImplicitMF(32, random_state=23).fit(BOARD)

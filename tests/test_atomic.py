@@ -8,9 +8,11 @@ import threading
 from contextlib import suppress
 
 import pytest
+import samples
 
-from mfcore import atomic, persistence
+from mfcore import Ratings, atomic, persistence
 from mfcore.atomic import PREFIX, SUFFIX, new_folder, replacing
+from mfcore.data.convert import convert
 
 pytest.importorskip("fcntl")                   # elsewhere pieces stay
 FORK = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -65,6 +67,18 @@ def test_a_folder_that_fails_leaves_nothing_and_replaces_nothing(tmp_path):
 
 
 @FORK
+def test_a_folder_above_a_link_is_that_of_the_system(tmp_path):
+    """The folder above what a link leads to, and not that in which the link is."""
+    (tmp_path / "far" / "off").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "off")
+    above = tmp_path / "link" / ".."
+    Ratings(samples.counts()).write(above / "written")
+    converted = convert([lambda: {"user": [1], "item": [2], "rating": [3]}], above / "converted")
+    assert names(tmp_path / "far") == ["converted", "off", "written"]
+    assert Ratings.open(above / "written").nnz == samples.counts().nnz
+    assert converted.nnz == 1
+
+
 def test_a_file_that_somebody_else_writes_meanwhile_is_left(tmp_path):
     told, go = os.pipe(), os.pipe()
     child = os.fork()

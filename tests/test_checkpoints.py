@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 
 import numpy as np
 import pytest
@@ -32,14 +33,15 @@ RATINGS = samples.matrix()
 TEST = Ratings(RATINGS[:, ::-1].tocsr())
 
 
-def stopped(model, path, **given):
+def stopped(model, path, ratings=None, **given):
     """Leave the checkpoint of a fit that was stopped after its second epoch."""
     def stop(_, record):
         if record["epoch"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        model.fit(RATINGS, checkpoint=path, callbacks=[stop], **given)
+        model.fit(RATINGS if ratings is None else ratings, checkpoint=path, callbacks=[stop],
+                  **given)
 
 
 @pytest.mark.parametrize("name", list(registry.MODELS))
@@ -66,6 +68,24 @@ def test_a_generator_as_a_seed_is_refused_with_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match=r"integer as random_state: .*random_state.*Generator"):
         MatrixFactorization(4, random_state=np.random.default_rng(0)).fit(
             RATINGS, checkpoint=tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize(("made", "changes"), [
+    (mfcore.MatrixFactorization, {"solver": "sgd"}), (mfcore.ImplicitMF, {}), (BPR, {}),
+    (mfcore.SoftmaxMF, {}), (mfcore.BayesianMF, {}), (NeuralMF, {}), (NeuralMF, {"dropout": 0.4}),
+    (mfcore.RatingAutoencoder, {"mask": 0.3, "dropout": 0.4, "refeed": 1, "refeed_rate": 0.1}),
+    (mfcore.MultDAE, {}), (mfcore.MultVAE, {}), (mfcore.RecVAE, {})])
+def test_what_a_fit_without_a_seed_draws_is_in_its_checkpoint(made, changes, tmp_path):
+    path, kept = tmp_path / "checkpoint", tmp_path / "kept"
+    params = {"n_epochs": 4, "random_state": None, **changes}
+    stopped(samples.small(made, **params), path)
+    path.rename(kept)
+    answers = []
+    for _ in range(2):
+        shutil.copy(kept, path)
+        answers.append(samples.answers(samples.small(made, **params).fit(RATINGS,
+                                                                        checkpoint=path)))
+    assert answers[0] == answers[1]
 
 
 PAIR = tuple(NeuralMF(4, fusion=fusion, hidden=hidden, n_epochs=1, random_state=0)
@@ -116,6 +136,34 @@ def test_the_eval_set_of_other_ids_is_another(tmp_path):
         model.fit(named, eval_set=kept, checkpoint=path, callbacks=[stop])
     with pytest.raises(ValueError, match="checksum of eval_set"):
         model.fit(named, eval_set=renamed, checkpoint=path)
+
+
+def test_moments_of_another_unit_are_other_ratings(tmp_path):
+    """Of the same numbers: a day has other periods in seconds than in nanoseconds."""
+    numbers, path = np.arange(RATINGS.nnz) * 10**9, tmp_path / "checkpoint"
+    stopped(BPR(4, n_epochs=4, random_state=0), path, ratings=timed(numbers, "ns"))
+    for unit in ("s", None):
+        with pytest.raises(ValueError, match="checksum of the ratings"):
+            BPR(4, n_epochs=4, random_state=0).fit(timed(numbers, unit), checkpoint=path)
+    BPR(4, n_epochs=4, random_state=0).fit(timed(numbers, "ns"), checkpoint=path)
+    assert not path.exists()
+
+
+def timed(numbers, unit):
+    return Ratings(RATINGS, times=numbers if unit is None else numbers.view(f"M8[{unit}]"))
+
+
+def test_a_checkpoint_behind_a_link_is_removed_at_the_end_and_the_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    file, link = tmp_path / "disk" / "checkpoint", tmp_path / "link"
+    link.symlink_to(file)
+    stopped(BPR(4, n_epochs=4, random_state=0), link)
+    assert file.exists()
+    went_on = BPR(4, n_epochs=4, random_state=0).fit(RATINGS, checkpoint=link)
+    assert link.is_symlink()
+    assert not file.exists()
+    assert samples.answers(went_on) == samples.answers(
+        BPR(4, n_epochs=4, random_state=0).fit(RATINGS))
 
 
 @pytest.mark.parametrize("edit", [

@@ -262,6 +262,15 @@ def test_a_picture_in_no_folder_is_refused_before_any_work(run):
     assert (code, "there is no folder" in err) == (1, True)
 
 
+@pytest.mark.parametrize("line", [
+    "demo --data planted-audiences --picture {}", "compare ratings.csv bias mf --plot {}"])
+def test_a_picture_of_no_known_kind_is_refused_before_any_work(run, monkeypatch, tmp_path, line):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(mfcore.MatrixFactorization, "fit", None)
+    code, _, err = run(line.format(tmp_path / "picture.xyz"))
+    assert (code, "must name a picture that matplotlib writes (" in err) == (1, True)
+
+
 def test_the_demo_recommends_titles_that_the_user_has_not_rated(small_demo):
     text, data = small_demo
     assert len(data["recommendations"]) == 3
@@ -999,6 +1008,9 @@ FAILURES = {
     "compare ratings.csv bias": "models must be at least two",
     "compare ratings.csv bias mf --metrics gini": "gini is a number of all lists together",
     "compare ratings.csv bias mf --plot nowhere/x.png": "there is no folder nowhere",
+    "compare ratings.csv bias mf --plot ''": "path must be a path, neither empty",
+    "tune ratings.csv --model bias --out ''": "path must be a path, neither empty",
+    "fetch planted --csv ''": "path must be a path, neither empty",
     "compare ratings.csv bias mf --baseline ease": "baseline must be one of 'bias', 'mf'",
     "fetch nothing": "there is no data set 'nothing'",
     "fetch --csv x": "--csv needs",

@@ -357,6 +357,7 @@ class Server(ThreadingHTTPServer):
     chunked = False
     status = 200
     length: str | None = None           # what it announces, if not the true length
+    size: bytes | None = None           # the same of a chunk
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -384,7 +385,8 @@ class Handler(BaseHTTPRequestHandler):
             rest = rest[:len(rest) // 2]
             self.wfile.write(b"fff\r\n" * server.chunked + rest)
         else:
-            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if server.chunked
+            size = server.size or b"%x" % len(rest)
+            self.wfile.write(b"%b\r\n%b\r\n0\r\n\r\n" % (size, rest) if server.chunked
                              else rest)
 
     def log_message(self, *_: object) -> None:
@@ -502,6 +504,13 @@ def test_a_server_out_of_reach_is_named(tmp_path) -> None:
 def test_a_length_that_is_no_number_is_named(tmp_path, server, length) -> None:
     server.length = length
     with pytest.raises(ConnectionError, match=r"announces .* bytes \(Content-Length\), which"):
+        fetch("ml-20m", progress=False)
+    assert cached(tmp_path) == []
+
+
+def test_a_chunk_of_less_than_no_bytes_is_a_download_that_breaks(tmp_path, server) -> None:
+    server.chunked, server.size = True, b"-5"
+    with pytest.raises(ConnectionError, match="broke off at"):
         fetch("ml-20m", progress=False)
     assert cached(tmp_path) == []
 

@@ -213,7 +213,7 @@ def test_a_row_with_groups_is_its_own_vector_beside_theirs_and_nobody_is_zeros()
 
 @pytest.mark.parametrize("spoil", [
     lambda layer: setattr(layer, "input_gradient",
-                          lambda dz, pool: 1.001 * (dz @ layer.W.value.T)),
+                          lambda dz, run: 1.001 * (dz @ layer.W.value.T)),
     lambda layer: setattr(layer, "weight_gradient",
                           lambda x, dz, pool: (x.T @ dz) * (1 + 1e-3 * np.eye(4, 3)))])
 def test_a_layer_that_is_wrong_by_a_thousandth_is_rejected(spoil):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -199,6 +200,37 @@ def test_fifty_pairs_of_processes_break_nothing(what, run):
 
 
 # --------------------------------------------------------------------------- the lock itself
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_any_work():
+    model = samples.small(MatrixFactorization).fit(samples.counts())
+    place = Path(tempfile.mkdtemp())            # (which others may enter)
+    folder, ratings = place / "folder", Ratings(samples.counts())
+    folder.mkdir()
+    model.save(folder / "model")
+    before = contents(folder)
+    place.chmod(0o755)
+    folder.chmod(0o555)
+    file = folder / "file.csv"
+    writes = [lambda: model.save(folder / "model"), lambda: model.recommend_to(file),
+              lambda: ratings.write(file), lambda: convert([lambda: _part(0)], file),
+              lambda: samples.small(MatrixFactorization).fit(ratings, checkpoint=file)]
+
+    def as_anybody(write):
+        def work():
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            write()
+        return work
+
+    try:
+        for said in raced(*map(as_anybody, writes), seed=0):
+            assert "PermissionError: cannot write " in said, said
+            assert said.endswith(f"the folder {folder} cannot be written to"), said
+        assert contents(folder) == before
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(place)
+
 
 def test_the_second_is_told_who_has_the_name(tmp_path):
     with owned(tmp_path / "a", "bakes it"), \

@@ -38,10 +38,10 @@ def fetch(arguments: Namespace) -> Answer:
     from mfcore.data.datasets import NAMES
 
     if arguments.name is None:
-        if arguments.csv:
+        if arguments.csv is not None:
             raise ValueError("--csv needs the name of a data set")
         return _known()
-    target = replaceable(arguments.csv) if arguments.csv else None
+    target = None if arguments.csv is None else replaceable(arguments.csv)
     if arguments.name not in NAMES:
         raise ValueError(f"there is no data set {arguments.name!r}; known are {', '.join(NAMES)}"
                          f"{validation.meant(arguments.name, NAMES)}")
@@ -179,7 +179,7 @@ def _named(model: Recommender) -> str:
 
 def tune(arguments: Namespace) -> Answer:
     """Choose the parameters of a model on held-out ratings, and save it fitted with them."""
-    target = replaceable(arguments.out) if arguments.out else None
+    target = None if arguments.out is None else replaceable(arguments.out)
     model = new_model(arguments)
     set_running(model, verbose=0)
     data = inputs.load_data(arguments.data, arguments)

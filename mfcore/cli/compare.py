@@ -8,7 +8,7 @@ from typing import Any
 
 import mfcore
 from mfcore import validation
-from mfcore.atomic import replaceable, replacing
+from mfcore.atomic import replaceable
 from mfcore.cli import inputs
 from mfcore.cli.commands import cut_folds
 from mfcore.cli.models import ESTIMATORS, command_of, named_model, set_running
@@ -17,7 +17,11 @@ from mfcore.cli.output import Answer, progress
 
 def compare(arguments: Namespace) -> Answer:
     """Compare model files on test ratings, or models by name on the folds of a data set."""
-    target = replaceable(arguments.plot) if arguments.plot else None
+    from mfcore.plots import format_of_picture, plot_comparison, save_picture
+
+    target = None if arguments.plot is None else replaceable(arguments.plot)
+    if target is not None:
+        format_of_picture("plot", target)
     models = {word: _model(word, arguments) for word in arguments.models}
     if len(models) < len(arguments.models):
         arguments.usage_error("give each model once, or with other parameters")
@@ -34,7 +38,7 @@ def compare(arguments: Namespace) -> Answer:
                                     total=arguments.folds, desc="folds", unit="fold")
     found = mfcore.compare(models, data.ratings, **options)
     if target is not None:
-        _draw(found, target)
+        save_picture(plot_comparison(found).figure, target)
     return Answer({"values": found.values, "confidence": found.confidence,
                    "users": found.n_users, "folds": found.n_folds, "fits": found.n_fits,
                    "differences": [each._asdict() for each in found.differences]}, str(found))
@@ -54,11 +58,3 @@ def _model(word: str, arguments: Namespace) -> Any:
 
 def _is_file(word: str) -> bool:
     return Path(word).is_file()
-
-
-def _draw(found: Any, target: Path) -> None:
-    from mfcore.plots import plot_comparison
-
-    figure = plot_comparison(found).figure
-    with replacing(target) as stream:
-        figure.savefig(stream, dpi=120, format=target.suffix[1:] or "png")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from argparse import Namespace
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 
 import mfcore
 from mfcore import validation
-from mfcore.atomic import replaceable, replacing
+from mfcore.atomic import replaceable
 from mfcore.cli.inputs import Titles, ids_or_rows, load_data, load_titles, titles_of
 from mfcore.cli.output import Answer, number, progress, shown, table
 
@@ -85,12 +86,16 @@ class Climb(NamedTuple):
 
 def demo(arguments: Namespace) -> Answer:
     """Fit the ladder, measure it, and recommend items to a few users."""
+    from mfcore.plots import format_of_picture
+
     start = time.perf_counter()
     data = load_data(arguments.data, arguments)
     titles = load_titles(arguments.titles, arguments) or titles_of(data)
     groups = audiences(data)
     if groups is not None and arguments.picture != "none":
         replaceable(arguments.picture)
+        with suppress(ModuleNotFoundError):         # (then there will be no picture)
+            format_of_picture("picture", arguments.picture)
     found = climb(data, arguments)
     weights, picture = (None, None) if groups is None else \
         _by_weight(data, groups, found, arguments)
@@ -241,7 +246,7 @@ def within_audiences(model: Recommender, test: Ratings, groups: Groups, argument
 def _drawn(models: dict[str, Recommender], data: Dataset, items: np.ndarray,
            path: str) -> str | None:
     """Draw the items of each model, coloured by audience; None without matplotlib."""
-    from mfcore.plots import compare_embeddings
+    from mfcore.plots import compare_embeddings, save_picture
 
     if path == "none":
         return None
@@ -249,8 +254,7 @@ def _drawn(models: dict[str, Recommender], data: Dataset, items: np.ndarray,
         figure = compare_embeddings(models, audience_names(data, items), data.item_titles)
     except ModuleNotFoundError:
         return None
-    with replacing(path) as stream:
-        figure.savefig(stream, dpi=120, format=Path(path).suffix[1:] or "png")
+    save_picture(figure, path)
     return str(Path(path).resolve())
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from mfcore import validation
-from mfcore.atomic import absent, named, owned, place_folder
+from mfcore.atomic import absent, named, owned, place_folder, place_of
 from mfcore.data.canonical import Duplicates, index_type, merge, sorted_order
 from mfcore.data.chunks import CELLS
 from mfcore.data.folder import seal
@@ -94,7 +94,7 @@ def convert(sources: Any, out: str | os.PathLike[str], *, memory: int = 2 << 30,
     """
     validation.choice("duplicates", duplicates, ("error", "last", "mean", "sum"))
     validation.integer("memory", memory, low=LEAST)
-    place = Path(os.path.abspath(validation.path("out", out)))
+    place = place_of(validation.path("out", out))
     work = place.with_name(f".{place.name}.converting")
     _tidy_up(place, work)
     target, reading = absent(out), reading or Reading()

@@ -131,7 +131,7 @@ def _copy(answer: Any, out: IO[bytes], bar: Any) -> bool:
     while True:
         try:
             block = answer.read(1 << 18)
-        except (OSError, HTTPException):
+        except (OSError, HTTPException, ValueError):    # (a chunk of less than no bytes)
             return False
         if not block:
             return True

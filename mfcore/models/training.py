@@ -319,19 +319,18 @@ def monitor_of(model: Any, plan: Plan, checkpoint: Checkpoint | None, start: Sta
 def _held(given: Any) -> AbstractContextManager[None]:
     """Return the lock of a checkpoint, from before it is read until it is removed.
 
-    Raises IsADirectoryError, FileExistsError or FileNotFoundError where no file can be; the lock
-    raises BlockingIOError while another fit holds it.
+    Raises IsADirectoryError, FileExistsError, FileNotFoundError or PermissionError where no file
+    can be; the lock raises BlockingIOError while another fit holds it.
     """
     if given is None:
         return nullcontext()
     path = _path_and_every(given)[0]
-    replaceable(path)
     return owned(path, "fits with it as checkpoint")
 
 
 def _path_and_every(given: Any) -> tuple[Path, Any]:
     path, every = given if isinstance(given, tuple) and len(given) == 2 else (given, 1)
-    return validation.path("checkpoint", path), every
+    return replaceable(validation.path("checkpoint", path)), every
 
 
 def checkpoint_of(model: Any, ratings: Ratings, sides: Sides, given: Any,

@@ -192,8 +192,10 @@ class Stack(Layer):
         """Return each W and b."""
         return [p for each in self.layers for p in each.parameters()]
 
-    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Caches]:
+    def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return y, shape (n, k_L), for x (n, k_0)."""
+        if run.apart:
+            return Sequential(*self.layers).forward(x, run)
         W = self._weights()
         expect(self.layers[0], x, len(W[0]))
         x = np.require(x, W[0].dtype, ["C", "W"])
@@ -201,8 +203,10 @@ class Stack(Layer):
         kernels.layers_forward(W, tuple(each.b.value for each in self.layers), self.kappa, h)
         return h[-1], h
 
-    def backward(self, dy: np.ndarray, h: Caches, run: Run) -> np.ndarray:
+    def backward(self, dy: np.ndarray, h: Any, run: Run) -> Any:
         """Return dx, shape (n, k_0); add each dW and db."""
+        if run.apart:
+            return Sequential(*self.layers).backward(dy, h, run)
         W = self._weights()
         d = (*map(np.empty_like, h[:-1]), np.array(dy, h[0].dtype, order="C"))
         dW = tuple(np.empty_like(each.W.value[:0] if each.W.frozen else each.W.value)

@@ -93,6 +93,10 @@ class Run:
         """The generator of this pass, made on first use."""
         return None if self.seed is None else np.random.default_rng(self.seed)
 
+    def product(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+        """Return X Y."""
+        return (product_apart if self.apart else product)(X, Y, self.pool)
+
 
 class Layer:
     """The interface of every layer."""
@@ -162,8 +166,7 @@ class Linear(Layer):
     def forward(self, x: np.ndarray, run: Run) -> tuple[np.ndarray, Any]:
         """Return y, shape (n, n_out), for x (n, n_in)."""
         expect(self, x, self.M.shape[0])
-        times_M = product_apart if run.apart else product
-        y, z = self.activation.forward(times_M(x, self.M, run.pool), self.b.value)
+        y, z = self.activation.forward(run.product(x, self.M), self.b.value)
         return y, (x, y, z)
 
     def backward(self, dy: np.ndarray, cache: Any, run: Run) -> Any:
@@ -174,15 +177,15 @@ class Linear(Layer):
             run.gradients.add(self.W, self.weight_gradient(x, dz, run.pool))
         if not self.b.frozen:
             run.gradients.add(self.b, db)
-        return self.input_gradient(dz, run.pool)
+        return self.input_gradient(dz, run)
 
     def weight_gradient(self, x: Any, dz: np.ndarray, pool: Pool) -> Any:
         """Return dW."""
         return product(x.T, dz, pool)
 
-    def input_gradient(self, dz: np.ndarray, pool: Pool) -> Any:
+    def input_gradient(self, dz: np.ndarray, run: Run) -> Any:
         """Return dx."""
-        return product(dz, self.M.T, pool)
+        return run.product(dz, self.M.T)
 
 
 class Transposed(Linear):
@@ -231,7 +234,7 @@ class SparseLinear(Linear):
         """Return dW of the rows that the batch names."""
         return transposed_times(x, dz, pool)
 
-    def input_gradient(self, dz: np.ndarray, pool: Pool) -> None:
+    def input_gradient(self, dz: np.ndarray, run: Run) -> None:
         """Return None: the batch is data."""
 
     def on_blocks(self) -> Linear:

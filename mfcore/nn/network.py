@@ -34,8 +34,8 @@ Part = tuple[Any, tuple[Any, ...]]
 
 
 def value_and_gradients(network: Layer, loss: Loss, parts: Sequence[Part], pool: Pool,
-                        seed: Sequence[int] | None = None, share: float = 1.0
-                        ) -> tuple[float, Gradients]:
+                        seed: Sequence[int] | None = None, share: float = 1.0,
+                        apart: bool = False) -> tuple[float, Gradients]:
     """Return Σ loss(network(x), *target) + penalties over the parts, and its gradients.
 
     Parameters
@@ -48,9 +48,11 @@ def value_and_gradients(network: Layer, loss: Loss, parts: Sequence[Part], pool:
         With None nothing is drawn, as when serving.
     share : float
         What penalties of single rows are multiplied by.
+    apart : bool
+        As in `Run`.
     """
     def one(number: int, x: Any, target: tuple[Any, ...]) -> tuple[float, Gradients]:
-        run = Run(pool if len(parts) == 1 else Pool(1), share=share,
+        run = Run(pool if len(parts) == 1 else Pool(1), share=share, apart=apart,
                   seed=None if seed is None else (*seed, number))
         with np.errstate(over="ignore", invalid="ignore"):    # (the value shows it)
             y, cache = network.forward(x, run)
@@ -115,6 +117,15 @@ class Trainer:
         self.optimizer.step(gradients, pool)
         return value
 
+    def state(self, parameters: list[Parameter]) -> dict[str, np.ndarray]:
+        """Return the seed and what the optimizer continues from."""
+        return {"seed_of_steps": np.array(self.seed), **self.optimizer.state(parameters)}
+
+    def resume(self, parameters: list[Parameter], state: dict[str, np.ndarray]) -> None:
+        """Continue from the result of `state`, to the same bits."""
+        self.seed = int(state.get("seed_of_steps", self.seed))      # (older files have none)
+        self.optimizer.resume(parameters, state)
+
     def _explain(self, value: float, number: int, parts: Sequence[Part]) -> None:
         """Raise for a loss that is not finite, and blame the batch or the learning rate."""
         for x, target in parts:
@@ -150,10 +161,11 @@ def blocks_of(parameters: Sequence[Parameter]) -> Blocks:
     return Blocks(**{parameter.name: parameter.value for parameter in parameters})
 
 
-def network_scores(network: Layer, pairs: np.ndarray, pool: Pool) -> np.ndarray:
-    """Return the scores of pairs (n, 2), shape (n,)."""
+def network_scores(network: Layer, pairs: np.ndarray, pool: Pool, apart: bool = False
+                   ) -> np.ndarray:
+    """Return the scores of pairs (n, 2), shape (n,); `apart` as in `Run`."""
     def some(start: int, stop: int) -> np.ndarray:
-        scores: np.ndarray = network.forward(pairs[start:stop], Run())[0][:, 0]
+        scores: np.ndarray = network.forward(pairs[start:stop], Run(apart=apart))[0][:, 0]
         return scores
 
     return np.concatenate(pool.map(some, row_chunks(len(pairs), PAIRS) or [(0, 0)]))

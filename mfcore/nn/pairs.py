@@ -127,7 +127,7 @@ class RowsLinear(Layer):
         W, z, used = self.linear.W.value, self._start(x), []
         for each, part in zip(self.embeddings, self._parts(W), strict=True):
             lines, cache, place = each.used(x, run)
-            kernels.add_products(lines, part, place, z)
+            _add_products(lines, part, place, z, run)
             used.append((lines, cache, place))
         y, z = self.linear.activation.forward(z, self.linear.b.value)
         return y, (used, y, z)
@@ -140,7 +140,7 @@ class RowsLinear(Layer):
         for each, (lines, inner, place), part, rows in zip(
                 self.embeddings, used, self._parts(W.value), self._parts(dW), strict=True):
             dlines = np.empty_like(lines)
-            kernels.product_gradients(lines, part, place, dz, dlines, rows)
+            _product_gradients(lines, part, place, dz, dlines, rows, run)
             if not all(table.frozen for table in each.parameters()):
                 each.give(dlines, inner, run)
         if not W.frozen:
@@ -159,6 +159,28 @@ class RowsLinear(Layer):
 
     def _parts(self, W: np.ndarray) -> list[np.ndarray]:
         return [W[span] for span in self.spans]
+
+
+def _add_products(X: np.ndarray, W: np.ndarray, place: np.ndarray, out: np.ndarray, run: Run
+                  ) -> None:
+    """Do what the kernel does, if necessary with rows of the product apart."""
+    if not run.apart:
+        kernels.add_products(X, W, place, out)
+        return
+    more = np.empty_like(out)
+    kernels.gather(run.product(X, W), place, more)
+    out += more
+
+
+def _product_gradients(X: np.ndarray, W: np.ndarray, place: np.ndarray, dout: np.ndarray,
+                       dX: np.ndarray, dW: np.ndarray, run: Run) -> None:
+    """Do the same for its gradients."""
+    if not run.apart:
+        kernels.product_gradients(X, W, place, dout, dX, dW)
+        return
+    dA = np.zeros((len(X), W.shape[1]), X.dtype)
+    kernels.scatter_add(place, dout, dA)
+    dX[...], dW[...] = run.product(dA, W.T), X.T @ dA
 
 
 class RowsDot(Layer):

@@ -125,8 +125,11 @@ def checksum_of_features(features: Features | None) -> int:
 
 def checksum_of_ratings(ratings: Ratings) -> int:
     """Return the checksum of cells, weights and times; not of ids."""
-    times = None if ratings.moments is None else ratings.moments.numbers
-    return _checksum(ratings.by_user, ratings.weights, times)
+    moments = ratings.moments
+    if moments is None:
+        return _checksum(ratings.by_user, ratings.weights)
+    return zlib.crc32(str(moments.kind).encode(),
+                      _checksum(ratings.by_user, ratings.weights, moments.numbers))
 
 
 def _checksum(matrix: sp.csr_array, *others: np.ndarray | None) -> int:

@@ -159,9 +159,9 @@ class NeuralSGD(Solver):
                    for lo, hi in row_chunks(len(pairs), PART_CELLS)], n
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the seed, the number of epochs done and the optimizer's state."""
+        """Return the seed, the number of epochs done and the trainer's state."""
         return {"seed": np.array(self.seed), "done": np.array(self.done),
-                **self.trainer.optimizer.state(self.trainer.network.parameters())}
+                **self.trainer.state(self.trainer.network.parameters())}
 
     def sums(self) -> Iterable[np.ndarray]:
         """Return the optimizer's memory."""
@@ -170,7 +170,7 @@ class NeuralSGD(Solver):
     def resume(self, at: Blocks, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
         self.seed, self.done = int(state["seed"]), int(state["done"])
-        self.trainer.optimizer.resume(self.trainer.network.parameters(), state)
+        self.trainer.resume(self.trainer.network.parameters(), state)
 
 
 # Steps of a new row, their first rate in units of the spread of known rows (both chosen on held
@@ -204,7 +204,7 @@ def fold_in_by_adam(make: Callable[[int, int], tuple[Layer, list[Parameter]]],
         optimizers = [Adam(FOLD_RATE * spread, lazy=True, schedule=cosine_decay(FOLD_STEPS))
                       for spread in spreads]
         for _ in range(FOLD_STEPS if len(part[0]) else 0):
-            _, gradients = value_and_gradients(network, loss, [part], Pool(1))
+            _, gradients = value_and_gradients(network, loss, [part], Pool(1), apart=True)
             for table, optimizer in zip(tables, optimizers, strict=True):
                 optimizer.step(gradients.of(table), Pool(1))
         return [table.value for table in tables]

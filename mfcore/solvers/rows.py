@@ -139,10 +139,10 @@ class RowSGD(Solver):
         return total
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the seed, the number of epochs done and the state of optimizers and stages."""
+        """Return the seed, the number of epochs done and the state of trainers and stages."""
         state = {"seed": np.array(self.seed), "done": np.array(self.done)}
         for number, stage in enumerate(self.stages):
-            found = stage.trainer.optimizer.state(stage.own)
+            found = stage.trainer.state(stage.own)
             state |= {f"stage_{number}_{name}": array for name, array in found.items()}
         return state | {f"rest_{number}": array for number, array in enumerate(self.memory)}
 
@@ -155,7 +155,7 @@ class RowSGD(Solver):
         self.seed, self.done = int(state["seed"]), int(state["done"])
         for number, stage in enumerate(self.stages):
             prefix = f"stage_{number}_"
-            stage.trainer.optimizer.resume(stage.own, {
+            stage.trainer.resume(stage.own, {
                 name[len(prefix):]: array for name, array in state.items()
                 if name.startswith(prefix)})
         for number, array in enumerate(self.memory):

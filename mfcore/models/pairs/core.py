@@ -77,7 +77,7 @@ class Network:
                                      self.shape.side("item", Q, gamma, self.scale), self._head())
         scores, known = np.full(len(rows), self.mean), (places >= 0) & (item_places >= 0)
         numbers = np.column_stack([places, item_places])
-        scores[known] += self.scale * network_scores(network, numbers[known], pool)
+        scores[known] += self.scale * network_scores(network, numbers[known], pool, apart=True)
         for each, bias in ((places, beta), (item_places, gamma)):
             alone = ~known & (each >= 0)
             scores[alone] += bias[each[alone]]
