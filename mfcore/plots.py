@@ -22,7 +22,7 @@ import numpy as np
 
 from mfcore import validation
 from mfcore.atomic import replacing
-from mfcore.data.titles import titles_of
+from mfcore.data.titles import title_of, titles_of
 from mfcore.metrics.comparison import NONE
 
 LINES = ("-", "--", ":", "-.")
@@ -121,7 +121,7 @@ def plot_embedding(model: Any, items: Any = None, groups: Any = None, titles: An
     _draw_groups(ax, points, labels)
     for place in _named(points, model.item_counts_[rows]):
         name = names[place]
-        _write(ax, str(name if known is None else known.get(name, name)), points, place)
+        _write(ax, str(name if known is None else title_of(known, name, name)), points, place)
     ax.set(xlabel=f"first component ({shares[0]:.0%} of variance)",
            ylabel=f"second component ({shares[1]:.0%} of variance)")
     ax.margins(0.1)

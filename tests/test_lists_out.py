@@ -153,6 +153,32 @@ def test_neighbours_come_as_a_frame(made):
         assert rows == rows_of(["u4"], model.similar_users(["u4"], 3))
 
 
+@pytest.mark.parametrize("missing", [float("nan"), "NA", "NaT"])
+def test_a_missing_title_is_none(missing, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    given = {"NA": pandas.NA, "NaT": pandas.NaT}.get(missing, missing)
+    some, model = {**TITLES, "i0": given, "i1": given}, fitted()
+    for titles in (some, pandas.Series(some)):
+        for library in frames_out.LIBRARIES:
+            pytest.importorskip(library)
+            found = plain(model.recommend(k=4, as_frame=library, titles=titles), library)
+            without = {name: title for name, title in TITLES.items() if name not in ("i0", "i1")}
+            assert found == plain(model.recommend(k=4, as_frame=library, titles=without), library)
+        model.recommend_to(tmp_path / "lists.npy", k=4, titles=titles)
+        lists = np.load(tmp_path / "lists.npy")
+        assert set(lists["title"][np.isin(lists["item"], ["i0", "i1"])]) == {""}
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_a_frame_without_rows_has_the_types_of_one_with_rows(library):
+    pytest.importorskip(library)
+    model = fitted()
+    some = model.recommend(["u3"], as_frame=library, titles=TITLES)
+    none = model.recommend([], as_frame=library, titles=TITLES)
+    assert len(none) == 0
+    assert none.schema == some.schema
+
+
 def test_a_column_of_titles_is_text_where_no_item_has_one():
     polars = pytest.importorskip("polars")
     frame = fitted().recommend(["u3"], as_frame="polars", titles={})

@@ -58,9 +58,10 @@ def frame_of(columns: Mapping[str, np.ndarray], library: str) -> Any:
              for name, values in columns.items()}
     try:
         frame = nw.from_dict(plain, backend=library)
-        if "title" in plain:            # (a column of nothing but None has no type)
-            frame = frame.with_columns(nw.col("title").cast(nw.String()))
-        return frame.to_native()
+        untyped = [name for name, values in columns.items()     # (of nothing, or nothing but None)
+                   if name == "title" or (values.dtype == object and not len(values))]
+        return frame.with_columns(nw.col(*untyped).cast(nw.String())).to_native() if untyped \
+            else frame.to_native()
     except Exception as error:          # (of the library)
         raise TypeError(f"{library} cannot hold these columns ({' '.join(str(error).split())}); "
                         f"pandas holds ids of several types") from None

@@ -35,6 +35,12 @@ def titles_of(titles: Any, ratings: Ratings) -> Titles | None:
     return dict(zip(_ids(ratings), validation.iterable("titles", titles), strict=True))
 
 
+def title_of(titles: Titles, item: Any, default: Any = None) -> Any:
+    """Return the title of an item; `default` where there is none, or it is missing (NaN, NA)."""
+    title = titles.get(item)
+    return default if validation.is_missing(title) else title
+
+
 def _ids(ratings: Ratings) -> Any:
     return range(ratings.shape[1]) if ratings.item_ids is None else ratings.item_ids.tolist()
 

@@ -60,7 +60,7 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.data.titles import titles_of
+from mfcore.data.titles import title_of, titles_of
 from mfcore.kernels import ranks as kernels
 from mfcore.metrics.fitted import Query
 from mfcore.metrics.lists import Lists, best_lists
@@ -236,7 +236,7 @@ def _pair(model: Any, titles: Any, user: int, item: int, score: float, related: 
           ) -> SpuriousPair:
     names = (user if model.user_ids_ is None else model.user_ids_[user:user + 1].tolist()[0],
              item if model.item_ids_ is None else model.item_ids_[item:item + 1].tolist()[0])
-    title = "" if titles is None else titles.get(names[1], "")
+    title = "" if titles is None else title_of(titles, names[1], "")
     return SpuriousPair(*names, title, score, related)
 
 

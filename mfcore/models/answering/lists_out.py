@@ -128,8 +128,8 @@ def _kinds(form: Format, model: Any, users: np.ndarray, titles: Any, score: np.d
     kinds = {"user": _kind("users", users, form), "item": _kind("items", items, form),
              "score": score, "rank": np.dtype(np.int32)}
     if titles is not None:
-        kinds["title"] = _text("titles", [each for each in titles.values() if each is not None],
-                               form)
+        kinds["title"] = _text("titles", [each for each in titles.values()
+                                          if not validation.is_missing(each)], form)
     return kinds
 
 

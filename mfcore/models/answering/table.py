@@ -9,7 +9,7 @@ import numpy as np
 from mfcore.data.frames_out import frame_of, library_of
 from mfcore.data.ids import as_id_array, as_vector
 from mfcore.data.ratings import Ratings
-from mfcore.data.titles import Titles, titles_of
+from mfcore.data.titles import Titles, title_of, titles_of
 from mfcore.metrics.fitted import NewRows
 
 
@@ -35,7 +35,7 @@ def columns_of(heads: tuple[str, str], owners: np.ndarray, ids: np.ndarray, scor
 
 
 def _titled(ids: np.ndarray, titles: Titles) -> np.ndarray:
-    return np.array([*(titles.get(each) for each in ids.tolist()), None], object)[:-1]
+    return np.array([*(title_of(titles, each) for each in ids.tolist()), None], object)[:-1]
 
 
 class Framing:
