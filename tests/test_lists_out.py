@@ -263,6 +263,15 @@ def test_a_file_holds_the_lists_of_recommend(path, titles, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_text_of_any_kind_comes_back(path):
+    ids = ["a,b", '"q"', "two\nlines", "a\rb", "\r", " led", "007", "", "NA", "=1", "'", "\\", *ITEMS]
+    titles = {each: f"{each}\r\n" for each in ids}
+    cells = samples.matrix(len(ids), len(ids))
+    model = samples.small(MatrixFactorization).fit(Ratings(cells, user_ids=ids, item_ids=ids))
+    model.recommend_to(path, k=3, titles=titles)
+    assert read(path)[1] == rows_of(ids, model.recommend(k=3), titles)
+
+
 def test_bytes_do_not_depend_on_the_chunks(path, monkeypatch):
     if path.name.endswith((".gz", ".parquet")):
         pytest.skip("chunks are members, or groups of rows")

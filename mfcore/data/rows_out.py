@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from mfcore.atomic import named
 from mfcore.data.journal import append
 
 PIECE = 1 << 22
+END = "\r\n"      # of lines as they are made: the writer quotes text with either in it
 Columns = Mapping[str, np.ndarray]
 
 
@@ -58,13 +59,13 @@ def format_of(path: Path) -> Format:
 # ---------------------------------------------------------------------------- csv
 
 def _csv_lines(columns: Columns, head: bool) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator=END)
     if head:
         writer.writerow(columns)
     writer.writerows(zip(*(values.astype(str).tolist() if values.dtype.kind == "f" else
                            values.tolist() for values in columns.values()), strict=True))
-    return text.getvalue().encode()
+    return "".join(f"{line.removesuffix(END)}\n" for line in lines).encode()
 
 
 def _append_csv(folder: Path, number: int, columns: Columns, kinds: Any) -> None:
