@@ -264,7 +264,7 @@ def test_a_file_holds_the_lists_of_recommend(path, titles, monkeypatch):
 
 
 def test_text_of_any_kind_comes_back(path):
-    ids = ["a,b", '"q"', "two\nlines", "a\rb", "\r", " led", "007", "", "NA", "=1", "'", "\\", *ITEMS]
+    ids = ["a,b", '"q"', "two\nlines", "a\rb", "\r", " led", "007", "", "NA", "=1", "\\", *ITEMS]
     titles = {each: f"{each}\r\n" for each in ids}
     cells = samples.matrix(len(ids), len(ids))
     model = samples.small(MatrixFactorization).fit(Ratings(cells, user_ids=ids, item_ids=ids))
