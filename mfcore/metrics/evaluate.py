@@ -250,9 +250,21 @@ def fresh(name: str, model: Any) -> Any:
 
 def folds_of(ratings: Any, n_folds: int, folds: Iterable[tuple[Any, Any]] | None,
              random_state: Any) -> Iterator[tuple[Any, Any]]:
-    """Return the folds given, or those of `k_fold`; raises as it does, at the call."""
+    """Return the folds given, or those of `k_fold`; raises as it does, at the call.
+
+    Raises TypeError for folds that are no pairs.
+    """
     if folds is not None:
-        return iter(folds)
+        if not isinstance(folds, Iterable):
+            raise TypeError(f"folds must be pairs (train, test), got {folds!r}; n_folds says how "
+                            f"many are cut")
+        return map(_pair, folds)
     from mfcore.data.split import k_fold
 
     return k_fold(as_ratings("ratings", ratings), n_folds, random_state=random_state)
+
+
+def _pair(fold: Any) -> tuple[Any, Any]:
+    if not isinstance(fold, (tuple, list)) or len(fold) != 2:
+        raise TypeError(f"folds must be pairs (train, test), got {type(fold).__name__}")
+    return fold[0], fold[1]
