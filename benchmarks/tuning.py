@@ -98,6 +98,7 @@ def main() -> None:
 def compared(model: Any, rest: Ratings, test: Ratings, metric: str,
              random: dict[str, Any] | None) -> dict[str, Any]:
     """Return the figures of a model as given, tuned, and by random search, if not known."""
+    tune(model, rest, budget=BUDGET)                               # (which compiles kernels)
     found = {"metric": metric,
              "given": timed(lambda: made(model, {}).fit(rest), test, metric),
              "tuned": timed(lambda: tune(model, rest, budget=BUDGET).model, test, metric),

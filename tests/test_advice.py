@@ -80,8 +80,10 @@ def test_lists_worse_than_popularity_are_told():
 
 
 @pytest.mark.parametrize("model", [
-    MatrixFactorization(8, validation=0.1, random_state=0), NeuralMF(8, random_state=0),
-    MultVAE(hidden=(32,), n_latent=8, random_state=0), ImplicitMF(8, validation=0.1),
+    MatrixFactorization(8, validation=0.1, random_state=0),
+    NeuralMF(8, n_epochs=5, validation=0.1, random_state=0),
+    MultVAE(hidden=(32,), n_latent=8, n_epochs=60, validation=0.1, random_state=0),
+    ImplicitMF(8, validation=0.1),
     BPR(8, validation=0.1, random_state=0), BiasOnly(), Popularity(), EASE()], ids=repr)
 def test_sound_models_are_told_nothing(model):
     assert told(model, fetch("planted").ratings) == []
