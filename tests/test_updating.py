@@ -326,6 +326,20 @@ def test_features_and_history_grow_with_the_rows(tmp_path):
     assert load(tmp_path / "model").objective() == grown.objective()
 
 
+@pytest.mark.parametrize("unknown", ["ignore", "raise"])
+def test_features_go_by_the_given_columns_where_new_items_stay_out(unknown):
+    cells = samples.named(samples.matrix())
+    groups = [["a"], ["b"]] * 4
+    fitted = samples.model("learned", dtype="float64").fit(cells, item_features=groups)
+    fresh = ["i5", *["added"] * (unknown == "ignore"), "i2"]
+    given = Ratings.from_arrays(["u1"] * len(fresh), fresh)
+    names = {"i5": ["a", "b"], "added": ["a"], "i2": []}
+    fitted.update(given, unknown=unknown, item_features=[names[each] for each in given.item_ids])
+    groups[5], groups[2] = ["a", "b"], []
+    wanted = [[name in row for name in "ab"] for row in groups]
+    np.testing.assert_array_equal(fitted.item_features_.matrix.toarray(), wanted)
+
+
 def test_forgotten_items_leave_the_history(tmp_path):
     left = featured().forget(["u10"], ["i2", "i4"])
     assert left.user_features_.names == ("g=a", "g=b", *(f"rated=i{n}" for n in (0, 1, 3, 5, 6, 7)))

@@ -231,7 +231,7 @@ class Side:
         if given is not None:
             fresh = aligned_features(f"{self.name}_features", given, known.names, len(rows))
             source = np.arange(n_rows)
-            source[rows] = n_rows + np.arange(len(rows))
+            source[rows[rows >= 0]] = n_rows + np.flatnonzero(rows >= 0)
             matrix = sp.vstack([matrix, fresh], format="csr")[source]
         return Features(matrix, known.names)
 

@@ -128,8 +128,10 @@ def _merged(model: Any, given: Given, plan: Plan) -> Merged:
     if given.items is not None:
         new = Ratings(new.by_user, weights=new.weights, user_ids=names_of(new)[0],
                       item_ids=given.items, times=new.moments, copy=False)
-    return merged(old, aligned_ratings(new, model, plan.unknown), plan.how, duplicates,
-                  users=given.users, enter=enter)
+    found = merged(old, aligned_ratings(new, model, plan.unknown), plan.how, duplicates,
+                   users=given.users, enter=enter)
+    ids = names_of(new)[1]
+    return found if ids is None else found._replace(items=old.item_positions(ids.values))
 
 
 def _updated(model: Any, given: Given, found: Merged, plan: Plan) -> Any:
