@@ -33,10 +33,10 @@ RATINGS = samples.matrix()
 TEST = Ratings(RATINGS[:, ::-1].tocsr())
 
 
-def stopped(model, path, ratings=None, **given):
-    """Leave the checkpoint of a fit that was stopped after its second epoch."""
+def stopped(model, path, ratings=None, last=2, **given):
+    """Leave the checkpoint of a fit that was stopped at the end of its last epoch."""
     def stop(_, record):
-        if record["epoch"] == 2:
+        if record["epoch"] == last:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -136,6 +136,22 @@ def test_the_eval_set_of_other_ids_is_another(tmp_path):
         model.fit(named, eval_set=kept, checkpoint=path, callbacks=[stop])
     with pytest.raises(ValueError, match="checksum of eval_set"):
         model.fit(named, eval_set=renamed, checkpoint=path)
+
+
+@pytest.mark.parametrize("made", [MatrixFactorization, BPR, NeuralMF, mfcore.MultVAE])
+def test_more_epochs_go_on_from_a_checkpoint_and_fewer_are_refused(made, tmp_path):
+    path = tmp_path / "checkpoint"
+    stopped(samples.small(made, n_epochs=4, random_state=0), path, last=4)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="of a longer fit: it has 3 epochs, and 2 are to be run"):
+        samples.small(made, n_epochs=2, random_state=0).fit(RATINGS, checkpoint=path)
+    assert path.read_bytes() == before
+    for n_epochs in (3, 5):
+        path.write_bytes(before)
+        model = samples.small(made, n_epochs=n_epochs, random_state=0)
+        went_on = samples.answers(model.fit(RATINGS, checkpoint=path))
+        assert went_on == samples.answers(model.fit(RATINGS))
+        assert not path.exists()
 
 
 def test_moments_of_another_unit_are_other_ratings(tmp_path):

@@ -130,10 +130,10 @@ def run(solver: Solver, at: Any, pool: Pool, n_epochs: int, monitor: Monitor) ->
     DivergenceError
         If the loss of an epoch is not finite.
     ValueError
-        For the checkpoint of another fit.
+        For the checkpoint of another fit, or of more epochs.
     """
     checkpoint = monitor.checkpoint
-    done, best, stop = _resumed(solver, at, monitor)
+    done, best, stop = _resumed(solver, at, monitor, n_epochs)
     if done == 0 and monitor.simple is not None and (monitor.patience or n_epochs == 0):
         best = _without_epochs(at, monitor.simple(), monitor, n_epochs)
     last = at.copy()
@@ -183,15 +183,20 @@ def _recover(solver: Solver, at: Any, last: Any, monitor: Monitor, pool: Pool) -
         monitor.is_whole = bool(monitor.history)
 
 
-def _resumed(solver: Solver, at: Any, monitor: Monitor
+def _resumed(solver: Solver, at: Any, monitor: Monitor, n_epochs: int
              ) -> tuple[int, tuple[float, int, Any] | None, bool]:
-    """Go back to a checkpoint, if there is one.
+    """Go back to a checkpoint, if there is one, of `n_epochs` epochs at most.
 
     Returns the epochs done, the best, and whether a callback had stopped the fit.
     """
-    saved = None if monitor.checkpoint is None else monitor.checkpoint.resumed(vars(at))
-    if saved is None:
+    checkpoint = monitor.checkpoint
+    saved = None if checkpoint is None else checkpoint.resumed(vars(at))
+    if checkpoint is None or saved is None:
         return 0, None, False
+    if saved.epoch > n_epochs:
+        raise ValueError(f"{checkpoint.path} is the checkpoint of a longer fit: it has "
+                         f"{saved.epoch} epochs, and {n_epochs} are to be run; remove the file to "
+                         f"start anew")
     _fill(at, saved.parameters)
     solver.resume(at, saved.solver)
     monitor.history.extend(saved.history)
