@@ -252,7 +252,7 @@ def folds_of(ratings: Any, n_folds: int, folds: Iterable[tuple[Any, Any]] | None
              random_state: Any) -> Iterator[tuple[Any, Any]]:
     """Return the folds given, or those of `k_fold`; raises as it does, at the call.
 
-    Raises TypeError for folds that are no pairs.
+    Raises TypeError for folds other than pairs.
     """
     if folds is not None:
         if not isinstance(folds, Iterable):
