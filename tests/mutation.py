@@ -67,7 +67,7 @@ TESTS = {
     "training": ("als", "autoencoders", "automatic", "balance", "bayesian", "bpr", "checkpoints",
                  "drift", "features", "filters", "fixed_items", "gradient_solver", "grouped",
                  "groups", "history", "implicit", "kernels", "line_search", "linear", "logistic",
-                 "loop", "matrix_factorization", "minibatch", "neighbours", "neural",
+                 "loop", "matrix_factorization", "minibatch", "near", "neighbours", "neural",
                  "neural_groups", "numerics", "objectives", "ordinal", "overflow", "pairwise",
                  "pointwise", "quadratic", "sample", "sampled", "scale", "sgd", "short", "softmax",
                  "stopping", "subspace", "updating", "validation", "validation_share", "watching"),

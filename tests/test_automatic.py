@@ -338,7 +338,8 @@ def test_vectors_and_biases_are_penalised_alike_where_lists_are_tried(monkeypatc
     assert asked == [(2.0 * automatic.PARTS[0], (1.0, 1.0))]
 
 
-def test_vectors_move_with_each_part_that_is_tried():
+def test_parts_of_the_norm_fall_and_vectors_move_with_each_that_is_tried():
+    assert (np.diff([*automatic.PARTS, 0]) < 0).all()
     problem, at = weighed(60, 30, w0=0.4)
     with Pool(1) as pool:
         trial = automatic.trial_of(problem, at, 3, 1e9, 0)
@@ -347,10 +348,6 @@ def test_vectors_move_with_each_part_that_is_tried():
             seen.append(trial.at.Q.copy())
     assert len(seen) > 2
     assert all((before != after).all() for before, after in zip(seen, seen[1:], strict=False))
-
-
-def test_parts_of_the_norm_fall():
-    assert (np.diff([*automatic.PARTS, 0]) < 0).all()
 
 
 @pytest.mark.parametrize(("means", "tried"), [
@@ -378,6 +375,23 @@ def test_the_norm_is_first_halved_until_it_suits_the_median_whatever_lists_say(m
         found = list(automatic._tried(automatic.trial_of(problem, at, 3, 1e9, 0), 2.0, 3,
                                       np.arange(10), pool))
     assert [part for part, _ in found] == [0.9, 0.45, 0.225, 0.1125]
+
+
+@pytest.mark.parametrize(("targets", "halvings"), [
+    ([1.0, 1, 1, 1], 0), ([0.9, 0.9, 0.9, 10.15], 1), ([1.0, 1, 1, 1000], 7),
+    ([0.0, 0, 0, 0, 4, 4], 0), ([1e-9, 1e-9, 1.0], automatic.HALVINGS)])
+def test_the_norm_is_halved_as_often_as_half_the_mean_target_exceeds_the_median(
+        targets, halvings, monkeypatch):
+    known = SimpleNamespace(by_user=SimpleNamespace(a=np.ones(len(targets)), b=np.array(targets)))
+    asked = []
+    for name, given in (
+            ("trial_of", SimpleNamespace(known=known)), ("noise_norm", 1.0),
+            ("_ranked_rows", np.arange(automatic.LEAST))):
+        monkeypatch.setattr(automatic, name, lambda *_, given=given: given)
+    monkeypatch.setattr(automatic, "_tried", lambda *given: asked.append(given[2]) or iter([]))
+    at = Factors(np.ones((4, 1)), np.ones((3, 1)), np.zeros(4), np.zeros(3))
+    automatic._of_ranks(SimpleNamespace(w0=0.0), at, 0, None)
+    assert asked == [halvings]
 
 
 def test_a_few_enormous_counts_do_not_hide_what_the_others_say():

@@ -445,11 +445,13 @@ def test_a_new_user_of_like_taste_gets_a_list_like_that_of_a_known_one():
 
 # ------------------------------------------------------------------------------ the model
 
-@pytest.mark.parametrize("features", [{}, {"user_features": "history"}], ids=["alone", "history"])
-def test_the_bits_do_not_depend_on_the_threads(features):
+@pytest.mark.parametrize(("given", "features"), [
+    ({}, {}), ({"temperature": 0.3}, {"user_features": "history"})],
+    ids=["temperature found", "history"])
+def test_the_bits_do_not_depend_on_the_threads(given, features):
     cells = samples.counts(200, 90)
-    fits = [small(n_factors=16, n_epochs=2, batch_size=600, n_negatives=70, n_threads=n).fit(
-        cells, **features) for n in (1, 2, 8)]
+    fits = [small(n_factors=16, n_epochs=2, batch_size=300, n_negatives=70, n_threads=n, **given
+                  ).fit(cells, **features) for n in (1, 2, 8)]
     for other in fits[1:]:
         assert other.user_factors_.tobytes() == fits[0].user_factors_.tobytes()
         assert other.item_factors_.tobytes() == fits[0].item_factors_.tobytes()
