@@ -14,6 +14,7 @@ from mfcore.models.autoencoders.corrupted import CorruptedRows
 from mfcore.models.autoencoders.network import corrupted, offsets
 from mfcore.nn.layers import Run
 from mfcore.parallel import Pool
+from mfcore.solvers.rows import RowSGD, Vector
 from mfcore.validation import DivergenceError
 
 EVERY = [RatingAutoencoder, MultDAE, MultVAE, RecVAE]
@@ -564,3 +565,12 @@ def test_options_out_of_range_are_refused(params, message):
 def test_parameters_of_choices_out_of_range_are_refused(made, params, message):
     with pytest.raises(ValueError, match=message):
         fitted(made, **params)
+
+
+def test_epochs_are_counted_from_none():
+    solver = RowSGD([], n_rows=3, batch_size=2, seed=5)
+    counted = [int(solver.state()["done"])]
+    for _ in range(2):
+        solver.epoch(Vector(np.zeros(1)), Pool(1))
+        counted.append(int(solver.state()["done"]))
+    assert counted == [0, 1, 2]

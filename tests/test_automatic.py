@@ -425,6 +425,13 @@ def test_penalties_of_biases_are_noise_over_spread():
         assert np.corrcoef(b, learned)[0, 1] > 0.9
 
 
+def test_penalties_of_biases_begin_in_the_unit_of_the_weights():
+    penalty = SimpleNamespace(bias_reg=np.ones(2))
+    begun = automatic._Bias(penalty, np.array([0, 1, 1]), np.full(3, 3.0), 2, 3.0)
+    assert begun.reg == 3 * automatic.BIAS_REG
+    np.testing.assert_array_equal(begun.total, [3, 6])
+
+
 def test_of_parts_that_are_not_shown_to_be_worse_the_first_is_taken():
     best, noise = np.tile([0.4, 0.6], 50), np.tile([0.1, -0.1], 50)
     error = 0.1 / np.sqrt(100)              # of the mean of what a part is below the best

@@ -318,6 +318,7 @@ def test_the_temperature_of_the_better_short_fit_is_taken_and_kept(tmp_path):
     model.save(tmp_path / "model")
     assert mfcore.load(tmp_path / "model").temperature_ == model.temperature_
     assert SoftmaxMF(8, temperature=0.3, n_epochs=1).fit(cells).temperature_ == 0.3
+    assert SoftmaxMF(8, loss="warp", n_epochs=1).fit(cells).temperature_ == 1    # (has none)
 
 
 @pytest.mark.parametrize(("batch_size", "epochs"), [(256, 2), (50_000, 8)])
