@@ -13,6 +13,7 @@ from mfcore import (
     MultDAE,
     Popularity,
     Ratings,
+    Segmented,
     evaluate,
     tune,
 )
@@ -21,7 +22,7 @@ from mfcore.data.synthetic import planted
 from mfcore.metrics.measure import Values
 from mfcore.metrics.paired import standard_error
 from mfcore.metrics.table import watchable
-from mfcore.tuning import halving, judging
+from mfcore.tuning import costs, halving, judging
 from mfcore.tuning.costs import Costs, Rung
 from mfcore.tuning.judging import Judge
 from mfcore.tuning.spaces import SPACES, Doubling, LogRange, Range, at_points
@@ -196,6 +197,29 @@ def never(*_, **__):
     (MatrixFactorization(**SMALL), {"space": {"reg": "auto"}}, TypeError, "list of values"),
     (MatrixFactorization(**SMALL), {"space": {"reg": LogRange(5, 1)}}, ValueError, "ascending"),
     (MatrixFactorization(**SMALL), {"space": {"reg": [1.0, -1.0]}}, ValueError, "reg"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": [2.0] * 50 + [-1.0]}}, ValueError, "reg"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": LogRange(0, 1)}}, ValueError, "> 0"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": Range(2, 2)}}, ValueError, "ascending"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": Range("a", 2)}}, TypeError, "real number"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": Range(-1, 2)}}, ValueError, "reg must be"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": LogRange}}, TypeError, "list of values"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": {1.0, 2.0}}}, TypeError, "list of values"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": np.array(1.0)}}, TypeError, "list of values"),
+    (MatrixFactorization(**SMALL), {"space": {"reg": Doubling(1, 4)}}, ValueError,
+     "n_factors alone"),
+    (MatrixFactorization(**SMALL), {"space": {"n_factors": Doubling(1.5, 4)}}, TypeError,
+     "integer"),
+    (MatrixFactorization(**SMALL), {"metric": ""}, ValueError, "metrics"),
+    (MatrixFactorization(**SMALL), {"metric": ["rmse"]}, ValueError, "metrics"),
+    (MatrixFactorization(**SMALL), {"validation": None}, TypeError, "validation must be a share"),
+    (MatrixFactorization(**SMALL), {"validation": True}, TypeError, "validation must be a share"),
+    (MatrixFactorization(**SMALL), {"validation": "0.1"}, TypeError, "validation must be a share"),
+    (MatrixFactorization(**SMALL), {"validation": (None,)}, TypeError, "a pair"),
+    (MatrixFactorization(**SMALL), {"validation": [0.1]}, TypeError, "validation"),
+    (MatrixFactorization, {}, TypeError, "model must be an estimator"),
+    (None, {}, TypeError, "model must be an estimator"),
+    (Segmented(MatrixFactorization(**SMALL), by=[0]), {"space": {"min_ratings": [1]}}, TypeError,
+     "tune its estimator"),
     (MatrixFactorization(**SMALL), {"metric": "rsme"}, ValueError, "metrics"),
     (MatrixFactorization(**SMALL), {"validation": 1.0}, ValueError, "validation"),
     (MatrixFactorization(**SMALL), {"random_state": -1}, ValueError, "random_state"),
@@ -208,6 +232,44 @@ def test_bad_input_is_told_before_any_work(monkeypatch, model, options, error, m
     monkeypatch.setattr(halving, "fit_as_planned", never)
     with pytest.raises(error, match=message):
         tune(model, noisy(), **options)
+
+
+def test_a_share_may_be_a_number_of_numpy():
+    found = tune(EASE(), noisy(), {"reg": [1.0]}, budget=3, validation=np.float32(0.25))
+    assert rows(found.table) == rows(tune(EASE(), noisy(), {"reg": [1.0]}, budget=3,
+                                          validation=0.25).table)
+
+
+@pytest.mark.parametrize("space", [{"n_factors": [1, 2, 400]}, {"n_epochs": [1, 100, 3, 200]}],
+                         ids=str)
+def test_dear_values_of_a_list_are_tried_as_the_budget_allows(space):
+    for budget in (4, 9):
+        found = tune(MatrixFactorization(2, solver="sgd", n_epochs=4, random_state=0), noisy(),
+                     space, budget=budget)
+        assert sum(row["cost"] for row in rows(found.table)) + 1 <= budget + 1e-9
+
+
+def test_the_table_keeps_none_and_integers():
+    pytest.importorskip("pandas")
+    found = tune(EASE(), noisy(), {"n_threads": [None, 1]}, budget=6)
+    assert {type(value) for value in found.table["n_threads"]} == {type(None), int}
+
+
+def test_a_validation_set_is_told_apart_by_its_ids(monkeypatch):
+    monkeypatch.setattr(costs, "LEAST_CELLS", 10)
+    matrix = noisy()
+    names = np.array([f"u{n}" for n in range(matrix.shape[0])])
+    items = np.arange(matrix.shape[1])
+    ratings = Ratings(matrix.by_user, user_ids=names, item_ids=items)
+    test = random_split(ratings, 0.2, 0)[1]
+    some = np.random.default_rng(0).permutation(len(names))[:len(names) // 2]
+    given = MatrixFactorization(**SMALL)
+    found = tune(given, ratings, {"reg": [1.0]}, budget=3, validation=test.select_users(some))
+    first = rows(found.table)[0]
+    assert first["users"] < 1
+    order = np.sort(some)
+    again = tune(given, ratings, {"reg": [1.0]}, budget=3, validation=test.select_users(order))
+    assert first["rmse"] == pytest.approx(rows(again.table)[0]["rmse"], rel=1e-6)
 
 
 def test_a_share_that_leaves_nothing_is_refused():

@@ -193,7 +193,7 @@ def watchable(name: str, metric: str) -> Metric:
 
 def _cut(name: str, cuts: list[int]) -> Iterator[Metric]:
     base, at, own = name.partition("@") if isinstance(name, str) else (name, "", "")
-    if base not in METRICS and isinstance(base, str):
+    if isinstance(base, str) and base not in METRICS:
         _refuse(base)
     kind = METRICS[validation.choice("metrics", base, METRICS)]
     if at and (kind.cut == "none" or not own.isdecimal() or int(own) < 1):

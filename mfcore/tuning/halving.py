@@ -37,11 +37,11 @@ from mfcore import validation as checks
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.table import main_metric, of_ratings, sign, watchable
 from mfcore.models.sides import training_features, with_history
-from mfcore.models.stopping import Plan, epochs_of, held_out, searches
+from mfcore.models.stopping import Plan, epochs_of, searches
 from mfcore.models.training import fit_as_planned, training_ratings
 from mfcore.progress import alone, progress_bar
 from mfcore.tuning.costs import KEPT, Costs, Rung, kept
-from mfcore.tuning.judging import Judge, total
+from mfcore.tuning.judging import Judge, parted, total
 from mfcore.tuning.spaces import Doubling, at_points, checked_space, drawn, near, point_of
 from mfcore.tuning.trials import Trial, Tuned, framed
 from mfcore.validation import DivergenceError
@@ -95,8 +95,9 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
     Raises
     ------
     ValueError, TypeError
-        For a budget too small for one fit (it names the least), parameters that the model does
-        not have, an unknown metric, a share that leaves a side empty; before any work.
+        For a budget too small for one fit (it names the least), parameters and values that the
+        model does not have, an unknown metric, a share that leaves a side empty, a validation set
+        of another kind, and a `Segmented`: its estimator is tuned; before any work.
 
     Notes
     -----
@@ -136,29 +137,21 @@ def tune(model: Any, ratings: Any, space: Mapping[str, Any] | None = None, *,
 def _search(model: Any, ratings: Any, space: Any, metric: str | None, budget: float,
             validation: Any, user_features: Any, item_features: Any, random_state: int) -> Search:
     """Check everything that is given, and return the search."""
-    model.validate()
+    space = checked_space(model, space)
     if isinstance(getattr(model, "random_state", None), np.random.Generator):
         raise ValueError("the model's random_state must be an integer or None: a search fits it "
                          "many times, and goes on with fits that it has begun")
-    space, training = checked_space(model, space), training_ratings(ratings, None)
-    asked = metric or getattr(model, "eval_metric", None) \
-        or main_metric(model.predicts_ratings)
-    wanted = watchable("metric", asked)
-    seed = checks.integer("random_state", random_state, low=0)
-    is_share = isinstance(validation, (int, float)) and not isinstance(validation, bool)
-    if is_share:
-        checks.share("validation", validation)
-        known, test = held_out(training, validation, seed, "pass ratings as validation")
-        held: tuple[Any, Any] = None, test
-    else:
-        known, held = training, validation if isinstance(validation, tuple) else (None, validation)
+    if metric is None:
+        metric = getattr(model, "eval_metric", None) or main_metric(model.predicts_ratings)
+    wanted, seed = watchable("metric", metric), checks.integer("random_state", random_state)
+    known, whole, judge = parted(wanted, training_ratings(ratings, None), validation, seed)
     for side, (name, given) in enumerate((("user_features", user_features),
                                           ("item_features", item_features))):
         with_history(name, given, known, side)               # (raises for what does not fit)
     random = np.random.default_rng([seed, 1])
-    search = Search(model, space, Judge(wanted, *held), training if is_share else None, known,
-                    (user_features, item_features), random, random.permutation(known.shape[0]),
-                    Costs(model, known, not of_ratings(wanted.key)))
+    costs = Costs(model, known, not of_ratings(wanted.key))
+    search = Search(model, space, judge, whole, known, (user_features, item_features), random,
+                    random.permutation(known.shape[0]), costs)
     search.spend(checks.real("budget", budget))
     return search
 
@@ -209,9 +202,15 @@ class Search:
             n += 1
         points = drawn(self.space, n, self.random)
         settings = at_points(self.given, self.space, points)
-        self.budget = budget
-        self.trials = [Trial(0, given), *(Trial(number, {**small, **params}, point) for number, (
-            point, params) in enumerate(zip(points, settings, strict=True), 1))]
+        self.budget, self.trials = budget, [Trial(0, given)]
+        spare, usual = budget - later - self.costs.search(n + 1, small), self.costs.search(1, small)
+        for point, own in zip(points, settings, strict=True):    # (dear ones as they can be paid)
+            params = {**small, **own}
+            last = max(later, self._last(params, end))
+            more = max(0.0, self.costs.search(1, params) - usual) + last - later
+            if more == 0 or more <= spare:
+                self.trials.append(Trial(len(self.trials), params, point))
+                spare, later = spare - more, last
         for trial in self.trials:
             self._made(trial.params).validate()
 

@@ -7,12 +7,14 @@ maps numbers in (0, 1) to values: `LogRange` and `Range` here, or any of `scipy.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mfcore import validation
+
+SHARES = 1e-9, 1 - 1e-9      # of a distribution: below and above them is nothing drawn
 
 
 class LogRange(NamedTuple):
@@ -96,8 +98,14 @@ def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]
     """Return the space of a model, its own or the default one of its class.
 
     Raises ValueError for parameters that the model does not have, an empty space, or a class
-    without a default one; TypeError for what is neither values nor a distribution.
+    without a default one; TypeError for what is neither values nor a distribution, and for what
+    is no model, or one of models.
     """
+    if isinstance(model, type) or not hasattr(model, "get_params"):
+        raise TypeError(f"model must be an estimator, got {model!r:.60}")
+    if hasattr(model, "estimator"):
+        raise TypeError(f"tune takes no {type(model).__name__}: tune its estimator")
+    model.validate()
     known = model.get_params(deep=False)
     if space is None:
         name = type(model).__name__
@@ -112,22 +120,43 @@ def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]
         raise validation.unknown(type(model).__name__, unknown, known)
     for name, each in space.items():
         _check(name, each)
+    _check_values(model, space)
     return dict(space)
 
 
 def _check(name: str, each: Any) -> None:
+    part = f"space[{name!r}]"
+    if isinstance(each, (LogRange, Range, Doubling)):
+        for number in each:
+            validation.real(part, number, above=0 if isinstance(each, LogRange) else None)
+        if not (each.low < each.high or isinstance(each, Doubling) and each.low == each.high):
+            raise ValueError(f"{part} must be ascending, got {each}")
     if isinstance(each, Doubling):
-        if not 1 <= each.low <= each.high:
-            raise ValueError(f"space[{name!r}] must have 1 <= low <= high, got {each}")
-    elif hasattr(each, "ppf"):
-        low, high = (float(each.ppf(share)) for share in (1e-9, 1 - 1e-9))
+        if name != "n_factors":
+            raise ValueError(f"{part} must not be a Doubling: n_factors alone is doubled")
+        for size in each:
+            validation.integer(part, size, low=1)
+    elif hasattr(each, "ppf") and not isinstance(each, type):
+        low, high = (float(each.ppf(share)) for share in SHARES)
         if not (np.isfinite([low, high]).all() and low <= high):
-            raise ValueError(f"space[{name!r}] must be finite and ascending, got {each}")
-    elif isinstance(each, (str, bytes)) or not hasattr(each, "__len__"):
-        raise TypeError(f"space[{name!r}] must be a list of values or have a method ppf, "
-                        f"got {each!r}")
+            raise ValueError(f"{part} must be finite and ascending, got {each}")
+    elif isinstance(each, (str, bytes, type, Mapping, Set)) or not hasattr(each, "__len__") \
+            or getattr(each, "ndim", 1) == 0:
+        raise TypeError(f"{part} must be a list of values or have a method ppf, got {each!r}")
     elif not len(each):
-        raise ValueError(f"space[{name!r}] holds no value")
+        raise ValueError(f"{part} holds no value")
+
+
+def _check_values(model: Any, space: Mapping[str, Any]) -> None:
+    """Raise what the model does for a value of a list, or for the ends of a distribution."""
+    middle = np.full(len(_names(space)), 0.5)
+    for place, name in enumerate(_names(space)):
+        each = space[name]
+        shares = SHARES if hasattr(each, "ppf") else (np.arange(len(each)) + 0.5) / len(each)
+        for share in shares:
+            point = np.where(np.arange(len(middle)) == place, share, middle)
+            params = at_points(model, space, [point])[0]
+            type(model)(**{**model.get_params(deep=False), **params}).validate()
 
 
 def _names(space: Mapping[str, Any]) -> list[str]:
@@ -184,5 +213,5 @@ def at_points(model: Any, space: Mapping[str, Any], points: Sequence[np.ndarray]
 def _value(each: Any, share: float, kind: str) -> Any:
     if not hasattr(each, "ppf"):
         return list(each)[min(int(share * len(each)), len(each) - 1)]
-    value = float(each.ppf(min(max(share, 1e-9), 1 - 1e-9)))
+    value = float(each.ppf(min(max(share, SHARES[0]), SHARES[1])))
     return round(value) if "int" in kind and "float" not in kind else float(f"{value:.4g}")

@@ -33,9 +33,11 @@ class Trial:
 
 
 def framed(lines: list[dict[str, Any]]) -> Any:
-    """Return lines as a pandas DataFrame, where pandas is installed."""
+    """Return lines as a pandas DataFrame, where pandas is installed; None and integers stay."""
     try:
         import pandas as pd
     except ImportError:
         return lines
-    return pd.DataFrame(lines)
+    columns = {name: [line[name] for line in lines] for name in lines[0]}
+    return pd.DataFrame({name: pd.Series(column, dtype=object if any(
+        value is None for value in column) else None) for name, column in columns.items()})
