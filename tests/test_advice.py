@@ -68,15 +68,29 @@ def test_models_worse_than_biases_are_told():
     assert "that of biases alone: raise reg" in sentence
 
 
-def test_lists_worse_than_popularity_are_told():
+def of_popularity():
+    """Choices by popularity alone."""
     random = np.random.default_rng(0)
-    items = random.choice(300, 3000, p=np.arange(300, 0, -1.0) ** 4 / (np.arange(300, 0, -1.0)
-                                                                      ** 4).sum())
-    X = sp.csr_array((np.ones(3000), (np.repeat(np.arange(300), 10), items)), shape=(300, 300))
-    (sentence,) = told(MultVAE(hidden=(), n_latent=4, n_epochs=1, learning_rate=1e-6,
-                               validation=0.2, random_state=0), X)
+    shares = np.arange(300, 0, -1.0) ** 4
+    items = random.choice(300, 3000, p=shares / shares.sum())
+    return sp.csr_array((np.ones(3000), (np.repeat(np.arange(300), 10), items)), shape=(300, 300))
+
+
+def test_lists_worse_than_popularity_are_told():
+    (sentence,) = told(ImplicitMF(30, reg=0.01, n_epochs=8, validation=0.2, random_state=0),
+                       of_popularity())
     assert "below" in sentence
     assert "that of Popularity: raise reg" in sentence
+
+
+def test_models_that_lack_epochs_are_told_to_take_more():
+    short = MultVAE(hidden=(32,), n_latent=8, n_epochs=1, validation=0.1, random_state=0)
+    (sentence,) = told(short, fetch("planted").ratings)
+    assert "that of Popularity: raise n_epochs" in sentence
+    assert told(short.set_params(n_epochs=60), fetch("planted").ratings) == []
+    (sentence,) = told(NeuralMF(4, n_epochs=1, learning_rate=1e-3, bias=None, validation=0.1,
+                                random_state=0), fetch("planted").ratings)
+    assert "that of biases alone: raise n_epochs" in sentence
 
 
 @pytest.mark.parametrize("model", [

@@ -7,10 +7,12 @@
                 popularity: d̄ > 2 s / √n for paired differences d of n cells, or of n users, and
                 a difference that can be seen in four digits
 
-The last two need a held-out share, and read a sample of it.  A model that is as good as biases is
-not told so: where there is no taste to learn, that is the answer.  Nor is one that was left with
-biases by the penalty that it found.  And ratings without noise are learned to the last digit by a
-sound model, whose held-out errors are then far below those of biases.
+The last two need a held-out share, and read a sample of it.  A model that is no better lacks
+epochs where the last one was the best, and training errors are not below those of biases.  One
+that is as good as biases is not told so: where there is no taste to learn, that is the answer.
+Nor is one that was left with biases by the penalty that it found.  And ratings without
+noise are learned to the last digit by a sound model, whose held-out errors are then far below
+those of biases.
 """
 
 from __future__ import annotations
@@ -41,14 +43,17 @@ def of_vectors(model: Any) -> Iterator[str]:
            f"user gets the same list but for biases: {' or '.join(cures)}")
 
 
-def of_share(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
-    """Yield what is to be said of a model fitted to `known`, by ratings that it has not seen."""
+def of_share(model: Any, known: Ratings, held: Ratings, gaining: bool) -> Iterator[str]:
+    """Yield what is to be said of a model fitted to `known`, by ratings that it has not seen.
+
+    gaining : whether its last epoch was the best one, and no more were allowed
+    """
     with np.errstate(all="ignore"):
-        yield from _of_errors(model, known, held) if model.predicts_ratings else \
-            _of_lists(model, known, held)
+        yield from (_of_errors if model.predicts_ratings else _of_lists)(
+            model, known, held, gaining)
 
 
-def _of_errors(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
+def _of_errors(model: Any, known: Ratings, held: Ratings, gaining: bool) -> Iterator[str]:
     seen, unseen = _sampled_cells(known), _sampled_cells(held)
     if unseen.nnz < LEAST:
         return
@@ -61,13 +66,13 @@ def _of_errors(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
     trained, rmse, simple = (float(np.sqrt(each.mean())) for each in (inside, outside, alone))
     if _is_above(outside, alone):
         yield (f"on the held-out share the RMSE {rmse:.4g} is above {simple:.4g}, that of biases "
-               f"alone: {_cure(model)}")
+               f"alone: {_cure(gaining and trained > simple)}")
     elif trained < GAP * rmse and rmse > GAP * simple:
         yield (f"the RMSE of training ratings, {trained:.4g}, is far below {rmse:.4g}, that of the "
-               f"held-out share: {_cure(model)}")
+               f"held-out share: {_cure()}")
 
 
-def _of_lists(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
+def _of_lists(model: Any, known: Ratings, held: Ratings, gaining: bool) -> Iterator[str]:
     from mfcore.metrics.evaluate import evaluate
 
     asked = np.flatnonzero(np.diff(held.by_user.indptr))
@@ -80,7 +85,7 @@ def _of_lists(model: Any, known: Ratings, held: Ratings) -> Iterator[str]:
     both = np.isfinite(found) & np.isfinite(simple)
     if both.sum() >= LEAST and _is_above(simple[both], found[both]):
         yield (f"on the held-out share NDCG@10 is {found[both].mean():.4g}, below "
-               f"{simple[both].mean():.4g}, that of Popularity: {_cure(model)}")
+               f"{simple[both].mean():.4g}, that of Popularity: {_cure(gaining)}")
 
 
 def _popularity(n_threads: int | None) -> Any:
@@ -115,6 +120,6 @@ def _is_above(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(d.mean() > ERRORS * d.std() / np.sqrt(len(d)) + SEEN * one.mean())
 
 
-def _cure(model: Any) -> str:
-    raised = "raise reg, " if hasattr(model, "reg") else ""
-    return f"{raised}or choose the hyper-parameters with mfcore.tune"
+def _cure(lacks_epochs: bool = False) -> str:
+    return (f"raise {'n_epochs' if lacks_epochs else 'reg'}, or choose the hyper-parameters with "
+            f"mfcore.tune")

@@ -130,7 +130,7 @@ def _fit_by_validation(model: Any, training: Ratings, found: tuple[Ratings, Rati
     except BaseException:
         _take_over(model, searched)
         raise
-    said = list(advice.of_share(searched, known, held))
+    said = list(advice.of_share(searched, known, held, best == epochs.most))
     if not model.refit:
         _take_over(model, searched)
         return said

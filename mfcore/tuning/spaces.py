@@ -98,8 +98,8 @@ def checked_space(model: Any, space: Mapping[str, Any] | None) -> dict[str, Any]
     """Return the space of a model, its own or the default one of its class.
 
     Raises ValueError for parameters that the model does not have, an empty space, or a class
-    without a default one; TypeError for what is neither values nor a distribution, and for what
-    is no model, or one of models.
+    without a default one; TypeError for what is neither values nor a distribution, and for
+    anything but a single model.
     """
     if isinstance(model, type) or not hasattr(model, "get_params"):
         raise TypeError(f"model must be an estimator, got {model!r:.60}")
