@@ -7,7 +7,7 @@
                 popularity: d̄ > 2 s / √n for paired differences d of n cells, or of n users, and
                 a difference that can be seen in four digits
 
-The last two need a held-out share, and read a sample of it.  A model that is no better lacks
+The last two need a held-out share, and read a sample of it.  A model behind biases lacks
 epochs where the last one was the best, and training errors are not below those of biases.  One
 that is as good as biases is not told so: where there is no taste to learn, that is the answer.
 Nor is one that was left with biases by the penalty that it found.  And ratings without
