@@ -12,6 +12,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from threadpoolctl import threadpool_info
 from mfcore import BPR, ImplicitMF, MatrixFactorization, Ratings, compiled, evaluate
 from mfcore.data.chunks import is_mapped
 from mfcore.data.features import one_hot
+from mfcore.data.layout import Reading
 from mfcore.parallel import GRAM_ROWS, Pool
 
 pytest.importorskip("distributed", reason="needs dask.distributed")
@@ -34,7 +36,7 @@ from mfcore import distributed  # noqa: E402
 from mfcore.atomic import owned  # noqa: E402
 from mfcore.distributed import blocks as tasks  # noqa: E402
 from mfcore.distributed import cluster as checks  # noqa: E402
-from mfcore.distributed import serving, sweeps  # noqa: E402
+from mfcore.distributed import fitting, serving, sweeps  # noqa: E402
 from mfcore.distributed.fitting import read_part  # noqa: E402
 from mfcore.distributed.sweeps import (  # noqa: E402
     BlockALS,
@@ -564,11 +566,38 @@ def test_without_a_client_a_cluster_of_this_machine_is_started(given, here, monk
 
 
 def test_a_part_is_read_with_its_columns(tmp_path):
-    from mfcore.data.layout import Reading
     (tmp_path / "a.csv").write_text("who,what\n1,2\n")
     found = read_part(str(tmp_path / "a.csv"), Reading("who", "what", None))
     assert found["user"].tolist() == [1]
     assert set(found) == {"user", "item"}
+
+
+@pytest.mark.parametrize(("suffix", "zone"), [("csv", None), ("parquet", None), ("parquet", "UTC")])
+def test_files_that_workers_read_keep_their_times(tmp_path, suffix, zone):
+    pandas = pytest.importorskip("pandas")
+    moments = [[1_000_000_100, 1_000_000_300], [1_000_000_200, 1_000_000_000]]
+    for part, some in enumerate(moments):
+        frame = pandas.DataFrame({"user": [part, part], "item": [1, 0], "timestamp": some})
+        if suffix == "parquet":
+            pytest.importorskip("pyarrow")
+            frame["timestamp"] = pandas.to_datetime(frame["timestamp"], unit="s").dt.tz_localize(
+                zone)
+        (frame.to_csv if suffix == "csv" else frame.to_parquet)(
+            tmp_path / f"{part}.{suffix}", index=False)
+
+    class Here:
+        def submit(self, function, *given, key):
+            def result():
+                return pickle.loads(pickle.dumps(function(*given)))
+            result.identity = key
+            return SimpleNamespace(result=result)
+
+    reading = Reading(rating=None, timestamp="timestamp")
+    parts = [tmp_path / f"{part}.{suffix}" for part in range(2)]
+    found = fitting._opened(parts, tmp_path, Here(), reading)
+    assert found.moments.seconds.tolist() == [1_000_000_300, 1_000_000_100, 1_000_000_000,
+                                              1_000_000_200]
+    assert found.moments.aware == (zone is not None)
 
 
 def test_the_plan_adds_up_and_names_its_bottleneck():

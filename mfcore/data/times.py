@@ -57,6 +57,12 @@ class Times:
         vars(self).update(state)
         self.__post_init__()
 
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __bool__(self) -> bool:             # (times of no cells are there, too)
+        return True
+
     @classmethod
     def of(cls, name: str, given: Any, length: int | None = None) -> Times:
         """Return the moments that are given, checked; `length` is how many there must be.

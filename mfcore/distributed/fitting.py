@@ -157,14 +157,15 @@ def _opened(ratings: Any, folder: Path, client: Any, reading: Reading) -> Any:
                for number, part in enumerate(parts)]
     return convert([future.result for future in futures], folder / "ratings",
                    reading=Reading("user", "item", None if reading.rating is None else "rating",
-                                   None if reading.weight is None else "weight"))
+                                   None if reading.weight is None else "weight",
+                                   timestamp=None if reading.timestamp is None else "timestamp"))
 
 
 def read_part(path: str, reading: Reading) -> dict[str, Any]:
     """Read one file on a worker; return its columns by meaning."""
     found = read_columns(path, reading, n_threads=1)
     columns = {"user": found.users, "item": found.items, "rating": found.values,
-               "weight": found.weights}
+               "weight": found.weights, "timestamp": found.timestamps}
     return {name: column for name, column in columns.items() if column is not None}
 
 
