@@ -34,7 +34,7 @@ from mfcore.parallel import Pool
 from mfcore.solvers.ranked_rows import _first, fold_in_by_ranking
 from mfcore.solvers.softmax import Negatives, RankingAdam, chosen
 from mfcore.solvers.spectral import MOST, SpectralStart
-from mfcore.solvers.warmth import warmest
+from mfcore.solvers.warmth import MOST_DRAWS, STEPS, warmest
 
 LOSSES = {"softmax": Softmax(0.37), "tanh": Surrogate(0.23), "relu": Surrogate(0.31, "relu"),
           "sl@k": TopK(0.41, 0.7, 3), "bpr": Pairs(0.83), "ccl": Contrastive(1.7, 0.13),
@@ -333,6 +333,19 @@ def test_a_search_for_a_temperature_costs_little_more_with_wide_batches(
         Adam(0.01, lazy=True), batch_size, seed=0, start=SpectralStart(cells, 1.0),
         taus=(0.1, 0.2)), at, Pool(1))
     assert len(seen) == 2 * epochs
+
+
+def test_a_search_for_a_temperature_takes_no_more_steps_on_fewer_choices_than_a_batch(monkeypatch):
+    cells = sp.csr_array((np.random.default_rng(0).random((20, 10)) < 0.4).astype(float))
+    seen = []
+    monkeypatch.setattr(RankingAdam, "epoch", lambda made, at, pool: seen.append(made.cells.nnz))
+    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 4)) for n in cells.shape))
+    warmest(RankingAdam(
+        cells, Ranked(Softmax(0.1), True, 0.0), Negatives(None, False), (None, None),
+        Adam(0.01, lazy=True), 256, seed=0, start=SpectralStart(cells, 1.0),
+        taus=(0.1, 0.2)), at, Pool(1))
+    assert max(seen) < 256                          # (so that an epoch is a step)
+    assert len(seen) == 2 * MOST_DRAWS * STEPS
 
 
 def test_an_epoch_visits_every_chosen_cell_once_in_an_order_of_its_own():

@@ -58,7 +58,8 @@ def _trained(solver: Any, tau: float, at: Vectors, users: np.ndarray, known: sp.
     short = replace(solver, cells=known, features=(None, None), taus=(tau,),
                     optimizer=deepcopy(solver.optimizer), start=replace(solver.start, cells=known))
     short.begin(moved, pool)
-    for _ in range(-(-STEPS * min(short.batch_size, WIDEST) // known.nnz)):
+    cells = min(short.batch_size, WIDEST)
+    for _ in range(-(-STEPS * cells // max(known.nnz, cells))):
         short.epoch(moved, pool)
     del short                                          # (its moments are as large as the vectors)
     scorer = LinearScorer(unit_rows(moved.P[rows]), unit_rows(moved.Q))
