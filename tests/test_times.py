@@ -277,6 +277,9 @@ def test_moments_that_the_unit_of_the_ratings_cannot_hold_are_refused():
     late = Ratings(ratings.by_user, times=np.array(["3000-01-01"] * 4, "M8[s]"))
     with pytest.raises(ValueError, match="times must fit into 64 bits of ns"):
         merged(ratings, late, "add", "last")
+    mixed = [np.datetime64("1600-01-01"), np.datetime64("2020-01-01T00:00:00.000000001")] * 2
+    with pytest.raises(ValueError, match="times must fit into 64 bits of ns, got 1600-01-01"):
+        Ratings(ratings.by_user, times=mixed)       # (NumPy's array of them says 2184)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "parquet", "parts"])

@@ -193,6 +193,8 @@ def seconds_of(name: str, given: str) -> float:
 def _moments(name: str, given: Any) -> Times:
     if np.ma.is_masked(given):
         given = given.tolist()                      # (which has None for what is masked)
+    if isinstance(given, (list, tuple)) and all(isinstance(each, np.datetime64) for each in given):
+        given = np.array(given, object)             # (NumPy's common unit may not hold them all)
     aware = zone_of(given) is not None
     array = _in_utc(given) if aware else validation.rectangular(name, given)
     if array.dtype == object and array.ndim == 1:
