@@ -58,8 +58,8 @@ def parted(metric: Metric, ratings: Ratings, validation: Any, random_state: int
            ) -> tuple[Ratings, Ratings | None, Judge]:
     """Return what to learn from, what to fit to at the end (None: the same), and the judge.
 
-    Raises ValueError for a share that leaves a side empty, TypeError for what is no share, no
-    ratings and no pair of ratings.
+    Raises ValueError for a share that leaves a side empty, TypeError for anything but a share,
+    ratings, or a pair of them.
     """
     if isinstance(validation, Real) and not isinstance(validation, bool):
         share = checks.share("validation", validation)
