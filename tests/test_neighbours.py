@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mfcore
-from mfcore import EASE, ItemKNN, RP3Beta, SparseEASE
+from mfcore import EASE, GraphFilter, ItemKNN, PureSVD, RP3Beta, SparseEASE
 from mfcore.objectives.neighbours import B, K, Similarity, weighted
 from mfcore.parallel import Pool
 from mfcore.solvers import neighbours as solver
@@ -256,6 +256,16 @@ def test_more_neighbours_than_the_memory_holds_are_refused_with_the_least(made):
         fitted(made, memory=1e-6)
     with pytest.raises(ValueError, match="n_neighbors must be"):
         fitted(made, n_neighbors=0)
+
+
+@pytest.mark.parametrize("made", [EASE, SparseEASE, ItemKNN, RP3Beta, GraphFilter, PureSVD])
+def test_the_memory_that_a_refusal_names_is_enough(made):
+    for n in range(100, 110):
+        ratings = mfcore.Ratings(sp.csr_array(np.ones((40, n))))
+        with pytest.raises(ValueError, match="memory must be at least") as refused:
+            made(memory=1e-9).fit(ratings)
+        model = made(memory=float(str(refused.value).split()[5]))
+        model.check(ratings)                                # (which raises for what is not enough)
 
 
 @pytest.mark.parametrize("made", EVERY)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from mfcore import validation
 from mfcore.data.ratings import Ratings
 from mfcore.models.inputs import check_chosen
-from mfcore.models.items.inputs import inputs
+from mfcore.models.items.inputs import inputs, stated
 from mfcore.models.items.rows import DenseWeights, Rows, RowsSide, whole
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings
@@ -90,7 +90,7 @@ class EASE(Recommender):
         n, size = ratings.shape[1], np.dtype(self.dtype).itemsize
         needed = size * n * (n + 4 * TILE) / 1e9
         if needed > self.memory:
-            raise ValueError(f"memory must be at least {needed:.4g} gigabytes for {n} items in "
+            raise ValueError(f"memory must be at least {stated(needed)} gigabytes for {n} items in "
                              f"{self.dtype}, got {self.memory:g}; leave out rare items, raise "
                              f"memory, or take SparseEASE")
 

@@ -56,14 +56,20 @@ def n_vectors(n_factors: int | str, shape: tuple[int, int], per_vector: int) -> 
     return n_factors
 
 
+def stated(gigabytes: float) -> str:
+    """Return a need of memory as messages name it: rounded up, so that what is named suffices."""
+    step = 10.0 ** (np.floor(np.log10(gigabytes)) - 3)
+    return f"{np.ceil(gigabytes / step) * step:.4g}"
+
+
 def check_vectors(ratings: Ratings, k: int, memory: float, dtype: str) -> None:
     """Raise for more vectors than the memory holds."""
     size = np.dtype(dtype).itemsize
     needed, least = (bytes_needed(each, ratings.shape, ratings.nnz, size) / 1e9 for each in (k, 1))
     if needed > memory:
-        raise ValueError(f"memory must be at least {needed:.2g} gigabytes for {k} vectors of "
-                         f"ratings of shape {ratings.shape} in {dtype} ({least:.2g} for one), got "
-                         f"{memory:g}; lower n_factors, or raise memory")
+        raise ValueError(f"memory must be at least {stated(needed)} gigabytes for {k} vectors of "
+                         f"ratings of shape {ratings.shape} in {dtype} ({stated(least)} for one), "
+                         f"got {memory:g}; lower n_factors, or raise memory")
 
 
 def leading(at: Basis, k: int, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import top_k
 from mfcore.models.fitted import framed, framing, length_of_lists
 from mfcore.models.inputs import item_filters
-from mfcore.models.items.inputs import check_choices, inputs
+from mfcore.models.items.inputs import check_choices, inputs, stated
 from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights, whole
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings
@@ -54,9 +54,9 @@ class Neighbours(Recommender):
         size, n = np.dtype(self.dtype).itemsize, ratings.shape[1]
         needed, least = (bytes_needed(n, k, ratings.nnz, size) / 1e9 for k in (self.n_neighbors, 1))
         if needed > self.memory:
-            raise ValueError(f"memory must be at least {needed:.2g} gigabytes for {n:,} items with "
-                             f"{self.n_neighbors} neighbours in {self.dtype} ({least:.2g} for "
-                             f"one), got {self.memory:g}; lower n_neighbors, or raise memory")
+            raise ValueError(f"memory must be at least {stated(needed)} gigabytes for {n:,} items "
+                             f"with {self.n_neighbors} neighbours in {self.dtype} ({stated(least)} "
+                             f"for one), got {self.memory:g}; lower n_neighbors, or raise memory")
 
     def begin(self, ratings: Ratings, sides: Sides, random: np.random.Generator) -> Start:
         """Return room for the neighbours, and what finds them."""
