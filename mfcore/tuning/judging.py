@@ -36,7 +36,7 @@ class Judge(NamedTuple):
             else self.test.select_users(np.flatnonzero(np.isin(self.rows, rows)))
 
     def values(self, model: Any, rows: np.ndarray | None, n_users: int) -> Values | float:
-        """Return the values whose mean the metric is; for rankings those of so many users."""
+        """Return the values whose mean the metric is; for rankings those of `n_users` users."""
         held = self.watched(rows)
         fold_in, test = held if isinstance(held, tuple) else (None, held)
         if not of_ratings(self.metric.key):
