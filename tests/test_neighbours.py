@@ -258,7 +258,8 @@ def test_more_neighbours_than_the_memory_holds_are_refused_with_the_least(made):
         fitted(made, n_neighbors=0)
 
 
-@pytest.mark.parametrize("made", [EASE, SparseEASE, ItemKNN, RP3Beta, GraphFilter, PureSVD])
+@pytest.mark.parametrize("made", [EASE, SparseEASE, ItemKNN, RP3Beta, GraphFilter, PureSVD,
+                                  mfcore.MultVAE, mfcore.RatingAutoencoder])
 def test_the_memory_that_a_refusal_names_is_enough(made):
     for n in range(100, 110):
         ratings = mfcore.Ratings(sp.csr_array(np.ones((40, n))))

@@ -25,6 +25,13 @@ def check_chosen(ratings: Ratings) -> None:
                          "as chosen")
 
 
+def stated(gigabytes: float) -> str:
+    """Return a need of memory as messages name it: rounded up, so that what is named suffices."""
+    step = 10.0 ** (np.floor(np.log10(gigabytes)) - 3)
+    enough = np.ceil(gigabytes / step) * step
+    return f"{enough:.4g}" if enough < 10_000 else f"{enough:.0f}"
+
+
 def pairs(name: str, X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the two columns of X, shape (n, 2): user and item of each cell.
 

@@ -31,7 +31,7 @@ from mfcore.models.fitted import (
     nearest,
     rows_of,
 )
-from mfcore.models.inputs import item_filters
+from mfcore.models.inputs import item_filters, stated
 from mfcore.models.recommender import Recommender
 from mfcore.models.sides import Side, Sides
 from mfcore.models.training import Start
@@ -99,7 +99,7 @@ class Autoencoder(Recommender):
         # Weights, gradients, two moments, and the last and the best epoch.
         needed = size * 6 * numbers / 1e9
         if needed > self.memory:
-            raise ValueError(f"memory must be at least {needed:.2f} gigabytes for {numbers} "
+            raise ValueError(f"memory must be at least {stated(needed)} gigabytes for {numbers} "
                              f"numbers of the network in {self.dtype}, got {self.memory:g}; "
                              f"take fewer hidden units, or raise memory")
 

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 from mfcore import validation
 from mfcore.data.ratings import Ratings
-from mfcore.models.inputs import check_chosen
-from mfcore.models.items.inputs import inputs, stated
+from mfcore.models.inputs import check_chosen, stated
+from mfcore.models.items.inputs import inputs
 from mfcore.models.items.rows import DenseWeights, Rows, RowsSide, whole
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.fitted import Asked, NewRows
-from mfcore.models.inputs import check_chosen
+from mfcore.models.inputs import check_chosen, stated
 from mfcore.solvers.singular import Basis, bytes_needed
 
 # Vectors of "auto", one per number of rows of the smaller side, are between these.
@@ -54,12 +54,6 @@ def n_vectors(n_factors: int | str, shape: tuple[int, int], per_vector: int) -> 
         wanted = min(max(least // per_vector, FEWEST_VECTORS), MOST_VECTORS)
         return max(1, min(wanted, least // 2))
     return n_factors
-
-
-def stated(gigabytes: float) -> str:
-    """Return a need of memory as messages name it: rounded up, so that what is named suffices."""
-    step = 10.0 ** (np.floor(np.log10(gigabytes)) - 3)
-    return f"{np.ceil(gigabytes / step) * step:.4g}"
 
 
 def check_vectors(ratings: Ratings, k: int, memory: float, dtype: str) -> None:

@@ -14,8 +14,8 @@ from mfcore.data.positions import named
 from mfcore.data.ratings import Ratings
 from mfcore.metrics.topk import top_k
 from mfcore.models.fitted import framed, framing, length_of_lists
-from mfcore.models.inputs import item_filters
-from mfcore.models.items.inputs import check_choices, inputs, stated
+from mfcore.models.inputs import item_filters, stated
+from mfcore.models.items.inputs import check_choices, inputs
 from mfcore.models.items.rows import Rows, RowScorer, RowsSide, SparseWeights, whole
 from mfcore.models.recommender import Recommender
 from mfcore.models.settings import fitted, setting, settings
