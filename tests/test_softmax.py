@@ -318,7 +318,11 @@ def test_the_temperature_of_the_better_short_fit_is_taken_and_kept(tmp_path):
     model.save(tmp_path / "model")
     assert mfcore.load(tmp_path / "model").temperature_ == model.temperature_
     assert SoftmaxMF(8, temperature=0.3, n_epochs=1).fit(cells).temperature_ == 0.3
-    assert SoftmaxMF(8, loss="warp", n_epochs=1).fit(cells).temperature_ == 1    # (has none)
+
+
+def test_a_loss_without_a_temperature_has_one_of_1():
+    model = SoftmaxMF(8, loss="warp", n_epochs=1).fit(samples.counts())
+    assert model.temperature_ == 1
 
 
 @pytest.mark.parametrize(("batch_size", "epochs"), [(256, 2), (50_000, 8)])
