@@ -110,7 +110,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
         return 0.0, 1.0
     share, z = hits / n, Z * Z / n
     middle, half = share + z / 2, Z * math.sqrt(share * (1 - share) / n + z / (4 * n))
-    return (middle - half) / (1 + z), (middle + half) / (1 + z)
+    return (middle - half) / (1 + z), min((middle + half) / (1 + z), 1.0)
 
 
 class Score(NamedTuple):
