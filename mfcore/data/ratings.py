@@ -31,8 +31,7 @@ class Ratings:
     matrix : scipy sparse array or matrix, shape (n_users, n_items)
         Stored cells are ratings, stored zeros included.
     weights : sparse with the same cells, or ndarray, shape (nnz,), or None
-        Weight of each stored cell, finite and >= 0, 1-D in `by_user` order; None: all 1.
-        A cell of weight 0 counts neither as rated nor as unknown.
+        Finite, >= 0, 1-D in `by_user` order; None: all 1.  At 0 a cell is not even unknown.
     user_ids, item_ids : sequence of distinct integers, strings or hashables, or None
         Names of rows and columns; None: row numbers.
     times : ndarray of numbers or datetime64, or sequence of dates and times, (nnz,), or None
@@ -236,9 +235,12 @@ class Ratings:
                             "_exchanged": self.moments and self})
 
     def user_positions(self, users: Any, name: str = "users") -> np.ndarray:
-        """Return the row of each user, -1 if unknown; without ids, users are row numbers.
+        """Return the row of each user, -1 if unknown.
 
-        `name` is what an error calls them.
+        Parameters
+        ----------
+        users, name : sequence, str
+            Ids, or row numbers if there are no ids; and what an error calls them.
         """
         return positions.positions_of(name, users, self._users, self.shape[0])
 
