@@ -550,6 +550,7 @@ class NeverFitted(Stub):
     ({"folds": 2}, TypeError, r"folds must be pairs \(train, test\), got 2; n_folds says how many"),
     ({"folds": (TRAIN, TRAIN)}, TypeError, r"folds must be pairs \(train, test\), got csr_"),
     ({"folds": [(TRAIN,)]}, TypeError, r"folds must be pairs \(train, test\), got tuple"),
+    ({"folds": [(TRAIN, TEST), (TRAIN,)]}, TypeError, "folds must be pairs .* got tuple"),
     ({"metrics": "entropy"}, ValueError, "item_features must be one row per item"),
     ({"metrics": "gini", "per_user": True}, ValueError, "gini is a number of all lists"),
     ({"per_user": 1}, TypeError, "per_user must be True or False"),

@@ -325,29 +325,27 @@ def test_a_loss_without_a_temperature_has_one_of_1():
     assert model.temperature_ == 1
 
 
-@pytest.mark.parametrize(("batch_size", "epochs"), [(256, 2), (50_000, 8)])
-def test_a_search_for_a_temperature_costs_little_more_with_wide_batches(
-        batch_size, epochs, monkeypatch):
-    cells = sp.csr_array((np.random.default_rng(0).random((1500, 60)) < 0.5).astype(float))
+def cells_of_a_search(shape, density, batch_size, monkeypatch):
+    """How many cells each epoch of a search for a temperature visits."""
+    cells = sp.csr_array((np.random.default_rng(0).random(shape) < density).astype(float))
     seen = []
     monkeypatch.setattr(RankingAdam, "epoch", lambda made, at, pool: seen.append(made.cells.nnz))
-    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 4)) for n in cells.shape))
+    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 4)) for n in shape))
     warmest(RankingAdam(
         cells, Ranked(Softmax(0.1), True, 0.0), Negatives(None, False), (None, None),
         Adam(0.01, lazy=True), batch_size, seed=0, start=SpectralStart(cells, 1.0),
         taus=(0.1, 0.2)), at, Pool(1))
-    assert len(seen) == 2 * epochs
+    return seen
+
+
+@pytest.mark.parametrize(("batch_size", "epochs"), [(256, 2), (50_000, 8)])
+def test_a_search_for_a_temperature_costs_little_more_with_wide_batches(
+        batch_size, epochs, monkeypatch):
+    assert len(cells_of_a_search((1500, 60), 0.5, batch_size, monkeypatch)) == 2 * epochs
 
 
 def test_a_search_for_a_temperature_takes_no_more_steps_on_fewer_choices_than_a_batch(monkeypatch):
-    cells = sp.csr_array((np.random.default_rng(0).random((20, 10)) < 0.4).astype(float))
-    seen = []
-    monkeypatch.setattr(RankingAdam, "epoch", lambda made, at, pool: seen.append(made.cells.nnz))
-    at = Vectors(*(np.random.default_rng(1).standard_normal((n, 4)) for n in cells.shape))
-    warmest(RankingAdam(
-        cells, Ranked(Softmax(0.1), True, 0.0), Negatives(None, False), (None, None),
-        Adam(0.01, lazy=True), 256, seed=0, start=SpectralStart(cells, 1.0),
-        taus=(0.1, 0.2)), at, Pool(1))
+    seen = cells_of_a_search((20, 10), 0.4, 256, monkeypatch)
     assert max(seen) < 256                          # (so that an epoch is a step)
     assert len(seen) == 2 * MOST_DRAWS * STEPS
 

@@ -252,13 +252,14 @@ def folds_of(ratings: Any, n_folds: int, folds: Iterable[tuple[Any, Any]] | None
              random_state: Any) -> Iterator[tuple[Any, Any]]:
     """Return the folds given, or those of `k_fold`; raises as it does, at the call.
 
-    Raises TypeError for folds other than pairs.
+    Raises TypeError for folds other than pairs: at the call for a list of them, else in their turn.
     """
     if folds is not None:
         if not isinstance(folds, Iterable):
             raise TypeError(f"folds must be pairs (train, test), got {folds!r}; n_folds says how "
                             f"many are cut")
-        return map(_pair, folds)
+        pairs = map(_pair, folds)
+        return iter(list(pairs)) if isinstance(folds, Sequence) else pairs
     from mfcore.data.split import k_fold
 
     return k_fold(as_ratings("ratings", ratings), n_folds, random_state=random_state)
